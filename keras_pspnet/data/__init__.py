@@ -1,0 +1,1 @@
+"""Data: decoding, augmentation, pipelines and procedural scenes."""

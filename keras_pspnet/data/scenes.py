@@ -1,0 +1,580 @@
+"""Procedural scenes whose labels only the whole picture decides.
+
+The scenes need no download and no image library. A network that looks
+at an object alone fails on them in the three ways that the PSPNet paper
+counts:
+
+- Mismatched relationship: one and the same hull is a `boat` on water
+  and a `car` on a road, and `water` and `road` have the same wet
+  surface. On water the white wave crests outnumber the yellow lane
+  marks, 5 to 3; on a road it is the other way round.
+- Confusion: one and the same tower, with the houses around it, is a
+  `building` in a town and a `skyscraper` in a city. In a city the flat
+  blocks of the skyline outnumber the gabled houses, 5 to 3; in a town
+  it is the other way round.
+- Inconspicuous classes: a `pillow` has the texture of its bed and a
+  shade along its outline.
+
+Cues of one kind stand together, so that what is near an object hardly
+tells its class: a part of the picture often shows the other majority.
+Surface and place are independent.
+"""
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# In the order of `keras_pspnet.labels.SCENES`.
+SKY, GRASS, ROAD, WATER, BUILDING, SKYSCRAPER = range(6)
+CAR, BOAT, WALL, BED, PILLOW = range(6, 11)
+IGNORE = 255
+MIN_SIDE = 32
+INDOOR_SHARE = 0.25
+
+# What tells the contexts apart: (town, city) and (road, water).
+HOUSE_COLOURS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
+MARK_COLOURS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
+
+
+def make_scene(
+    seed: int, index: int, size: tuple[int, int] = (128, 128)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one scene.
+
+    Args:
+        seed: Non-negative number of the series of scenes.
+        index: Non-negative number of the scene in its series.
+        size: Height and width, at least 32 each.
+
+    Returns:
+        The RGB image, uint8 (height, width, 3), and its mask, uint8
+        (height, width): class ids 0..10 in the order of the scene labels,
+        and 255 on a border 2 pixels wide around objects.
+
+    Example:
+
+    >>> image, mask = make_scene(seed=0, index=3, size=(64, 96))
+    >>> image.shape, mask.shape
+    ((64, 96, 3), (64, 96))
+    """
+    seed = _checked("seed", seed)
+    index = _checked("index", index)
+    rng = np.random.default_rng([seed, index])
+    shares = (INDOOR_SHARE, 0.5, 0.5)
+    indoors, on_water, in_city = rng.random(3) < shares
+    return _draw(rng, _checked_size(size), indoors, on_water, in_city)
+
+
+def scene_arrays(
+    first_index: int, count: int, size: tuple[int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the scenes `first_index` to `first_index + count - 1`.
+
+    Args:
+        first_index: Index of the first scene.
+        count: Number of scenes, at least 1.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes.
+
+    Returns:
+        Images, uint8 (count, height, width, 3), and masks, uint8
+        (count, height, width).
+    """
+    first_index = _checked("first_index", first_index)
+    count = _checked("count", count, least=1)
+    size = _checked_size(size)
+    images = np.empty((count, *size, 3), "uint8")
+    masks = np.empty((count, *size), "uint8")
+    for k in range(count):
+        images[k], masks[k] = make_scene(seed, first_index + k, size)
+    return images, masks
+
+
+def scenes_dataset(
+    count: int,
+    batch_size: int,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    first_index: int = 0,
+    shuffle: bool = False,
+    drop_remainder: bool = False,
+) -> "tf.data.Dataset":
+    """Returns scenes as a `tf.data.Dataset` of (images, masks).
+
+    All scenes are drawn at once and kept in memory as uint8, 64 KiB each at
+    128 x 128, so that later epochs cost nothing.
+
+    Args:
+        count: Number of scenes.
+        batch_size: Scenes per batch.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes, and seed of the shuffling.
+        first_index: Index of the first scene; series of training and
+            validation differ by it.
+        shuffle: Whether each epoch has an order of its own. The orders
+            follow from `seed` and, where one is set, TensorFlow's own.
+        drop_remainder: Whether a last batch that is not full is left out.
+    """
+    import tensorflow as tf
+
+    batch_size = _checked("batch_size", batch_size, least=1)
+    scenes = scene_arrays(first_index, count, size, seed)
+    dataset = tf.data.Dataset.from_tensor_slices(scenes)
+    if shuffle:
+        dataset = dataset.shuffle(count, seed=seed)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class Scenes(keras.utils.PyDataset):
+    """Scenes as batches of (images, masks), without TensorFlow.
+
+    Args:
+        count: Number of scenes.
+        batch_size: Scenes per batch; the last batch may have fewer.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes, and seed of the shuffling.
+        first_index: Index of the first scene.
+        shuffle: Whether each epoch has an order of its own.
+        **kwargs: `workers` and the like, for `keras.utils.PyDataset`.
+
+    Example:
+
+    >>> scenes = Scenes(count=20, batch_size=8)
+    >>> len(scenes)
+    3
+    >>> images, masks = scenes[0]
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        size: tuple[int, int] = (128, 128),
+        seed: int = 0,
+        first_index: int = 0,
+        shuffle: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.count = _checked("count", count, least=1)
+        self.batch_size = _checked("batch_size", batch_size, least=1)
+        self.size = size
+        self.seed = seed
+        self.first_index = first_index
+        self.shuffle = shuffle
+        self.epoch = -1
+        self._images, self._masks = scene_arrays(first_index, count, size, seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self.batch_size
+        rows = self._order[start : start + self.batch_size]
+        return self._images[rows], self._masks[rows]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._order = np.arange(self.count)
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(self._order)
+
+
+def _checked(name: str, value: int, least: int = 0) -> int:
+    """Returns an integer argument that is at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"`{name}` must be an integer. Received: {name}={value!r}"
+        ) from None
+    if number < least:
+        raise ValueError(
+            f"`{name}` must be at least {least}. Received: {name}={value!r}"
+        )
+    return number
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Returns a size (height, width) that a scene can be drawn in."""
+    try:
+        height, width = (operator.index(side) for side in size)
+        if min(height, width) >= MIN_SIDE:
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"`size` must be (height, width), two integers of at least {MIN_SIDE}. "
+        f"Received: size={size!r}"
+    )
+
+
+class _Canvas(NamedTuple):
+    """A picture under the brush, or a window of it that shares its memory."""
+
+    y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
+    x: np.ndarray  # (1, columns)
+    image: np.ndarray
+    labels: np.ndarray
+    objects: np.ndarray  # 0 where there is no object.
+    next_object: Iterator[int]
+
+    def crop(
+        self, top: float, bottom: float, left: float = 0.0, right: float = 1e9
+    ) -> "_Canvas":
+        """Returns the window of rows top..bottom, columns left..right.
+
+        One pixel is added on each side, for the smooth edges.
+        """
+        rows = slice(max(0, math.floor(top) - 1), math.ceil(bottom) + 2)
+        columns = slice(max(0, math.floor(left) - 1), math.ceil(right) + 2)
+        return self._replace(
+            y=self.y[rows],
+            x=self.x[:, columns],
+            image=self.image[rows, columns],
+            labels=self.labels[rows, columns],
+            objects=self.objects[rows, columns],
+        )
+
+    def paint(
+        self,
+        distance: np.ndarray,
+        colour: np.ndarray,
+        label: int | None = None,
+        is_object: bool = True,
+    ) -> None:
+        """Paints with smooth edges where `distance` is negative.
+
+        Args:
+            distance: Signed distance to the outline in pixels, one per
+                pixel or per row.
+            colour: RGB in 0..1, one or one per pixel.
+            label: Class id; `None` leaves the labels, for decorations.
+            is_object: Whether the outline gets an ignored border.
+        """
+        alpha = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
+        self.image[...] += alpha * (colour - self.image)
+        if label is not None:
+            inside = np.broadcast_to(distance < 0.0, self.labels.shape)
+            self.labels[inside] = label
+            self.objects[inside] = next(self.next_object) if is_object else 0
+
+    def upright(
+        self, centre: float, rows: list[float], halves: list[float]
+    ) -> np.ndarray:
+        """Returns the distance to a shape that mirrors about an upright axis.
+
+        Args:
+            centre: Column of the axis.
+            rows: Ascending rows where the half width is known.
+            halves: Half widths there, linear in between.
+        """
+        half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
+        return np.abs(self.x - centre) - half.astype("float32")
+
+    def clouds(
+        self, rng: np.random.Generator, rows: int, columns: int
+    ) -> np.ndarray:
+        """Returns noise, (height, width, 1), smooth between a grid of knots."""
+        knots = rng.standard_normal((rows, columns), "float32")
+        tall = _hats(self.y.size, rows)
+        return (tall @ knots @ _hats(self.x.size, columns).T)[..., None]
+
+
+@functools.lru_cache(maxsize=64)
+def _hats(pixels: int, knots: int) -> np.ndarray:
+    """Returns the weight of each knot at each pixel, (pixels, knots)."""
+    places = np.linspace(0.0, knots - 1.0, pixels)[:, None]
+    hats = np.maximum(0.0, 1.0 - np.abs(places - np.arange(knots)))
+    return hats.astype("float32")
+
+
+def _draw(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    indoors: bool,
+    on_water: bool,
+    in_city: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a scene of the given kind, with light, noise and border."""
+    canvas = _Canvas(
+        np.arange(size[0], dtype="float32")[:, None],
+        np.arange(size[1], dtype="float32")[None, :],
+        np.zeros((*size, 3), "float32"),
+        np.zeros(size, "uint8"),
+        np.zeros(size, "uint8"),
+        itertools.count(1),
+    )
+    if indoors:
+        _draw_bedroom(canvas, rng)
+    else:
+        _draw_outdoors(canvas, rng, on_water, in_city)
+    light = rng.uniform(0.75, 1.15) + 0.08 * canvas.clouds(rng, 3, 3)
+    grain = rng.uniform(0.015, 0.04)
+    cast = rng.uniform(0.96, 1.04, 3).astype("float32")
+    image = rng.standard_normal(canvas.image.shape, "float32")
+    image *= grain
+    image += canvas.image * (light * cast)
+    image = (np.clip(image, 0.0, 1.0, out=image) * 255.0).astype("uint8")
+    mask = _with_border(canvas.labels, canvas.objects)
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+
+
+def _with_border(labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Returns the labels, ignored on both sides of the edges of objects."""
+    mask = labels.copy()
+    for ids, border in ((objects, mask), (objects.T, mask.T)):
+        edge = ids[1:] != ids[:-1]
+        border[1:][edge] = IGNORE
+        border[:-1][edge] = IGNORE
+    return mask
+
+
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
+    return np.array([red, green, blue], "float32")
+
+
+def _colour(
+    rng: np.random.Generator, low: float, high: float, hue: float = 0.1
+) -> np.ndarray:
+    """Returns a grey between `low` and `high` with some hue."""
+    grey = rng.uniform(low, high)
+    return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
+
+
+def _votes(rng: np.random.Generator, cues: int, winner: bool) -> np.ndarray:
+    """Returns the kind of each cue, from left to right.
+
+    5 in 8 are `winner`, in one stretch that begins anywhere and goes on at
+    the left where it leaves the picture: what stands together is of one kind,
+    so that only a count over the whole width shows the majority.
+    """
+    order = (np.arange(cues) - rng.integers(cues)) % cues
+    return np.where(order < math.ceil(cues * 5 / 8), winner, not winner)
+
+
+def _draw_outdoors(
+    canvas: _Canvas, rng: np.random.Generator, on_water: bool, in_city: bool
+) -> None:
+    """Draws towers at the left of a skyline, hulls at the left below it."""
+    height, width = canvas.image.shape[:2]
+    # Of their own, so that the objects do not depend on the cues.
+    objects, cues = rng.spawn(2)
+    horizon = rng.uniform(0.44, 0.5) * height
+    ground = horizon - rng.uniform(0.02, 0.04) * height
+
+    _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
+    tower = SKYSCRAPER if in_city else BUILDING
+    for centre in (0.1, 0.31):
+        place = centre + objects.uniform(-0.02, 0.02)
+        _draw_tower(canvas, objects, place * width, ground, tower)
+    _draw_skyline(canvas, cues, ground, in_city)
+    hulls = [
+        _Hull(
+            objects.uniform(0.1, 0.32) * width,
+            (bottom + objects.uniform(-0.04, 0.02)) * height,
+            max(4.0, objects.uniform(0.11, 0.16) * width),
+            max(6.0, objects.uniform(0.13, 0.17) * height),
+        )
+        for bottom in (0.74, 0.96)
+    ]
+    _draw_marks(canvas, cues, horizon + 0.05 * height, hulls, on_water)
+    for hull in hulls:
+        _draw_hull(canvas, objects, hull, BOAT if on_water else CAR)
+
+
+def _draw_land(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    horizon: float,
+    ground: float,
+    surface: int,
+) -> None:
+    """Draws the sky, a wet surface, and a strip of grass between."""
+    height = canvas.image.shape[0]
+    sky = canvas.crop(0.0, ground)
+    light = _colour(rng, 0.7, 0.8) + _rgb(-0.08, 0.0, 0.1)
+    haze = (sky.y / ground)[..., None] * rng.uniform(-0.1, 0.2)
+    colour = light + haze + 0.05 * sky.clouds(rng, 7, 4)
+    sky.paint(sky.y - ground, colour, SKY, is_object=False)
+
+    wet = canvas.crop(ground, height)
+    colour = _colour(rng, 0.4, 0.55, hue=0.05) + _rgb(-0.05, 0.0, 0.05)
+    streaks = 0.05 * wet.clouds(rng, 24, 6) + 0.07 * wet.clouds(rng, 4, 4)
+    wet.paint(ground - wet.y, colour + streaks, surface, is_object=False)
+
+    grass = canvas.crop(ground, horizon + 0.05 * height)
+    colour = _rgb(0.3, 0.45, 0.2) + _colour(rng, -0.04, 0.04, hue=0.06)
+    blades = 1.0 + 0.25 * grass.clouds(rng, 6, 32)
+    shore = horizon + 0.05 * height * rng.random()
+    bank = shore + 0.015 * height * grass.clouds(rng, 1, 6)[..., 0]
+    strip = np.maximum(ground - grass.y, grass.y - bank)
+    grass.paint(strip, colour * blades, GRASS, is_object=False)
+
+
+def _draw_tower(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    centre: float,
+    ground: float,
+    label: int,
+) -> None:
+    """Draws a tower with windows, some of them lit."""
+    height, width = canvas.image.shape[:2]
+    half = max(3.0, rng.uniform(0.07, 0.1) * width)
+    top = ground - rng.uniform(0.3, 0.38) * height
+    facade = _colour(rng, 0.35, 0.7)
+    pitch_y = max(3.0, rng.uniform(0.035, 0.05) * height)
+    pitch_x = max(3.0, rng.uniform(0.035, 0.05) * width)
+    glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
+
+    part = canvas.crop(top, ground, centre - half, centre + half)
+    row = (part.y - top) / pitch_y
+    column = (part.x - centre + half) / pitch_x
+    glass = (row % 1.0 > 0.45) & (column % 1.0 > 0.4)
+    lit = glow[row.astype(int) % 7, column.astype(int) % 5]
+    distance = part.upright(centre, [top, ground], [half, half])
+    part.paint(distance, facade + (glass * lit)[..., None], label)
+
+
+def _draw_skyline(
+    canvas: _Canvas, rng: np.random.Generator, ground: float, in_city: bool
+) -> None:
+    """Draws 8 houses side by side, gabled of brick or flat of concrete."""
+    height, width = canvas.image.shape[:2]
+    flat = _votes(rng, 8, in_city)
+    talls = rng.uniform(0.15, 0.19, 8).astype("float32") * height
+    colours = HOUSE_COLOURS[flat.astype(int)]
+    colours += rng.uniform(-0.06, 0.06, (8, 3)).astype("float32")
+
+    part = canvas.crop(ground - 0.19 * height, ground)
+    place = part.x[0] * (8.0 / width)
+    house = place.astype(int)
+    slope = np.where(flat[house], 0.0, 1.2 * np.abs(place - house - 0.5))
+    roof = ground - talls[house] * (1.0 - slope.astype("float32"))
+    distance = np.maximum(roof - part.y, part.y - ground)
+    part.paint(distance, colours[house], SKYSCRAPER if in_city else BUILDING)
+
+
+class _Hull(NamedTuple):
+    """Where a hull is and how large, in pixels."""
+
+    centre: float
+    bottom: float
+    half: float
+    tall: float
+
+
+def _draw_marks(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    top: float,
+    hulls: list[_Hull],
+    on_water: bool,
+) -> None:
+    """Draws wave crests and lane marks in a grid, none behind a hull."""
+    height, width = canvas.image.shape[:2]
+    rows, columns = 3, 8
+    pitch_y, pitch_x = (height - top) / rows, width / columns
+    place_y = top + (np.arange(rows)[:, None] + 0.5) * pitch_y
+    place_x = (np.arange(columns)[None, :] + 0.5) * pitch_x
+    seen = np.ones((rows, columns), bool)
+    for hull in hulls:
+        away_x = np.abs(place_x - hull.centre) > hull.half + 0.4 * pitch_x
+        away_y = place_y - hull.bottom + 0.5 * hull.tall
+        seen &= away_x | (np.abs(away_y) > 0.5 * hull.tall + 0.2 * pitch_y)
+    crest = np.zeros((rows, columns), bool)
+    # Transposed, so that the votes go by columns.
+    crest.T[seen.T] = _votes(rng, seen.sum(), on_water)
+    shift = rng.uniform(-0.1, 0.1, (2, rows, columns)).astype("float32")
+
+    part = canvas.crop(top, height)
+    row = np.clip((part.y - top) / pitch_y, 0, rows - 1).astype(int)
+    column = (part.x / pitch_x).astype(int)
+    cell = (row, column)
+    shift[0] += np.arange(rows)[:, None] + 0.5
+    shift[1] += np.arange(columns) + 0.5
+    y = part.y - top - shift[0][cell] * pitch_y
+    x = part.x - shift[1][cell] * pitch_x
+    thick = max(0.8, 0.013 * height)
+    wave = y - 0.022 * height * np.sin(x * (2 * math.pi / (0.7 * pitch_x)))
+    line = np.where(
+        crest[cell], np.abs(wave), np.abs(y - 0.3 * x) - 0.3 * thick
+    )
+    inside = np.maximum(line - thick, np.abs(x) - 0.36 * pitch_x)
+    distance = np.where(seen[cell], inside, np.float32(1.0))
+    colours = MARK_COLOURS[crest[cell].astype(int)]
+    part.paint(distance, colours)
+
+
+def _draw_hull(
+    canvas: _Canvas, rng: np.random.Generator, hull: _Hull, label: int
+) -> None:
+    """Draws a body with a cabin and a shadow: a boat or a car."""
+    centre, bottom, half, tall = hull
+    top, end = bottom - tall, bottom + 0.25 * tall
+    deck = bottom - tall * rng.uniform(0.5, 0.6)
+    body = rng.uniform(0.1, 0.9, 3).astype("float32")
+    cabin = _colour(rng, 0.2, 0.8)
+
+    part = canvas.crop(top, end, centre - half, centre + half)
+    shadow = part.upright(centre, [bottom - 1.0, end], [half, 0.6 * half])
+    part.paint(shadow, 0.6 * part.image)
+    rows = [top, deck, deck + 0.01, bottom - 0.2 * tall, bottom]
+    halves = [0.4 * half, 0.6 * half, half, 0.95 * half, 0.7 * half]
+    colour = np.where((part.y < deck)[..., None], cabin, body)
+    part.paint(part.upright(centre, rows, halves), colour, label)
+    rows = [top + 0.12 * tall, deck - 0.08 * tall]
+    glass = part.upright(centre, rows, [0.32 * half, 0.48 * half])
+    part.paint(glass, _rgb(0.12, 0.14, 0.18))
+    rows = [deck + 0.12 * tall, deck + 0.2 * tall]
+    stripe = part.upright(centre, rows, [0.95 * half] * 2)
+    part.paint(stripe, 0.5 * body + 0.4)
+
+
+def _draw_bedroom(canvas: _Canvas, rng: np.random.Generator) -> None:
+    """Draws a papered wall and a bed whose pillows have its own cloth."""
+    height, width = canvas.image.shape[:2]
+    edge = rng.uniform(0.35, 0.45) * height
+    wall = canvas.crop(0.0, edge)
+    waves = 2 * math.pi / (rng.uniform(0.04, 0.1) * width)
+    stripes = rng.uniform(0.0, 0.08) * np.sin(wall.x * waves)[..., None]
+    paper = _colour(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(rng, 3, 4)
+    wall.paint(wall.y - height, paper, WALL, is_object=False)
+
+    bed = canvas.crop(edge, height)
+    angle = rng.uniform(0.0, math.pi)
+    along = bed.x * math.cos(angle) + bed.y * math.sin(angle)
+    waves = 2 * math.pi / (rng.uniform(0.06, 0.12) * height)
+    weave = 0.08 * np.sin(along * waves)[..., None]
+    cloth = _colour(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(rng, 4, 6)
+    bed.paint(edge - bed.y, cloth, BED)
+    board_half = rng.uniform(0.3, 0.45) * width
+    board_top = edge - rng.uniform(0.1, 0.14) * height
+    board = canvas.upright(
+        0.5 * width, [board_top, edge], [board_half, board_half]
+    )
+    canvas.paint(board, _colour(rng, 0.25, 0.45), BED)
+    for place in (0.28, 0.72):
+        centre = (place + rng.uniform(-0.05, 0.05)) * width
+        middle = edge + rng.uniform(0.15, 0.36) * height
+        half_x = rng.uniform(0.13, 0.2) * width
+        half_y = rng.uniform(0.08, 0.11) * height
+        x, y = (bed.x - centre) / half_x, (bed.y - middle) / half_y
+        distance = ((x**4 + y**4) ** 0.25 - 1.0) * min(half_x, half_y)
+        fade = np.exp(-((distance / (0.02 * height)) ** 2))[..., None]
+        bed.image[...] *= 1.0 - rng.uniform(0.25, 0.4) * fade
+        bed.paint(distance, bed.image, PILLOW)

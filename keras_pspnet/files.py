@@ -1,0 +1,81 @@
+"""Writing files so that a reader never finds half of one."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Checks, before long work starts, that a file can be written later.
+
+    Args:
+        path: The file to be written; it may exist, its folder must.
+
+    Raises:
+        OSError: A subclass that fits: the folder is missing, is not a folder
+            or cannot be written to, or `path` is something other than a
+            regular file.
+    """
+    target = Path(os.path.realpath(path))
+    received = f"Received: path={os.fspath(path)!r}"
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"`path` must be a file, not a folder. {received}"
+        )
+    # Renaming onto a device would replace the device itself.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"`path` must be a regular file. {received}")
+    if not target.parent.exists():
+        raise FileNotFoundError(
+            f"`path` must be in a folder that exists. {received}"
+        )
+    if not target.parent.is_dir():
+        raise NotADirectoryError(
+            f"`path` must be in a folder, not under a file. {received}"
+        )
+    try:
+        # Permission bits say little to root or about network and read-only
+        # file systems; creating a nameless file does.
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` beside `path`, then renames it into place.
+
+    Whoever opens `path` finds the old content or the new, whatever happens in
+    between. A symbolic link is followed, and stays a link.
+
+    Args:
+        path: The file to write or replace.
+        data: Its new content.
+
+    Raises:
+        OSError: As `check_writable`, or if the disk refuses the data.
+    """
+    check_writable(path)
+    target = Path(os.path.realpath(path))
+    # Its own short name: the target's may already be as long as names get.
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            # Without it, a power cut could leave the new name with no data.
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> OSError:
+    """Names `path` in an error of the same class as `error`."""
+    return type(error)(
+        f"`path` must be writable ({error.strerror or error}). "
+        f"Received: path={os.fspath(path)!r}"
+    )

@@ -1,0 +1,168 @@
+"""The pixel loss: cross-entropy over the valid pixels of the global batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pspnet.replicas import replica_sum
+
+IGNORE_LABEL = 255
+BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
+
+
+def squeeze_masks(masks: Any) -> Any:
+    """Returns masks as (B, H, W), whether or not they had a last axis of 1."""
+    masks = ops.convert_to_tensor(masks)
+    if len(masks.shape) == 4:
+        masks = ops.squeeze(masks, axis=-1)
+    return masks
+
+
+def check_mask_shape(masks: Any, logits: Any) -> None:
+    """Raises ValueError where known sizes of masks and logits disagree."""
+    if len(masks.shape) != 3:
+        raise ValueError(
+            "masks must have shape (B, H, W) or (B, H, W, 1). "
+            f"Received: shape={tuple(masks.shape)}"
+        )
+    for mask_side, side in zip(masks.shape, logits.shape[:3], strict=True):
+        if None not in (mask_side, side) and mask_side != side:
+            raise ValueError(
+                "masks must have the size of their images. Received: "
+                f"masks of shape {tuple(masks.shape)} for "
+                f"logits of shape {tuple(logits.shape)}"
+            )
+
+
+def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
+    """Shapes sample weights so that they broadcast to masks (B, H, W).
+
+    Args:
+        sample_weight: Tensor (B,), (B, H, W) or (B, H, W, 1).
+        dtype: Dtype of the result.
+
+    Returns:
+        Tensor of rank 3.
+    """
+    weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
+    if len(weight.shape) == 4:
+        weight = ops.squeeze(weight, axis=-1)
+    while len(weight.shape) < 3:
+        weight = ops.expand_dims(weight, axis=-1)
+    return weight
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class SegmentationLoss(keras.losses.Loss):
+    """Cross-entropy summed over valid pixels, over their number.
+
+    The number is that of the GLOBAL batch: under `tf.distribute` the replicas
+    add their counts up first, so that one replica and many take the same
+    step however unequally ignored pixels are spread. A batch without a valid
+    pixel has loss 0.
+
+    Sample weights multiply the pixels' losses and leave the divisor, the
+    count of valid pixels, as it is (Keras's own meaning of `ignore_class`).
+
+    Args:
+        ignore_label: Label that adds neither loss nor gradient.
+        name: Name of the loss.
+        **kwargs: Passed to `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Integer masks (B, H, W) or (B, H, W, 1); 0..C-1 or the
+            ignore label. Any other label stops TensorFlow with an error, and
+            makes the loss NaN on other backends, where compiled code cannot
+            raise.
+        y_pred: Logits (B, H, W, C).
+        sample_weight: None, or a tensor that broadcasts to the masks: (B,),
+            (B, H, W) or (B, H, W, 1).
+
+    Returns:
+        Scalar float32 (float64 for float64 logits). Its SUM over replicas is
+        the loss of the global batch, as gradients are summed there.
+    """
+
+    def __init__(
+        self,
+        ignore_label: int = IGNORE_LABEL,
+        name: str = "segmentation_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, reduction="sum", **kwargs)
+        self.ignore_label = ignore_label
+
+    def __call__(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> Any:
+        logits = _wide(ops.convert_to_tensor(y_pred))
+        masks = ops.cast(squeeze_masks(y_true), "int32")
+        check_mask_shape(masks, logits)
+        losses = self.call(masks, logits)
+        if sample_weight is not None:
+            losses = losses * broadcast_weights(sample_weight, losses.dtype)
+        valid = ops.cast(masks != self.ignore_label, "int32")
+        count = replica_sum(ops.sum(valid))
+        total = ops.sum(losses)
+        return total / ops.cast(ops.maximum(count, 1), total.dtype)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes the loss of every pixel, 0 where it is ignored.
+
+        Args:
+            y_true: int32 masks (B, H, W).
+            y_pred: Logits (B, H, W, C).
+
+        Returns:
+            Tensor (B, H, W).
+        """
+        num_classes = y_pred.shape[-1]
+        valid = y_true != self.ignore_label
+        bad = ops.logical_and(
+            valid, ops.logical_or(y_true < 0, y_true >= num_classes)
+        )
+        labels = ops.where(
+            ops.logical_and(valid, ops.logical_not(bad)), y_true, 0
+        )
+        losses = ops.sparse_categorical_crossentropy(
+            labels, y_pred, from_logits=True
+        )
+        losses = ops.where(valid, losses, ops.zeros_like(losses))
+        return _refuse_bad_labels(
+            losses, y_true, bad, num_classes, self.ignore_label
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("reduction", None)
+        return {**config, "ignore_label": self.ignore_label}
+
+
+def _wide(logits: Any) -> Any:
+    """Returns logits in float32 or float64: half precision is not enough."""
+    dtype = keras.backend.standardize_dtype(logits.dtype)
+    return logits if dtype == "float64" else ops.cast(logits, "float32")
+
+
+def _refuse_bad_labels(
+    losses: Any, masks: Any, bad: Any, num_classes: int, ignore_label: int
+) -> Any:
+    """Stops at labels outside the classes, with the value where possible."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.where(bad, float("nan"), losses)
+    import tensorflow as tf
+
+    message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)
+    worst = tf.reduce_max(tf.where(bad, masks, tf.zeros_like(masks)))
+    lowest = tf.reduce_min(tf.where(bad, masks, tf.zeros_like(masks)))
+    check = tf.debugging.Assert(
+        tf.logical_not(tf.reduce_any(bad)),
+        [message + ". Received: label =", tf.where(lowest < 0, lowest, worst)],
+    )
+    if check is None:  # Eager mode has already raised.
+        return losses
+    with tf.control_dependencies([check]):
+        return tf.identity(losses)

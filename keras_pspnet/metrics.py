@@ -1,0 +1,188 @@
+"""Scores from one confusion matrix over everything that was seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pspnet.losses import (
+    IGNORE_LABEL,
+    broadcast_weights,
+    check_mask_shape,
+    squeeze_masks,
+)
+
+# Counts are kept in two words of int32, since JAX has no 64-bit integers and
+# a large validation set has more pixels than 32 bits count.
+_WORD = 1 << 24
+
+
+def confusion_matrix(
+    masks: Any,
+    predictions: Any,
+    num_classes: int,
+    ignore_label: int = IGNORE_LABEL,
+) -> Any:
+    """Counts the pixels of each (true class, predicted class).
+
+    Args:
+        masks: Integer masks of any shape. Labels outside 0..C-1 are left
+            out, the ignore label like any other.
+        predictions: Integer class ids, 0..C-1, of the same shape.
+        num_classes: C.
+        ignore_label: Label that is left out, even if it is below C.
+
+    Returns:
+        int32 tensor (C, C), rows are true classes.
+    """
+    masks = ops.cast(masks, "int32")
+    predictions = ops.cast(predictions, "int32")
+    valid = (masks != ignore_label) & (masks >= 0) & (masks < num_classes)
+    index = ops.where(valid, masks * num_classes + predictions, 0)
+    counts = ops.segment_sum(
+        ops.reshape(ops.cast(valid, "int32"), (-1,)),
+        ops.reshape(index, (-1,)),
+        num_segments=num_classes * num_classes,
+    )
+    return ops.reshape(counts, (num_classes, num_classes))
+
+
+class _ConfusionMetric(keras.metrics.Metric):
+    """Accumulates a confusion matrix exactly.
+
+    Args:
+        num_classes: Number of classes C.
+        ignore_label: Label that is never counted.
+        name: Name of the metric.
+        **kwargs: Passed to `keras.metrics.Metric`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_label: int = IGNORE_LABEL,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self._low = self._add_counts("low_counts")
+        self._high = self._add_counts("high_counts")
+
+    def _add_counts(self, name: str) -> Any:
+        return self.add_weight(
+            shape=(self.num_classes, self.num_classes),
+            initializer="zeros",
+            dtype="int32",
+            name=name,
+        )
+
+    def update_state(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: Integer masks (B, H, W) or (B, H, W, 1).
+            y_pred: Logits (B, H, W, C), or class ids shaped as the masks.
+            sample_weight: Pixels of weight 0 are left out; every other
+                weight counts once. Must broadcast to the masks.
+        """
+        masks = ops.cast(squeeze_masks(y_true), "int32")
+        predictions = ops.convert_to_tensor(y_pred)
+        if len(predictions.shape) == 4 and predictions.shape[-1] != 1:
+            check_mask_shape(masks, predictions)
+            predictions = ops.argmax(predictions, axis=-1)
+        else:
+            predictions = squeeze_masks(predictions)
+        if sample_weight is not None:
+            weight = broadcast_weights(sample_weight, "float32")
+            masks = ops.where(weight != 0, masks, self.ignore_label)
+        low = self._low + confusion_matrix(
+            masks, predictions, self.num_classes, self.ignore_label
+        )
+        carry = low // _WORD
+        self._low.assign(low - carry * _WORD)
+        self._high.assign(self._high + carry)
+
+    def confusion_matrix(self) -> np.ndarray:
+        """Returns the counts so far: int64 array (C, C), rows are truth."""
+        low = ops.convert_to_numpy(self._low).astype("int64")
+        high = ops.convert_to_numpy(self._high).astype("int64")
+        return high * _WORD + low
+
+    def _counts(self) -> Any:
+        """Returns the counts as floats, for results inside a graph."""
+        return ops.cast(self._high, "float32") * _WORD + ops.cast(
+            self._low, "float32"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "ignore_label": self.ignore_label,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class MeanIoU(_ConfusionMetric):
+    """Mean intersection over union, over the whole set that was seen.
+
+    Intersections and unions are summed over all pixels first and divided
+    once. Classes absent from both truth and prediction have no IoU and are
+    left out of the mean; nothing seen gives 0.
+
+    Args:
+        num_classes: Number of classes C.
+        ignore_label: Label that is never counted.
+        name: Name of the metric.
+        **kwargs: Passed to `keras.metrics.Metric`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_label: int = IGNORE_LABEL,
+        name: str = "mean_iou",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ignore_label, name, **kwargs)
+
+    def result(self) -> Any:
+        counts = self._counts()
+        intersection = ops.diagonal(counts)
+        union = ops.sum(counts, 0) + ops.sum(counts, 1) - intersection
+        present = ops.cast(union > 0, "float32")
+        iou = intersection / ops.maximum(union, 1.0)
+        return ops.sum(iou) / ops.maximum(ops.sum(present), 1.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class PixelAccuracy(_ConfusionMetric):
+    """Share of valid pixels with the right class, over the whole set.
+
+    Args:
+        num_classes: Number of classes C.
+        ignore_label: Label that is never counted.
+        name: Name of the metric.
+        **kwargs: Passed to `keras.metrics.Metric`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_label: int = IGNORE_LABEL,
+        name: str = "pixel_accuracy",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ignore_label, name, **kwargs)
+
+    def result(self) -> Any:
+        counts = self._counts()
+        total = ops.maximum(ops.sum(counts), 1.0)
+        return ops.sum(ops.diagonal(counts)) / total

@@ -1,0 +1,82 @@
+"""What differs between one replica and many: sums and batch statistics.
+
+Only the TensorFlow backend has replicas that run the same Python function
+(`tf.distribute`); on JAX a sharded array is already global, so a plain sum is
+the global sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def _replica_context() -> Any:
+    """Returns TensorFlow's replica context, or None outside replicas."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync < 2:
+        return None
+    return context
+
+
+def num_replicas() -> int:
+    """Returns how many replicas share the batch that is being computed."""
+    context = _replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def replica_sum(value: Any) -> Any:
+    """Sums a tensor over all replicas of the global batch.
+
+    Keras also calls losses outside any replica, while it builds a model; the
+    value then comes back unchanged.
+
+    Args:
+        value: Tensor of any shape, one per replica.
+
+    Returns:
+        Tensor of the same shape and dtype, equal on every replica.
+    """
+    context = _replica_context()
+    if context is None:
+        return value
+    import tensorflow as tf
+
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation over the global batch, as the paper trains with.
+
+    Statistics are synchronised whenever more than one TensorFlow replica runs,
+    and computed by the cheaper local formula otherwise. That choice belongs to
+    the run and not to the model, so it is not part of the config and a model
+    saved on one backend loads on every other.
+
+    Args:
+        **kwargs: Passed to `keras.layers.BatchNormalization`. The defaults
+            are momentum 0.9 and epsilon 1e-5.
+
+    Reference:
+        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("momentum", 0.9)
+        kwargs.setdefault("epsilon", 1e-5)
+        super().__init__(**kwargs)
+
+    def _moments(self, inputs: Any, mask: Any) -> Any:
+        self.synchronized = num_replicas() > 1
+        return super()._moments(inputs, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("synchronized", None)
+        return config

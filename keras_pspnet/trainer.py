@@ -1,0 +1,416 @@
+"""Training as the paper trains: Keras's `fit` with plain masks, two heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pspnet import optimizers
+from keras_pspnet.fitting import (
+    BATCH_OF_ONE,
+    array_length,
+    cardinality,
+    check_arrays,
+    class_weight_table,
+    plain_errors,
+    weigh_classes,
+)
+from keras_pspnet.layers import PyramidPoolingModule
+from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.metrics import MeanIoU, PixelAccuracy
+from keras_pspnet.replicas import num_replicas, replica_sum
+
+# The paper's loss weights, section 3.3.
+LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
+# Variables that do not come with ImageNet weights.
+NEW_LAYERS = r"^(head|aux)_"
+
+
+class PaperTrainer(keras.Model):
+    """The training half of `PSPNet`.
+
+    A subclass sets `num_classes`, `aux` (whether the outputs are the
+    dictionary of `main` and `aux`) and `pyramid`.
+    """
+
+    num_classes: int
+    aux: bool
+    pyramid: PyramidPoolingModule
+
+    # Of the current run; set by compile() and fit().
+    _schedule: Any = None
+    _awaits_total_steps = False
+    _class_table: np.ndarray | None = None
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        *,
+        total_steps: int | None = None,
+        learning_rate: float = 0.01,
+        head_rate_factor: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training, by default as the paper trains.
+
+        A loss, a list of metrics, masks, sample weights and class weights
+        given plainly are meant for both outputs; metrics are reported for
+        `main`. Dictionaries by output name work too.
+
+        Args:
+            optimizer: None is SGD with momentum 0.9, L2 1e-4 and polynomial
+                decay to 0; anything that Keras takes overrides it.
+            loss: None is `SegmentationLoss()`.
+            loss_weights: None is 1.0 for `main` and 0.4 for `aux`.
+            metrics: None is mean IoU and pixel accuracy.
+            weighted_metrics: As Keras's.
+            total_steps: Length of the decay in steps. None leaves it to the
+                first `fit`, which counts its epochs times its batches.
+            learning_rate: Rate of the first step, for `optimizer=None`.
+            head_rate_factor: Factor on the rate of the layers that do not
+                come with ImageNet weights, for `optimizer=None`; semseg
+                trains with 10.
+            **kwargs: Passed to `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `total_steps` is not a positive integer, or the
+                recipe's arguments are given together with an `optimizer`.
+        """
+        if total_steps is not None and not (
+            isinstance(total_steps, int | np.integer) and total_steps > 0
+        ):
+            raise ValueError(
+                "`total_steps` must be a positive integer. "
+                f"Received: total_steps={total_steps!r}"
+            )
+        if optimizer is not None and (
+            total_steps is not None
+            or learning_rate != 0.01
+            or head_rate_factor != 1.0
+        ):
+            raise ValueError(
+                "`total_steps`, `learning_rate` and `head_rate_factor` must "
+                "be left out where an optimizer is given. "
+                f"Received: optimizer={optimizer!r}"
+            )
+        self._awaits_total_steps = optimizer is None and total_steps is None
+        self._schedule = None
+        if optimizer is None:
+            self._schedule = optimizers.poly_decay(
+                learning_rate, int(total_steps or 1)
+            )
+            factors = {}
+            if head_rate_factor != 1.0:
+                factors = {NEW_LAYERS: head_rate_factor}
+            optimizer = optimizers.SGD(self._schedule, rate_factors=factors)
+        if loss is None:
+            loss = SegmentationLoss()
+        if metrics is None:
+            metrics = [
+                MeanIoU(self.num_classes),
+                PixelAccuracy(self.num_classes),
+            ]
+        if self.aux:
+            loss = _for_outputs(loss, ("main", "aux"))
+            metrics = _for_outputs(metrics, ("main",))
+            weighted_metrics = _for_outputs(weighted_metrics, ("main",))
+            if loss_weights is None:
+                loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
+        else:
+            loss, loss_weights, metrics, weighted_metrics = (
+                _of_main(value)
+                for value in (loss, loss_weights, metrics, weighted_metrics)
+            )
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config["awaits_total_steps"] = self._awaits_total_steps
+            config["paper_schedule"] = self._schedule is not None
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        config = dict(config)
+        awaits = config.pop("awaits_total_steps", False)
+        paper = config.pop("paper_schedule", False)
+        config = keras.saving.deserialize_keras_object(config)
+        super().compile(**config)
+        self._awaits_total_steps = awaits
+        if paper:
+            # Under mixed_float16 Keras wraps the optimizer.
+            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            self._schedule = inner._learning_rate
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        *,
+        class_weight: Mapping[int, float] | None = None,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains as `keras.Model.fit` does, with plain masks.
+
+        Args:
+            x: Images (N, H, W, 3), or a data set of (images, masks) batches.
+            y: Integer masks (N, H, W) or (N, H, W, 1); 255 is ignored.
+            batch_size: As Keras's; arrays only.
+            epochs: As Keras's.
+            verbose: As Keras's.
+            callbacks: As Keras's.
+            validation_split: As Keras's.
+            validation_data: As Keras's.
+            class_weight: Class id -> factor on the loss of its pixels;
+                classes that are not named have 1.
+            steps_per_epoch: As Keras's.
+            **kwargs: Passed to `keras.Model.fit`.
+
+        Returns:
+            Keras's `History`.
+
+        Raises:
+            ValueError: If sizes of images and masks differ, a label is
+                outside 0..C-1 and 255, a batch would hold one image while
+                batch normalisation is live, the length of the decay cannot
+                be told, or the decay has come to its end.
+        """
+        self._assert_compile_called("fit")
+        check_arrays(x, y, self.num_classes)
+        count = array_length(x)
+        if count is not None:
+            count = int(np.floor(count * (1.0 - validation_split)))
+            self._check_array_batches(count, batch_size or 32)
+        self._set_total_steps(
+            x, count, batch_size or 32, epochs, steps_per_epoch
+        )
+        self._set_class_weight(class_weight)
+        # Data sets bring their own order; Keras warns about the argument.
+        kwargs.setdefault("shuffle", count is not None)
+        with plain_errors():
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Evaluates as `keras.Model.evaluate` does, with plain masks.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            **kwargs: Passed to `keras.Model.evaluate`.
+
+        Returns:
+            What `keras.Model.evaluate` returns.
+        """
+        check_arrays(x, y, self.num_classes)
+        with plain_errors():
+            return super().evaluate(x, y, **kwargs)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_logs: bool = False,
+    ) -> Any:
+        """Takes one step as `keras.Model.train_on_batch` does.
+
+        Args:
+            x: Images (B, H, W, 3).
+            y: Integer masks (B, H, W) or (B, H, W, 1).
+            sample_weight: As in `fit`.
+            class_weight: As in `fit`.
+            return_logs: As Keras's.
+
+        Returns:
+            What `keras.Model.train_on_batch` returns.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        self._assert_compile_called("train_on_batch")
+        check_arrays(x, y, self.num_classes)
+        if self._awaits_total_steps:
+            raise ValueError(
+                "`total_steps` must be given to compile() before single "
+                "steps are taken. Received: total_steps=None"
+            )
+        self._check_decay_left()
+        self._set_class_weight(class_weight)
+        with plain_errors():
+            return super().train_on_batch(
+                x, y, sample_weight=sample_weight, return_logs=return_logs
+            )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        if training:
+            self._check_global_batch(x)
+            sample_weight = self._with_class_weight(y, sample_weight)
+        return super().compute_loss(
+            x=x,
+            y=self._by_output(y),
+            y_pred=y_pred,
+            sample_weight=self._by_output(sample_weight),
+            training=training,
+        )
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> Any:
+        return super().compute_metrics(
+            x,
+            self._by_output(y),
+            y_pred,
+            sample_weight=self._by_output(sample_weight),
+        )
+
+    def _by_output(self, value: Any) -> Any:
+        """Gives a plain mask or weight to every output that is trained."""
+        if value is None:
+            return None
+        if self.aux:
+            return _for_outputs(value, ("main", "aux"))
+        return _of_main(value)
+
+    def _with_class_weight(self, y: Any, sample_weight: Any) -> Any:
+        table = self._class_table
+        if table is None:
+            return sample_weight
+        if not isinstance(y, Mapping):
+            return weigh_classes(table, y, sample_weight)
+        given = sample_weight or {}
+        return {
+            name: weigh_classes(table, y[name], given.get(name)) for name in y
+        }
+
+    def _set_class_weight(
+        self, class_weight: Mapping[int, float] | None
+    ) -> None:
+        table = class_weight_table(class_weight, self.num_classes)
+        if not np.array_equal(table, self._class_table):
+            # The table is a constant of the compiled step.
+            self.train_function = None
+        self._class_table = table
+
+    def _set_total_steps(
+        self,
+        x: Any,
+        count: int | None,
+        batch_size: int,
+        epochs: int,
+        steps_per_epoch: int | None,
+    ) -> None:
+        if self._awaits_total_steps:
+            steps = steps_per_epoch
+            if steps is None and count is not None:
+                steps = -(-count // batch_size)
+            if steps is None:
+                steps = cardinality(x)
+            if steps is None:
+                raise ValueError(
+                    "`total_steps` must be given to compile(), or "
+                    "`steps_per_epoch` to fit(), where the number of batches "
+                    "cannot be told from the data. Received: "
+                    f"x={type(x).__name__} of unknown length"
+                )
+            self._schedule.decay_steps = max(1, epochs * steps)
+            self._awaits_total_steps = False
+        self._check_decay_left()
+
+    def _check_decay_left(self) -> None:
+        if self._schedule is None:
+            return
+        done = int(ops.convert_to_numpy(self.optimizer.iterations))
+        if done >= self._schedule.decay_steps:
+            raise ValueError(
+                "`total_steps` must exceed the steps taken: the learning "
+                "rate has decayed to 0 and nothing would be learned. Call "
+                "compile() again to start a new run. Received: "
+                f"total_steps={self._schedule.decay_steps}, "
+                f"steps taken={done}"
+            )
+
+    def _one_pixel_bin_is_live(self) -> bool:
+        """Tells whether the 1x1 bin normalises over the batch alone."""
+        return any(
+            bins == 1 and norm.trainable
+            for bins, norm in zip(
+                self.pyramid.bin_sizes, self.pyramid.norms, strict=False
+            )
+        )
+
+    def _check_array_batches(self, count: int, batch_size: int) -> None:
+        last = count % batch_size or min(count, batch_size)
+        if last == 1 and self._one_pixel_bin_is_live():
+            raise ValueError(
+                BATCH_OF_ONE + f"Received: {count} images with "
+                f"batch_size={batch_size}, whose last batch has 1"
+            )
+
+    def _check_global_batch(self, x: Any) -> None:
+        """Refuses a batch of one image, at run time where not before."""
+        if not self._one_pixel_bin_is_live():
+            return
+        batch = x.shape[0]
+        if batch is not None:
+            if batch * num_replicas() == 1:
+                raise ValueError(BATCH_OF_ONE + "Received: a batch of 1")
+        elif keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.debugging.assert_greater(
+                replica_sum(tf.shape(x)[0]),
+                1,
+                message=BATCH_OF_ONE + "Received: a batch of 1",
+            )
+
+
+def _for_outputs(value: Any, names: tuple[str, ...]) -> Any:
+    if value is None or isinstance(value, Mapping):
+        return value
+    return dict.fromkeys(names, value)
+
+
+def _of_main(value: Any) -> Any:
+    return value["main"] if isinstance(value, Mapping) else value

@@ -1,0 +1,38 @@
+"""Settings that every test shares."""
+
+import os
+
+# Before TensorFlow is imported: two CPU devices for replicas, quiet logs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Gives every test the same seeds and a clean float32 Keras."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_floatx("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_floatx("float32")
+    keras.backend.clear_session()
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """The one strategy of the process: two replicas on logical CPUs.
+
+    A second instance in the same process would reuse the first one's
+    collective keys and fail.
+    """
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

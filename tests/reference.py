@@ -1,0 +1,211 @@
+"""What every operation means, in NumPy float64, written from definitions.
+
+Loops over pixels and bins where a formula would repeat the package's own.
+Feature maps are channels last, (B, H, W, C); kernels are (kh, kw, C, F).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def bin_edges(size: int, bins: int) -> list[tuple[int, int]]:
+    """Start and end of each adaptive bin, in exact integer arithmetic."""
+    return [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
+
+
+def _adaptive_pool(x: np.ndarray, bins: int, reduce: Callable) -> np.ndarray:
+    x = np.asarray(x, "float64")
+    out = np.zeros((x.shape[0], bins, bins, x.shape[3]))
+    for i, (top, bottom) in enumerate(bin_edges(x.shape[1], bins)):
+        for j, (left, right) in enumerate(bin_edges(x.shape[2], bins)):
+            cell = x[:, top:bottom, left:right]
+            out[:, i, j] = reduce(cell, axis=(1, 2))
+    return out
+
+
+def adaptive_average_pool(x: np.ndarray, bins: int) -> np.ndarray:
+    return _adaptive_pool(x, bins, np.mean)
+
+
+def adaptive_max_pool(x: np.ndarray, bins: int) -> np.ndarray:
+    return _adaptive_pool(x, bins, np.max)
+
+
+def source_position(
+    index: int, in_size: int, out_size: int, align_corners: bool
+) -> tuple[int, int, float]:
+    """The two samples that an output sample lies between, and how far."""
+    if align_corners:
+        position = 0.0
+        if out_size > 1:
+            position = index * (in_size - 1) / (out_size - 1)
+    else:
+        position = max((index + 0.5) * in_size / out_size - 0.5, 0.0)
+    low = min(math.floor(position), in_size - 1)
+    return low, min(low + 1, in_size - 1), position - low
+
+
+def bilinear(
+    x: np.ndarray, size: tuple[int, int], align_corners: bool = False
+) -> np.ndarray:
+    """PyTorch's `F.interpolate(mode="bilinear")`, by gathering four pixels."""
+    x = np.asarray(x, "float64")
+    out = np.zeros((x.shape[0], *size, x.shape[3]))
+    for i in range(size[0]):
+        top, bottom, down = source_position(
+            i, x.shape[1], size[0], align_corners
+        )
+        for j in range(size[1]):
+            left, right, along = source_position(
+                j, x.shape[2], size[1], align_corners
+            )
+            above = (1 - along) * x[:, top, left] + along * x[:, top, right]
+            below = (1 - along) * x[:, bottom, left] + along * x[
+                :, bottom, right
+            ]
+            out[:, i, j] = (1 - down) * above + down * below
+    return out
+
+
+def conv2d(
+    x: np.ndarray,
+    kernel: np.ndarray,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: int = 0,
+) -> np.ndarray:
+    """Cross-correlation with zeros on all four sides, as PyTorch pads."""
+    x = np.pad(
+        np.asarray(x, "float64"),
+        ((0, 0), (padding, padding), (padding, padding), (0, 0)),
+    )
+    kernel = np.asarray(kernel, "float64")
+    rows = (x.shape[1] - dilation * (kernel.shape[0] - 1) - 1) // stride + 1
+    columns = (x.shape[2] - dilation * (kernel.shape[1] - 1) - 1) // stride + 1
+    out = np.zeros((x.shape[0], rows, columns, kernel.shape[3]))
+    for i in range(kernel.shape[0]):
+        for j in range(kernel.shape[1]):
+            top, left = i * dilation, j * dilation
+            window = x[
+                :,
+                top : top + (rows - 1) * stride + 1 : stride,
+                left : left + (columns - 1) * stride + 1 : stride,
+            ]
+            out += window @ kernel[i, j]
+    return out
+
+
+def max_pool(x: np.ndarray, window: int, stride: int, padding: int):
+    """Maximum over windows; what lies outside the map never wins."""
+    x = np.pad(
+        np.asarray(x, "float64"),
+        ((0, 0), (padding, padding), (padding, padding), (0, 0)),
+        constant_values=-np.inf,
+    )
+    rows = (x.shape[1] - window) // stride + 1
+    columns = (x.shape[2] - window) // stride + 1
+    out = np.zeros((x.shape[0], rows, columns, x.shape[3]))
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * stride, j * stride
+            cell = x[:, top : top + window, left : left + window]
+            out[:, i, j] = cell.max(axis=(1, 2))
+    return out
+
+
+def batch_norm(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    mean: np.ndarray | None = None,
+    variance: np.ndarray | None = None,
+    epsilon: float = 1e-5,
+) -> np.ndarray:
+    """Normalises by given statistics, or by the batch's own without any."""
+    x = np.asarray(x, "float64")
+    if mean is None:
+        mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def pyramid_pooling(
+    x: np.ndarray,
+    bin_sizes: Sequence[int],
+    reductions: Sequence[dict[str, np.ndarray]] | None,
+    pooling: str = "average",
+    align_corners: bool = False,
+) -> np.ndarray:
+    """The paper's module: pool, reduce, enlarge, concatenate.
+
+    Args:
+        x: Features.
+        bin_sizes: Cells along each side of each map.
+        reductions: For each map `kernel` (C, F), `gamma`, `beta` and, unless
+            the batch's own statistics are meant, `mean` and `variance`. None
+            leaves the 1x1 convolutions out.
+        pooling: "average" or "max".
+        align_corners: Of the enlargement.
+    """
+    pool = {"average": adaptive_average_pool, "max": adaptive_max_pool}
+    parts = [np.asarray(x, "float64")]
+    for index, bins in enumerate(bin_sizes):
+        cells = pool[pooling](x, bins)
+        if reductions is not None:
+            reduction = dict(reductions[index])
+            cells = cells @ np.asarray(reduction.pop("kernel"), "float64")
+            cells = np.maximum(batch_norm(cells, **reduction), 0)
+        parts.append(bilinear(cells, x.shape[1:3], align_corners))
+    return np.concatenate(parts, axis=-1)
+
+
+def cross_entropy(
+    logits: np.ndarray, masks: np.ndarray, ignore: int = 255
+) -> tuple[float, int]:
+    """Sum of -log softmax over the valid pixels, and their number."""
+    logits = np.asarray(logits, "float64").reshape(-1, logits.shape[-1])
+    total, count = 0.0, 0
+    for row, label in zip(logits, np.asarray(masks).reshape(-1), strict=True):
+        if label == ignore:
+            continue
+        shifted = row - row.max()
+        total += math.log(np.exp(shifted).sum()) - shifted[label]
+        count += 1
+    return total, count
+
+
+def confusion_matrix(
+    masks: np.ndarray,
+    predictions: np.ndarray,
+    num_classes: int,
+    ignore: int = 255,
+) -> np.ndarray:
+    """Pixel counts, int64, rows are true classes."""
+    counts = np.zeros((num_classes, num_classes), "int64")
+    for label, prediction in zip(
+        np.asarray(masks).reshape(-1),
+        np.asarray(predictions).reshape(-1),
+        strict=True,
+    ):
+        if label != ignore:
+            counts[label, prediction] += 1
+    return counts
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Mean IoU of the classes in truth or prediction; 0 if there are none."""
+    scores = []
+    for k in range(len(confusion)):
+        both = confusion[k, k]
+        union = confusion[k, :].sum() + confusion[:, k].sum() - both
+        if union:
+            scores.append(both / union)
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def pixel_accuracy(confusion: np.ndarray) -> float:
+    total = confusion.sum()
+    return float(np.trace(confusion) / total) if total else 0.0
