@@ -1,0 +1,25 @@
+"""PSPNet, the Pyramid Scene Parsing Network, for Keras 3 and TensorFlow.
+
+Example:
+    >>> import keras_pspnet as kp
+    >>> model = kp.load_pretrained("aerial")
+    >>> kp.segment(model, "photo.jpg").save("out.png")
+"""
+
+from keras_pspnet.evaluation import Scores as Scores
+from keras_pspnet.evaluation import evaluate as evaluate
+from keras_pspnet.export import export_saved_model as export_saved_model
+from keras_pspnet.inference import segment as segment
+from keras_pspnet.labels import LabelSet as LabelSet
+from keras_pspnet.layers import PyramidConv as PyramidConv
+from keras_pspnet.layers import PyramidPoolingModule as PyramidPoolingModule
+from keras_pspnet.losses import SegmentationLoss as SegmentationLoss
+from keras_pspnet.metrics import MeanIoU as MeanIoU
+from keras_pspnet.metrics import PixelAccuracy as PixelAccuracy
+from keras_pspnet.model import PSPNet as PSPNet
+from keras_pspnet.optimizers import SGD as SGD
+from keras_pspnet.pretrained import load_pretrained as load_pretrained
+from keras_pspnet.pretrained import save_pretrained as save_pretrained
+from keras_pspnet.resnet import DilatedResNet as DilatedResNet
+from keras_pspnet.version import __version__ as __version__
+from keras_pspnet.visualize import Segmentation as Segmentation

@@ -1,4 +1,4 @@
-"""What `fit` needs around Keras's: checks of the data, plain errors, weights."""
+"""What training needs around Keras's `fit`: checks, plain errors, weights."""
 
 from __future__ import annotations
 

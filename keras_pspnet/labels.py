@@ -24,7 +24,6 @@ class LabelSet:
         ValueError: If a count or a range above is not kept.
 
     Example:
-
     >>> labels = LabelSet("pets", ("cat", "dog"), ((255, 0, 0), (0, 0, 255)))
     >>> labels.num_classes
     2
@@ -317,7 +316,7 @@ RAW_IGNORE_LABELS: Mapping[str, int] = MappingProxyType(
 # own trainId is -1 too; it becomes 255 here, because masks are uint8 and
 # neither value is trained on.
 CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
-    {label: 255 for label in range(-1, 34)}
+    dict.fromkeys(range(-1, 34), 255)
     | {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}
     | {23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,6 +96,15 @@ def _at_least_float32() -> str:
     return "float64" if compute == "float64" else "float32"
 
 
+def _finite_numbers(values: Any) -> tuple[float, ...]:
+    """Returns the values as floats, or nothing if any is no finite number."""
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
+
+
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class InputNormalization(keras.layers.Layer):
     """Subtracts the mean and divides by the deviation of RGB 0..255 pictures.
@@ -120,8 +130,8 @@ class InputNormalization(keras.layers.Layer):
         # Pictures have more levels than bfloat16 has digits.
         kwargs.setdefault("dtype", _at_least_float32())
         super().__init__(**kwargs)
-        self.mean = tuple(float(value) for value in mean)
-        self.std = tuple(float(value) for value in std)
+        self.mean = _finite_numbers(mean)
+        self.std = _finite_numbers(std)
         if len(self.mean) != 3:
             raise ValueError(
                 f"`mean` must hold three numbers. Received: mean={mean!r}"
@@ -261,7 +271,9 @@ class PyramidPoolingModule(keras.layers.Layer):
 
     def _enlarge(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
         exact = all(divides(side, bins) for side in size)
-        if exact and not self.align_corners:
+        # TensorFlow resizes in float32 whatever the dtype.
+        double = keras.backend.standardize_dtype(pooled.dtype) == "float64"
+        if exact and not self.align_corners and not double:
             return ops.image.resize(
                 pooled,
                 size,

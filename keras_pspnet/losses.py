@@ -75,8 +75,8 @@ class SegmentationLoss(keras.losses.Loss):
     Call arguments:
         y_true: Integer masks (B, H, W) or (B, H, W, 1); 0..C-1 or the
             ignore label. Any other label stops TensorFlow with an error, and
-            makes the loss NaN on other backends, where compiled code cannot
-            raise.
+            makes the loss NaN on other backends and under `jit_compile`,
+            where compiled code cannot raise.
         y_pred: Logits (B, H, W, C).
         sample_weight: None, or a tensor that broadcasts to the masks: (B,),
             (B, H, W) or (B, H, W, 1).
@@ -151,8 +151,10 @@ def _refuse_bad_labels(
     losses: Any, masks: Any, bad: Any, num_classes: int, ignore_label: int
 ) -> Any:
     """Stops at labels outside the classes, with the value where possible."""
+    # XLA drops assertions, on TensorFlow too: NaN is what it leaves to see.
+    losses = ops.where(bad, float("nan"), losses)
     if keras.backend.backend() != "tensorflow":
-        return ops.where(bad, float("nan"), losses)
+        return losses
     import tensorflow as tf
 
     message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)

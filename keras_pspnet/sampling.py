@@ -167,6 +167,7 @@ def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
 
 
 def divides(size: Any, bins: int) -> bool:
+    """Tells whether a size is known and a whole number of bins."""
     return isinstance(size, int) and size % bins == 0
 
 

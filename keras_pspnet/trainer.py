@@ -155,7 +155,7 @@ class PaperTrainer(keras.Model):
         if paper:
             # Under mixed_float16 Keras wraps the optimizer.
             inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            self._schedule = inner._learning_rate
+            self._schedule = getattr(inner, "_learning_rate")  # noqa: B009
         self.optimizer.build(self.trainable_variables)
 
     def fit(
@@ -245,7 +245,7 @@ class PaperTrainer(keras.Model):
         y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
-        return_logs: bool = False,
+        return_dict: bool = False,
     ) -> Any:
         """Takes one step as `keras.Model.train_on_batch` does.
 
@@ -254,7 +254,7 @@ class PaperTrainer(keras.Model):
             y: Integer masks (B, H, W) or (B, H, W, 1).
             sample_weight: As in `fit`.
             class_weight: As in `fit`.
-            return_logs: As Keras's.
+            return_dict: As Keras's.
 
         Returns:
             What `keras.Model.train_on_batch` returns.
@@ -273,7 +273,7 @@ class PaperTrainer(keras.Model):
         self._set_class_weight(class_weight)
         with plain_errors():
             return super().train_on_batch(
-                x, y, sample_weight=sample_weight, return_logs=return_logs
+                x, y, sample_weight=sample_weight, return_dict=return_dict
             )
 
     def compute_loss(
@@ -328,7 +328,11 @@ class PaperTrainer(keras.Model):
         self, class_weight: Mapping[int, float] | None
     ) -> None:
         table = class_weight_table(class_weight, self.num_classes)
-        if not np.array_equal(table, self._class_table):
+        if table is None or self._class_table is None:
+            changed = table is not self._class_table
+        else:
+            changed = not np.array_equal(table, self._class_table)
+        if changed:
             # The table is a constant of the compiled step.
             self.train_function = None
         self._class_table = table
@@ -361,7 +365,7 @@ class PaperTrainer(keras.Model):
     def _check_decay_left(self) -> None:
         if self._schedule is None:
             return
-        done = int(ops.convert_to_numpy(self.optimizer.iterations))
+        done = int(self.optimizer.iterations.numpy())
         if done >= self._schedule.decay_steps:
             raise ValueError(
                 "`total_steps` must exceed the steps taken: the learning "

@@ -7,13 +7,10 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from PIL import ImageDraw
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from keras_pspnet.files import write_atomically
-from keras_pspnet.labels import Color
-from keras_pspnet.labels import LabelSet
+from keras_pspnet.labels import Color, LabelSet
 
 _BACKGROUND = (255, 255, 255)
 _TEXT = (32, 33, 36)
@@ -154,18 +151,7 @@ class Segmentation:
             OSError: If the file cannot be written.
             ValueError: If `what` or the suffix is none of these.
         """
-        if what not in ("picture", "mask"):
-            raise ValueError(
-                f'`what` must be "picture" or "mask". Received: what={what!r}'
-            )
-        # A JPEG would turn indices into others.
-        allowed = tuple(_FORMATS) if what == "picture" else (".png",)
-        suffix = Path(path).suffix.lower()
-        if suffix not in allowed:
-            raise ValueError(
-                f"`path` must end in {' or '.join(allowed)} for a {what}. "
-                f"Received: path={os.fspath(path)!r}"
-            )
+        suffix = check_suffix(path, what)
         if what == "picture":
             data = _encode(self.picture(), _FORMATS[suffix])
         else:
@@ -180,6 +166,34 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes:
         return _encode(self.picture(), "PNG")
+
+
+def check_suffix(path: str | os.PathLike[str], what: str = "picture") -> str:
+    """Checks that a path's suffix names a format for what is to be saved.
+
+    Args:
+        path: Path of the file to write.
+        what: `"picture"` or `"mask"`.
+
+    Returns:
+        The suffix in lower case.
+
+    Raises:
+        ValueError: If `what` or the suffix is none of those possible.
+    """
+    if what not in ("picture", "mask"):
+        raise ValueError(
+            f'`what` must be "picture" or "mask". Received: what={what!r}'
+        )
+    # A JPEG would turn indices into others.
+    allowed = tuple(_FORMATS) if what == "picture" else (".png",)
+    suffix = Path(path).suffix.lower()
+    if suffix not in allowed:
+        raise ValueError(
+            f"`path` must end in {' or '.join(allowed)} for a {what}. "
+            f"Received: path={os.fspath(path)!r}"
+        )
+    return suffix
 
 
 def comparison_sheet(

@@ -18,7 +18,7 @@ def sixty() -> tuple[np.ndarray, np.ndarray]:
 def draw_in_each_context(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [
         scenes._draw(
-            np.random.default_rng(seed), (128, 128), False, on_water, in_city
+            np.random.default_rng(seed), (96, 256), False, on_water, in_city
         )
         for on_water, in_city in CONTEXTS
     ]
@@ -108,45 +108,25 @@ def test_objects_have_a_border(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_same_objects_in_every_context(seed: int) -> None:
+def test_same_picture_but_for_the_far_side(seed: int) -> None:
+    """Objects are drawn alike in every context, only labels tell."""
     drawn = draw_in_each_context(seed)
-    first_image, first_mask = drawn[0]
-    hull = first_mask == scenes.CAR
-    tower = first_mask == scenes.BUILDING
-    # The skyline, which differs between contexts, ends below this row.
-    tower[int(0.21 * len(tower)) :] = False
-    assert hull.sum() > 300
-    assert tower.sum() > 100
+    first, first_mask = drawn[0]
+    mirrored = (first_mask[:, :64] == scenes.CAR).sum() == 0
+    near = slice(-164, None) if mirrored else slice(0, 164)
+    assert (first_mask[:, near] == scenes.CAR).sum() > 200
+    assert (first_mask[:, near] == scenes.BUILDING).sum() > 300
     for (image, mask), (on_water, in_city) in zip(drawn, CONTEXTS, strict=True):
-        ship = scenes.BOAT if on_water else scenes.CAR
-        np.testing.assert_array_equal(mask == ship, hull)
-        assert set(mask[tower]) == {
-            scenes.SKYSCRAPER if in_city else scenes.BUILDING
-        }
-        for thing in (hull, tower):
-            np.testing.assert_array_equal(image[thing], first_image[thing])
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_context_shows_in_the_cues_alone(seed: int) -> None:
-    images = [image for image, _ in draw_in_each_context(seed)]
-    for image in images[1:]:
-        same = (image == images[0]).all(-1)
-        assert 0.6 < same.mean() < 1.0
-
-
-@pytest.mark.parametrize("cues", [8, 17, 24])
-@pytest.mark.parametrize("winner", [True, False])
-def test_votes_are_won_overall_but_not_in_each_half(
-    cues: int, winner: bool
-) -> None:
-    rng = np.random.default_rng(0)
-    won = np.equal(
-        [scenes._votes(rng, cues, winner) for _ in range(200)], winner
-    )
-    assert (won.sum(1) == np.ceil(cues * 5 / 8)).all()
-    for half in (won[:, : cues // 2], won[:, cues // 2 :]):
-        assert 0.1 < (half.mean(1) < 0.5).mean() < 0.5
+        np.testing.assert_array_equal(image[:, near], first[:, near])
+        assert not np.array_equal(image, first) or not (on_water or in_city)
+        renamed = np.arange(256)
+        if on_water:
+            renamed[[scenes.ROAD, scenes.CAR]] = scenes.WATER, scenes.BOAT
+        if in_city:
+            renamed[scenes.BUILDING] = scenes.SKYSCRAPER
+        np.testing.assert_array_equal(
+            mask[:, near], renamed[first_mask[:, near]]
+        )
 
 
 def test_pillow_has_the_cloth_of_its_bed(

@@ -4,16 +4,13 @@ import dataclasses
 import os
 import threading
 import warnings
-from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,14 @@ from keras_pspnet.data.decode import read_pair
 from keras_pspnet.losses import IGNORE_LABEL
 
 Pair = tuple[str, str]
+
+
+class Pairs(Protocol):
+    """Anything that gives (image, mask) arrays by index, as a list does."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class PairReader:
@@ -46,7 +54,6 @@ class PairReader:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads one pair: uint8 image (H, W, 3) and uint8 mask (H, W)."""
-        index = int(index)
         if index in self._kept:
             return self._kept[index]
         image, mask = read_pair(
@@ -63,7 +70,7 @@ class PairReader:
 
 
 def training_dataset(
-    reader: PairReader,
+    pairs: Pairs,
     augment: Augmentation,
     batch_size: int,
     total_steps: int,
@@ -77,7 +84,7 @@ def training_dataset(
     uninterrupted run sees from step k on, with any number of threads.
 
     Args:
-        reader: The pairs.
+        pairs: uint8 images (H, W, 3) and masks (H, W), as `PairReader`.
         augment: Makes every pair the same size, from a seed.
         batch_size: Pairs in a global batch.
         total_steps: Batches of the whole run.
@@ -88,11 +95,11 @@ def training_dataset(
         Data set of total_steps - first_step batches: images (B, H, W, 3)
         float32 in 0..255 and masks (B, H, W) uint8.
     """
-    count = len(reader)
+    count = len(pairs)
 
     def load(index: Any) -> tuple[Any, Any]:
         image, mask = tf.numpy_function(
-            lambda i: reader[i], [index], (tf.uint8, tf.uint8)
+            lambda i: pairs[int(i)], [index], (tf.uint8, tf.uint8)
         )
         image = tf.ensure_shape(image, (None, None, 3))
         mask = tf.ensure_shape(mask, (None, None))

@@ -6,18 +6,19 @@ counts:
 
 - Mismatched relationship: one and the same hull is a `boat` on water
   and a `car` on a road, and `water` and `road` have the same wet
-  surface. On water the white wave crests outnumber the yellow lane
-  marks, 5 to 3; on a road it is the other way round.
-- Confusion: one and the same tower, with the houses around it, is a
-  `building` in a town and a `skyscraper` in a city. In a city the flat
-  blocks of the skyline outnumber the gabled houses, 5 to 3; in a town
-  it is the other way round.
+  surface. White wave crests at the far side of the picture make it
+  water, yellow lane marks a road.
+- Confusion: one and the same tower is a `building` in a town and a
+  `skyscraper` in a city. Gabled houses at the far side of the picture
+  make it a town, flat blocks a city.
 - Inconspicuous classes: a `pillow` has the texture of its bed and a
   shade along its outline.
 
-Cues of one kind stand together, so that what is near an object hardly
-tells its class: a part of the picture often shows the other majority.
-Surface and place are independent.
+Surface and place are independent. Objects keep to one side, and their
+size and distance from it follow the shorter side of the picture: the
+wider the picture, the farther a network has to look. At 128 x 128 a
+dilated network can learn to see the far side from the objects; at
+96 x 256 it needs to pool.
 """
 
 import functools
@@ -61,7 +62,6 @@ def make_scene(
         and 255 on a border 2 pixels wide around objects.
 
     Example:
-
     >>> image, mask = make_scene(seed=0, index=3, size=(64, 96))
     >>> image.shape, mask.shape
     ((64, 96, 3), (64, 96))
@@ -148,7 +148,6 @@ class Scenes(keras.utils.PyDataset):
         **kwargs: `workers` and the like, for `keras.utils.PyDataset`.
 
     Example:
-
     >>> scenes = Scenes(count=20, batch_size=8)
     >>> len(scenes)
     3
@@ -355,45 +354,31 @@ def _colour(
     return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
 
 
-def _votes(rng: np.random.Generator, cues: int, winner: bool) -> np.ndarray:
-    """Returns the kind of each cue, from left to right.
-
-    5 in 8 are `winner`, in one stretch that begins anywhere and goes on at
-    the left where it leaves the picture: what stands together is of one kind,
-    so that only a count over the whole width shows the majority.
-    """
-    order = (np.arange(cues) - rng.integers(cues)) % cues
-    return np.where(order < math.ceil(cues * 5 / 8), winner, not winner)
-
-
 def _draw_outdoors(
     canvas: _Canvas, rng: np.random.Generator, on_water: bool, in_city: bool
 ) -> None:
-    """Draws towers at the left of a skyline, hulls at the left below it."""
+    """Draws towers and hulls at the left, what tells their class at right."""
     height, width = canvas.image.shape[:2]
+    unit = min(height, width)
     # Of their own, so that the objects do not depend on the cues.
     objects, cues = rng.spawn(2)
     horizon = rng.uniform(0.44, 0.5) * height
     ground = horizon - rng.uniform(0.02, 0.04) * height
 
     _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
-    tower = SKYSCRAPER if in_city else BUILDING
-    for centre in (0.1, 0.31):
-        place = centre + objects.uniform(-0.02, 0.02)
-        _draw_tower(canvas, objects, place * width, ground, tower)
-    _draw_skyline(canvas, cues, ground, in_city)
-    hulls = [
-        _Hull(
-            objects.uniform(0.1, 0.32) * width,
-            (bottom + objects.uniform(-0.04, 0.02)) * height,
-            max(4.0, objects.uniform(0.11, 0.16) * width),
-            max(6.0, objects.uniform(0.13, 0.17) * height),
-        )
-        for bottom in (0.74, 0.96)
-    ]
-    _draw_marks(canvas, cues, horizon + 0.05 * height, hulls, on_water)
-    for hull in hulls:
-        _draw_hull(canvas, objects, hull, BOAT if on_water else CAR)
+    place = SKYSCRAPER if in_city else BUILDING
+    for centre in (0.12, 0.33, 0.54):
+        centre += objects.uniform(-0.02, 0.02)
+        _draw_tower(canvas, objects, centre * unit, ground, place)
+    for bottom in (0.74, 0.95):
+        bottom += objects.uniform(-0.03, 0.03)
+        centre = objects.uniform(0.12, 0.36) * unit
+        hull = BOAT if on_water else CAR
+        _draw_hull(canvas, objects, centre, bottom * height, hull)
+
+    start = cues.uniform(0.8, 0.84) * width
+    _draw_skyline(canvas, cues, start, ground, in_city)
+    _draw_marks(canvas, cues, start, horizon + 0.05 * height, on_water)
 
 
 def _draw_land(
@@ -434,11 +419,12 @@ def _draw_tower(
 ) -> None:
     """Draws a tower with windows, some of them lit."""
     height, width = canvas.image.shape[:2]
-    half = max(3.0, rng.uniform(0.07, 0.1) * width)
+    unit = min(height, width)
+    half = max(3.0, rng.uniform(0.08, 0.1) * unit)
     top = ground - rng.uniform(0.3, 0.38) * height
     facade = _colour(rng, 0.35, 0.7)
     pitch_y = max(3.0, rng.uniform(0.035, 0.05) * height)
-    pitch_x = max(3.0, rng.uniform(0.035, 0.05) * width)
+    pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
     glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
 
     part = canvas.crop(top, ground, centre - half, centre + half)
@@ -451,80 +437,71 @@ def _draw_tower(
 
 
 def _draw_skyline(
-    canvas: _Canvas, rng: np.random.Generator, ground: float, in_city: bool
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    start: float,
+    ground: float,
+    in_city: bool,
 ) -> None:
-    """Draws 8 houses side by side, gabled of brick or flat of concrete."""
+    """Draws a row of houses: gabled, of brick, or flat, of concrete."""
     height, width = canvas.image.shape[:2]
-    flat = _votes(rng, 8, in_city)
-    talls = rng.uniform(0.15, 0.19, 8).astype("float32") * height
-    colours = HOUSE_COLOURS[flat.astype(int)]
-    colours += rng.uniform(-0.06, 0.06, (8, 3)).astype("float32")
+    pitch = rng.uniform(0.11, 0.14) * min(height, width)
+    part = canvas.crop(ground - 0.22 * height, ground, start)
+    place = (part.x[0] - start) / pitch
+    house = np.maximum(place, 0.0).astype(int)
+    houses = house[-1] + 1
+    talls = rng.uniform(0.16, 0.22, houses).astype("float32") * height
+    colours = HOUSE_COLOURS[int(in_city)] + rng.uniform(
+        -0.06, 0.06, (houses, 3)
+    )
+    colours = colours.astype("float32")
 
-    part = canvas.crop(ground - 0.19 * height, ground)
-    place = part.x[0] * (8.0 / width)
-    house = place.astype(int)
-    slope = np.where(flat[house], 0.0, 1.2 * np.abs(place - house - 0.5))
+    slope = (0.0 if in_city else 1.2) * np.abs(place - house - 0.5)
     roof = ground - talls[house] * (1.0 - slope.astype("float32"))
     distance = np.maximum(roof - part.y, part.y - ground)
+    distance = np.maximum(distance, start - part.x)
     part.paint(distance, colours[house], SKYSCRAPER if in_city else BUILDING)
-
-
-class _Hull(NamedTuple):
-    """Where a hull is and how large, in pixels."""
-
-    centre: float
-    bottom: float
-    half: float
-    tall: float
 
 
 def _draw_marks(
     canvas: _Canvas,
     rng: np.random.Generator,
+    start: float,
     top: float,
-    hulls: list[_Hull],
     on_water: bool,
 ) -> None:
-    """Draws wave crests and lane marks in a grid, none behind a hull."""
+    """Draws wave crests or lane marks in three rows."""
     height, width = canvas.image.shape[:2]
-    rows, columns = 3, 8
-    pitch_y, pitch_x = (height - top) / rows, width / columns
-    place_y = top + (np.arange(rows)[:, None] + 0.5) * pitch_y
-    place_x = (np.arange(columns)[None, :] + 0.5) * pitch_x
-    seen = np.ones((rows, columns), bool)
-    for hull in hulls:
-        away_x = np.abs(place_x - hull.centre) > hull.half + 0.4 * pitch_x
-        away_y = place_y - hull.bottom + 0.5 * hull.tall
-        seen &= away_x | (np.abs(away_y) > 0.5 * hull.tall + 0.2 * pitch_y)
-    crest = np.zeros((rows, columns), bool)
-    # Transposed, so that the votes go by columns.
-    crest.T[seen.T] = _votes(rng, seen.sum(), on_water)
-    shift = rng.uniform(-0.1, 0.1, (2, rows, columns)).astype("float32")
+    pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
+    pitch_y = (height - top) / 3
+    thick = max(0.8, 0.015 * height)
+    colour = MARK_COLOURS[int(on_water)]
 
-    part = canvas.crop(top, height)
-    row = np.clip((part.y - top) / pitch_y, 0, rows - 1).astype(int)
-    column = (part.x / pitch_x).astype(int)
-    cell = (row, column)
-    shift[0] += np.arange(rows)[:, None] + 0.5
-    shift[1] += np.arange(columns) + 0.5
-    y = part.y - top - shift[0][cell] * pitch_y
-    x = part.x - shift[1][cell] * pitch_x
-    thick = max(0.8, 0.013 * height)
-    wave = y - 0.022 * height * np.sin(x * (2 * math.pi / (0.7 * pitch_x)))
-    line = np.where(
-        crest[cell], np.abs(wave), np.abs(y - 0.3 * x) - 0.3 * thick
-    )
-    inside = np.maximum(line - thick, np.abs(x) - 0.36 * pitch_x)
-    distance = np.where(seen[cell], inside, np.float32(1.0))
-    colours = MARK_COLOURS[crest[cell].astype(int)]
-    part.paint(distance, colours)
+    part = canvas.crop(top, height, start)
+    row = np.clip((part.y - top) / pitch_y, 0, 2).astype(int)
+    shift = rng.uniform(-0.2, 0.2, (2, 3)).astype("float32")[:, row]
+    y = (part.y - top) - (row + 0.5 + shift[0]).astype("float32") * pitch_y
+    x = ((part.x - start) / pitch_x + shift[1]) % 1.0 - 0.5
+    if on_water:
+        line = np.abs(y - 0.022 * height * np.sin(x * (2 * math.pi / 0.7)))
+    else:
+        line = np.abs(y - 0.3 * pitch_x * x) - 0.3 * thick
+    distance = np.maximum(line - thick, (np.abs(x) - 0.4) * pitch_x)
+    distance = np.maximum(distance, start - part.x)
+    part.paint(distance, colour)
 
 
 def _draw_hull(
-    canvas: _Canvas, rng: np.random.Generator, hull: _Hull, label: int
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    centre: float,
+    bottom: float,
+    label: int,
 ) -> None:
     """Draws a body with a cabin and a shadow: a boat or a car."""
-    centre, bottom, half, tall = hull
+    height, width = canvas.image.shape[:2]
+    half = max(4.0, rng.uniform(0.11, 0.16) * min(height, width))
+    tall = max(6.0, rng.uniform(0.13, 0.17) * height)
     top, end = bottom - tall, bottom + 0.25 * tall
     deck = bottom - tall * rng.uniform(0.5, 0.6)
     body = rng.uniform(0.1, 0.9, 3).astype("float32")

@@ -1,0 +1,267 @@
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+
+from keras_pspnet.metrics import MeanIoU, PixelAccuracy, confusion_matrix
+
+CLASSES = 5
+METRICS = {
+    MeanIoU: reference.mean_iou,
+    PixelAccuracy: reference.pixel_accuracy,
+}
+both_metrics = pytest.mark.parametrize("metric_class", METRICS)
+
+
+def example(shape=(3, 7, 5), seed=0, ignore=255):
+    """Logits and masks, a third of whose pixels is ignored."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1, (*shape, CLASSES)).astype("float32")
+    masks = rng.integers(0, CLASSES, shape)
+    masks[rng.random(shape) < 1 / 3] = ignore
+    return masks.astype("uint8"), logits
+
+
+def expected(masks, logits, ignore=255):
+    return reference.confusion_matrix(
+        masks, logits.argmax(-1), CLASSES, ignore
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("ignore", [255, 0, 3])
+def test_confusion_matrix(dtype, ignore):
+    masks, logits = example(ignore=ignore)
+    counts = confusion_matrix(
+        masks.astype(dtype), logits.argmax(-1), CLASSES, ignore
+    )
+    assert keras.backend.standardize_dtype(counts.dtype) == "int32"
+    np.testing.assert_array_equal(counts, expected(masks, logits, ignore))
+
+
+def test_confusion_matrix_rows_are_truth():
+    counts = confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 0]), 3)
+    np.testing.assert_array_equal(counts, [[0, 2, 0], [0, 0, 0], [1, 0, 0]])
+
+
+def test_confusion_matrix_leaves_out_what_is_no_class():
+    masks = np.array([0, 5, 200, 254, 255, -1, 1], "int32")
+    counts = confusion_matrix(masks, np.zeros(7, "int32"), CLASSES)
+    assert int(np.sum(counts)) == 2
+
+
+@both_metrics
+@pytest.mark.parametrize("axis", [False, True])
+def test_accumulates_over_batches(metric_class, axis):
+    metric = metric_class(CLASSES)
+    total = 0
+    for seed, shape in enumerate([(3, 7, 5), (1, 33, 41), (2, 1, 1)]):
+        masks, logits = example(shape, seed)
+        metric.update_state(masks[..., None] if axis else masks, logits)
+        total = total + expected(masks, logits)
+        np.testing.assert_array_equal(metric.confusion_matrix(), total)
+        np.testing.assert_allclose(
+            metric.result(), METRICS[metric_class](total), rtol=1e-6
+        )
+    assert metric.confusion_matrix().dtype == "int64"
+
+
+@both_metrics
+def test_graph_equals_eager(metric_class):
+    eager, graph = metric_class(CLASSES), metric_class(CLASSES)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, None), tf.uint8),
+            tf.TensorSpec((None, None, None, CLASSES), tf.float32),
+        ]
+    )
+    def step(masks, logits):
+        graph.update_state(masks, logits)
+        return graph.result()
+
+    for seed, shape in enumerate([(3, 7, 5), (1, 11, 2)]):
+        masks, logits = example(shape, seed)
+        eager.update_state(masks, logits)
+        np.testing.assert_allclose(step(masks, logits), eager.result())
+    np.testing.assert_array_equal(
+        graph.confusion_matrix(), eager.confusion_matrix()
+    )
+
+
+@both_metrics
+@pytest.mark.parametrize("axis", [False, True])
+def test_class_ids_count_as_their_logits(metric_class, axis):
+    masks, logits = example()
+    of_logits, of_ids = metric_class(CLASSES), metric_class(CLASSES)
+    of_logits.update_state(masks, logits)
+    ids = logits.argmax(-1)
+    of_ids.update_state(masks, ids[..., None] if axis else ids)
+    np.testing.assert_array_equal(
+        of_logits.confusion_matrix(), of_ids.confusion_matrix()
+    )
+
+
+def test_half_precision_logits():
+    masks, logits = example((2, 33, 41))
+    half = tf.cast(logits, "float16")
+    metric = PixelAccuracy(CLASSES)
+    metric.update_state(masks, half)
+    np.testing.assert_array_equal(
+        metric.confusion_matrix(), expected(masks, half.numpy())
+    )
+
+
+@both_metrics
+@pytest.mark.parametrize("shape", [(3,), (3, 7, 5), (3, 7, 5, 1)])
+def test_weight_zero_leaves_out(metric_class, shape):
+    masks, logits = example()
+    weight = np.random.default_rng(1).integers(0, 3, shape)
+    weight = weight.astype("float32")
+    metric = metric_class(CLASSES)
+    metric.update_state(masks, logits, weight)
+    kept = weight.reshape(shape[:3] if len(shape) > 1 else (3, 1, 1)) != 0
+    masks = np.where(kept, masks, 255)
+    np.testing.assert_array_equal(
+        metric.confusion_matrix(), expected(masks, logits)
+    )
+
+
+@pytest.mark.parametrize("count", [2**24 - 3, 2**24, 2**31 - 5, 2**37])
+def test_counts_stay_exact(count):
+    # One pixel at a time is lost in float32 from 2 ** 24 on, and int32 turns
+    # over at 2 ** 31. The state is driven there, as 2 ** 37 pixels are many.
+    metric = PixelAccuracy(2)
+    word = 2**24
+    metric._low.assign(np.full((2, 2), count % word))
+    metric._high.assign(np.full((2, 2), count // word))
+    masks = np.array([[[0, 0, 1]]], "uint8")
+    predictions = np.array([[[0, 1, 1]]], "int32")
+    for _ in range(5):
+        metric.update_state(masks, predictions)
+    np.testing.assert_array_equal(
+        metric.confusion_matrix(), [[count + 5, count + 5], [count, count + 5]]
+    )
+    np.testing.assert_allclose(
+        metric.result(), (2 * count + 10) / (4 * count + 15), rtol=1e-6
+    )
+
+
+def test_large_batches_carry_over():
+    # 12 batches of 3 million pixels pass 2 ** 24 in one class.
+    metric = MeanIoU(2)
+    masks = np.zeros((3, 1000, 1000), "uint8")
+    predictions = np.zeros((3, 1000, 1000), "int32")
+    predictions[0, 0, 0] = 1
+    step = tf.function(metric.update_state)
+    for _ in range(12):
+        step(masks, predictions)
+    np.testing.assert_array_equal(
+        metric.confusion_matrix(), [[36_000_000 - 12, 12], [0, 0]]
+    )
+
+
+def test_mean_iou_by_hand():
+    # Class 0: 2 / 3, class 1: 1 / 2, class 2 is absent, class 3 only
+    # predicted: 0 / 1.
+    metric = MeanIoU(4)
+    masks = np.array([[[0, 0, 0, 1, 1, 255]]], "uint8")
+    predictions = np.array([[[0, 0, 3, 1, 255, 2]]], "int32")
+    metric.update_state(masks[..., :4], predictions[..., :4])
+    np.testing.assert_allclose(metric.result(), (2 / 3 + 1 + 0) / 3)
+    metric.update_state(masks[..., 5:], predictions[..., 5:])
+    np.testing.assert_allclose(metric.result(), (2 / 3 + 1 + 0) / 3)
+
+
+@both_metrics
+def test_nothing_valid_is_zero(metric_class):
+    metric = metric_class(CLASSES)
+    assert float(metric.result()) == 0.0
+    _, logits = example()
+    metric.update_state(np.full((3, 7, 5), 255, "uint8"), logits)
+    assert float(metric.result()) == 0.0
+
+
+@both_metrics
+def test_reset(metric_class):
+    masks, logits = example()
+    metric = metric_class(CLASSES)
+    metric.update_state(masks, logits)
+    metric.reset_state()
+    assert not metric.confusion_matrix().any()
+    metric.update_state(masks, logits)
+    np.testing.assert_array_equal(
+        metric.confusion_matrix(), expected(masks, logits)
+    )
+
+
+@both_metrics
+def test_config_round_trip(metric_class):
+    metric = metric_class(7, ignore_label=0, name="score")
+    copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(copy) is metric_class
+    assert (copy.num_classes, copy.ignore_label, copy.name) == (7, 0, "score")
+    assert copy.get_config() == metric.get_config()
+
+
+def test_names():
+    assert MeanIoU(2).name == "mean_iou"
+    assert PixelAccuracy(2).name == "pixel_accuracy"
+
+
+def test_equals_keras_mean_iou():
+    peer = keras.metrics.MeanIoU(
+        CLASSES, ignore_class=255, sparse_y_pred=False
+    )
+    metric = MeanIoU(CLASSES)
+    for seed in range(4):
+        masks, logits = example((2, 33, 41), seed)
+        # A class that nobody has, and one that is only predicted.
+        masks[masks == 4] = 255
+        logits[..., 1] = -9
+        masks[masks == 1] = 0
+        metric.update_state(masks, logits)
+        peer.update_state(masks, logits)
+    np.testing.assert_allclose(metric.result(), peer.result(), rtol=1e-6)
+
+
+def test_mismatched_sizes():
+    masks, logits = example()
+    with pytest.raises(ValueError, match="masks must have the size of their"):
+        MeanIoU(CLASSES).update_state(masks[:, 1:], logits)
+    with pytest.raises(ValueError, match=r"masks must have shape \(B, H, W\)"):
+        MeanIoU(CLASSES).update_state(masks[0], logits)
+
+
+def test_two_replicas_add_up(two_replicas):
+    with two_replicas.scope():
+        metrics = [MeanIoU(CLASSES), PixelAccuracy(CLASSES)]
+    masks, logits = example((2, 7, 5))
+    masks[1] = 255
+    masks[1, 3, 2] = 3
+    # Sums of two low words reach 2 ** 25; the result must carry them.
+    for metric in metrics:
+        metric._low.assign(np.full((CLASSES, CLASSES), 2**24 - 2))
+
+    def shares(values):
+        return two_replicas.experimental_distribute_values_from_function(
+            lambda context: tf.constant(
+                values[context.replica_id_in_sync_group][None]
+            )
+        )
+
+    @tf.function
+    def step(y, z):
+        for metric in metrics:
+            metric.update_state(y, z)
+
+    start = metrics[0].confusion_matrix()
+    for _ in range(4):
+        two_replicas.run(step, args=(shares(masks), shares(logits)))
+    total = start + 4 * expected(masks, logits)
+    for metric in metrics:
+        np.testing.assert_array_equal(metric.confusion_matrix(), total)
+        np.testing.assert_allclose(
+            metric.result(), METRICS[type(metric)](total), rtol=1e-6
+        )

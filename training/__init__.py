@@ -1,0 +1,1 @@
+"""The training programme: one flat file for each run, and what runs them."""

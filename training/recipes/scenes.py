@@ -1,0 +1,25 @@
+"""Procedural scenes: the run of `make demo`, without any download.
+
+    python -m training.train scenes --output runs/scenes
+
+Network and recipe: Zhao et al., 2016, https://arxiv.org/abs/1612.01105, on a
+ResNet-18 of quarter width, from scratch.
+"""
+
+from keras_pspnet.labels import SCENES
+
+from ..recipe import Recipe
+
+RECIPE = Recipe(
+    name="scenes",
+    labels=SCENES,
+    backbone="resnet18",
+    width=0.25,
+    crop=(128, 128),
+    fixed_size=True,
+    batch_size=16,
+    steps=400,
+    steps_per_epoch=50,
+    learning_rate=0.05,
+    scenes=(1600, 200),
+)

@@ -1,0 +1,300 @@
+"""Trains a recipe: `python -m training.train RECIPE`.
+
+    python -m training.train scenes --output runs/scenes
+    python -m training.train aerial --data dubai --output runs/aerial
+
+A folder of data holds `train/images`, `train/masks`, `val/images` and
+`val/masks`; masks are index pictures (palette or grey PNG) named as their
+images, 255 where there is no truth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_pspnet.data.augment import train_augmentation
+from keras_pspnet.data.decode import find_pairs
+from keras_pspnet.data.pipeline import PairReader, training_dataset
+from keras_pspnet.data.scenes import scene_arrays
+from keras_pspnet.evaluation import Scores, evaluate
+from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.inference import predict_masks
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.pretrained import save_pretrained
+from keras_pspnet.visualize import comparison_sheet
+
+from .recipe import Recipe
+
+RECIPES = ("scenes", "aerial")
+CHECKPOINT = "last.keras"
+MODEL_FOLDER = "model"
+SCORES_FILE = "scores.json"
+SHEET_FILE = "predictions.png"
+_SHEET_ROWS = 6
+
+
+def load_recipe(name: str) -> Recipe:
+    """Finds a recipe by name, or by the path of a Python file.
+
+    Args:
+        name: One of `RECIPES`, or a path that ends in `.py` to a file whose
+            `RECIPE` is a `Recipe`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such recipe.
+    """
+    if name in RECIPES:
+        module = importlib.import_module(f".recipes.{name}", __package__)
+        return module.RECIPE
+    if not name.endswith(".py"):
+        raise ValueError(
+            f"`recipe` must be one of {', '.join(RECIPES)} or a .py file. "
+            f"Received: recipe={name!r}"
+        )
+    if not os.path.isfile(name):
+        raise FileNotFoundError(
+            f"`recipe` must be an existing file. Received: recipe={name!r}"
+        )
+    spec = importlib.util.spec_from_file_location("recipe_file", name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe: Any = getattr(module, "RECIPE", None)
+    # A file may import Recipe from `training` or `keras_pspnet.training`.
+    if type(recipe).__name__ != "Recipe":
+        raise ValueError(
+            "`recipe` must be a file whose RECIPE is a Recipe. "
+            f"Received: recipe={name!r}"
+        )
+    return recipe
+
+
+def train(
+    recipe: Recipe,
+    output: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    verbose: int = 1,
+) -> Scores:
+    """Runs a recipe, or goes on with it where the output has a checkpoint.
+
+    Writes to `output`: `last.keras` after every epoch, and at the end
+    `model/` (for `load_pretrained`), `scores.json` and `predictions.png`.
+
+    Args:
+        recipe: The run.
+        output: Folder of the run; made if it does not exist.
+        data: Folder of training and validation pairs, for recipes that do
+            not make their own data.
+        verbose: Keras's verbosity of `fit`.
+
+    Returns:
+        Scores on the validation set.
+
+    Raises:
+        OSError: If data cannot be read or the output cannot be written.
+        ValueError: If the data does not fit.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output / CHECKPOINT)
+    source = _source(recipe, data)
+    keras.config.set_dtype_policy(recipe.dtype_policy)
+    keras.utils.set_random_seed(recipe.seed)
+    checkpoint = output / CHECKPOINT
+    strategy = tf.distribute.MirroredStrategy()
+    with strategy.scope():
+        if checkpoint.exists():
+            model = _resume(recipe, checkpoint)
+        else:
+            model = recipe.model()
+            model.compile(
+                total_steps=recipe.steps, learning_rate=recipe.learning_rate
+            )
+    done = int(model.optimizer.iterations.numpy())
+    started = time.time()
+    if done < recipe.steps:
+        try:
+            model.fit(
+                source.training_batches(done),
+                epochs=-(-recipe.steps // recipe.steps_per_epoch),
+                initial_epoch=done // recipe.steps_per_epoch,
+                steps_per_epoch=recipe.steps_per_epoch,
+                callbacks=[_Checkpoint(checkpoint)],
+                verbose=verbose,
+            )
+        except KeyboardInterrupt:
+            kept = "kept" if checkpoint.exists() else "none yet"
+            print(
+                f"\nInterrupted. Last checkpoint: {checkpoint} ({kept}); "
+                "the same command goes on from there.",
+                file=sys.stderr,
+            )
+            raise
+    seconds = time.time() - started
+    scores = evaluate(model, source.validation(), verbose=bool(verbose))
+    save_pretrained(model, output / MODEL_FOLDER)
+    _write_sheet(model, source, recipe.labels, output / SHEET_FILE)
+    report = {
+        "recipe": recipe.name,
+        "steps": recipe.steps,
+        "seconds_of_this_part": round(seconds, 1),
+        **scores.to_dict(),
+    }
+    write_atomically(
+        output / SCORES_FILE, (json.dumps(report, indent=2) + "\n").encode()
+    )
+    return scores
+
+
+@dataclasses.dataclass
+class _Scenes:
+    """Procedural scenes, as many as the recipe says."""
+
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        assert self.recipe.scenes is not None
+        train_count, val_count = self.recipe.scenes
+        seed, size = self.recipe.seed, self.recipe.crop
+        self.train = scene_arrays(0, train_count, size, seed)
+        # Scenes of other indices: never seen in training.
+        self.val = scene_arrays(train_count, val_count, size, seed)
+
+    def training_batches(self, first_step: int) -> tf.data.Dataset:
+        return training_dataset(
+            list(zip(*self.train, strict=True)),
+            train_augmentation(self.recipe.crop, None, self.recipe.flip),
+            self.recipe.batch_size,
+            self.recipe.steps,
+            self.recipe.seed,
+            first_step,
+        )
+
+    def validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        images, masks = self.val
+        return [
+            (images[start : start + 16], masks[start : start + 16])
+            for start in range(0, len(images), 16)
+        ]
+
+    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return zip(self.val[0][:count], self.val[1][:count], strict=True)
+
+
+@dataclasses.dataclass
+class _Folder:
+    """A folder of pictures and index masks."""
+
+    recipe: Recipe
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.train = self._reader("train")
+        self.val = self._reader("val")
+
+    def _reader(self, split: str) -> PairReader:
+        folder = self.folder / split
+        pairs = find_pairs(str(folder / "images"), str(folder / "masks"))
+        return PairReader(pairs, self.recipe.labels.num_classes)
+
+    def training_batches(self, first_step: int) -> tf.data.Dataset:
+        recipe = self.recipe
+        return training_dataset(
+            self.train,
+            train_augmentation(
+                recipe.crop, recipe.scales, recipe.flip, recipe.turns
+            ),
+            recipe.batch_size,
+            recipe.steps,
+            recipe.seed,
+            first_step,
+        )
+
+    def validation(self) -> PairReader:
+        return self.val
+
+    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        step = max(1, len(self.val) // count)
+        chosen = list(range(0, len(self.val), step))[:count]
+        return (self.val[index] for index in chosen)
+
+
+def _source(
+    recipe: Recipe, data: str | os.PathLike[str] | None
+) -> _Scenes | _Folder:
+    if recipe.scenes is not None:
+        return _Scenes(recipe)
+    if data is None:
+        raise ValueError(
+            f"`data` must be a folder for recipe {recipe.name!r}. "
+            "Received: data=None"
+        )
+    return _Folder(recipe, Path(data))
+
+
+def _resume(recipe: Recipe, checkpoint: Path) -> Any:
+    model = keras.saving.load_model(checkpoint)
+    expected = recipe.model().get_config() | {"name": model.name}
+    if model.get_config() != expected:
+        raise ValueError(
+            "`output` must hold a checkpoint of the same recipe, or none. "
+            f"Received: {os.fspath(checkpoint)!r} of another network"
+        )
+    return model
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Saves the model with its optimiser after every epoch."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        # A file of its own first: whoever kills the run while it writes
+        # still has the checkpoint before.
+        with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
+            written = os.path.join(folder, CHECKPOINT)
+            self.model.save(written)
+            os.replace(written, self._path)
+
+
+def _write_sheet(
+    model: Any, source: _Scenes | _Folder, labels: LabelSet, path: Path
+) -> None:
+    images, truths, predictions = [], [], []
+    for image, mask in source.samples(_SHEET_ROWS):
+        images.append(image)
+        truths.append(mask)
+        predictions.append(predict_masks(model, image[None])[0])
+    sheet = comparison_sheet(
+        images, truths, predictions, labels, max_rows=_SHEET_ROWS
+    )
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written = os.path.join(folder, path.name)
+        sheet.save(written)
+        os.replace(written, path)
+
+
+if __name__ == "__main__":
+    from keras_pspnet.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))
