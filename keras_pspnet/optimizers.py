@@ -78,11 +78,13 @@ class SGD(keras.optimizers.SGD):
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
     ) -> None:
-        if self.l2 and self._decays(variable):
+        # TensorFlow hands over its own variable, which knows no path.
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        if self.l2 and self._decays(known):
             gradient = ops.cast(gradient, variable.dtype) + ops.multiply(
                 variable, ops.cast(self.l2, variable.dtype)
             )
-        factor = self._rate_factor(variable)
+        factor = self._rate_factor(known)
         super().update_step(gradient, variable, learning_rate * factor)
 
     def _decays(self, variable: Any) -> bool:

@@ -25,7 +25,8 @@ def _fresh_keras():
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
-    keras.backend.clear_session()
+    # A garbage collection after every test would take longer than the tests.
+    keras.backend.clear_session(free_memory=False)
 
 
 @pytest.fixture(scope="session")

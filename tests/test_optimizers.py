@@ -1,0 +1,225 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_pspnet.optimizers import SGD, poly_decay
+
+STEPS = 12
+PATHS = ("stage2/kernel", "stage2/gamma", "stage2/beta", "head_conv/kernel")
+PATHS += ("head_classifier/bias",)
+
+
+def make_variables():
+    """Variables with the paths and names that a model's would have."""
+    rng = np.random.default_rng(0)
+    variables = []
+    for path in PATHS:
+        scope, name = path.split("/")
+        with keras.name_scope(scope):
+            variables.append(
+                keras.Variable(
+                    rng.normal(0, 1, (3, 2)).astype("float32"), name=name
+                )
+            )
+    assert tuple(variable.path for variable in variables) == PATHS
+    return variables
+
+
+def gradients_of(step):
+    rng = np.random.default_rng(100 + step)
+    return [rng.normal(0, 1, (3, 2)).astype("float32") for _ in PATHS]
+
+
+def poly(rate, total):
+    return [rate * (1 - step / total) ** 0.9 for step in range(total)]
+
+
+def run_reference(rates, momentum=0.9, l2=1e-4, decayed=PATHS, factors=None):
+    """The update rule, in float64, one variable and number at a time."""
+    weights = [v.numpy().astype("float64") for v in make_variables()]
+    velocities = [np.zeros((3, 2)) for _ in PATHS]
+    for step, rate in enumerate(rates):
+        for i, gradient in enumerate(gradients_of(step)):
+            own_rate = rate * (factors or {}).get(PATHS[i], 1.0)
+            own_l2 = l2 if PATHS[i] in decayed else 0.0
+            full = gradient.astype("float64") + own_l2 * weights[i]
+            velocities[i] = momentum * velocities[i] - own_rate * full
+            weights[i] = weights[i] + velocities[i]
+    return weights
+
+
+def run_ours(optimizer, steps=STEPS, graph=False, variables=None, first=0):
+    variables = variables or make_variables()
+    optimizer.build(variables)
+
+    def apply(*gradients):
+        optimizer.apply(list(gradients), variables)
+
+    if graph:
+        apply = tf.function(apply)
+    for step in range(first, steps):
+        apply(*map(tf.constant, gradients_of(step)))
+    return [variable.numpy() for variable in variables]
+
+
+def assert_close(ours, expected, tolerance=2e-6):
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("l2", [0.0, 0.05])
+def test_update_rule(graph, momentum, l2):
+    optimizer = SGD(poly_decay(0.1, STEPS), momentum=momentum, l2=l2)
+    expected = run_reference(poly(0.1, STEPS), momentum, l2)
+    assert_close(run_ours(optimizer, graph=graph), expected)
+
+
+def test_defaults_are_the_papers():
+    assert_close(run_ours(SGD()), run_reference([0.01] * STEPS))
+
+
+def test_norm_and_bias_can_be_exempt():
+    optimizer = SGD(0.1, l2=0.05, decay_norm_and_bias=False)
+    expected = run_reference(
+        [0.1] * STEPS,
+        l2=0.05,
+        decayed=("stage2/kernel", "head_conv/kernel"),
+    )
+    assert_close(run_ours(optimizer), expected)
+    everything = run_reference([0.1] * STEPS, l2=0.05)
+    for index, path in enumerate(PATHS):
+        same = np.allclose(expected[index], everything[index], atol=1e-4)
+        assert same == path.endswith("kernel")
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_rate_factors(graph):
+    optimizer = SGD(
+        poly_decay(0.02, STEPS),
+        l2=0.05,
+        # The second expression finds head_conv too, and does not count.
+        rate_factors={r"^head_": 10.0, "conv": 0.0, "gamma$": 0.5},
+    )
+    factors = {
+        "head_conv/kernel": 10.0,
+        "head_classifier/bias": 10.0,
+        "stage2/gamma": 0.5,
+    }
+    expected = run_reference(poly(0.02, STEPS), l2=0.05, factors=factors)
+    assert_close(run_ours(optimizer, graph=graph), expected, 2e-5)
+
+
+def test_rate_factor_zero_keeps_a_variable():
+    ours = run_ours(SGD(0.1, l2=0.05, rate_factors={"stage2": 0.0}))
+    for value, start, path in zip(ours, make_variables(), PATHS, strict=True):
+        assert np.array_equal(value, start.numpy()) == ("stage2" in path)
+
+
+def test_is_pytorchs_rule_at_a_constant_rate():
+    # torch.optim.SGD: v = momentum * v + g; w = w - rate * v. The rate's
+    # place does not matter until the rate changes.
+    weights = [v.numpy().astype("float64") for v in make_variables()]
+    velocities = [np.zeros((3, 2)) for _ in PATHS]
+    for step in range(STEPS):
+        for i, gradient in enumerate(gradients_of(step)):
+            gradient = gradient + 0.05 * weights[i]
+            velocities[i] = 0.9 * velocities[i] + gradient
+            weights[i] = weights[i] - 0.1 * velocities[i]
+    assert_close(run_ours(SGD(0.1, l2=0.05)), weights)
+
+
+def test_differs_from_decoupled_decay():
+    # Both agree in the first step from zero momentum, and part after it.
+    ours = run_ours(SGD(0.1, l2=0.05), steps=1)
+    theirs = run_ours(
+        keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.05), steps=1
+    )
+    assert_close(ours, theirs)
+    ours = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.05))
+    theirs = run_ours(
+        keras.optimizers.SGD(
+            poly_decay(0.1, STEPS), momentum=0.9, weight_decay=0.05
+        )
+    )
+    assert max(abs(a - b).max() for a, b in zip(ours, theirs)) > 1e-3
+
+
+def test_without_decay_it_is_keras_sgd():
+    ours = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.0))
+    theirs = run_ours(
+        keras.optimizers.SGD(poly_decay(0.1, STEPS), momentum=0.9)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_poly_decay_values():
+    schedule = poly_decay(0.01, 40)
+    for step in (0, 1, 7, 39):
+        np.testing.assert_allclose(
+            schedule(step), 0.01 * (1 - step / 40) ** 0.9, rtol=1e-5
+        )
+    assert float(schedule(40)) == 0.0
+    assert float(schedule(1000)) == 0.0
+
+
+def test_rate_is_per_step():
+    optimizer = SGD(poly_decay(0.1, STEPS))
+    variables = make_variables()
+    rates = []
+    for step in range(STEPS):
+        rates.append(float(optimizer.learning_rate))
+        run_ours(optimizer, step + 1, variables=variables, first=step)
+    np.testing.assert_allclose(rates, poly(0.1, STEPS), rtol=1e-5)
+
+
+def test_state_saved_and_restored():
+    whole = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.05))
+    first = SGD(poly_decay(0.1, STEPS), l2=0.05)
+    variables = make_variables()
+    run_ours(first, 5, variables=variables)
+    store = {}
+    first.save_own_variables(store)
+    second = SGD.from_config(first.get_config())
+    second.build(variables)
+    second.load_own_variables(store)
+    assert int(second.iterations) == 5
+    rest = run_ours(second, variables=variables, first=5)
+    for a, b in zip(whole, rest, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_config_round_trip():
+    optimizer = SGD(
+        poly_decay(0.02, 30),
+        momentum=0.8,
+        l2=0.01,
+        decay_norm_and_bias=False,
+        rate_factors={"^head_": 10.0},
+        nesterov=True,
+    )
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(copy) is SGD
+    assert copy.get_config() == optimizer.get_config()
+    for graph in (False, True):
+        for a, b in zip(
+            run_ours(copy, graph=graph),
+            run_ours(SGD.from_config(optimizer.get_config())),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_refuses_decoupled_decay():
+    with pytest.raises(
+        ValueError, match="`weight_decay` must be left to `l2`.*=0.0001"
+    ):
+        SGD(weight_decay=1e-4)
+
+
+def test_refuses_negative_l2():
+    with pytest.raises(ValueError, match="`l2` must be at least 0.*l2=-0.1"):
+        SGD(l2=-0.1)
