@@ -51,15 +51,17 @@ class Scores:
         return right / total if total else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the scores for JSON: mIoU, accuracy, IoU by class."""
-        iou = {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(self.labels.names, self.iou, strict=True)
-        }
+        """Returns the scores for JSON: mIoU, accuracy, IoU by class.
+
+        JSON has no NaN: what has no value is None.
+        """
         return {
-            "mean_iou": self.mean_iou,
-            "pixel_accuracy": self.pixel_accuracy,
-            "iou": iou,
+            "mean_iou": _number(self.mean_iou),
+            "pixel_accuracy": _number(self.pixel_accuracy),
+            "iou": {
+                name: _number(value)
+                for name, value in zip(self.labels.names, self.iou, strict=True)
+            },
         }
 
     def table(self) -> str:
@@ -127,7 +129,13 @@ def evaluate(
             bar.update(seen)
     if not seen:
         raise ValueError("`dataset` must not be empty. Received: 0 pairs")
+    if verbose and bar.target is None:
+        bar.update(seen, finalize=True)
     return Scores(confusion, labels)
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _length(dataset: Any) -> int | None:

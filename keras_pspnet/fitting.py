@@ -139,10 +139,19 @@ def plain_errors() -> Iterator[None]:
 
 def _own_message(text: str) -> str | None:
     """Finds this package's sentence in a report of TensorFlow's runtime."""
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
         for start in ("labels must be", "the global batch must", "ValueError:"):
             position = line.find(start)
-            if position >= 0:
-                sentence = line[position:].removeprefix("ValueError:")
-                return sentence.replace("] [", " ").strip(" []\"'")
+            if position < 0:
+                continue
+            if start == "ValueError:":
+                return line[position + len(start) :].strip()
+            # TensorFlow prints each part of an assertion in brackets, or on
+            # a line of its own.
+            sentence = line[position:].replace("] [", " ").replace("\\'", "'")
+            sentence = sentence.strip(" []\"'")
+            if sentence.endswith("="):
+                sentence += f" {lines[number + 1].strip()}"
+            return sentence
     return None

@@ -90,7 +90,16 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
     Returns:
         float32 (B, h, w, C), h and w the network's size or H and W.
+
+    Raises:
+        ValueError: If the images have another shape.
     """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        raise ValueError(
+            "`images` must be RGB images of shape (B, H, W, 3). "
+            f"Received: images of shape {shape}"
+        )
     x = ops.convert_to_tensor(images, dtype="float32")
     size = network_size(model)
     if size is not None and size != tuple(images.shape[1:3]):

@@ -286,7 +286,7 @@ CAMVID = _table(
 AERIAL = _table(
     "aerial",
     "building, land, road, vegetation, water",
-    "3c1098 8429f6 6ec1e4 fedd3a e2a929",
+    "d1493f e0c48f 6f7480 4f9d4a 3d85d8",
 )
 
 SCENES = _table(

@@ -58,7 +58,7 @@ class PSPNet(PaperTrainer):
         std: Deviation of the pictures, likewise.
         labels: Names and colours of the classes.
         name: Name of the model.
-        **kwargs: Passed to `keras.Model`.
+        trainable: As of every Keras layer.
 
     Input shape:
         (B, H, W, 3), RGB in 0..255, uint8 or float.
@@ -97,7 +97,7 @@ class PSPNet(PaperTrainer):
         std: Sequence[float] = IMAGENET_STD,
         labels: LabelSet | Mapping[str, Any] | None = None,
         name: str | None = None,
-        **kwargs: Any,
+        trainable: bool = True,
     ) -> None:
         _check_num_classes(num_classes)
         check_choice("backbone", backbone, BACKBONES)
@@ -160,7 +160,10 @@ class PSPNet(PaperTrainer):
                 ),
             }
         super().__init__(
-            inputs=image, outputs=outputs, name=name or "pspnet", **kwargs
+            inputs=image,
+            outputs=outputs,
+            name=name or "pspnet",
+            trainable=trainable,
         )
         self.backbone = backbone_model
         self.pyramid = pyramid
@@ -221,7 +224,7 @@ class PSPNet(PaperTrainer):
         if not self.aux:
             return self
         model = keras.Model(
-            self.inputs, self.output["main"], name=f"{self.name}_inference"
+            self.input, self.output["main"], name=f"{self.name}_inference"
         )
         model.labels = self.labels
         return model

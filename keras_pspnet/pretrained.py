@@ -73,14 +73,17 @@ def load_pretrained(
     had_aux = bool(config.get("aux"))
     config = {**config, "aux": aux}
     fresh: tuple[str, ...] = ()
-    if num_classes is not None and num_classes != config["num_classes"]:
+    if num_classes is not None and num_classes != config.get("num_classes"):
         config |= {"num_classes": num_classes, "labels": None}
         fresh = ("head_classifier/", "aux_classifier/")
     if aux and not had_aux:
         fresh += ("aux_",)
     if input_shape is not None:
         config["input_shape"] = input_shape
-    model = PSPNet.from_config(config)
+    try:
+        model = PSPNet.from_config(config)
+    except (AttributeError, TypeError) as error:
+        raise _not_ours(folder / CONFIG_FILE) from error
     _assign(model, arrays, fresh, unused=() if aux else ("aux_",))
     return model
 
@@ -162,10 +165,14 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
         content = json.loads(_read(path))
         return dict(content["model"]), str(content["weights_sha256"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"`source` must hold a {CONFIG_FILE} that save_pretrained wrote. "
-            f"Received: {os.fspath(path)!r}"
-        ) from error
+        raise _not_ours(path) from error
+
+
+def _not_ours(path: Path) -> ValueError:
+    return ValueError(
+        f"`source` must hold a {CONFIG_FILE} that save_pretrained wrote. "
+        f"Received: {os.fspath(path)!r}"
+    )
 
 
 def _assign(

@@ -56,7 +56,7 @@ class DilatedResNet(keras.Model):
             1x1, so they take `"3x3"` only.
         width: Factor on every number of channels.
         name: Name of the model.
-        **kwargs: Passed to `keras.Model`.
+        trainable: As of every Keras layer.
 
     Input shape:
         (B, H, W, channels), already normalised.
@@ -86,7 +86,7 @@ class DilatedResNet(keras.Model):
         stride_on: str = "3x3",
         width: float = 1.0,
         name: str | None = None,
-        **kwargs: Any,
+        trainable: bool = True,
     ) -> None:
         check_choice("depth", depth, tuple(BLOCKS))
         check_choice("stem", stem, tuple(STEM_CHANNELS))
@@ -135,7 +135,7 @@ class DilatedResNet(keras.Model):
             inputs=inputs,
             outputs=[stages[4], stages[5]],
             name=name or f"resnet{depth}",
-            **kwargs,
+            trainable=trainable,
         )
 
         # === Config ===

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_pspnet import optimizers
 from keras_pspnet.fitting import (
@@ -137,6 +136,8 @@ class PaperTrainer(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
+        # A model saved before its first step has to load without a warning.
+        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -200,6 +201,8 @@ class PaperTrainer(keras.Model):
         """
         self._assert_compile_called("fit")
         check_arrays(x, y, self.num_classes)
+        if isinstance(validation_data, tuple) and len(validation_data) > 1:
+            check_arrays(*validation_data[:2], self.num_classes)
         count = array_length(x)
         if count is not None:
             count = int(np.floor(count * (1.0 - validation_split)))
@@ -403,10 +406,9 @@ class PaperTrainer(keras.Model):
         elif keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.debugging.assert_greater(
-                replica_sum(tf.shape(x)[0]),
-                1,
-                message=BATCH_OF_ONE + "Received: a batch of 1",
+            tf.debugging.Assert(
+                replica_sum(tf.shape(x)[0]) > 1,
+                [BATCH_OF_ONE + "Received: a batch of 1"],
             )
 
 

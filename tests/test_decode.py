@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from keras_pspnet.data import decode
-from keras_pspnet.data.decode import find_pairs
-from keras_pspnet.data.decode import read_image
-from keras_pspnet.data.decode import read_mask
-from keras_pspnet.data.decode import read_pair
+from keras_pspnet.data.decode import (
+    find_pairs,
+    read_image,
+    read_mask,
+    read_pair,
+)
 from keras_pspnet.labels import VOC
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

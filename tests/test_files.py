@@ -6,8 +6,7 @@ import stat
 import pytest
 
 from keras_pspnet import files
-from keras_pspnet.files import check_writable
-from keras_pspnet.files import write_atomically
+from keras_pspnet.files import check_writable, write_atomically
 
 CHECKED = (check_writable, lambda path: write_atomically(path, b"new"))
 

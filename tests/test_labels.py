@@ -5,16 +5,18 @@ import json
 import pytest
 
 from keras_pspnet import labels as labels_module
-from keras_pspnet.labels import ADE20K
-from keras_pspnet.labels import AERIAL
-from keras_pspnet.labels import CAMVID
-from keras_pspnet.labels import CITYSCAPES
-from keras_pspnet.labels import CITYSCAPES_TRAIN_IDS
-from keras_pspnet.labels import RAW_IGNORE_LABELS
-from keras_pspnet.labels import SCENES
-from keras_pspnet.labels import VOC
-from keras_pspnet.labels import LabelSet
-from keras_pspnet.labels import generic_labels
+from keras_pspnet.labels import (
+    ADE20K,
+    AERIAL,
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_TRAIN_IDS,
+    RAW_IGNORE_LABELS,
+    SCENES,
+    VOC,
+    LabelSet,
+    generic_labels,
+)
 
 ALL = (VOC, ADE20K, CITYSCAPES, CAMVID, AERIAL, SCENES)
 
@@ -36,7 +38,7 @@ def voc_color(index):
         (ADE20K, 150, ("wall", (120, 120, 120)), ("flag", (92, 0, 255))),
         (CITYSCAPES, 19, ("road", (128, 64, 128)), ("bicycle", (119, 11, 32))),
         (CAMVID, 11, ("Sky", (128, 128, 128)), ("Bicyclist", (0, 128, 192))),
-        (AERIAL, 5, ("building", (60, 16, 152)), ("water", (226, 169, 41))),
+        (AERIAL, 5, ("building", (209, 73, 63)), ("water", (61, 133, 216))),
         (SCENES, 11, ("sky", (142, 202, 230)), ("pillow", (255, 111, 181))),
     ],
 )

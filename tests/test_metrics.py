@@ -24,9 +24,7 @@ def example(shape=(3, 7, 5), seed=0, ignore=255):
 
 
 def expected(masks, logits, ignore=255):
-    return reference.confusion_matrix(
-        masks, logits.argmax(-1), CLASSES, ignore
-    )
+    return reference.confusion_matrix(masks, logits.argmax(-1), CLASSES, ignore)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
@@ -211,9 +209,7 @@ def test_names():
 
 
 def test_equals_keras_mean_iou():
-    peer = keras.metrics.MeanIoU(
-        CLASSES, ignore_class=255, sparse_y_pred=False
-    )
+    peer = keras.metrics.MeanIoU(CLASSES, ignore_class=255, sparse_y_pred=False)
     metric = MeanIoU(CLASSES)
     for seed in range(4):
         masks, logits = example((2, 33, 41), seed)

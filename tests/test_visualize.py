@@ -8,13 +8,8 @@ import pytest
 from PIL import Image
 
 from keras_pspnet.data.decode import read_mask
-from keras_pspnet.labels import ADE20K
-from keras_pspnet.labels import SCENES
-from keras_pspnet.labels import VOC
-from keras_pspnet.labels import LabelSet
-from keras_pspnet.visualize import Segmentation
-from keras_pspnet.visualize import colorize
-from keras_pspnet.visualize import comparison_sheet
+from keras_pspnet.labels import ADE20K, SCENES, VOC, LabelSet
+from keras_pspnet.visualize import Segmentation, colorize, comparison_sheet
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 

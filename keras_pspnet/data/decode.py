@@ -206,7 +206,8 @@ def _decode(source: object, kind: _Kind) -> np.ndarray:
         )
     received = f"Received: {argument}={os.fspath(source)!r}"
     try:
-        stream = open(source, "rb")
+        # Closed below, where opening is no longer what can fail.
+        stream = open(source, "rb")  # noqa: SIM115
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"`{argument}` must be a file that exists. {received}"

@@ -367,16 +367,19 @@ def _draw_outdoors(
 
     _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
     place = SKYSCRAPER if in_city else BUILDING
-    for centre in (0.12, 0.33, 0.54):
-        centre += objects.uniform(-0.02, 0.02)
+    hull = BOAT if on_water else CAR
+    # Objects fill the near part of the picture, however wide it is.
+    near = max(0.7, 0.45 * width / unit)
+    for middle in np.arange(0.13, near, 0.25):
+        centre = middle + objects.uniform(-0.02, 0.02)
         _draw_tower(canvas, objects, centre * unit, ground, place)
-    for bottom in (0.74, 0.95):
-        bottom += objects.uniform(-0.03, 0.03)
-        centre = objects.uniform(0.12, 0.36) * unit
-        hull = BOAT if on_water else CAR
-        _draw_hull(canvas, objects, centre, bottom * height, hull)
+    for middle in np.arange(0.32, near, 0.56):
+        for bottom in (0.76, 0.97):
+            base = bottom + objects.uniform(-0.03, 0.01)
+            centre = middle + objects.uniform(-0.06, 0.06)
+            _draw_hull(canvas, objects, centre * unit, base * height, hull)
 
-    start = cues.uniform(0.8, 0.84) * width
+    start = cues.uniform(0.7, 0.74) * width
     _draw_skyline(canvas, cues, start, ground, in_city)
     _draw_marks(canvas, cues, start, horizon + 0.05 * height, on_water)
 
@@ -420,8 +423,8 @@ def _draw_tower(
     """Draws a tower with windows, some of them lit."""
     height, width = canvas.image.shape[:2]
     unit = min(height, width)
-    half = max(3.0, rng.uniform(0.08, 0.1) * unit)
-    top = ground - rng.uniform(0.3, 0.38) * height
+    half = max(3.0, rng.uniform(0.1, 0.12) * unit)
+    top = ground - rng.uniform(0.31, 0.4) * height
     facade = _colour(rng, 0.35, 0.7)
     pitch_y = max(3.0, rng.uniform(0.035, 0.05) * height)
     pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
@@ -445,16 +448,14 @@ def _draw_skyline(
 ) -> None:
     """Draws a row of houses: gabled, of brick, or flat, of concrete."""
     height, width = canvas.image.shape[:2]
-    pitch = rng.uniform(0.11, 0.14) * min(height, width)
-    part = canvas.crop(ground - 0.22 * height, ground, start)
+    pitch = rng.uniform(0.15, 0.19) * min(height, width)
+    part = canvas.crop(ground - 0.32 * height, ground, start)
     place = (part.x[0] - start) / pitch
     house = np.maximum(place, 0.0).astype(int)
     houses = house[-1] + 1
-    talls = rng.uniform(0.16, 0.22, houses).astype("float32") * height
-    colours = HOUSE_COLOURS[int(in_city)] + rng.uniform(
-        -0.06, 0.06, (houses, 3)
-    )
-    colours = colours.astype("float32")
+    talls = rng.uniform(0.24, 0.32, houses).astype("float32") * height
+    hues = rng.uniform(-0.06, 0.06, (houses, 3)).astype("float32")
+    colours = HOUSE_COLOURS[int(in_city)] + hues
 
     slope = (0.0 if in_city else 1.2) * np.abs(place - house - 0.5)
     roof = ground - talls[house] * (1.0 - slope.astype("float32"))
@@ -500,8 +501,8 @@ def _draw_hull(
 ) -> None:
     """Draws a body with a cabin and a shadow: a boat or a car."""
     height, width = canvas.image.shape[:2]
-    half = max(4.0, rng.uniform(0.11, 0.16) * min(height, width))
-    tall = max(6.0, rng.uniform(0.13, 0.17) * height)
+    half = max(4.0, rng.uniform(0.2, 0.24) * min(height, width))
+    tall = max(6.0, rng.uniform(0.18, 0.22) * height)
     top, end = bottom - tall, bottom + 0.25 * tall
     deck = bottom - tall * rng.uniform(0.5, 0.6)
     body = rng.uniform(0.1, 0.9, 3).astype("float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras_pspnet.losses import IGNORE_LABEL
 from keras_pspnet.sampling import resize, spatial_size
 
 MODEL_INPUT = (None, None, None, 3)
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 class ServingModule(tf.Module):
@@ -26,18 +28,11 @@ class ServingModule(tf.Module):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(name="pspnet_serving")
-        self._model = model
+        # Masks (B, H, W) of images (B, H, W, 3). The model itself is no
+        # attribute: its weights would be written twice.
+        self._masks = functools.partial(_masks, model)
         # The saved graph captures these; they must be reachable from here.
         self.model_variables = [weight.value for weight in model.weights]
-
-    def _masks(self, images: Any) -> Any:
-        """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
-        size = network_size(self._model)
-        x = images if size is None else resize(images, size)
-        logits = self._model(x, training=False)
-        if size is not None:
-            logits = resize(logits, spatial_size(images))
-        return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     @tf.function(
         input_signature=[tf.TensorSpec(MODEL_INPUT, tf.float32, "images")]
@@ -116,10 +111,29 @@ class ServingModule(tf.Module):
         }
 
 
+def _masks(model: keras.Model, images: Any) -> Any:
+    """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
+    size = network_size(model)
+    x = images if size is None else resize(images, size)
+    logits = model(x, training=False)
+    if size is not None:
+        logits = resize(logits, spatial_size(images))
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+
 def _decode(data: Any) -> Any:
     """Decodes one JPEG or PNG file as `read_image` does, but for EXIF."""
+    is_jpeg = tf.io.is_jpeg(data)
+    is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
+    # TensorFlow's decoders take each other's formats, among them GIF, whose
+    # frames would all be decoded before anything is refused.
+    is_either = tf.debugging.Assert(
+        is_jpeg | is_png, ["image_bytes must be JPEG or PNG files"]
+    )
+    with tf.control_dependencies([is_either]):
+        data = tf.identity(data)
     return tf.cond(
-        tf.io.is_jpeg(data),
+        is_jpeg,
         # The accurate transform is the one that Pillow uses.
         lambda: tf.io.decode_jpeg(
             data, channels=3, dct_method="INTEGER_ACCURATE"

@@ -1,0 +1,251 @@
+"""Tests of the command line: files come out, bad input is told in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import picture, tiny_pspnet
+
+import keras_pspnet.pretrained
+import keras_pspnet.training.train as training
+from keras_pspnet.cli import main
+from keras_pspnet.data.decode import read_mask
+from keras_pspnet.evaluation import Scores
+from keras_pspnet.inference import segment
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
+
+LABELS = LabelSet(
+    "three", ("park", "lake", "path"), ((9, 0, 0), (0, 9, 0), (0, 0, 9))
+)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    save_pretrained(tiny_pspnet(labels=LABELS, aux=False), folder)
+    return str(folder)
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch) -> str:
+    """A picture in the current folder, beside which nothing is."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture(33, 47)).save("photo.png")
+    return "photo.png"
+
+
+@pytest.fixture
+def no_model(monkeypatch) -> None:
+    """Fails if a model is loaded: bad input must show before."""
+
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """Runs a command that must fail; returns its one line on stderr."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("keras-pspnet: error: ")
+    return lines[0]
+
+
+# === segment ===
+
+
+def test_segment_writes_the_picture(photo, model_folder, capsys) -> None:
+    assert (
+        main(["segment", photo, "-o", "out.png", "--model", model_folder]) == 0
+    )
+    result = segment(load_pretrained(model_folder), photo)
+    with Image.open("out.png") as found:
+        np.testing.assert_array_equal(found, result.picture())
+    out, err = capsys.readouterr()
+    assert err == ""
+    shares = [f"{name} {share:.1%}" for name, share in result.areas().items()]
+    assert len(shares) > 1
+    assert out == f"out.png: {', '.join(shares)}\n"
+
+
+def test_segment_writes_the_mask_of_several_views(
+    photo, model_folder, capsys
+) -> None:
+    options = ["--mask", "--scales", "1", "1.5", "--flip"]
+    options += ["--model", model_folder, "-o", "mask.png"]
+    assert main(["segment", photo, *options]) == 0
+    model = load_pretrained(model_folder)
+    want = segment(model, photo, scales=(1, 1.5), flip=True).mask
+    np.testing.assert_array_equal(read_mask("mask.png"), want)
+    assert (want != segment(model, photo).mask).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["no.jpg", "-o", "x.png"], "`image` must be a file that exists"),
+        (["notes.txt", "-o", "x.png"], "`image` must be a picture file"),
+        ([".", "-o", "x.png"], "`image` must be a file that can be read"),
+        (["photo.png", "-o", "no/x.png"], "in a folder that exists"),
+        (["photo.png", "-o", "notes.txt/x.png"], "not under a file"),
+        (["photo.png", "-o", "folder.png"], "must be a file, not a folder"),
+        (["photo.png", "-o", "x.webp"], "`path` must end in .png or .jpg"),
+        (["photo.png", "-o", "x.jpg", "--mask"], "end in .png for a mask"),
+    ],
+)
+def test_segment_refuses_bad_files_before_loading_a_model(
+    photo, no_model, capsys, arguments: list[str], told: str
+) -> None:
+    Path("notes.txt").write_text("some notes")
+    Path("folder.png").mkdir()
+    before = sorted(os.listdir())
+    line = refusal(capsys, "segment", *arguments)
+    assert told in line
+    named = next(
+        each for each in arguments if each in line.split("Received")[1]
+    )
+    assert named
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--model", "mars"], "must be one of 'aerial' or a folder"),
+        (["--model", "empty"], "must hold the files config.json and"),
+    ],
+)
+def test_segment_refuses_unknown_models(photo, capsys, options, told) -> None:
+    Path("empty").mkdir()
+    line = refusal(capsys, "segment", photo, "-o", "x.png", *options)
+    assert told in line
+    assert options[1] in line.split("Received")[1]
+    assert not Path("x.png").exists()
+
+
+def test_segment_refuses_scales_out_of_range(
+    photo, model_folder, capsys
+) -> None:
+    options = ["-o", "x.png", "--model", model_folder, "--scales", "0"]
+    line = refusal(capsys, "segment", photo, *options)
+    assert "`scales` must be a sequence of numbers from 0.1 to 10" in line
+
+
+# === export ===
+
+
+def test_export_writes_a_folder(photo, model_folder, capsys) -> None:
+    assert main(["export", "served/1", "--model", model_folder]) == 0
+    assert Path("served/1/saved_model.pb").is_file()
+    assert capsys.readouterr().out.startswith("served/1: exported")
+
+
+def test_export_refuses_an_existing_folder(photo, model_folder, capsys) -> None:
+    Path("served/1").mkdir(parents=True)
+    line = refusal(capsys, "export", "served/1", "--model", model_folder)
+    assert "`folder` must not exist yet. Received: folder='served/1'" in line
+    assert not list(Path("served/1").iterdir())
+
+
+# === train ===
+
+
+def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
+    calls = []
+
+    def train(recipe: Any, *places: Any) -> Scores:
+        calls.append((recipe, *places))
+        return Scores(np.eye(3, dtype="int64"), LABELS)
+
+    monkeypatch.setattr(training, "train", train)
+    recipe = training.load_recipe("aerial")
+    assert main(["train", "aerial", "--data", "dubai"]) == 0
+    assert main(["train", "aerial", "--smoke", "-o", "here"]) == 0
+    assert calls == [
+        (recipe, os.path.join("runs", "aerial"), "dubai"),
+        (recipe.shrunk(), "here", None),
+    ]
+    out, err = capsys.readouterr()
+    assert "mean IoU    1.000" in out
+    assert "Written to here: model/, scores.json, predictions.png" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["mars"], "`recipe` must be one of scenes, aerial or a .py file"),
+        (["mars.py"], "`recipe` must be an existing file"),
+        (["aerial"], "`data` must be a folder for recipe 'aerial'"),
+        (["aerial", "--data", "none"], "`images_dir` must be a folder that"),
+        (["aerial", "--data", "empty"], "must hold pictures and masks with"),
+        (["scenes", "-o", "photo.png"], "photo.png"),
+    ],
+)
+def test_train_refuses(photo, capsys, arguments: list[str], told: str) -> None:
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            Path("empty", split, kind).mkdir(parents=True)
+    assert told in refusal(capsys, "train", *arguments)
+
+
+def test_train_passes_interruption_on(photo, monkeypatch, capsys) -> None:
+    def train(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    assert main(["train", "scenes"]) == 130
+    assert capsys.readouterr().out == ""
+
+
+# === The programme as a whole ===
+
+
+@pytest.mark.parametrize("command", ["", "segment", "train", "export"])
+def test_help(command: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: keras-pspnet")
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["segment"], ["segment", "photo.png"]]
+)
+def test_usage_errors_have_status_2(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: keras-pspnet" in capsys.readouterr().err
+
+
+def test_a_process_says_one_line_and_nothing_of_tensorflow(tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("some notes")
+    quiet = {"TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
+    command = "keras_pspnet_command segment notes.txt -o x.png".split()
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        # As a user starts it, without the settings of the tests.
+        env={k: v for k, v in os.environ.items() if k not in quiet},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "error: `image` must be a picture file" in done.stderr
+    assert os.listdir(tmp_path) == ["notes.txt"]

@@ -1,0 +1,182 @@
+"""Tests of scores: values by hand, and one matrix however data comes."""
+
+import json
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from support import conv_logits, conv_model, tiny_pspnet
+
+from keras_pspnet.evaluation import Scores, evaluate
+from keras_pspnet.labels import LabelSet
+
+LABELS = LabelSet(
+    "three", ("sky", "traffic light", "sea"), ((1, 0, 0), (2, 0, 0), (3, 0, 0))
+)
+# 3 of 4 sky and 4 of 6 traffic light pixels are right; there is no sea.
+COUNTS = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]], "int64")
+
+
+def pairs(count: int, size: tuple[int, int] = (7, 11), classes: int = 4):
+    """Noise and random labels, a fifth of them 255."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *size, 3), dtype="uint8")
+    masks = rng.integers(0, classes, (count, *size), dtype="uint8")
+    masks[rng.random(masks.shape) < 0.2] = 255
+    return images, masks
+
+
+# === Scores ===
+
+
+def test_scores_of_a_matrix_by_hand() -> None:
+    scores = Scores(COUNTS, LABELS)
+    np.testing.assert_allclose(scores.iou, [3 / 6, 4 / 7, np.nan])
+    assert scores.mean_iou == pytest.approx((3 / 6 + 4 / 7) / 2)
+    assert scores.pixel_accuracy == pytest.approx(7 / 10)
+
+
+def test_a_class_that_is_only_predicted_has_an_iou_of_zero() -> None:
+    counts = COUNTS.copy()
+    counts[0, 2] = 1
+    scores = Scores(counts, LABELS)
+    np.testing.assert_allclose(scores.iou, [3 / 7, 4 / 7, 0])
+    assert scores.mean_iou == pytest.approx(1 / 3)
+
+
+def test_counts_beyond_32_bits_are_exact() -> None:
+    scores = Scores(COUNTS * 10**12, LABELS)
+    assert scores.mean_iou == Scores(COUNTS, LABELS).mean_iou
+    assert scores.pixel_accuracy == 0.7
+
+
+def test_nothing_seen_has_no_score() -> None:
+    scores = Scores(np.zeros((3, 3), "int64"), LABELS)
+    assert np.isnan(scores.iou).all()
+    assert np.isnan(scores.mean_iou)
+    assert np.isnan(scores.pixel_accuracy)
+    assert "nan" in scores.table()
+    assert scores.to_dict()["mean_iou"] is None
+
+
+def test_json() -> None:
+    scores = Scores(COUNTS, LABELS).to_dict()
+    # JSON proper: without NaN.
+    assert json.loads(json.dumps(scores, allow_nan=False)) == {
+        "mean_iou": pytest.approx(15 / 28),
+        "pixel_accuracy": pytest.approx(0.7),
+        "iou": {
+            "sky": 0.5,
+            "traffic light": pytest.approx(4 / 7),
+            "sea": None,
+        },
+    }
+
+
+def test_table() -> None:
+    assert Scores(COUNTS, LABELS).table().splitlines() == [
+        "class            IoU   share of pixels",
+        "sky            0.500    40.0%",
+        "traffic light  0.571    60.0%",
+        "sea              -       0.0%",
+        "mean IoU       0.536",
+        "accuracy       0.700",
+    ]
+
+
+# === evaluate ===
+
+
+def test_pairs_batches_and_data_sets_agree_with_the_definition() -> None:
+    model, (images, masks) = conv_model(), pairs(5)
+    predictions = conv_logits(model, images).argmax(-1)
+    want = reference.confusion_matrix(masks, predictions, 4)
+    dataset = tf.data.Dataset.from_tensor_slices((images, masks))
+    batches = [
+        (images[start : start + 2], masks[start : start + 2])
+        for start in (0, 2, 4)
+    ]
+    for data in (
+        list(zip(images, masks, strict=True)),
+        zip(images, masks[..., None], strict=True),
+        batches,
+        [(images, masks[..., None])],
+        dataset,
+        dataset.batch(3),
+    ):
+        scores = evaluate(model, data)
+        np.testing.assert_array_equal(scores.confusion, want)
+    assert scores.confusion.dtype == np.int64
+    assert scores.mean_iou == pytest.approx(reference.mean_iou(want))
+    assert scores.pixel_accuracy == pytest.approx(
+        reference.pixel_accuracy(want)
+    )
+    assert scores.labels.names == ("class_0", "class_1", "class_2", "class_3")
+
+
+def test_pictures_of_any_sizes_count_at_their_own() -> None:
+    model = conv_model(size=(8, 12))
+    data, want = [], 0
+    for size in ((7, 11), (15, 9)):
+        images, masks = pairs(1, size)
+        inside = reference.bilinear(images, (8, 12))
+        logits = reference.bilinear(conv_logits(model, inside), size)
+        want += reference.confusion_matrix(masks, logits.argmax(-1), 4)
+        data.append((images[0], masks[0]))
+    np.testing.assert_array_equal(evaluate(model, data).confusion, want)
+
+
+def test_another_label_can_be_ignored() -> None:
+    model, (images, masks) = conv_model(), pairs(2)
+    masks[masks == 255] = 1
+    predictions = conv_logits(model, images).argmax(-1)
+    want = reference.confusion_matrix(masks, predictions, 4, ignore=1)
+    scores = evaluate(model, [(images, masks)], ignore_label=1)
+    np.testing.assert_array_equal(scores.confusion, want)
+
+
+def test_a_pspnet_is_scored_by_its_main_output() -> None:
+    model = tiny_pspnet(labels=LABELS)
+    images, masks = pairs(2, (33, 40), classes=3)
+    scores = evaluate(model, [(images, masks)])
+    single = evaluate(model.inference_model(), [(images, masks)])
+    np.testing.assert_array_equal(scores.confusion, single.confusion)
+    assert scores.labels is model.labels
+    logits = model(images.astype("float32"), training=False)["main"]
+    want = reference.confusion_matrix(masks, np.argmax(logits, -1), 3)
+    np.testing.assert_array_equal(scores.confusion, want)
+
+
+def test_shows_its_progress_only_if_asked(capsys) -> None:
+    images, masks = pairs(3)
+    data = list(zip(images, masks, strict=True))
+    evaluate(conv_model(), data)
+    assert capsys.readouterr() == ("", "")
+    evaluate(conv_model(), data, verbose=True)
+    assert "3/3" in capsys.readouterr().out
+    evaluate(conv_model(), iter(data), verbose=True)
+    shown = capsys.readouterr().out
+    assert "3/" in shown
+    assert shown.endswith("\n")
+
+
+@pytest.mark.parametrize("data", [[], iter(())])
+def test_an_empty_set_is_refused(data) -> None:
+    with pytest.raises(ValueError, match="`dataset` must not be empty"):
+        evaluate(conv_model(), data)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "match"),
+    [
+        ((7, 11, 3), (11, 7), r"\(1, 7, 11, 3\), masks \(1, 11, 7\)"),
+        ((2, 7, 11, 3), (1, 7, 11), r"masks \(1, 7, 11\)"),
+        ((7, 11, 4), (7, 11), r"`images` must be RGB.*\(1, 7, 11, 4\)"),
+        ((7, 11), (7, 11), r"`images` must be RGB.*\(7, 11\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(image, mask, match: str) -> None:
+    data = [(np.zeros(image, "uint8"), np.zeros(mask, "uint8"))]
+    with pytest.raises(ValueError, match=match):
+        evaluate(conv_model(), data)

@@ -1,0 +1,186 @@
+"""Tests of the training pipeline: every picture, in an order a seed gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from support import tiny_pspnet
+
+from keras_pspnet.data.augment import train_augmentation
+from keras_pspnet.data.pipeline import PairReader, training_dataset
+from keras_pspnet.labels import VOC
+
+SIZE = (5, 7)
+UNCHANGED = train_augmentation(SIZE, scales=None, flip=False)
+ALL_CHANGES = train_augmentation(SIZE, turns=True)
+
+
+def random_pair(seed: int, size: tuple[int, int] = SIZE, classes: int = 3):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*size, 3), dtype="uint8")
+    return image, rng.integers(0, classes, size, dtype="uint8")
+
+
+def write_pair(folder: Path, name: str, image: np.ndarray, mask: np.ndarray):
+    """Writes a PNG and a palette mask, as VOC's are."""
+    paths = folder / f"{name}_image.png", folder / f"{name}_mask.png"
+    Image.fromarray(image).save(paths[0])
+    picture = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
+    picture.putpalette([value for color in VOC.colors for value in color])
+    picture.save(paths[1])
+    return str(paths[0]), str(paths[1])
+
+
+def numbered(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures of one colour and label each, both the picture's index."""
+    return [
+        (np.full((*SIZE, 3), k, "uint8"), np.full(SIZE, k, "uint8"))
+        for k in range(count)
+    ]
+
+
+def order(pairs, batch_size: int, steps: int, **kwargs: int) -> list[int]:
+    """Which pictures come, one after the other."""
+    found = []
+    dataset = training_dataset(pairs, UNCHANGED, batch_size, steps, **kwargs)
+    for images, masks in dataset.as_numpy_iterator():
+        np.testing.assert_array_equal(images, np.stack([masks] * 3, axis=-1))
+        found += masks[:, 0, 0].tolist()
+    return found
+
+
+def batches(pairs, steps: int, **kwargs: int) -> list[np.ndarray]:
+    """Pictures and masks of a run with all changes, as one array each."""
+    dataset = training_dataset(pairs, ALL_CHANGES, 2, steps, **kwargs)
+    return [
+        np.concatenate([images, masks[..., None]], axis=-1)
+        for images, masks in dataset.as_numpy_iterator()
+    ]
+
+
+# === PairReader ===
+
+
+def test_reads_pictures_and_palette_masks(tmp_path) -> None:
+    # 255 lies outside the palette's 21 colours.
+    pairs = [random_pair(k, (4 + k, 6)) for k in range(3)]
+    pairs[1][1][0] = 255
+    paths = [
+        write_pair(tmp_path, str(k), *pair) for k, pair in enumerate(pairs)
+    ]
+    reader = PairReader(paths, num_classes=3)
+    assert len(reader) == 3
+    for found, want in zip(reader, pairs, strict=True):
+        np.testing.assert_array_equal(found[0], want[0])
+        np.testing.assert_array_equal(found[1], want[1])
+    np.testing.assert_array_equal(reader[2][0], pairs[2][0])
+
+
+def test_keeps_as_many_pairs_as_fit(tmp_path) -> None:
+    paths = [write_pair(tmp_path, str(k), *random_pair(k)) for k in range(2)]
+    one_pair = 4 * SIZE[0] * SIZE[1]
+    reader = PairReader(paths, 3, cache_bytes=2 * one_pair - 1)
+    kept, _ = reader[0], reader[1]
+    for path in [*paths[0], *paths[1]]:
+        Path(path).unlink()
+    assert reader[0][0] is kept[0]
+    with pytest.raises(FileNotFoundError, match="`image` must.*1_image.png"):
+        reader[1]
+
+
+def test_a_wrong_label_is_told_with_its_file(tmp_path) -> None:
+    image, mask = random_pair(0)
+    mask[2, 3] = 3
+    paths = write_pair(tmp_path, "bad", image, mask)
+    with pytest.raises(ValueError, match=r"0\.\.2.*label 3 in.*bad_mask.png"):
+        PairReader([paths], num_classes=3)[0]
+    assert PairReader([paths], num_classes=4)[0][1][2, 3] == 3
+    assert PairReader([paths], 3, ignore_label=3)[0][1][2, 3] == 3
+
+
+def test_a_mask_of_another_size_is_told_with_its_file(tmp_path) -> None:
+    image, mask = random_pair(0)
+    paths = write_pair(tmp_path, "turned", image, mask.T.copy())
+    with pytest.raises(ValueError, match="turned_mask.png' of 5x7.*of 7x5"):
+        PairReader([paths], num_classes=3)[0]
+
+
+def test_no_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`pairs` must not be empty.*\[\]"):
+        PairReader([], num_classes=3)
+
+
+# === training_dataset ===
+
+
+def test_batches_are_what_a_model_is_trained_on() -> None:
+    pairs = [random_pair(k, (9 + k, 11)) for k in range(3)]
+    dataset = training_dataset(pairs, ALL_CHANGES, batch_size=4, total_steps=5)
+    assert int(dataset.cardinality()) == 5
+    assert dataset.element_spec == (
+        tf.TensorSpec((4, *SIZE, 3), tf.float32),
+        tf.TensorSpec((4, *SIZE), tf.uint8),
+    )
+    seen = list(dataset.as_numpy_iterator())
+    assert len(seen) == 5
+    images = np.stack([images for images, _ in seen])
+    assert images.min() >= 0
+    assert 200 < images.max() <= 255
+
+
+def test_every_epoch_has_every_picture_once() -> None:
+    # Batches of 3 cross the borders of epochs of 7.
+    found = order(numbered(7), batch_size=3, steps=14)
+    epochs = np.reshape(found, (6, 7))
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(7))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) > 3
+
+
+def test_one_picture_is_enough() -> None:
+    assert order(numbered(1), batch_size=2, steps=2) == [0, 0, 0, 0]
+
+
+def test_a_later_part_is_the_end_of_the_whole_run() -> None:
+    pairs = [random_pair(k, (9, 8)) for k in range(3)]
+    whole = batches(pairs, steps=6)
+    for first_step in (1, 4):
+        part = batches(pairs, steps=6, first_step=first_step)
+        np.testing.assert_array_equal(part, whole[first_step:])
+    assert not batches(pairs, steps=6, first_step=6)
+
+
+def test_seeds_decide_order_and_changes() -> None:
+    pairs = [random_pair(k, (9, 8)) for k in range(3)]
+    whole = batches(pairs, steps=6)
+    np.testing.assert_array_equal(batches(pairs, steps=6), whole)
+    assert not np.array_equal(batches(pairs, steps=6, seed=1), whole)
+    orders = [order(numbered(9), 3, 3, seed=seed) for seed in range(4)]
+    assert len({tuple(found) for found in orders}) > 1
+
+
+def test_a_picture_comes_in_another_form_every_epoch() -> None:
+    pairs = [random_pair(0, (9, 8))]
+    seen = {batch[k].tobytes() for batch in batches(pairs, 4) for k in range(2)}
+    assert len(seen) > 5
+
+
+def test_a_wrong_label_stops_training_with_its_file(tmp_path) -> None:
+    # The last picture of the first epoch: training is under way by then.
+    last = order(numbered(6), batch_size=2, steps=3)[-1]
+    pairs = [random_pair(k, (32, 32)) for k in range(6)]
+    pairs[last][1][8, 9] = 77
+    reader = PairReader(
+        [write_pair(tmp_path, str(k), *pair) for k, pair in enumerate(pairs)],
+        num_classes=3,
+    )
+    augment = train_augmentation((32, 32), scales=None)
+    dataset = training_dataset(reader, augment, batch_size=2, total_steps=3)
+    model = tiny_pspnet(bin_sizes=(), aux=False)
+    model.compile(total_steps=3)
+    match = rf"0\.\.2, or 255.*label 77 in mask='.*{last}_mask.png'$"
+    with pytest.raises(ValueError, match=match):
+        model.fit(dataset, verbose=0)
+    assert int(model.optimizer.iterations) == 2

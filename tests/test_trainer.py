@@ -1,0 +1,390 @@
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from small import (
+    CLASSES,
+    IMAGES,
+    MASKS,
+    SIDES,
+    Sequence,
+    Small,
+    assert_same,
+    batches,
+    generator,
+    small,
+    values,
+)
+
+from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.metrics import MeanIoU, PixelAccuracy
+from keras_pspnet.model import PSPNet
+from keras_pspnet.optimizers import SGD
+
+
+def numbers_by_hand(model, sizes):
+    """Loss and confusion matrix of consecutive batches of given sizes."""
+    losses, counts, start = {"main": 0.0, "aux": 0.0}, 0, 0
+    for size in sizes:
+        y = MASKS[start : start + size]
+        outputs = model(IMAGES[start : start + size], training=False)
+        for name, logits in outputs.items():
+            total, valid = reference.cross_entropy(logits.numpy(), y)
+            losses[name] += size * total / valid / sum(sizes)
+        ids = np.argmax(outputs["main"], -1)
+        counts = counts + reference.confusion_matrix(y, ids, CLASSES)
+        start += size
+    return losses, counts
+
+
+# === What compile() chooses ===
+
+
+def test_compile_is_the_papers_recipe():
+    model = small(total_steps=40)
+    optimizer = model.optimizer
+    assert type(optimizer) is SGD
+    assert (optimizer.momentum, optimizer.l2) == (0.9, 1e-4)
+    assert optimizer.decay_norm_and_bias and not optimizer.rate_factors
+    schedule = optimizer.get_config()["learning_rate"]
+    assert schedule["class_name"] == "PolynomialDecay"
+    expected = {
+        "initial_learning_rate": 0.01,
+        "decay_steps": 40,
+        "end_learning_rate": 0.0,
+        "power": 0.9,
+        "cycle": False,
+    }
+    assert {key: schedule["config"][key] for key in expected} == expected
+    assert type(model.loss["main"]) is SegmentationLoss
+    assert model.loss["aux"].ignore_label == 255
+    model.compile(total_steps=4, learning_rate=0.2, head_rate_factor=10.0)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.2)
+    (pattern, factor), *_ = model.optimizer.rate_factors.items()
+    assert factor == 10.0
+
+
+def test_head_rate_factor_is_for_the_new_layers():
+    model = PSPNet(CLASSES, "resnet18", width=1 / 16)
+    model.compile(total_steps=4, head_rate_factor=10.0)
+    rates = {
+        variable.path: model.optimizer._rate_factor(variable)
+        for variable in model.trainable_variables
+    }
+    backbone = {v.path for v in model.backbone.trainable_variables}
+    for path, rate in rates.items():
+        assert rate == (1.0 if path in backbone else 10.0)
+    assert len(backbone) < len(rates)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_evaluate_gives_the_numbers_by_hand(eager):
+    model = small(eager=eager)
+    scores = model.evaluate(
+        IMAGES[:7], MASKS[:7], batch_size=3, verbose=0, return_dict=True
+    )
+    losses, counts = numbers_by_hand(model, (3, 3, 1))
+    wanted = {
+        "main_loss": losses["main"],
+        "aux_loss": losses["aux"],
+        "loss": losses["main"] + 0.4 * losses["aux"],
+        "main_mean_iou": reference.mean_iou(counts),
+        "main_pixel_accuracy": reference.pixel_accuracy(counts),
+    }
+    assert sorted(scores) == sorted(wanted)
+    if not eager:
+        # Keras weighs all batches alike in a graph, for these two alone.
+        del wanted["main_loss"], wanted["aux_loss"]
+    for name, value in wanted.items():
+        assert scores[name] == pytest.approx(value, rel=1e-5)
+
+
+def test_one_output():
+    model = small(aux=False)
+    scores = model.evaluate(IMAGES, MASKS, verbose=0, return_dict=True)
+    assert sorted(scores) == ["loss", "mean_iou", "pixel_accuracy"]
+    total, valid = reference.cross_entropy(model(IMAGES).numpy(), MASKS)
+    assert scores["loss"] == pytest.approx(total / valid, rel=1e-5)
+    before = values(model)
+    model.fit(IMAGES, {"main": MASKS}, verbose=0)
+    assert not np.array_equal(before[0], values(model)[0])
+
+
+def test_train_on_batch():
+    by_fit, by_batch = small(total_steps=2), small(total_steps=2)
+    by_fit.fit(IMAGES[:4], MASKS[:4], batch_size=2, shuffle=False, verbose=0)
+    for start in (0, 2):
+        logs = by_batch.train_on_batch(
+            IMAGES[start : start + 2],
+            MASKS[start : start + 2],
+            return_dict=True,
+        )
+    assert {"loss", "main_loss", "main_mean_iou"} <= set(logs)
+    assert_same(values(by_batch), values(by_fit), 0)
+    with pytest.raises(ValueError, match="has decayed to 0.*steps taken=2"):
+        by_batch.train_on_batch(IMAGES[:2], MASKS[:2])
+    with pytest.raises(ValueError, match=r"`total_steps` must be given to com"):
+        small().train_on_batch(IMAGES[:2], MASKS[:2])
+
+
+# === The length of the decay ===
+
+
+def decay_steps(model):
+    config = model.optimizer.get_config()
+    return config["learning_rate"]["config"]["decay_steps"]
+
+
+@pytest.mark.parametrize(
+    "fit, steps",
+    [
+        ({"x": IMAGES[:4], "y": MASKS[:4], "batch_size": 2}, 2),
+        ({"x": IMAGES[:6], "y": MASKS[:6], "batch_size": 4, "epochs": 2}, 4),
+        ({"x": IMAGES[:4], "y": MASKS[:4], "epochs": 3}, 3),
+        (
+            {"x": IMAGES, "y": MASKS, "batch_size": 2}
+            | {"validation_split": 0.3},
+            3,
+        ),
+        ({"x": IMAGES[:4], "y": MASKS[:4], "steps_per_epoch": 1}, 1),
+        ({"x": batches(6), "epochs": 2}, 6),
+        ({"x": batches(6).repeat(), "steps_per_epoch": 2, "epochs": 2}, 4),
+        ({"x": Sequence(), "epochs": 2}, 6),
+        ({"x": generator(), "steps_per_epoch": 2}, 2),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else str(value),
+)
+def test_first_fit_sets_the_length(fit, steps):
+    model = small()
+    model.fit(**fit, verbose=0)
+    assert decay_steps(model) == steps
+    assert int(model.optimizer.iterations) == steps
+    assert float(model.optimizer.learning_rate) == 0.0
+    with pytest.raises(
+        ValueError,
+        match=f"(?s)rate has decayed to 0.*compile.*total_steps={steps}, steps "
+        f"taken={steps}",
+    ):
+        model.fit(**fit, verbose=0)
+    model.compile(run_eagerly=True)
+    model.fit(IMAGES[:2], MASKS[:2], verbose=0)
+
+
+def test_compile_sets_the_length_over_several_fits():
+    model = small(total_steps=np.int64(4))
+    for done in (1, 2):
+        model.fit(IMAGES[:2], MASKS[:2], verbose=0)
+        rate = 0.01 * (1 - done / 4) ** 0.9
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
+    assert decay_steps(model) == 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: generator(),
+        lambda: batches().repeat(),
+        lambda: batches().filter(lambda x, y: True),
+    ],
+)
+def test_unknown_length_is_refused(data):
+    with pytest.raises(
+        ValueError, match=r"`total_steps` must be given to compile\(\), or"
+    ):
+        small().fit(data(), verbose=0)
+
+
+@pytest.mark.parametrize("total_steps", [0, -3, 2.5, "7"])
+def test_total_steps_error(total_steps):
+    with pytest.raises(
+        ValueError, match="`total_steps` must be a positive integer"
+    ):
+        small(total_steps=total_steps)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"total_steps": 5}, {"learning_rate": 0.1}, {"head_rate_factor": 10.0}],
+)
+def test_recipe_and_optimizer_exclude_each_other(recipe):
+    with pytest.raises(
+        ValueError, match="must be left out where an optimizer is given.*adam"
+    ):
+        small(optimizer="adam", **recipe)
+
+
+def test_another_optimizer():
+    model = small(optimizer="adam")
+    for _ in range(2):
+        model.fit(generator(), steps_per_epoch=2, verbose=0)
+    assert int(model.optimizer.iterations) == 4
+    assert np.isfinite(values(model)[0]).all()
+
+
+# === Plain and dictionary forms ===
+
+WEIGHT = np.random.default_rng(1).uniform(0, 2, 4).astype("float32")
+PEER = keras.losses.SparseCategoricalCrossentropy(
+    from_logits=True, ignore_class=255
+)
+
+
+def one_step(compile_with=None, y=MASKS[:4], **fit):
+    model = small(total_steps=1, learning_rate=0.1, **(compile_with or {}))
+    logs = model.fit(IMAGES[:4], y, verbose=0, **fit).history
+    return values(model), {name: value[0] for name, value in logs.items()}
+
+
+@pytest.mark.parametrize(
+    "plain, by_name",
+    [
+        ({}, {"y": {"main": MASKS[:4], "aux": MASKS[:4]}}),
+        ({}, {"y": MASKS[:4, ..., None]}),
+        (
+            {"compile_with": {"loss": PEER}},
+            {
+                "compile_with": {
+                    "loss": {"main": PEER, "aux": PEER},
+                    "loss_weights": {"main": 1.0, "aux": 0.4},
+                }
+            },
+        ),
+        (
+            {"compile_with": {"metrics": [MeanIoU(CLASSES, name="a")]}},
+            {
+                "compile_with": {
+                    "metrics": {"main": [MeanIoU(CLASSES, name="a")]}
+                }
+            },
+        ),
+        (
+            {"compile_with": {"weighted_metrics": [PixelAccuracy(CLASSES)]}}
+            | {"sample_weight": np.array([1, 0, 0, 1])},
+            {
+                "compile_with": {
+                    "weighted_metrics": {"main": [PixelAccuracy(CLASSES)]}
+                },
+                "sample_weight": np.array([1, 0, 0, 1]),
+            },
+        ),
+        (
+            {"sample_weight": WEIGHT},
+            {"sample_weight": {"main": WEIGHT, "aux": WEIGHT}},
+        ),
+        (
+            {"class_weight": {0: 3.0}},
+            {
+                "class_weight": {0: 3.0},
+                "y": {"main": MASKS[:4], "aux": MASKS[:4]},
+            },
+        ),
+    ],
+    ids=["masks", "axis", "loss", "metrics", "weighted", "weight", "class"],
+)
+def test_plain_means_both_heads(plain, by_name):
+    got, logs = one_step(**plain)
+    wanted, wanted_logs = one_step(**by_name)
+    assert_same(got, wanted, 0)
+    assert logs == wanted_logs
+    assert not any(name.startswith("aux_mean") for name in logs)
+
+
+def test_loss_of_one_output():
+    model = small(loss={"main": SegmentationLoss()})
+    scores = model.evaluate(IMAGES, MASKS, verbose=0, return_dict=True)
+    total, valid = reference.cross_entropy(model(IMAGES)["main"], MASKS)
+    assert scores["loss"] == pytest.approx(total / valid, rel=1e-5)
+
+
+def test_loss_weights():
+    _, logs = one_step({"loss_weights": {"main": 0.5, "aux": 2.0}})
+    assert logs["loss"] == pytest.approx(
+        0.5 * logs["main_loss"] + 2.0 * logs["aux_loss"], rel=1e-6
+    )
+
+
+# === Learning ===
+
+
+def test_loss_falls_on_one_batch():
+    model = PSPNet(CLASSES, "resnet18", (*SIDES, 3), width=1 / 16)
+    model.compile(total_steps=30, learning_rate=0.3)
+    x, y = IMAGES[:2], np.zeros((2, *SIDES), "uint8")
+    # Something to be learned: the left is one class, the right another.
+    y[:, :, 11:] = 2
+    y[:, 0] = 255
+    losses = model.fit(x, y, epochs=30, verbose=0, shuffle=False).history[
+        "loss"
+    ]
+    assert losses[-1] < 0.3 * losses[0]
+    ids = model.predict(x, verbose=0)["main"].argmax(-1)
+    assert ids.shape == y.shape
+
+
+def test_batch_without_a_valid_pixel():
+    model = small(total_steps=2)
+    before = values(model)
+    y = np.full((2, *SIDES), 255, "uint8")
+    history = model.fit(IMAGES[:2], y, verbose=0).history
+    assert history["loss"] == history["main_loss"] == [0.0]
+    assert history["main_mean_iou"] == [0.0]
+    # Only weight decay is left, and the statistics.
+    for variable, old in zip(model.variables, before, strict=True):
+        if variable.trainable:
+            np.testing.assert_allclose(
+                variable.value, old * (1 - 0.01 * 1e-4), rtol=1e-6
+            )
+        else:
+            assert np.isfinite(variable.value).all()
+
+
+def unequal_masks(count):
+    """Every second half of a batch of 4 is ignored but for a few pixels."""
+    rng = np.random.default_rng(3)
+    masks = rng.integers(0, CLASSES, (count, *SIDES)).astype("uint8")
+    for index in range(count):
+        if index % 4 >= 2:
+            masks[index] = 255
+            masks[index, 5, index % 7] = 1
+    return masks
+
+
+def run_of(make, strategy=None):
+    """Weights and reports of two epochs over 8 images in batches of 4."""
+    keras.utils.set_random_seed(0)
+    strategy = strategy or tf.distribute.get_strategy()
+    x = np.concatenate([IMAGES, IMAGES])[:8]
+    data = tf.data.Dataset.from_tensor_slices((x, unequal_masks(8)))
+    with strategy.scope():
+        model = make()
+        model.compile(learning_rate=0.05, run_eagerly=False)
+    history = model.fit(
+        data.batch(4, drop_remainder=True), epochs=2, verbose=0
+    ).history
+    return values(model), history
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Small,
+        lambda: PSPNet(
+            CLASSES,
+            "resnet18",
+            (*SIDES, 3),
+            width=1 / 16,
+            bin_sizes=(1, 2),
+            dropout=0.0,
+        ),
+    ],
+    ids=["small", "pspnet"],
+)
+def test_two_replicas_equal_one(two_replicas, make):
+    got, reports = run_of(make, two_replicas)
+    wanted, wanted_reports = run_of(make)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    assert sorted(reports) == sorted(wanted_reports)
+    for name, value in wanted_reports.items():
+        assert reports[name] == pytest.approx(value, rel=1e-4)
