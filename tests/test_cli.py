@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras_pspnet.training.train as training
 import numpy as np
 import pytest
 from PIL import Image
-from support import picture, tiny_pspnet
+from support import conv_model, picture, tiny_pspnet
 
+import keras_pspnet.export
 import keras_pspnet.pretrained
-import keras_pspnet.training.train as training
 from keras_pspnet.cli import main
 from keras_pspnet.data.decode import read_mask
 from keras_pspnet.evaluation import Scores
@@ -78,14 +79,19 @@ def test_segment_writes_the_picture(photo, model_folder, capsys) -> None:
     assert out == f"out.png: {', '.join(shares)}\n"
 
 
-def test_segment_writes_the_mask_of_several_views(
-    photo, model_folder, capsys
-) -> None:
-    options = ["--mask", "--scales", "1", "1.5", "--flip"]
-    options += ["--model", model_folder, "-o", "mask.png"]
+def test_segment_writes_the_mask_of_several_views(photo, monkeypatch) -> None:
+    model = conv_model()
+    loaded = []
+
+    def load(source: str) -> Any:
+        loaded.append(source)
+        return model
+
+    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
+    options = ["--mask", "--scales", "1", "0.3", "--flip", "-o", "mask.png"]
     assert main(["segment", photo, *options]) == 0
-    model = load_pretrained(model_folder)
-    want = segment(model, photo, scales=(1, 1.5), flip=True).mask
+    assert loaded == ["aerial"]
+    want = segment(model, photo, scales=(1, 0.3), flip=True).mask
     np.testing.assert_array_equal(read_mask("mask.png"), want)
     assert (want != segment(model, photo).mask).any()
 
@@ -144,9 +150,17 @@ def test_segment_refuses_scales_out_of_range(
 # === export ===
 
 
-def test_export_writes_a_folder(photo, model_folder, capsys) -> None:
+def test_export_passes_everything_on(
+    photo, model_folder, monkeypatch, capsys
+) -> None:
+    calls = []
+
+    def export(model: Any, folder: str) -> None:
+        calls.append((model.labels, folder))
+
+    monkeypatch.setattr(keras_pspnet.export, "export_saved_model", export)
     assert main(["export", "served/1", "--model", model_folder]) == 0
-    assert Path("served/1/saved_model.pb").is_file()
+    assert calls == [(LABELS, "served/1")]
     assert capsys.readouterr().out.startswith("served/1: exported")
 
 
@@ -234,7 +248,7 @@ def test_usage_errors_have_status_2(arguments: list[str], capsys) -> None:
 def test_a_process_says_one_line_and_nothing_of_tensorflow(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("some notes")
     quiet = {"TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
-    command = "keras_pspnet_command segment notes.txt -o x.png".split()
+    command = ["keras_pspnet_command", "segment", "notes.txt", "-o", "x.png"]
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=tmp_path,

@@ -28,6 +28,7 @@ ORDER = (
     "model",
     "presets",
     "data.decode",
+    "data.drawing",
     "data.scenes",
     "data.augment",
     "data.pipeline",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_pspnet import labels
-from keras_pspnet.data import scenes
+from keras_pspnet.data import drawing, scenes
 
 CONTEXTS = [(False, False), (False, True), (True, False), (True, True)]
 
@@ -17,7 +17,7 @@ def sixty() -> tuple[np.ndarray, np.ndarray]:
 
 def draw_in_each_context(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [
-        scenes._draw(
+        drawing.draw_scene(
             np.random.default_rng(seed), (96, 256), False, on_water, in_city
         )
         for on_water, in_city in CONTEXTS
@@ -74,13 +74,13 @@ def test_all_classes_occur(size: tuple[int, int]) -> None:
 def test_class_ids_are_those_of_the_labels() -> None:
     for value, name in enumerate(labels.SCENES.names):
         assert getattr(scenes, name.upper()) == value
-    assert labels.SCENES.ignore_label == scenes.IGNORE
+    assert labels.SCENES.ignore_label == drawing.IGNORE
 
 
 def test_border_is_thin(sixty: tuple[np.ndarray, np.ndarray]) -> None:
     """Every ignored pixel is next to, or one from, a pixel with a class."""
     for mask in sixty[1]:
-        ignored = np.pad(mask == scenes.IGNORE, 2, mode="edge")
+        ignored = np.pad(mask == drawing.IGNORE, 2, mode="edge")
         assert 0.01 < ignored.mean() < 0.2
         solid = np.ones(mask.shape, bool)
         for row in range(5):
@@ -100,11 +100,11 @@ def test_objects_have_a_border(
             (mask[1:], mask[:-1]),
             (mask[:, 1:], mask[:, :-1]),
         ):
-            for thing in range(scenes.BUILDING, scenes.PILLOW + 1):
-                if thing != scenes.WALL:
+            for thing in range(drawing.BUILDING, drawing.PILLOW + 1):
+                if thing != drawing.WALL:
                     touched = other[one == thing], one[other == thing]
                     ids = np.unique(np.concatenate(touched))
-                    assert set(ids) <= {thing, scenes.IGNORE}
+                    assert set(ids) <= {thing, drawing.IGNORE}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -112,18 +112,18 @@ def test_same_picture_but_for_the_far_side(seed: int) -> None:
     """Objects are drawn alike in every context, only labels tell."""
     drawn = draw_in_each_context(seed)
     first, first_mask = drawn[0]
-    mirrored = (first_mask[:, :64] == scenes.CAR).sum() == 0
+    mirrored = (first_mask[:, :64] == drawing.CAR).sum() == 0
     near = slice(-164, None) if mirrored else slice(0, 164)
-    assert (first_mask[:, near] == scenes.CAR).sum() > 200
-    assert (first_mask[:, near] == scenes.BUILDING).sum() > 300
+    assert (first_mask[:, near] == drawing.CAR).sum() > 200
+    assert (first_mask[:, near] == drawing.BUILDING).sum() > 300
     for (image, mask), (on_water, in_city) in zip(drawn, CONTEXTS, strict=True):
         np.testing.assert_array_equal(image[:, near], first[:, near])
         assert not np.array_equal(image, first) or not (on_water or in_city)
         renamed = np.arange(256)
         if on_water:
-            renamed[[scenes.ROAD, scenes.CAR]] = scenes.WATER, scenes.BOAT
+            renamed[[drawing.ROAD, drawing.CAR]] = drawing.WATER, drawing.BOAT
         if in_city:
-            renamed[scenes.BUILDING] = scenes.SKYSCRAPER
+            renamed[drawing.BUILDING] = drawing.SKYSCRAPER
         np.testing.assert_array_equal(
             mask[:, near], renamed[first_mask[:, near]]
         )
@@ -135,10 +135,10 @@ def test_pillow_has_the_cloth_of_its_bed(
     """Inside, a pillow is as bright as the bed around it."""
     ratios = []
     for image, mask in zip(*sixty, strict=True):
-        if (mask == scenes.PILLOW).any():
-            rows = (mask == scenes.PILLOW).any(1)
-            bed = image[rows][mask[rows] == scenes.BED].mean()
-            ratios.append(image[mask == scenes.PILLOW].mean() / bed)
+        if (mask == drawing.PILLOW).any():
+            rows = (mask == drawing.PILLOW).any(1)
+            bed = image[rows][mask[rows] == drawing.BED].mean()
+            ratios.append(image[mask == drawing.PILLOW].mean() / bed)
     assert len(ratios) >= 8
     assert 0.9 < np.median(ratios) < 1.05
     assert min(ratios) > 0.75

@@ -1,0 +1,369 @@
+"""How the procedural scenes are drawn, in NumPy alone."""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+# In the order of `keras_pspnet.labels.SCENES`.
+SKY, GRASS, ROAD, WATER, BUILDING, SKYSCRAPER = range(6)
+CAR, BOAT, WALL, BED, PILLOW = range(6, 11)
+IGNORE = 255
+
+# What tells the contexts apart: (town, city) and (road, water).
+HOUSE_COLOURS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
+MARK_COLOURS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
+
+
+class _Canvas(NamedTuple):
+    """A picture under the brush, or a window of it that shares its memory."""
+
+    y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
+    x: np.ndarray  # (1, columns)
+    image: np.ndarray
+    labels: np.ndarray
+    objects: np.ndarray  # 0 where there is no object.
+    next_object: Iterator[int]
+
+    def crop(
+        self, top: float, bottom: float, left: float = 0.0, right: float = 1e9
+    ) -> "_Canvas":
+        """Returns the window of rows top..bottom, columns left..right.
+
+        One pixel is added on each side, for the smooth edges.
+        """
+        rows = slice(max(0, math.floor(top) - 1), math.ceil(bottom) + 2)
+        columns = slice(max(0, math.floor(left) - 1), math.ceil(right) + 2)
+        return self._replace(
+            y=self.y[rows],
+            x=self.x[:, columns],
+            image=self.image[rows, columns],
+            labels=self.labels[rows, columns],
+            objects=self.objects[rows, columns],
+        )
+
+    def paint(
+        self,
+        distance: np.ndarray,
+        colour: np.ndarray,
+        label: int | None = None,
+        is_object: bool = True,
+    ) -> None:
+        """Paints with smooth edges where `distance` is negative.
+
+        Args:
+            distance: Signed distance to the outline in pixels, one per
+                pixel or per row.
+            colour: RGB in 0..1, one or one per pixel.
+            label: Class id; `None` leaves the labels, for decorations.
+            is_object: Whether the outline gets an ignored border.
+        """
+        alpha = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
+        self.image[...] += alpha * (colour - self.image)
+        if label is not None:
+            inside = np.broadcast_to(distance < 0.0, self.labels.shape)
+            self.labels[inside] = label
+            self.objects[inside] = next(self.next_object) if is_object else 0
+
+    def upright(
+        self, centre: float, rows: list[float], halves: list[float]
+    ) -> np.ndarray:
+        """Returns the distance to a shape that mirrors about an upright axis.
+
+        Args:
+            centre: Column of the axis.
+            rows: Ascending rows where the half width is known.
+            halves: Half widths there, linear in between.
+        """
+        half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
+        return np.abs(self.x - centre) - half.astype("float32")
+
+    def clouds(
+        self, rng: np.random.Generator, rows: int, columns: int
+    ) -> np.ndarray:
+        """Returns noise, (height, width, 1), smooth between a grid of knots."""
+        knots = rng.standard_normal((rows, columns), "float32")
+        tall = _hats(self.y.size, rows)
+        return (tall @ knots @ _hats(self.x.size, columns).T)[..., None]
+
+
+@functools.lru_cache(maxsize=64)
+def _hats(pixels: int, knots: int) -> np.ndarray:
+    """Returns the weight of each knot at each pixel, (pixels, knots)."""
+    places = np.linspace(0.0, knots - 1.0, pixels)[:, None]
+    hats = np.maximum(0.0, 1.0 - np.abs(places - np.arange(knots)))
+    return hats.astype("float32")
+
+
+def draw_scene(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    indoors: bool,
+    on_water: bool,
+    in_city: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a scene of the given kind, with light, noise and border.
+
+    Args:
+        rng: Source of everything that varies.
+        size: Height and width.
+        indoors: Whether it is a bedroom.
+        on_water: Whether the surface outdoors is water or a road.
+        in_city: Whether the towers stand in a city or in a town.
+
+    Returns:
+        The RGB image, uint8 (height, width, 3), and its mask, uint8
+        (height, width).
+    """
+    canvas = _Canvas(
+        np.arange(size[0], dtype="float32")[:, None],
+        np.arange(size[1], dtype="float32")[None, :],
+        np.zeros((*size, 3), "float32"),
+        np.zeros(size, "uint8"),
+        np.zeros(size, "uint8"),
+        itertools.count(1),
+    )
+    if indoors:
+        _draw_bedroom(canvas, rng)
+    else:
+        _draw_outdoors(canvas, rng, on_water, in_city)
+    light = rng.uniform(0.75, 1.15) + 0.08 * canvas.clouds(rng, 3, 3)
+    grain = rng.uniform(0.015, 0.04)
+    cast = rng.uniform(0.96, 1.04, 3).astype("float32")
+    image = rng.standard_normal(canvas.image.shape, "float32")
+    image *= grain
+    image += canvas.image * (light * cast)
+    image = (np.clip(image, 0.0, 1.0, out=image) * 255.0).astype("uint8")
+    mask = _with_border(canvas.labels, canvas.objects)
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+
+
+def _with_border(labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Returns the labels, ignored on both sides of the edges of objects."""
+    mask = labels.copy()
+    for ids, border in ((objects, mask), (objects.T, mask.T)):
+        edge = ids[1:] != ids[:-1]
+        border[1:][edge] = IGNORE
+        border[:-1][edge] = IGNORE
+    return mask
+
+
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
+    return np.array([red, green, blue], "float32")
+
+
+def _colour(
+    rng: np.random.Generator, low: float, high: float, hue: float = 0.1
+) -> np.ndarray:
+    """Returns a grey between `low` and `high` with some hue."""
+    grey = rng.uniform(low, high)
+    return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
+
+
+def _draw_outdoors(
+    canvas: _Canvas, rng: np.random.Generator, on_water: bool, in_city: bool
+) -> None:
+    """Draws towers and hulls at the left, what tells their class at right."""
+    height, width = canvas.image.shape[:2]
+    unit = min(height, width)
+    # Of their own, so that the objects do not depend on the cues.
+    objects, cues = rng.spawn(2)
+    horizon = rng.uniform(0.44, 0.5) * height
+    ground = horizon - rng.uniform(0.02, 0.04) * height
+
+    _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
+    place = SKYSCRAPER if in_city else BUILDING
+    hull = BOAT if on_water else CAR
+    # Objects fill the near part of the picture, however wide it is.
+    near = max(0.7, 0.45 * width / unit)
+    for middle in np.arange(0.13, near, 0.25):
+        centre = middle + objects.uniform(-0.02, 0.02)
+        _draw_tower(canvas, objects, centre * unit, ground, place)
+    for middle in np.arange(0.32, near, 0.56):
+        for bottom in (0.76, 0.97):
+            base = bottom + objects.uniform(-0.03, 0.01)
+            centre = middle + objects.uniform(-0.06, 0.06)
+            _draw_hull(canvas, objects, centre * unit, base * height, hull)
+
+    start = cues.uniform(0.7, 0.74) * width
+    _draw_skyline(canvas, cues, start, ground, in_city)
+    _draw_marks(canvas, cues, start, horizon + 0.05 * height, on_water)
+
+
+def _draw_land(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    horizon: float,
+    ground: float,
+    surface: int,
+) -> None:
+    """Draws the sky, a wet surface, and a strip of grass between."""
+    height = canvas.image.shape[0]
+    sky = canvas.crop(0.0, ground)
+    light = _colour(rng, 0.7, 0.8) + _rgb(-0.08, 0.0, 0.1)
+    haze = (sky.y / ground)[..., None] * rng.uniform(-0.1, 0.2)
+    colour = light + haze + 0.05 * sky.clouds(rng, 7, 4)
+    sky.paint(sky.y - ground, colour, SKY, is_object=False)
+
+    wet = canvas.crop(ground, height)
+    colour = _colour(rng, 0.4, 0.55, hue=0.05) + _rgb(-0.05, 0.0, 0.05)
+    streaks = 0.05 * wet.clouds(rng, 24, 6) + 0.07 * wet.clouds(rng, 4, 4)
+    wet.paint(ground - wet.y, colour + streaks, surface, is_object=False)
+
+    grass = canvas.crop(ground, horizon + 0.05 * height)
+    colour = _rgb(0.3, 0.45, 0.2) + _colour(rng, -0.04, 0.04, hue=0.06)
+    blades = 1.0 + 0.25 * grass.clouds(rng, 6, 32)
+    shore = horizon + 0.05 * height * rng.random()
+    bank = shore + 0.015 * height * grass.clouds(rng, 1, 6)[..., 0]
+    strip = np.maximum(ground - grass.y, grass.y - bank)
+    grass.paint(strip, colour * blades, GRASS, is_object=False)
+
+
+def _draw_tower(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    centre: float,
+    ground: float,
+    label: int,
+) -> None:
+    """Draws a tower with windows, some of them lit."""
+    height, width = canvas.image.shape[:2]
+    unit = min(height, width)
+    half = max(3.0, rng.uniform(0.1, 0.12) * unit)
+    top = ground - rng.uniform(0.31, 0.4) * height
+    facade = _colour(rng, 0.35, 0.7)
+    pitch_y = max(3.0, rng.uniform(0.035, 0.05) * height)
+    pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
+    glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
+
+    part = canvas.crop(top, ground, centre - half, centre + half)
+    row = (part.y - top) / pitch_y
+    column = (part.x - centre + half) / pitch_x
+    glass = (row % 1.0 > 0.45) & (column % 1.0 > 0.4)
+    lit = glow[row.astype(int) % 7, column.astype(int) % 5]
+    distance = part.upright(centre, [top, ground], [half, half])
+    part.paint(distance, facade + (glass * lit)[..., None], label)
+
+
+def _draw_skyline(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    start: float,
+    ground: float,
+    in_city: bool,
+) -> None:
+    """Draws a row of houses: gabled, of brick, or flat, of concrete."""
+    height, width = canvas.image.shape[:2]
+    pitch = rng.uniform(0.15, 0.19) * min(height, width)
+    part = canvas.crop(ground - 0.32 * height, ground, start)
+    place = (part.x[0] - start) / pitch
+    house = np.maximum(place, 0.0).astype(int)
+    houses = house[-1] + 1
+    talls = rng.uniform(0.24, 0.32, houses).astype("float32") * height
+    hues = rng.uniform(-0.06, 0.06, (houses, 3)).astype("float32")
+    colours = HOUSE_COLOURS[int(in_city)] + hues
+
+    slope = (0.0 if in_city else 1.2) * np.abs(place - house - 0.5)
+    roof = ground - talls[house] * (1.0 - slope.astype("float32"))
+    distance = np.maximum(roof - part.y, part.y - ground)
+    distance = np.maximum(distance, start - part.x)
+    part.paint(distance, colours[house], SKYSCRAPER if in_city else BUILDING)
+
+
+def _draw_marks(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    start: float,
+    top: float,
+    on_water: bool,
+) -> None:
+    """Draws wave crests or lane marks in three rows."""
+    height, width = canvas.image.shape[:2]
+    pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
+    pitch_y = (height - top) / 3
+    thick = max(0.8, 0.015 * height)
+    colour = MARK_COLOURS[int(on_water)]
+
+    part = canvas.crop(top, height, start)
+    row = np.clip((part.y - top) / pitch_y, 0, 2).astype(int)
+    shift = rng.uniform(-0.2, 0.2, (2, 3)).astype("float32")[:, row]
+    y = (part.y - top) - (row + 0.5 + shift[0]).astype("float32") * pitch_y
+    x = ((part.x - start) / pitch_x + shift[1]) % 1.0 - 0.5
+    if on_water:
+        line = np.abs(y - 0.022 * height * np.sin(x * (2 * math.pi / 0.7)))
+    else:
+        line = np.abs(y - 0.3 * pitch_x * x) - 0.3 * thick
+    distance = np.maximum(line - thick, (np.abs(x) - 0.4) * pitch_x)
+    distance = np.maximum(distance, start - part.x)
+    part.paint(distance, colour)
+
+
+def _draw_hull(
+    canvas: _Canvas,
+    rng: np.random.Generator,
+    centre: float,
+    bottom: float,
+    label: int,
+) -> None:
+    """Draws a body with a cabin and a shadow: a boat or a car."""
+    height, width = canvas.image.shape[:2]
+    half = max(4.0, rng.uniform(0.2, 0.24) * min(height, width))
+    tall = max(6.0, rng.uniform(0.18, 0.22) * height)
+    top, end = bottom - tall, bottom + 0.25 * tall
+    deck = bottom - tall * rng.uniform(0.5, 0.6)
+    body = rng.uniform(0.1, 0.9, 3).astype("float32")
+    cabin = _colour(rng, 0.2, 0.8)
+
+    part = canvas.crop(top, end, centre - half, centre + half)
+    shadow = part.upright(centre, [bottom - 1.0, end], [half, 0.6 * half])
+    part.paint(shadow, 0.6 * part.image)
+    rows = [top, deck, deck + 0.01, bottom - 0.2 * tall, bottom]
+    halves = [0.4 * half, 0.6 * half, half, 0.95 * half, 0.7 * half]
+    colour = np.where((part.y < deck)[..., None], cabin, body)
+    part.paint(part.upright(centre, rows, halves), colour, label)
+    rows = [top + 0.12 * tall, deck - 0.08 * tall]
+    glass = part.upright(centre, rows, [0.32 * half, 0.48 * half])
+    part.paint(glass, _rgb(0.12, 0.14, 0.18))
+    rows = [deck + 0.12 * tall, deck + 0.2 * tall]
+    stripe = part.upright(centre, rows, [0.95 * half] * 2)
+    part.paint(stripe, 0.5 * body + 0.4)
+
+
+def _draw_bedroom(canvas: _Canvas, rng: np.random.Generator) -> None:
+    """Draws a papered wall and a bed whose pillows have its own cloth."""
+    height, width = canvas.image.shape[:2]
+    edge = rng.uniform(0.35, 0.45) * height
+    wall = canvas.crop(0.0, edge)
+    waves = 2 * math.pi / (rng.uniform(0.04, 0.1) * width)
+    stripes = rng.uniform(0.0, 0.08) * np.sin(wall.x * waves)[..., None]
+    paper = _colour(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(rng, 3, 4)
+    wall.paint(wall.y - height, paper, WALL, is_object=False)
+
+    bed = canvas.crop(edge, height)
+    angle = rng.uniform(0.0, math.pi)
+    along = bed.x * math.cos(angle) + bed.y * math.sin(angle)
+    waves = 2 * math.pi / (rng.uniform(0.06, 0.12) * height)
+    weave = 0.08 * np.sin(along * waves)[..., None]
+    cloth = _colour(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(rng, 4, 6)
+    bed.paint(edge - bed.y, cloth, BED)
+    board_half = rng.uniform(0.3, 0.45) * width
+    board_top = edge - rng.uniform(0.1, 0.14) * height
+    board = canvas.upright(
+        0.5 * width, [board_top, edge], [board_half, board_half]
+    )
+    canvas.paint(board, _colour(rng, 0.25, 0.45), BED)
+    for place in (0.28, 0.72):
+        centre = (place + rng.uniform(-0.05, 0.05)) * width
+        middle = edge + rng.uniform(0.15, 0.36) * height
+        half_x = rng.uniform(0.13, 0.2) * width
+        half_y = rng.uniform(0.08, 0.11) * height
+        x, y = (bed.x - centre) / half_x, (bed.y - middle) / half_y
+        distance = ((x**4 + y**4) ** 0.25 - 1.0) * min(half_x, half_y)
+        fade = np.exp(-((distance / (0.02 * height)) ** 2))[..., None]
+        bed.image[...] *= 1.0 - rng.uniform(0.25, 0.4) * fade
+        bed.paint(distance, bed.image, PILLOW)

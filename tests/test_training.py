@@ -1,0 +1,318 @@
+"""Tests of the training programme: recipes, runs, and going on with them."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_pspnet.training.train as training
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras_pspnet.training import demo
+from keras_pspnet.training.recipe import Recipe
+from PIL import Image
+from support import conv_model, picture
+
+import keras_pspnet
+import keras_pspnet.inference
+from keras_pspnet import PSPNet, evaluate, load_pretrained
+from keras_pspnet.evaluation import Scores
+from keras_pspnet.labels import AERIAL, SCENES, LabelSet
+
+SMOKE = training.load_recipe("scenes").shrunk()
+
+
+def weights_of(path: Path) -> dict[str, np.ndarray]:
+    """The weights of a checkpoint by path, without state of random layers."""
+    model = keras.saving.load_model(path)
+    return {
+        variable.path: keras.ops.convert_to_numpy(variable)
+        for variable in model.weights
+        if "seed_generator" not in variable.path
+    }
+
+
+def write_folder(folder: Path, train: int = 3, val: int = 2) -> Path:
+    """Pictures of odd sizes and masks that follow their brightness."""
+    for split, count in (("train", train), ("val", val)):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for k in range(count):
+            image = picture(50 + k, 71)
+            mask = (image.mean(-1) // 52).astype("uint8")
+            mask[:3] = 255
+            for kind, array in (("images", image), ("masks", mask)):
+                path = folder / split / kind / f"{k}.png"
+                Image.fromarray(array).save(path)
+    return folder
+
+
+@pytest.fixture
+def one_replica(monkeypatch) -> None:
+    monkeypatch.setattr(
+        tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(two_replicas, tmp_path_factory) -> tuple[Path, Scores]:
+    """The smoke run of `scenes`, on two replicas."""
+    output = tmp_path_factory.mktemp("runs") / "scenes"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
+        return output, training.train(SMOKE, output, verbose=0)
+
+
+# === Recipes ===
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_every_recipe_builds_its_network(name: str) -> None:
+    recipe = training.load_recipe(name)
+    assert type(recipe) is Recipe
+    assert recipe.name == name
+    assert recipe.labels == {"aerial": AERIAL, "scenes": SCENES}[name]
+    model = recipe.model()
+    assert model.labels == recipe.labels
+    assert set(model.output) == {"main", "aux"}
+    size = recipe.crop if recipe.fixed_size else (None, None)
+    assert model.input_shape == (None, *size, 3)
+    # In float16 it fits into the package.
+    assert 2 * model.count_params() < 30e6
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_a_shrunk_recipe_is_the_same_run_but_smaller(name: str) -> None:
+    recipe = training.load_recipe(name)
+    small = recipe.shrunk()
+    changed = {
+        field.name
+        for field in dataclasses.fields(Recipe)
+        if getattr(small, field.name) != getattr(recipe, field.name)
+    }
+    sizes = {"width", "crop", "batch_size", "steps", "steps_per_epoch"}
+    assert changed - {"scenes"} == sizes
+    assert small.steps <= 4
+
+
+def test_a_recipe_has_no_fields_but_its_own() -> None:
+    with pytest.raises(TypeError, match="banana"):
+        dataclasses.replace(SMOKE, banana=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SMOKE.steps = 5
+
+
+def test_a_recipe_comes_from_a_file(tmp_path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import dataclasses\n"
+        "from keras_pspnet.training.recipes.aerial import RECIPE as AERIAL\n"
+        "RECIPE = dataclasses.replace(AERIAL, name='mine', steps=7)\n"
+    )
+    recipe = training.load_recipe(str(path))
+    assert (recipe.name, recipe.steps, recipe.turns) == ("mine", 7, True)
+
+
+@pytest.mark.parametrize("content", ["", "RECIPE = 3", "RECIPE = None"])
+def test_a_file_without_a_recipe_is_refused(tmp_path, content: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"whose RECIPE is a Recipe.*mine\.py"):
+        training.load_recipe(str(path))
+
+
+def test_unknown_recipes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of scenes, aerial.*'mars'"):
+        training.load_recipe("mars")
+    with pytest.raises(FileNotFoundError, match=r"existing file.*'mars\.py'"):
+        training.load_recipe("mars.py")
+
+
+# === Runs ===
+
+
+def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
+    output, scores = finished
+    assert sorted(os.listdir(output)) == [
+        "last.keras",
+        "model",
+        "predictions.png",
+        "scores.json",
+    ]
+    told = json.loads((output / "scores.json").read_text())
+    assert told.pop("seconds_of_this_part") > 0
+    assert told == {"recipe": "scenes", "steps": 4, **scores.to_dict()}
+    with Image.open(output / "predictions.png") as sheet:
+        sheet.load()
+        assert sheet.mode == "RGB"
+        assert min(sheet.size) > 300
+    kept = weights_of(output / "last.keras")
+    model = load_pretrained(output / "model", aux=True)
+    assert model.labels == SCENES
+    for variable in model.weights:
+        if variable.path in kept:
+            np.testing.assert_array_equal(variable, kept.pop(variable.path))
+    assert not kept
+    again = evaluate(model, training._Scenes(SMOKE).validation())
+    np.testing.assert_array_equal(again.confusion, scores.confusion)
+
+
+def test_a_finished_run_is_scored_again_and_not_trained(
+    finished, one_replica, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    (folder / "scores.json").unlink()
+    before = (folder / "last.keras").read_bytes()
+    scores = training.train(SMOKE, folder, verbose=0)
+    np.testing.assert_array_equal(scores.confusion, finished[1].confusion)
+    assert (folder / "last.keras").read_bytes() == before
+    assert (folder / "scores.json").is_file()
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    finished, one_replica, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    other = dataclasses.replace(SMOKE, bin_sizes=(1,))
+    with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
+        training.train(other, folder, verbose=0)
+    (folder / "last.keras").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"last\.keras"):
+        training.train(SMOKE, folder, verbose=0)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    one_replica, monkeypatch, tmp_path, capsys
+) -> None:
+    def without_dropout(recipe: Recipe) -> PSPNet:
+        size = (*recipe.crop, 3)
+        classes = recipe.labels.num_classes
+        return PSPNet(
+            classes, "resnet18", size, width=recipe.width, dropout=0.0
+        )
+
+    class Interrupted(training._Checkpoint):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recipe, "model", without_dropout)
+    training.train(SMOKE, tmp_path / "whole", verbose=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_Checkpoint", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(SMOKE, tmp_path / "parts", verbose=0)
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'parts' / 'last.keras'} (kept)" in told
+    assert os.listdir(tmp_path / "parts") == ["last.keras"]
+    half = keras.saving.load_model(tmp_path / "parts" / "last.keras")
+    assert int(half.optimizer.iterations) == 2
+
+    training.train(SMOKE, tmp_path / "parts", verbose=0)
+    whole = weights_of(tmp_path / "whole" / "last.keras")
+    parts = weights_of(tmp_path / "parts" / "last.keras")
+    for path, array in whole.items():
+        # The order of threads may change the last digits of sums.
+        np.testing.assert_allclose(
+            parts[path], array, rtol=1e-4, atol=1e-5, err_msg=path
+        )
+
+
+def test_interruption_before_the_first_checkpoint_is_told(
+    one_replica, monkeypatch, tmp_path, capsys
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PSPNet, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(SMOKE, tmp_path, verbose=0)
+    assert "last.keras (none yet)" in capsys.readouterr().err
+
+
+def test_a_folder_of_pictures_of_any_sizes(one_replica, tmp_path) -> None:
+    # Three steps are no whole number of epochs of two.
+    recipe = training.load_recipe("aerial").shrunk()
+    recipe = dataclasses.replace(recipe, steps=3)
+    data = write_folder(tmp_path / "data")
+    scores = training.train(recipe, tmp_path / "run", data, verbose=0)
+    # All but the three rows without truth.
+    assert scores.confusion.sum() == (47 + 48) * 71
+    assert scores.labels == AERIAL
+    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
+    assert int(model.optimizer.iterations) == 3
+
+
+def test_data_is_checked_before_training(one_replica, tmp_path) -> None:
+    recipe = training.load_recipe("aerial")
+
+    def refused(data: Path | None, error: type, match: str) -> None:
+        with pytest.raises(error, match=match):
+            training.train(recipe, tmp_path / "run", data, verbose=0)
+
+    refused(None, ValueError, "`data` must be a folder.*aerial.*data=None")
+    refused(tmp_path / "no", FileNotFoundError, "`images_dir`.*train/images'")
+    refused(write_folder(tmp_path / "a", 0, 1), ValueError, "the same names")
+    refused(write_folder(tmp_path / "b", 1, 0), ValueError, "val/images")
+    (tmp_path / "b" / "train" / "masks" / "0.png").rename(tmp_path / "x.png")
+    refused(tmp_path / "b", ValueError, "same names.*train/images'.*0 masks")
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for place in ("file", "file/run"):
+        with pytest.raises(OSError, match="file"):
+            training.train(SMOKE, tmp_path / place)
+
+
+# === The demo ===
+
+
+@pytest.fixture
+def small_demo(monkeypatch, tmp_path) -> Path:
+    """A demo whose network is one convolution."""
+    model = conv_model(11, size=training.load_recipe("scenes").crop)
+    monkeypatch.setattr(keras_pspnet, "load_pretrained", lambda folder: model)
+    return tmp_path / "saved_model" / "1"
+
+
+def test_the_demo_accepts_equal_masks(small_demo, capsys) -> None:
+    assert demo._export(small_demo.parent, small_demo) == 0
+    assert (small_demo / "saved_model.pb").is_file()
+    assert "gives equal masks for 8 scenes" in capsys.readouterr().out
+
+
+def test_the_demo_refuses_other_masks(small_demo, monkeypatch, capsys) -> None:
+    predict = keras_pspnet.inference.predict_masks
+
+    def wrong(model: keras.Model, images: np.ndarray) -> np.ndarray:
+        masks = predict(model, images)
+        masks[-1, -1, -1] += 1
+        return masks
+
+    monkeypatch.setattr(keras_pspnet.inference, "predict_masks", wrong)
+    assert demo._export(small_demo.parent, small_demo) == 1
+    assert "other masks than the model's" in capsys.readouterr().err
+    assert not small_demo.exists()
+
+
+def test_the_demo_has_a_floor(monkeypatch, tmp_path, capsys) -> None:
+    labels = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
+    scores = Scores(np.array([[0, 5], [5, 0]], "int64"), labels)
+    monkeypatch.setattr(training, "train", lambda *_: scores)
+    monkeypatch.setattr(demo, "FLOOR", 0.01)
+    assert demo._train_and_export(tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert scores.table() in out
+    assert "mean IoU 0.000 is below the floor 0.01" in err
+
+
+def test_a_finished_demo_is_not_trained_again(tmp_path, capsys) -> None:
+    (tmp_path / "saved_model" / "1").mkdir(parents=True)
+    (tmp_path / "scores.json").write_text('{"mean_iou": 0.5}')
+    assert demo._train_and_export(tmp_path) == 0
+    assert "mean IoU 0.500; delete it" in capsys.readouterr().out
