@@ -73,7 +73,7 @@ def test_all_classes_occur(size: tuple[int, int]) -> None:
 
 def test_class_ids_are_those_of_the_labels() -> None:
     for value, name in enumerate(labels.SCENES.names):
-        assert getattr(scenes, name.upper()) == value
+        assert getattr(drawing, name.upper()) == value
     assert labels.SCENES.ignore_label == drawing.IGNORE
 
 
