@@ -105,7 +105,9 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     if size is not None and size != tuple(images.shape[1:3]):
         x = resize(x, size)
     logits = main_output(model.predict_on_batch(ops.convert_to_numpy(x)))
-    return np.asarray(logits, dtype="float32")
+    # A model built for several replicas computes the whole batch on each,
+    # and Keras joins their results.
+    return np.asarray(logits, dtype="float32")[: shape[0]]
 
 
 def predict_masks(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -29,6 +29,6 @@ PRESETS = {
         name="aerial",
         folder="aerial",
         data="72 aerial photographs of Dubai, Humans in the Loop, CC0",
-        mean_iou=0.0,
+        mean_iou=0.603,
     ),
 }

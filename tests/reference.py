@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+RESNET_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+
 
 def bin_edges(size: int, bins: int) -> list[tuple[int, int]]:
     """Start and end of each adaptive bin, in exact integer arithmetic."""
@@ -160,6 +162,91 @@ def pyramid_pooling(
             cells = np.maximum(batch_norm(cells, **reduction), 0)
         parts.append(bilinear(cells, x.shape[1:3], align_corners))
     return np.concatenate(parts, axis=-1)
+
+
+class ResNet:
+    """A dilated ResNet, layer by layer, from the papers' tables."""
+
+    def __init__(self, weights: dict[str, np.ndarray]) -> None:
+        self.weights = weights
+        self.prefix = ""
+
+    def find(self, name: str) -> np.ndarray:
+        (found,) = (
+            value
+            for path, value in self.weights.items()
+            if path.endswith(f"{self.prefix}{name}")
+        )
+        return found
+
+    def conv_bn(
+        self, x: np.ndarray, name: str, stride: int = 1, dilation: int = 1
+    ) -> np.ndarray:
+        kernel = self.find(f"{name}_conv/kernel")
+        padding = dilation * (len(kernel) // 2)
+        x = conv2d(x, kernel, stride, dilation, padding)
+        return batch_norm(
+            x,
+            *(
+                self.find(f"{name}_bn/{part}")
+                for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            ),
+        )
+
+    def block(
+        self,
+        x: np.ndarray,
+        stride: int,
+        dilation: int,
+        basic: bool,
+        stride_on: str,
+    ) -> np.ndarray:
+        if basic:
+            y = np.maximum(self.conv_bn(x, "_1", stride, dilation), 0)
+            y = self.conv_bn(y, "_2")
+        else:
+            first, second = (1, stride) if stride_on == "3x3" else (stride, 1)
+            y = np.maximum(self.conv_bn(x, "_1", first), 0)
+            y = np.maximum(self.conv_bn(y, "_2", second, dilation), 0)
+            y = self.conv_bn(y, "_3")
+        if y.shape != x.shape:
+            x = self.conv_bn(x, "_shortcut", stride)
+        return np.maximum(x + y, 0)
+
+    def __call__(
+        self,
+        x: np.ndarray,
+        depth: int,
+        first_dilations: tuple[int, int],
+        stem: str = "deep",
+        stride_on: str = "3x3",
+    ) -> list[np.ndarray]:
+        """Runs at output stride 8; dilations of stages 4 and 5 start so."""
+        for index in range(1 if stem == "7x7" else 3):
+            x = self.conv_bn(x, f"stem{index + 1}", 2 if index == 0 else 1)
+            x = np.maximum(x, 0)
+        x = max_pool(x, 3, 2, 1)
+        outputs = []
+        firsts = (1, 1, *first_dilations)
+        for stage, blocks, stride, first, dilation in zip(
+            (2, 3, 4, 5),
+            RESNET_BLOCKS[depth],
+            (1, 2, 1, 1),
+            firsts,
+            (1, 1, 2, 4),
+            strict=True,
+        ):
+            for index in range(blocks):
+                self.prefix = f"stage{stage}_block{index + 1}"
+                x = self.block(
+                    x,
+                    stride if index == 0 else 1,
+                    first if index == 0 else dilation,
+                    depth < 50,
+                    stride_on,
+                )
+            outputs.append(x)
+        return outputs[-2:]
 
 
 def cross_entropy(

@@ -222,6 +222,16 @@ def test_predict_logits_stay_at_the_network_s_own_size() -> None:
     assert predict_masks(model, images).shape == (1, 9, 14)
 
 
+def test_a_model_of_two_replicas_gives_each_picture_once(two_replicas) -> None:
+    with two_replicas.scope():
+        model = conv_model()
+    images = np.stack([picture(9, 14), picture(9, 14)[::-1]])
+    for count in (1, 2):
+        want = conv_logits(model, images[:count])
+        assert_is_argmax(predict_masks(model, images[:count]), want)
+    assert_is_argmax(segment(model, images[0], flip=True).mask, want[0])
+
+
 @pytest.mark.parametrize(
     "shape", [(5, 7, 3), (5, 7), (2, 5, 7, 4), (1, 0, 7, 3), (0, 5, 7, 3)]
 )

@@ -13,14 +13,6 @@ from support import assert_close, numpy, randomize
 from keras_pspnet.resnet import DilatedResNet, scaled
 
 WIDTH = 1 / 16
-BLOCKS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    269: (3, 30, 48, 8),
-}
 STEMS = {"deep": (32, 32, 64), "deep_wide": (64, 64, 128), "7x7": (64,)}
 
 
@@ -47,91 +39,6 @@ def make_resnet(depth: int = 50, **kwargs: Any) -> DilatedResNet:
     return model
 
 
-class Oracle:
-    """The same network, layer by layer, from the papers' tables."""
-
-    def __init__(self, model: DilatedResNet) -> None:
-        self.weights = {v.path: numpy(v) for v in model.variables}
-        self.prefix = ""
-
-    def find(self, name: str) -> np.ndarray:
-        (found,) = (
-            value
-            for path, value in self.weights.items()
-            if path.endswith(f"{self.prefix}{name}")
-        )
-        return found
-
-    def conv_bn(
-        self, x: np.ndarray, name: str, stride: int = 1, dilation: int = 1
-    ) -> np.ndarray:
-        kernel = self.find(f"{name}_conv/kernel")
-        padding = dilation * (len(kernel) // 2)
-        x = reference.conv2d(x, kernel, stride, dilation, padding)
-        return reference.batch_norm(
-            x,
-            *(
-                self.find(f"{name}_bn/{part}")
-                for part in ("gamma", "beta", "moving_mean", "moving_variance")
-            ),
-        )
-
-    def block(
-        self,
-        x: np.ndarray,
-        stride: int,
-        dilation: int,
-        basic: bool,
-        stride_on: str,
-    ) -> np.ndarray:
-        if basic:
-            y = np.maximum(self.conv_bn(x, "_1", stride, dilation), 0)
-            y = self.conv_bn(y, "_2")
-        else:
-            first, second = (1, stride) if stride_on == "3x3" else (stride, 1)
-            y = np.maximum(self.conv_bn(x, "_1", first), 0)
-            y = np.maximum(self.conv_bn(y, "_2", second, dilation), 0)
-            y = self.conv_bn(y, "_3")
-        if y.shape != x.shape:
-            x = self.conv_bn(x, "_shortcut", stride)
-        return np.maximum(x + y, 0)
-
-    def __call__(
-        self,
-        x: np.ndarray,
-        depth: int,
-        first_dilations: tuple[int, int],
-        stem: str = "deep",
-        stride_on: str = "3x3",
-    ) -> list[np.ndarray]:
-        """Runs at output stride 8; dilations of stages 4 and 5 start so."""
-        for index in range(len(STEMS[stem])):
-            x = self.conv_bn(x, f"stem{index + 1}", 2 if index == 0 else 1)
-            x = np.maximum(x, 0)
-        x = reference.max_pool(x, 3, 2, 1)
-        outputs = []
-        firsts = (1, 1, *first_dilations)
-        for stage, blocks, stride, first, dilation in zip(
-            (2, 3, 4, 5),
-            BLOCKS[depth],
-            (1, 2, 1, 1),
-            firsts,
-            (1, 1, 2, 4),
-            strict=True,
-        ):
-            for index in range(blocks):
-                self.prefix = f"stage{stage}_block{index + 1}"
-                x = self.block(
-                    x,
-                    stride if index == 0 else 1,
-                    first if index == 0 else dilation,
-                    depth < 50,
-                    stride_on,
-                )
-            outputs.append(x)
-        return outputs[-2:]
-
-
 @pytest.mark.parametrize(
     "depth, size, contract, kwargs",
     [
@@ -147,7 +54,8 @@ def test_features_are_those_of_the_definition(
     model = make_resnet(depth, contract_dilation=contract, **kwargs)
     x = images(*size)
     firsts = (1, 2) if contract else (2, 4)
-    want = Oracle(model)(x, depth, firsts, **kwargs)
+    oracle = reference.ResNet({v.path: numpy(v) for v in model.variables})
+    want = oracle(x, depth, firsts, **kwargs)
     eager = model(x, training=False)
     graph = tf.function(
         lambda x: model(x, training=False),

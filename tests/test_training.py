@@ -51,19 +51,36 @@ def write_folder(folder: Path, train: int = 3, val: int = 2) -> Path:
     return folder
 
 
+def small_network(recipe: Recipe) -> PSPNet:
+    """Without dropout, whose numbers a checkpoint does not go on with."""
+    return PSPNet(
+        recipe.labels.num_classes,
+        "resnet18",
+        (*recipe.crop, 3),
+        width=recipe.width,
+        bin_sizes=(),
+        dropout=0.0,
+        labels=recipe.labels,
+    )
+
+
 @pytest.fixture
-def one_replica(monkeypatch) -> None:
+def small(monkeypatch) -> None:
+    """Runs train a small network on one replica."""
+    monkeypatch.setattr(Recipe, "model", small_network)
     monkeypatch.setattr(
         tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
     )
 
 
 @pytest.fixture(scope="module")
-def finished(two_replicas, tmp_path_factory) -> tuple[Path, Scores]:
-    """The smoke run of `scenes`, on two replicas."""
+def finished(tmp_path_factory) -> tuple[Path, Scores]:
     output = tmp_path_factory.mktemp("runs") / "scenes"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
+        patch.setattr(Recipe, "model", small_network)
+        patch.setattr(
+            tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
+        )
         return output, training.train(SMOKE, output, verbose=0)
 
 
@@ -162,7 +179,7 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
 
 
 def test_a_finished_run_is_scored_again_and_not_trained(
-    finished, one_replica, tmp_path
+    finished, small, tmp_path
 ) -> None:
     folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
     (folder / "scores.json").unlink()
@@ -173,48 +190,28 @@ def test_a_finished_run_is_scored_again_and_not_trained(
     assert (folder / "scores.json").is_file()
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    finished, one_replica, tmp_path
-) -> None:
-    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
-    other = dataclasses.replace(SMOKE, bin_sizes=(1,))
-    with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
-        training.train(other, folder, verbose=0)
-    (folder / "last.keras").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"last\.keras"):
-        training.train(SMOKE, folder, verbose=0)
-
-
 def test_an_interrupted_run_goes_on_to_the_same_weights(
-    one_replica, monkeypatch, tmp_path, capsys
+    finished, small, monkeypatch, tmp_path, capsys
 ) -> None:
-    def without_dropout(recipe: Recipe) -> PSPNet:
-        size = (*recipe.crop, 3)
-        classes = recipe.labels.num_classes
-        return PSPNet(
-            classes, "resnet18", size, width=recipe.width, dropout=0.0
-        )
-
     class Interrupted(training._Checkpoint):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             super().on_epoch_end(epoch, logs)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Recipe, "model", without_dropout)
-    training.train(SMOKE, tmp_path / "whole", verbose=0)
+    checkpoint = tmp_path / "last.keras"
     with monkeypatch.context() as patch:
         patch.setattr(training, "_Checkpoint", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            training.train(SMOKE, tmp_path / "parts", verbose=0)
-    told = capsys.readouterr().err
-    assert f"{tmp_path / 'parts' / 'last.keras'} (kept)" in told
-    assert os.listdir(tmp_path / "parts") == ["last.keras"]
-    half = keras.saving.load_model(tmp_path / "parts" / "last.keras")
+            training.train(SMOKE, tmp_path, verbose=0)
+    assert f"{checkpoint} (kept)" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["last.keras"]
+    half = keras.saving.load_model(checkpoint)
     assert int(half.optimizer.iterations) == 2
 
-    training.train(SMOKE, tmp_path / "parts", verbose=0)
-    whole = weights_of(tmp_path / "whole" / "last.keras")
-    parts = weights_of(tmp_path / "parts" / "last.keras")
+    training.train(SMOKE, tmp_path, verbose=0)
+    whole, parts = (
+        weights_of(path) for path in (finished[0] / "last.keras", checkpoint)
+    )
     for path, array in whole.items():
         # The order of threads may change the last digits of sums.
         np.testing.assert_allclose(
@@ -223,7 +220,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 
 def test_interruption_before_the_first_checkpoint_is_told(
-    one_replica, monkeypatch, tmp_path, capsys
+    small, monkeypatch, tmp_path, capsys
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -234,7 +231,22 @@ def test_interruption_before_the_first_checkpoint_is_told(
     assert "last.keras (none yet)" in capsys.readouterr().err
 
 
-def test_a_folder_of_pictures_of_any_sizes(one_replica, tmp_path) -> None:
+def test_a_checkpoint_of_another_network_is_refused(
+    finished, small, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    other = dataclasses.replace(SMOKE, width=1 / 16)
+    with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
+        training.train(other, folder, verbose=0)
+    (folder / "last.keras").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"last\.keras"):
+        training.train(SMOKE, folder, verbose=0)
+
+
+def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
+    two_replicas, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
     # Three steps are no whole number of epochs of two.
     recipe = training.load_recipe("aerial").shrunk()
     recipe = dataclasses.replace(recipe, steps=3)
@@ -247,7 +259,7 @@ def test_a_folder_of_pictures_of_any_sizes(one_replica, tmp_path) -> None:
     assert int(model.optimizer.iterations) == 3
 
 
-def test_data_is_checked_before_training(one_replica, tmp_path) -> None:
+def test_data_is_checked_before_training(small, tmp_path) -> None:
     recipe = training.load_recipe("aerial")
 
     def refused(data: Path | None, error: type, match: str) -> None:
