@@ -202,7 +202,9 @@ class PaperTrainer(keras.Model):
         self._assert_compile_called("fit")
         check_arrays(x, y, self.num_classes)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
-            check_arrays(*validation_data[:2], self.num_classes)
+            check_arrays(
+                validation_data[0], validation_data[1], self.num_classes
+            )
         count = array_length(x)
         if count is not None:
             count = int(np.floor(count * (1.0 - validation_split)))

@@ -101,7 +101,9 @@ def conv2d(
     return out
 
 
-def max_pool(x: np.ndarray, window: int, stride: int, padding: int):
+def max_pool(
+    x: np.ndarray, window: int, stride: int, padding: int
+) -> np.ndarray:
     """Maximum over windows; what lies outside the map never wins."""
     x = np.pad(
         np.asarray(x, "float64"),

@@ -14,8 +14,6 @@ from keras_pspnet.resnet import DilatedResNet, scaled
 
 WIDTH = 1 / 16
 STEMS = {"deep": (32, 32, 64), "deep_wide": (64, 64, 128), "7x7": (64,)}
-
-
 ODD_AND_EVEN = ((65, 49), (64, 50))
 
 
@@ -30,12 +28,12 @@ def make_resnet(depth: int = 50, **kwargs: Any) -> DilatedResNet:
     kwargs = {"width": WIDTH, **kwargs}
     keras.config.set_dtype_policy("float64")
     model = DilatedResNet(depth, **kwargs)
-    kernels = [v.numpy() for v in model.variables if v.name == "kernel"]
+    kernels = [v for v in model.variables if v.name == "kernel"]
+    initial = [numpy(kernel) for kernel in kernels]
     randomize(model)
-    # He's kernels keep values in range through a hundred layers.
-    for variable in model.variables:
-        if variable.name == "kernel":
-            variable.assign(kernels.pop(0))
+    # He's kernels keep the features in range through many layers.
+    for kernel, value in zip(kernels, initial, strict=True):
+        kernel.assign(value)
     return model
 
 
