@@ -60,20 +60,28 @@ def test_every_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     memory = {"plain": 200.0, "shortcut": 100.0}
+    seconds = {"plain": 4.0, "shortcut": 3.0}
     monkeypatch.setattr(head, "measure_memory", lambda setting: memory)
-    head.main([*TINY, "--rounds", "2"])
+    monkeypatch.setattr(head, "measure_times", lambda setting, rounds: seconds)
+    head.main(TINY)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
-    passes = [["forward"], ["forward", "+", "backward"]]
-    for row, dtype, words, batch, target in zip(
-        rows,
-        ("float32", "float32", "bfloat16", "bfloat16"),
-        passes * 2,
-        "1212",
-        (["0.70"], ["0.95"], [], []),
-        strict=True,
-    ):
-        assert row[: len(words) + 2] == [*words, dtype, batch]
-        assert row[len(words) + 5 :] == [*target, "200", "100"]
+    figures = ["4.000", "3.000", "0.75"]
+    assert rows == [
+        [*name.split(), dtype, batch, *figures, *target, "200", "100"]
+        for name, dtype, batch, target in (
+            ("forward", "float32", "1", ["0.70"]),
+            ("forward + backward", "float32", "2", ["0.95"]),
+            ("forward", "bfloat16", "1", []),
+            ("forward + backward", "bfloat16", "2", []),
+        )
+    ]
+
+
+def test_training_step_is_timed(head: ModuleType) -> None:
+    setting = tiny(head, backward=True)._replace(dtype="bfloat16")
+    seconds = head.measure_times(setting, rounds=2)
+    assert list(seconds) == ["plain", "shortcut"]
+    assert min(seconds.values()) > 0
 
 
 @pytest.mark.parametrize("option", ["--size", "--rounds", "--batch"])

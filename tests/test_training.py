@@ -123,15 +123,20 @@ def test_a_recipe_has_no_fields_but_its_own() -> None:
         SMOKE.steps = 5
 
 
+def test_a_run_is_a_whole_number_of_epochs() -> None:
+    with pytest.raises(ValueError, match="`steps` must be.*=3, steps_per_ep"):
+        dataclasses.replace(SMOKE, steps=3)
+
+
 def test_a_recipe_comes_from_a_file(tmp_path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "import dataclasses\n"
         "from keras_pspnet.training.recipes.aerial import RECIPE as AERIAL\n"
-        "RECIPE = dataclasses.replace(AERIAL, name='mine', steps=7)\n"
+        "RECIPE = dataclasses.replace(AERIAL, name='mine', seed=7)\n"
     )
     recipe = training.load_recipe(str(path))
-    assert (recipe.name, recipe.steps, recipe.turns) == ("mine", 7, True)
+    assert (recipe.name, recipe.seed, recipe.turns) == ("mine", 7, True)
 
 
 @pytest.mark.parametrize("content", ["", "RECIPE = 3", "RECIPE = None"])
@@ -247,16 +252,14 @@ def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
     two_replicas, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
-    # Three steps are no whole number of epochs of two.
     recipe = training.load_recipe("aerial").shrunk()
-    recipe = dataclasses.replace(recipe, steps=3)
     data = write_folder(tmp_path / "data")
     scores = training.train(recipe, tmp_path / "run", data, verbose=0)
     # All but the three rows without truth.
     assert scores.confusion.sum() == (47 + 48) * 71
     assert scores.labels == AERIAL
     model = keras.saving.load_model(tmp_path / "run" / "last.keras")
-    assert int(model.optimizer.iterations) == 3
+    assert int(model.optimizer.iterations) == 4
 
 
 def test_data_is_checked_before_training(small, tmp_path) -> None:

@@ -32,6 +32,9 @@ class Recipe:
             for a folder of the user's.
         dtype_policy: Keras dtype policy.
         seed: Seed of weights, order and changes.
+
+    Raises:
+        ValueError: If the run is no whole number of epochs.
     """
 
     name: str
@@ -51,6 +54,14 @@ class Recipe:
     scenes: tuple[int, int] | None = None
     dtype_policy: str = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        # Keras would warn of missing data in the last, shorter epoch.
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(
+                "`steps` must be a multiple of `steps_per_epoch`. Received: "
+                f"steps={self.steps}, steps_per_epoch={self.steps_per_epoch}"
+            )
 
     def model(self) -> PSPNet:
         """Builds the untrained network."""
