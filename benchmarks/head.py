@@ -173,10 +173,8 @@ def measure_memory(setting: Setting) -> dict[str, float]:
     return peaks
 
 
-def row(setting: Setting, rounds: int) -> str:
-    """Measures one setting and returns its line of the table."""
-    # Memory first: a new process inherits its parent's peak.
-    memory = measure_memory(setting)
+def row(setting: Setting, memory: dict[str, float], rounds: int) -> str:
+    """Measures the times of a setting and returns its line of the table."""
     seconds = measure_times(setting, rounds)
     target = ""
     if setting.dtype == "float32":
@@ -217,18 +215,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"PSPNet, {options.backbone}, width {options.width:g}, "
         f"{options.size}x{options.size}, medians of {options.rounds}"
     )
+    settings = [
+        Setting(
+            options.size,
+            options.backbone,
+            options.width,
+            options.batch if backward else 1,
+            backward,
+            dtype,
+        )
+        for dtype in options.dtype
+        for backward in ((False,) if options.forward_only else (False, True))
+    ]
+    # All memory first: a new process inherits its parent's peak, and this
+    # one's grows as it measures times.
+    memory = [measure_memory(setting) for setting in settings]
     print(LINE.format(*HEADINGS))
-    for dtype in options.dtype:
-        for backward in (False,) if options.forward_only else (False, True):
-            setting = Setting(
-                options.size,
-                options.backbone,
-                options.width,
-                options.batch if backward else 1,
-                backward,
-                dtype,
-            )
-            print(row(setting, options.rounds), flush=True)
+    for setting, peaks in zip(settings, memory, strict=True):
+        print(row(setting, peaks, options.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from keras_pspnet.files import check_absent
+
+    check_absent(options.folder)
+
     from keras_pspnet.export import export_saved_model
     from keras_pspnet.pretrained import load_pretrained
 

@@ -43,6 +43,22 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_absent(folder: str | os.PathLike[str]) -> None:
+    """Checks that a folder that is to be made does not exist yet.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        FileExistsError: If there is anything of this name.
+    """
+    if os.path.lexists(folder):
+        raise FileExistsError(
+            "`folder` must not exist yet. "
+            f"Received: folder={os.fspath(folder)!r}"
+        )
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` beside `path`, then renames it into place.
 

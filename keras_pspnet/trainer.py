@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -77,11 +78,13 @@ class PaperTrainer(keras.Model):
             head_rate_factor: Factor on the rate of the layers that do not
                 come with ImageNet weights, for `optimizer=None`; semseg
                 trains with 10.
-            **kwargs: Passed to `keras.Model.compile`.
+            **kwargs: Passed to `keras.Model.compile`; `jit_compile` is
+                False on TensorFlow unless it is given.
 
         Raises:
-            ValueError: If `total_steps` is not a positive integer, or the
-                recipe's arguments are given together with an `optimizer`.
+            ValueError: If `total_steps` is not a positive integer, the
+                recipe's arguments are given together with an `optimizer`, or
+                a dictionary names another output than there is.
         """
         if total_steps is not None and not (
             isinstance(total_steps, int | np.integer) and total_steps > 0
@@ -117,6 +120,13 @@ class PaperTrainer(keras.Model):
                 MeanIoU(self.num_classes),
                 PixelAccuracy(self.num_classes),
             ]
+        for argument, value in {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }.items():
+            self._check_output_names(argument, value)
         if self.aux:
             loss = _for_outputs(loss, ("main", "aux"))
             metrics = _for_outputs(metrics, ("main",))
@@ -128,6 +138,10 @@ class PaperTrainer(keras.Model):
                 _of_main(value)
                 for value in (loss, loss_weights, metrics, weighted_metrics)
             )
+        if keras.backend.backend() == "tensorflow":
+            # XLA drops the checks of labels and of the batch's size, which
+            # "auto" would let it do on one GPU.
+            kwargs.setdefault("jit_compile", False)
         super().compile(
             optimizer=optimizer,
             loss=loss,
@@ -138,6 +152,13 @@ class PaperTrainer(keras.Model):
         )
         # A model saved before its first step has to load without a warning.
         self.optimizer.build(self.trainable_variables)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps over which the recipe's rate decays; None where unknown."""
+        if self._schedule is None or self._awaits_total_steps:
+            return None
+        return int(self._schedule.decay_steps)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -209,13 +230,14 @@ class PaperTrainer(keras.Model):
         if count is not None:
             count = int(np.floor(count * (1.0 - validation_split)))
             self._check_array_batches(count, batch_size or 32)
+        self._set_class_weight(class_weight)
+        awaited = self._awaits_total_steps
         self._set_total_steps(
             x, count, batch_size or 32, epochs, steps_per_epoch
         )
-        self._set_class_weight(class_weight)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        with plain_errors():
+        with self._length_kept_if_trained(awaited), plain_errors():
             return super().fit(
                 x,
                 y,
@@ -310,6 +332,17 @@ class PaperTrainer(keras.Model):
             sample_weight=self._by_output(sample_weight),
         )
 
+    def _check_output_names(self, argument: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            return
+        names = ("main", "aux") if self.aux else ("main",)
+        unknown = sorted(set(value) - {"main", "aux"})
+        if unknown or not set(value) & set(names):
+            raise ValueError(
+                f"`{argument}` must name the outputs {' and '.join(names)}. "
+                f"Received: {argument} for {', '.join(map(repr, value))}"
+            )
+
     def _by_output(self, value: Any) -> Any:
         """Gives a plain mask or weight to every output that is trained."""
         if value is None:
@@ -366,6 +399,16 @@ class PaperTrainer(keras.Model):
             self._schedule.decay_steps = max(1, epochs * steps)
             self._awaits_total_steps = False
         self._check_decay_left()
+
+    @contextlib.contextmanager
+    def _length_kept_if_trained(self, awaited: bool) -> Iterator[None]:
+        """Lets the next fit set the decay's length if this one never began."""
+        try:
+            yield
+        except BaseException:
+            if awaited and int(self.optimizer.iterations.numpy()) == 0:
+                self._awaits_total_steps = True
+            raise
 
     def _check_decay_left(self) -> None:
         if self._schedule is None:

@@ -164,9 +164,10 @@ def test_export_passes_everything_on(
     assert capsys.readouterr().out.startswith("served/1: exported")
 
 
-def test_export_refuses_an_existing_folder(photo, model_folder, capsys) -> None:
+def test_export_refuses_an_existing_folder(photo, capsys) -> None:
     Path("served/1").mkdir(parents=True)
-    line = refusal(capsys, "export", "served/1", "--model", model_folder)
+    # Before the model is looked for.
+    line = refusal(capsys, "export", "served/1", "--model", "no_model")
     assert "`folder` must not exist yet. Received: folder='served/1'" in line
     assert not list(Path("served/1").iterdir())
 

@@ -203,6 +203,41 @@ def test_total_steps_error(total_steps):
         small(total_steps=total_steps)
 
 
+def test_a_fit_that_never_began_leaves_the_length_open():
+    model = small()
+    images = tf.data.Dataset.from_tensors((IMAGES[:2], MASKS[:2] * 0 + 77))
+    with pytest.raises(ValueError, match="label"):
+        model.fit(images.repeat(9), verbose=0)
+    assert model.total_steps is None
+    model.fit(IMAGES[:2], MASKS[:2], batch_size=2, epochs=3, verbose=0)
+    assert model.total_steps == 3
+
+
+def test_total_steps_tells_the_length():
+    assert small(total_steps=40).total_steps == 40
+    assert small(optimizer="sgd").total_steps is None
+
+
+def test_labels_are_checked_on_every_device():
+    # Compiled by XLA, the graph would lose its assertions.
+    assert small().jit_compile is False
+    assert small(eager=False, jit_compile=True).jit_compile is True
+
+
+@pytest.mark.parametrize(
+    "argument", ["loss", "loss_weights", "metrics", "weighted_metrics"]
+)
+@pytest.mark.parametrize("aux", [True, False])
+def test_unknown_outputs_are_refused(argument, aux):
+    with pytest.raises(
+        ValueError, match=f"`{argument}` must name the outputs main.*'foo'"
+    ):
+        small(aux=aux, **{argument: {"main": None, "foo": None}})
+    if not aux:
+        with pytest.raises(ValueError, match="name the outputs main.*'aux'"):
+            small(aux=False, **{argument: {"aux": None}})
+
+
 @pytest.mark.parametrize(
     "recipe",
     [{"total_steps": 5}, {"learning_rate": 0.1}, {"head_rate_factor": 10.0}],

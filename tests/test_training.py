@@ -243,6 +243,11 @@ def test_a_checkpoint_of_another_network_is_refused(
     other = dataclasses.replace(SMOKE, width=1 / 16)
     with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
         training.train(other, folder, verbose=0)
+    other = dataclasses.replace(SMOKE, steps=8)
+    with pytest.raises(
+        ValueError, match=r"recipe's 8.*last\.keras' of 4 steps"
+    ):
+        training.train(other, folder, verbose=0)
     (folder / "last.keras").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"last\.keras"):
         training.train(SMOKE, folder, verbose=0)
@@ -275,6 +280,10 @@ def test_data_is_checked_before_training(small, tmp_path) -> None:
     refused(write_folder(tmp_path / "b", 1, 0), ValueError, "val/images")
     (tmp_path / "b" / "train" / "masks" / "0.png").rename(tmp_path / "x.png")
     refused(tmp_path / "b", ValueError, "same names.*train/images'.*0 masks")
+    bad = write_folder(tmp_path / "c") / "val" / "masks" / "1.png"
+    Image.fromarray(np.full((51, 71), 77, "uint8")).save(bad)
+    refused(tmp_path / "c", ValueError, r"label 77 in mask=.*val/masks/1\.png")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path) -> None:

@@ -113,9 +113,10 @@ def train(
         ValueError: If the data does not fit.
     """
     output = Path(output)
+    # Data first: a run that cannot start leaves no folder behind.
+    source = _source(recipe, data)
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / CHECKPOINT)
-    source = _source(recipe, data)
     keras.config.set_dtype_policy(recipe.dtype_policy)
     keras.utils.set_random_seed(recipe.seed)
     checkpoint = output / CHECKPOINT
@@ -209,6 +210,9 @@ class _Folder:
     def __post_init__(self) -> None:
         self.train = self._reader("train")
         self.val = self._reader("val")
+        # Training masks are checked as they are read; these would be read
+        # when the training is over.
+        self.val.check_labels()
 
     def _reader(self, split: str) -> PairReader:
         folder = self.folder / split
@@ -257,6 +261,12 @@ def _resume(recipe: Recipe, checkpoint: Path) -> Any:
         raise ValueError(
             "`output` must hold a checkpoint of the same recipe, or none. "
             f"Received: {os.fspath(checkpoint)!r} of another network"
+        )
+    if model.total_steps != recipe.steps:
+        raise ValueError(
+            "`output` must hold a checkpoint of a run of as many steps as the "
+            f"recipe's {recipe.steps}, or none. Received: "
+            f"{os.fspath(checkpoint)!r} of {model.total_steps} steps"
         )
     return model
 

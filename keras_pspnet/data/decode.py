@@ -135,6 +135,39 @@ def find_pairs(
     return [(str(images[stem]), str(masks[stem])) for stem in sorted(images)]
 
 
+def read_class_mask(
+    path: str | os.PathLike[str], num_classes: int, ignore_label: int = 255
+) -> np.ndarray:
+    """Reads an index mask and checks its labels.
+
+    Args:
+        path: Path of the index mask.
+        num_classes: Labels must be within `0..num_classes-1`,
+        ignore_label: or be this one.
+
+    Returns:
+        The mask, uint8 `(H, W)`.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it cannot be decoded, or a label is out of range.
+    """
+    mask = read_mask(path)
+    counts = np.bincount(mask.reshape(-1), minlength=256)
+    wrong = [
+        int(label)
+        for label in np.flatnonzero(counts)
+        if label >= num_classes and label != ignore_label
+    ]
+    if wrong:
+        raise ValueError(
+            f"`mask` must hold labels within 0..{num_classes - 1}, or "
+            f"{ignore_label} to ignore. Received: label {wrong[0]} in "
+            f"mask={os.fspath(path)!r}"
+        )
+    return mask
+
+
 def read_pair(
     image_path: str | os.PathLike[str],
     mask_path: str | os.PathLike[str],
@@ -157,25 +190,13 @@ def read_pair(
         ValueError: If a file cannot be decoded, if the sizes differ, or if a
             label is out of range.
     """
-    image, mask = read_image(image_path), read_mask(mask_path)
+    image = read_image(image_path)
+    mask = read_class_mask(mask_path, num_classes, ignore_label)
     if image.shape[:2] != mask.shape:
         raise ValueError(
             "`mask` must have the size of its picture. Received: "
             f"mask={os.fspath(mask_path)!r} of {_size(mask)}, "
             f"image={os.fspath(image_path)!r} of {_size(image)}"
-        )
-    counts = np.bincount(mask.reshape(-1), minlength=256)
-    labels = [int(label) for label in np.flatnonzero(counts)]
-    wrong = [
-        label
-        for label in labels
-        if label >= num_classes and label != ignore_label
-    ]
-    if wrong:
-        raise ValueError(
-            f"`mask` must hold labels within 0..{num_classes - 1}, or "
-            f"{ignore_label} to ignore. Received: label {wrong[0]} in "
-            f"mask={os.fspath(mask_path)!r}"
         )
     return image, mask
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.data.augment import Augmentation
-from keras_pspnet.data.decode import read_pair
+from keras_pspnet.data.decode import read_class_mask, read_pair
 from keras_pspnet.losses import IGNORE_LABEL
 
 Pair = tuple[str, str]
@@ -64,6 +64,17 @@ class PairReader:
             self._room -= size
             self._kept[index] = image, mask
         return image, mask
+
+    def check_labels(self) -> None:
+        """Reads every mask, to find a wrong label before long work starts.
+
+        Raises:
+            OSError: If a mask cannot be opened.
+            ValueError: If a mask cannot be decoded, or a label is neither
+                within 0..C-1 nor the ignore label.
+        """
+        for _, mask in self.pairs:
+            read_class_mask(mask, self.num_classes, self.ignore_label)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return (self[index] for index in range(len(self)))

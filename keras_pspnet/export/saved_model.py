@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.export.signature import ServingModule
+from keras_pspnet.files import check_absent
 from keras_pspnet.inference import network_size, predict_masks
 from keras_pspnet.model import PSPNet
 
@@ -29,10 +30,7 @@ def write_saved_model(
         folder: Folder to make.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(
-            f"`folder` must not exist yet. Received: folder={str(folder)!r}"
-        )
+    check_absent(folder)
     if isinstance(model, PSPNet):
         model = model.inference_model()
     folder.parent.mkdir(parents=True, exist_ok=True)
