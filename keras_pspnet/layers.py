@@ -298,6 +298,10 @@ class PyramidPoolingModule(keras.layers.Layer):
         }
 
 
+def _conv3x3(x: Any, kernel: Any) -> Any:
+    return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class PyramidConv(keras.layers.Layer):
     """A 3x3 convolution over the pyramid's concatenation, never formed.
@@ -355,20 +359,15 @@ class PyramidConv(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         channels = inputs.shape[-1]
         kernel = ops.convert_to_tensor(self.kernel)
-        out = ops.conv(
-            inputs,
-            kernel[:, :, :channels, :],
-            padding="same",
-            data_format="channels_last",
-        )
         maps = self.pyramid.pyramid(inputs, training=training)
         if not maps:
-            return out
-        width_of_map = self.pyramid.map_channels(channels)
-        taps = [
-            kernel[:, :, start : start + width_of_map, :]
-            for start in range(channels, kernel.shape[2], width_of_map)
-        ]
+            return _conv3x3(inputs, kernel)
+        # One split, not a slice for each map: the gradient of a split is one
+        # concatenation, that of slices a sum of kernels full of zeros.
+        step = self.pyramid.map_channels(channels)
+        ends = [channels + step * index for index in range(len(maps))]
+        own, *taps = ops.split(kernel, ends, axis=2)
+        out = _conv3x3(inputs, own)
         return out + self._convolve_enlarged(maps, taps, spatial_size(inputs))
 
     def _convolve_enlarged(
