@@ -3,13 +3,14 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 the same on the versions that Colab has
+#   make parity                     compare with mmsegmentation in PyTorch
 #   make lint                       format, lint and types
 
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 PHOTO ?=
 
-.PHONY: demo test test-colab lint format clean
+.PHONY: demo test test-colab parity lint format clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -19,6 +20,14 @@ test: .venv/tests
 
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python -m pytest
+
+# The peer writes checkpoints and logits, then this package reads them in an
+# environment that has no PyTorch.
+PARITY = build/parity/mmseg
+parity: .venv/runtime .venv-mmseg/peer
+	.venv-mmseg/bin/python tests/parity/mmseg/peer.py $(PARITY)
+	.venv/bin/python tests/parity/mmseg/compare.py $(PARITY)
+	rm -rf $(PARITY)
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .
@@ -46,5 +55,10 @@ format: .venv/tests
 	.venv-colab/bin/python $(PIP) --no-deps --editable .
 	touch $@
 
+.venv-mmseg/peer: tests/parity/mmseg/requirements.txt
+	$(PYTHON) -m venv .venv-mmseg
+	.venv-mmseg/bin/python $(PIP) -r tests/parity/mmseg/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-colab demo
+	rm -rf .venv .venv-colab .venv-mmseg demo build

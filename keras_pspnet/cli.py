@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--model",
         default="aerial",
-        help="name of a published model, or a folder of save_pretrained",
+        help="name of a published model (see info), a folder of "
+        "save_pretrained, or hf://owner/name",
+    )
+    segment.add_argument(
+        "--backbone", help="which of a published model's backbones"
     )
     segment.add_argument(
         "--mask",
@@ -76,7 +81,38 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="export a SavedModel")
     export.add_argument("folder", help="folder to make, e.g. models/pspnet/1")
     export.add_argument("--model", default="aerial", help="as for segment")
+    export.add_argument("--backbone", help="as for segment")
     export.set_defaults(run=_export)
+
+    convert = commands.add_parser(
+        "convert", help="convert a checkpoint of another framework"
+    )
+    convert.add_argument(
+        "file", help="mmsegmentation or semseg .pth, or a .caffemodel"
+    )
+    convert.add_argument(
+        "-o", "--output", required=True, help="folder for --model"
+    )
+    convert.add_argument(
+        "--align-corners",
+        action=argparse.BooleanOptionalAction,
+        help="corner-aligned resizing, where the file's source has it "
+        "otherwise",
+    )
+    convert.add_argument(
+        "--contract-dilation",
+        action=argparse.BooleanOptionalAction,
+        help="half the dilation in the first block of a stage, likewise",
+    )
+    convert.add_argument(
+        "--stride-on",
+        choices=("3x3", "1x1"),
+        help="the strided convolution of a bottleneck, likewise",
+    )
+    convert.set_defaults(run=_convert)
+
+    info = commands.add_parser("info", help="list the published models")
+    info.set_defaults(run=_info)
     return parser
 
 
@@ -94,7 +130,7 @@ def _segment(options: argparse.Namespace) -> None:
     from keras_pspnet.inference import segment
     from keras_pspnet.pretrained import load_pretrained
 
-    model = load_pretrained(options.model)
+    model = load_pretrained(options.model, backbone=options.backbone)
     result = segment(model, picture, options.scales, options.flip)
     result.save(options.output, what)
     shares = ", ".join(
@@ -123,8 +159,69 @@ def _export(options: argparse.Namespace) -> None:
     from keras_pspnet.export import export_saved_model
     from keras_pspnet.pretrained import load_pretrained
 
-    export_saved_model(load_pretrained(options.model), options.folder)
+    model = load_pretrained(options.model, backbone=options.backbone)
+    export_saved_model(model, options.folder)
     print(
         f"{options.folder}: exported, loaded again, and its masks are those "
         "of the model"
     )
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from keras_pspnet.files import check_absent
+
+    check_absent(options.output)
+
+    from keras_pspnet.pretrained import convert_file, save_pretrained
+
+    geometry = {
+        name: value
+        for name in ("align_corners", "contract_dilation", "stride_on")
+        if (value := getattr(options, name)) is not None
+    }
+    model = convert_file(options.file, **geometry)
+    save_pretrained(model, options.output)
+    print(f"{options.output}: {_describe(model)}")
+
+
+def _describe(model: Any) -> str:
+    """Returns what a model is, in one line."""
+    config = model.get_config()
+    labels = config["labels"]
+    return (
+        f"PSPNet, {config['backbone']}, {config['num_classes']} classes"
+        f"{'' if labels is None else ' of ' + labels['name']}, stem "
+        f"{config['stem']}, stride on {config['stride_on']}, dilation "
+        f"{'' if config['contract_dilation'] else 'not '}contracted, "
+        f"{'corner-aligned' if config['align_corners'] else 'half-pixel'} "
+        f"resizing, {'with' if config['aux'] else 'no'} auxiliary head"
+    )
+
+
+def _info(options: argparse.Namespace) -> None:
+    from keras_pspnet.presets import PRESETS
+
+    line = "{:<15} {:<10} {:>6} {:>7} {:>7}  {}"
+    print(line.format("name", "backbone", "MB", "mIoU", "multi", "data"))
+    for row in PRESETS:
+        multi = row.mean_iou_multi
+        print(
+            line.format(
+                row.name,
+                row.backbone,
+                row.megabytes,
+                f"{row.mean_iou:.4f}",
+                "" if multi is None else f"{multi:.4f}",
+                row.data,
+            )
+        )
+    print("\nmIoU on the validation split, one scale and several, measured as")
+    for protocol in dict.fromkeys(row.protocol for row in PRESETS):
+        names = dict.fromkeys(
+            row.name for row in PRESETS if row.protocol == protocol
+        )
+        print(f"  {', '.join(names)}: {protocol}")
+    print("\nLicence and source of the weights")
+    for row in PRESETS:
+        source = "ships with the package" if row.is_shipped else row.url
+        print(f"  {row.name} {row.backbone}: {row.license}\n    {source}")

@@ -320,3 +320,17 @@ CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
     | {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}
     | {23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 )
+
+
+def published_labels(num_classes: int) -> LabelSet | None:
+    """Returns the data set of published weights with so many classes.
+
+    Args:
+        num_classes: Number of classes of a checkpoint.
+
+    Returns:
+        VOC for 21, ADE20K for 150, Cityscapes for 19; None for others.
+    """
+    return {
+        labels.num_classes: labels for labels in (VOC, ADE20K, CITYSCAPES)
+    }.get(num_classes)

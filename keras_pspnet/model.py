@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
+from keras_pspnet.backbone_weights import backbone_file, load_backbone
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import (
     InputNormalization,
@@ -57,6 +59,10 @@ class PSPNet(PaperTrainer):
         mean: Mean of the pictures, R, G, B in units of 0..255.
         std: Deviation of the pictures, likewise.
         labels: Names and colours of the classes.
+        backbone_weights: `"imagenet"` starts the backbone from published
+            weights, downloaded once; a path starts it from a ResNet of
+            mmcv's or timm's (`.pth`, `.safetensors`). Not part of the
+            config: a saved model has its own weights.
         name: Name of the model.
         trainable: As of every Keras layer.
 
@@ -96,6 +102,7 @@ class PSPNet(PaperTrainer):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         labels: LabelSet | Mapping[str, Any] | None = None,
+        backbone_weights: str | os.PathLike[str] | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
@@ -111,6 +118,11 @@ class PSPNet(PaperTrainer):
                 f"Received: {len(labels.names)} names, "
                 f"num_classes={num_classes}"
             )
+
+        weights_file = None
+        if backbone_weights is not None:
+            # Before the work of building: it may not be there.
+            weights_file = backbone_file(backbone_weights, backbone, stem)
 
         # === Layers ===
         backbone_model = DilatedResNet(
@@ -193,6 +205,12 @@ class PSPNet(PaperTrainer):
             "std": tuple(std),
         }
         self._freeze()
+        if weights_file is not None:
+            load_backbone(
+                backbone_model,
+                weights_file,
+                {"backbone": backbone, "stem": stem, "width": width},
+            )
 
     def _freeze(self) -> None:
         if self.freeze == "backbone":

@@ -1,11 +1,17 @@
-"""Models on disk: `save_pretrained` writes what `load_pretrained` reads."""
+"""Trained models: published ones by name, and folders of one's own.
+
+`save_pretrained` writes what `load_pretrained` reads; published weights are
+downloaded once, converted, and kept in the same form.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +20,51 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from keras_pspnet.convert.assign import Converted, fill
+from keras_pspnet.convert.source import convert_source
+from keras_pspnet.download import cache_folder, download, locked
 from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import check_choice
 from keras_pspnet.model import PSPNet
-from keras_pspnet.presets import PRESETS
+from keras_pspnet.presets import (
+    PRESET_NAMES,
+    PRESETS,
+    Preset,
+    find_preset,
+)
 from keras_pspnet.version import __version__
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_DTYPES = ("float32", "float16")
+HUB_PREFIX = "hf://"
 _SHIPPED = Path(__file__).parent / "weights"
+# Arguments of PSPNet that a file of another framework cannot tell for sure.
+GEOMETRY = ("contract_dilation", "stride_on", "align_corners", "mean", "std")
 
 
 def load_pretrained(
     source: str | os.PathLike[str],
     *,
+    backbone: str | None = None,
     num_classes: int | None = None,
     aux: bool = False,
     input_shape: tuple[int | None, int | None, int] | None = None,
 ) -> PSPNet:
     """Loads a trained model.
 
+    Published weights are downloaded once, checked against their hash and
+    converted; `KERAS_PSPNET_HOME` names the folder they are kept in,
+    `KERAS_PSPNET_MIRROR` another place to get them from.
+
     Args:
-        source: Name of a published model (`"aerial"`), or a folder that
-            `save_pretrained` wrote.
+        source: Name of a published model (`"voc"`, `"ade20k"`,
+            `"cityscapes"`, `"cityscapes_769"`, or `"aerial"`, which needs no
+            download), a folder that `save_pretrained` wrote, or
+            `"hf://owner/name"` for such a folder at the Hugging Face Hub.
+        backbone: Which of a published model's backbones; None is
+            `"resnet50"`, or the only one.
         num_classes: Another number of classes makes new classifiers and
             keeps everything else.
         aux: Whether to have the auxiliary head, for more training.
@@ -48,28 +75,22 @@ def load_pretrained(
         The model, its weights in float32.
 
     Raises:
-        FileNotFoundError: If there is neither such a name nor such a folder.
+        ImportError: If `"hf://"` needs huggingface_hub.
+        OSError: If there is neither such a name nor such a folder, or the
+            weights cannot be downloaded or kept.
         ValueError: If files are damaged or do not belong together.
 
     Example:
-        >>> model = load_pretrained("aerial")
+        >>> model = load_pretrained("voc", backbone="resnet101")
     """
-    folder = _folder(source)
+    folder = _folder(source, backbone)
     config, digest = _read_config(folder / CONFIG_FILE)
     weights_path = folder / WEIGHTS_FILE
-    data = _read(weights_path)
-    if hashlib.sha256(data).hexdigest() != digest:
+    if _digest(weights_path) != digest:
         raise ValueError(
             f"`source` must hold the weights its {CONFIG_FILE} names; their "
             f"sha256 differs. Received: {os.fspath(weights_path)!r}"
         )
-    try:
-        arrays = safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"`source` must hold a whole {WEIGHTS_FILE}: {error}. "
-            f"Received: {os.fspath(weights_path)!r}"
-        ) from error
     had_aux = bool(config.get("aux"))
     config = {**config, "aux": aux}
     fresh: tuple[str, ...] = ()
@@ -84,7 +105,96 @@ def load_pretrained(
         model = PSPNet.from_config(config)
     except (AttributeError, TypeError) as error:
         raise _not_ours(folder / CONFIG_FILE) from error
-    _assign(model, arrays, fresh, unused=() if aux else ("aux_",))
+    try:
+        with safetensors.safe_open(weights_path, framework="np") as stored:
+            fill(
+                model.weights,
+                _Stored(stored),
+                fresh,
+                unused=() if aux else ("aux_",),
+            )
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"`source` must hold a whole {WEIGHTS_FILE}: {error}. "
+            f"Received: {os.fspath(weights_path)!r}"
+        ) from error
+    return model
+
+
+class _Stored(Mapping[str, np.ndarray]):
+    """The arrays of an open safetensors file, each read when it is asked for.
+
+    All of them at once would take the file's size beside the model's own.
+    """
+
+    def __init__(self, stored: Any) -> None:
+        self._stored = stored
+        self._names = tuple(stored.keys())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._stored.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def convert_file(
+    path: str | os.PathLike[str],
+    labels: LabelSet | None = None,
+    **geometry: Any,
+) -> PSPNet:
+    """Builds the network of another framework's file.
+
+    Args:
+        path: mmsegmentation's or semseg's `.pth`, or an original
+            `.caffemodel`; which one is recognised from the file.
+        labels: Names of the classes; None is what the file says, or the
+            published data set with as many classes.
+        **geometry: Arguments of `PSPNet` that override what that source is
+            known for: `contract_dilation`, `stride_on`, `align_corners`,
+            `mean`, `std`.
+
+    Returns:
+        The network, with the auxiliary head if the file has one.
+
+    Raises:
+        OSError: If the file cannot be read.
+        TypeError: If `geometry` has another argument.
+        ValueError: If the file is damaged or of another network.
+
+    Example:
+        >>> model = convert_file("pspnet_r50-d8_512x512_40k_voc12aug.pth")
+        >>> save_pretrained(model, "voc")
+    """
+    for name in geometry:
+        if name not in GEOMETRY:
+            raise TypeError(
+                f"`geometry` must be of {', '.join(GEOMETRY)}. "
+                f"Received: {name}={geometry[name]!r}"
+            )
+    if labels is not None:
+        geometry["labels"] = labels
+    return _build(convert_source(path), geometry, path)
+
+
+def _build(
+    converted: Converted,
+    overrides: Mapping[str, Any],
+    path: str | os.PathLike[str],
+) -> PSPNet:
+    if "num_classes" not in converted.config:
+        raise ValueError(
+            "`path` must hold a whole PSPNet; PSPNet(backbone_weights=) takes "
+            f"backbones. Received: path={os.fspath(path)!r}"
+        )
+    model = PSPNet(**{**converted.config, **overrides})
+    try:
+        fill(model.weights, converted.arrays)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
     return model
 
 
@@ -137,12 +247,21 @@ def save_pretrained(
     write_atomically(folder / CONFIG_FILE, text.encode())
 
 
-def _folder(source: str | os.PathLike[str]) -> Path:
-    if isinstance(source, str) and source in PRESETS:
-        return _SHIPPED / PRESETS[source].folder
+def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
+    """Finds the folder of a source, and makes it where it must."""
+    if isinstance(source, str) and source in PRESET_NAMES:
+        return _preset_folder(find_preset(source, backbone))
+    if backbone is not None:
+        raise ValueError(
+            "`backbone` must be left out unless `source` is one of "
+            f"{', '.join(PRESET_NAMES)}. Received: source={source!r}, "
+            f"backbone={backbone!r}"
+        )
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        return _hub_folder(source)
     folder = Path(source)
     if not folder.is_dir():
-        names = ", ".join(repr(name) for name in PRESETS)
+        names = ", ".join(repr(name) for name in PRESET_NAMES)
         raise FileNotFoundError(
             f"`source` must be one of {names} or a folder that "
             f"save_pretrained wrote. Received: source={os.fspath(source)!r}"
@@ -150,22 +269,94 @@ def _folder(source: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read(path: Path) -> bytes:
+def _preset_folder(preset: Preset) -> Path:
+    """Returns a published model's folder, downloading it if it is not kept."""
+    if preset.is_shipped:
+        return _SHIPPED / preset.name
+    home = cache_folder()
+    folder = home / "models" / Path(preset.url).stem
+    if _is_whole(folder):
+        return folder
+    shipped = ", ".join(repr(row.name) for row in PRESETS if row.is_shipped)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        # Whoever held the lock before may have made it.
+        if not _is_whole(folder):
+            file = download(
+                preset.url,
+                home / "downloads",
+                preset.sha256,
+                hint=f"Without network there is {shipped}.",
+            )
+            _keep(file, preset, folder)
+            file.unlink()
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
     try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"`source` must hold the files {CONFIG_FILE} and {WEIGHTS_FILE}. "
-            f"Received: no {os.fspath(path)!r}"
+        _, digest = _read_config(folder / CONFIG_FILE)
+        return _digest(folder / WEIGHTS_FILE) == digest
+    except (OSError, ValueError):
+        return False
+
+
+def _keep(file: Path, preset: Preset, folder: Path) -> None:
+    """Converts a download into a folder, which is there whole or not at all."""
+    overrides = {"align_corners": preset.align_corners}
+    model = _build(convert_source(file), overrides, file)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        made = Path(aside) / folder.name
+        save_pretrained(model, made)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(made, folder)
+
+
+def _hub_folder(source: str) -> Path:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError(
+            f"`source` must be no {HUB_PREFIX} address where huggingface_hub "
+            f"is not installed. Received: source={source!r}"
         ) from error
+    name = source.removeprefix(HUB_PREFIX)
+    if len(name.split("/")) != 2 or not all(name.split("/")):
+        raise ValueError(
+            f"`source` must be {HUB_PREFIX}owner/name. "
+            f"Received: source={source!r}"
+        )
+    return Path(
+        huggingface_hub.snapshot_download(
+            name, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]
+        )
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        content = json.loads(_read(path))
+        content = json.loads(path.read_bytes())
         return dict(content["model"]), str(content["weights_sha256"])
+    except FileNotFoundError as error:
+        raise _missing(path) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _not_ours(path) from error
+
+
+def _missing(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"`source` must hold the files {CONFIG_FILE} and {WEIGHTS_FILE}. "
+        f"Received: no {os.fspath(path)!r}"
+    )
 
 
 def _not_ours(path: Path) -> ValueError:
@@ -173,41 +364,3 @@ def _not_ours(path: Path) -> ValueError:
         f"`source` must hold a {CONFIG_FILE} that save_pretrained wrote. "
         f"Received: {os.fspath(path)!r}"
     )
-
-
-def _assign(
-    model: PSPNet,
-    arrays: Mapping[str, np.ndarray],
-    fresh: tuple[str, ...],
-    unused: tuple[str, ...],
-) -> None:
-    """Fills every variable, or tells all that does not fit in one error.
-
-    Args:
-        model: The model to fill.
-        arrays: Variable path -> values.
-        fresh: Starts of the paths that keep their initial values.
-        unused: Starts of the paths that may be left over.
-    """
-    variables = {
-        variable.path: variable
-        for variable in model.weights
-        if "seed_generator" not in variable.path
-        and not variable.path.startswith(fresh)
-    }
-    left = {path for path in arrays if not path.startswith(fresh + unused)}
-    faults = [f"missing {path}" for path in sorted(variables.keys() - left)]
-    faults += [f"unexpected {path}" for path in sorted(left - variables.keys())]
-    faults += [
-        f"{path} has shape {arrays[path].shape}, "
-        f"not {tuple(variables[path].shape)}"
-        for path in sorted(variables.keys() & left)
-        if arrays[path].shape != tuple(variables[path].shape)
-    ]
-    if faults:
-        raise ValueError(
-            "`source` must hold the weights of the network in its config. "
-            "Received: " + "; ".join(faults)
-        )
-    for path, variable in variables.items():
-        variable.assign(arrays[path].astype(variable.dtype))

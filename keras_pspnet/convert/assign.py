@@ -1,0 +1,152 @@
+"""From named source tensors to variables: every one used, every one filled."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+# A fault list as long as a network helps nobody.
+_SHOWN_FAULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A network of another framework in this package's terms.
+
+    Args:
+        source: Whose form the file has, e.g. `"mmseg"`.
+        config: Arguments of `PSPNet`.
+        arrays: Variable path -> values.
+    """
+
+    source: str
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Row(NamedTuple):
+    """One line of a converter's name table.
+
+    Args:
+        source: Name of the tensor in the source.
+        path: Path of the variable.
+        rank: Number of axes of the source tensor.
+        axes: Order in which the variable has the source's axes.
+    """
+
+    source: str
+    path: str
+    rank: int
+    axes: tuple[int, ...]
+
+
+def conv_row(source: str, path: str) -> Row:
+    """Kernel (out, in, height, width) -> (height, width, in, out)."""
+    return Row(source, path, 4, (2, 3, 1, 0))
+
+
+def vector_row(source: str, path: str) -> Row:
+    """A bias, a scale or a statistic: one value for each channel."""
+    return Row(source, path, 1, (0,))
+
+
+def convert_rows(
+    tensors: Mapping[str, Any],
+    rows: Iterable[Row],
+    ignored: str,
+) -> dict[str, np.ndarray]:
+    """Applies a name table.
+
+    Args:
+        tensors: Source name -> array; other values count as unknown.
+        rows: The name table.
+        ignored: Regular expression of source names that nothing needs.
+
+    Returns:
+        Variable path -> view of the source's values.
+
+    Raises:
+        ValueError: If a tensor is missing, of another rank, or neither used
+            nor ignored; the message has all of them.
+    """
+    rows = list(rows)
+    faults = []
+    arrays = {}
+    for row in rows:
+        value = tensors.get(row.source)
+        if not isinstance(value, np.ndarray):
+            faults.append(f"missing {row.source}")
+        elif value.ndim != row.rank or value.dtype.kind != "f":
+            faults.append(
+                f"{row.source} has shape {value.shape} of {value.dtype}, not "
+                f"{row.rank} axes of floats"
+            )
+        else:
+            arrays[row.path] = value.transpose(row.axes)
+    used = {row.source for row in rows}
+    faults += [
+        f"unexpected {name}"
+        for name in sorted(tensors)
+        if name not in used and not re.search(ignored, name)
+    ]
+    raise_faults("a PSPNet whose every tensor is known", faults)
+    return arrays
+
+
+def fill(
+    weights: Iterable[Any],
+    arrays: Mapping[str, np.ndarray],
+    fresh: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
+) -> None:
+    """Fills every variable, or tells all that does not fit in one error.
+
+    Nothing is assigned before everything fits.
+
+    Args:
+        weights: Variables of the network.
+        arrays: Variable path -> values. Values are read when they are
+            needed, one at a time.
+        fresh: Starts of the paths that keep their initial values.
+        unused: Starts of the paths that may be left over.
+
+    Raises:
+        ValueError: If a value is missing, left over, of another shape or not
+            finite.
+    """
+    variables = {
+        variable.path: variable
+        for variable in weights
+        if "seed_generator" not in variable.path
+        and not variable.path.startswith(fresh)
+    }
+    left = {path for path in arrays if not path.startswith(fresh + unused)}
+    faults = [f"missing {path}" for path in sorted(variables.keys() - left)]
+    faults += [f"unexpected {path}" for path in sorted(left - variables.keys())]
+    for path in sorted(variables.keys() & left):
+        values, shape = arrays[path], tuple(variables[path].shape)
+        if tuple(values.shape) != shape:
+            faults.append(
+                f"{path} has shape {tuple(values.shape)}, not {shape}"
+            )
+        elif not np.isfinite(values).all():
+            faults.append(f"{path} has NaN or infinity")
+    raise_faults("the weights of this network", faults)
+    for path, variable in variables.items():
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        variable.assign(np.ascontiguousarray(arrays[path], dtype))
+
+
+def raise_faults(rule: str, faults: list[str]) -> None:
+    """Raises one ValueError for all faults, if there are any."""
+    if not faults:
+        return
+    shown = "; ".join(faults[:_SHOWN_FAULTS])
+    more = len(faults) - _SHOWN_FAULTS
+    rest = f"; and {more} more" if more > 0 else ""
+    raise ValueError(f"`source` must hold {rule}. Received: {shown}{rest}")

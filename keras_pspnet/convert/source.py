@@ -1,0 +1,103 @@
+"""Recognises whose file it is, and converts it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from keras_pspnet.convert.assign import Converted
+from keras_pspnet.convert.caffe import convert_caffe
+from keras_pspnet.convert.caffe_file import is_caffe_file, read_caffe_file
+from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
+from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
+from keras_pspnet.convert.semseg import convert_semseg, is_semseg
+from keras_pspnet.convert.torch_file import is_torch_file, read_torch_file
+
+_SAFETENSORS = ".safetensors"
+# The reader says what is wrong with files that only have these names.
+_CAFFE = (".caffemodel", ".prototxt")
+# Where training scripts keep the weights among other things.
+_STATE_KEYS = ("state_dict", "model", "model_state_dict")
+
+
+def convert_source(path: str | os.PathLike[str]) -> Converted:
+    """Reads a file of another framework and converts the network in it.
+
+    Args:
+        path: A PyTorch checkpoint of mmsegmentation's or semseg's PSPNet or
+            of a ResNet for ImageNet (mmcv, timm; also as safetensors), or an
+            original `.caffemodel`. The form is recognised from the file.
+
+    Returns:
+        The network. Arrays may be views of the file: it must stay as it is
+        while they are used.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is damaged, of another form or of another network.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"`path` must be an existing file. Received: path={str(path)!r}"
+        )
+    try:
+        if path.suffix in _CAFFE or is_caffe_file(path):
+            return convert_caffe(read_caffe_file(path))
+        tensors, meta = _named_tensors(path)
+        if is_mmseg(tensors):
+            return convert_mmseg(tensors, meta)
+        if is_semseg(tensors):
+            return convert_semseg(tensors)
+        if is_backbone(tensors):
+            return convert_backbone(tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    names = ", ".join(sorted(tensors)[:5])
+    raise ValueError(
+        "`path` must hold a PSPNet of mmsegmentation, semseg or Caffe, or a "
+        f"ResNet for ImageNet. Received: {str(path)!r} with the tensors "
+        f"{names or '(none)'}, ..."
+    )
+
+
+def _named_tensors(
+    path: Path,
+) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    """Reads a flat state of tensors and what the file says besides."""
+    if path.suffix == _SAFETENSORS:
+        try:
+            return safetensors.numpy.load_file(path), {}
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"`path` must be a whole safetensors file: {error}. "
+                f"Received: {str(path)!r}"
+            ) from error
+    if not is_torch_file(path):
+        raise ValueError(
+            "`path` must be a PyTorch checkpoint, a .caffemodel or a "
+            f".safetensors file. Received: path={str(path)!r}"
+        )
+    content = read_torch_file(path)
+    meta: Mapping[str, Any] = {}
+    if isinstance(content, Mapping):
+        found = content.get("meta")
+        meta = found if isinstance(found, Mapping) else {}
+        for key in _STATE_KEYS:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    if not isinstance(content, Mapping):
+        content = {}
+    return {
+        # DataParallel names every tensor of the network it wraps.
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, np.ndarray)
+    }, meta

@@ -1,0 +1,437 @@
+"""The peer: mmsegmentation in PyTorch writes checkpoints, pictures, logits.
+
+    python peer.py FOLDER [CASE ...]
+
+Every case is a network with random weights and random batch-norm statistics,
+saved in a form in which such networks are published, with its logits for some
+pictures. `compare.py` reads the same file with keras_pspnet. The published
+files themselves are of the same making, so what holds here holds for them.
+
+mmsegmentation's PSPNet can be configured as each of the networks whose
+weights are published: its own, semseg's (stem of 64, 64, 128, dilation not
+contracted, corners aligned) and the original Caffe one (for ADE20K with the
+stride on the 1x1). The keys are then renamed to those of that source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from caffe_files import caffe_model
+from source_names import caffe_names, semseg_names, timm_names
+
+
+class _Operators(types.ModuleType):
+    """Stands in for mmcv's compiled operators, of which PSPNet uses none."""
+
+    __file__ = __file__
+    __path__: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return None
+
+
+sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
+warnings.filterwarnings("ignore")
+
+from mmengine.logging import HistoryBuffer  # noqa: E402
+from mmseg.models import build_segmentor  # noqa: E402
+from mmseg.models.utils import resize  # noqa: E402
+
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network, one file, some pictures.
+
+    Args:
+        name: Name of the case and of its folder.
+        source: Whose form the file has: "mmseg", "semseg", "caffe", and for
+            the backbone alone "mmcv" or "timm".
+        depth: Of the ResNet.
+        classes: Number of classes.
+        sizes: (height, width) of the pictures.
+        align_corners: Corner-aligned resizing.
+        stem: "deep", "deep_wide" or "7x7".
+        stride_on: "3x3" or "1x1".
+        legacy: The serialisation of PyTorch before 1.6.
+        dtype: Of weights and computation.
+    """
+
+    name: str
+    source: str
+    depth: int
+    classes: int
+    sizes: tuple[tuple[int, int], ...]
+    align_corners: bool = False
+    stem: str = "deep"
+    stride_on: str = "3x3"
+    legacy: bool = False
+    dtype: str = "float32"
+
+
+SEMSEG: dict[str, Any] = {
+    "source": "semseg",
+    "stem": "deep_wide",
+    "align_corners": True,
+}
+CAFFE: dict[str, Any] = {**SEMSEG, "source": "caffe"}
+CASES = (
+    Case("mmseg-r18-cityscapes", "mmseg", 18, 19, ((512, 512), (200, 333))),
+    Case("mmseg-r18b-cityscapes", "mmseg", 18, 19, ((200, 333),), stem="7x7"),
+    Case("mmseg-r18-f64", "mmseg", 18, 19, ((200, 333),), dtype="float64"),
+    Case(
+        "mmseg-r50-voc", "mmseg", 50, 21, ((473, 473), (512, 512), (200, 333))
+    ),
+    Case("mmseg-r50-voc-legacy", "mmseg", 50, 21, ((200, 333),), legacy=True),
+    Case("mmseg-r50-f64", "mmseg", 50, 21, ((200, 333),), dtype="float64"),
+    Case(
+        "mmseg-r50-cityscapes-769",
+        "mmseg",
+        50,
+        19,
+        ((769, 769),),
+        align_corners=True,
+    ),
+    Case("mmseg-r101-ade20k", "mmseg", 101, 150, ((473, 473),), legacy=True),
+    Case("semseg-r50-voc", depth=50, classes=21, sizes=((473, 473),), **SEMSEG),
+    Case(
+        "semseg-r101-ade20k",
+        depth=101,
+        classes=150,
+        sizes=((200, 333),),
+        legacy=True,
+        **SEMSEG,
+    ),
+    Case(
+        "semseg-r50-f64",
+        depth=50,
+        classes=19,
+        sizes=((201, 337),),
+        dtype="float64",
+        **SEMSEG,
+    ),
+    Case(
+        "caffe-r50-ade20k",
+        depth=50,
+        classes=150,
+        sizes=((473, 473),),
+        stride_on="1x1",
+        **CAFFE,
+    ),
+    Case("caffe-r101-voc", depth=101, classes=21, sizes=((473, 473),), **CAFFE),
+    Case(
+        "caffe-r101-f64",
+        depth=101,
+        classes=19,
+        sizes=((201, 337),),
+        dtype="float64",
+        **CAFFE,
+    ),
+    Case("mmcv-r50-v1c", "mmcv", 50, 21, ((200, 333),)),
+    Case("timm-r50c", "timm", 50, 21, ((200, 333),)),
+    Case("timm-r101s", "timm", 101, 21, ((200, 333),), stem="deep_wide"),
+)
+
+
+def build(case: Case) -> torch.nn.Module:
+    """Builds the peer's network as the published configurations do."""
+    bottleneck = case.depth >= 50
+    channels = 2048 if bottleneck else 512
+    norm = {"type": "BN", "requires_grad": True}
+    head = {
+        "num_classes": case.classes,
+        "norm_cfg": norm,
+        "align_corners": case.align_corners,
+        "dropout_ratio": 0.0,
+        "loss_decode": {"type": "CrossEntropyLoss"},
+    }
+    backbone = {
+        "type": "ResNet" if case.stem == "7x7" else "ResNetV1c",
+        "depth": case.depth,
+        "num_stages": 4,
+        "out_indices": (0, 1, 2, 3),
+        "dilations": (1, 1, 2, 4),
+        "strides": (1, 2, 1, 1),
+        "norm_cfg": norm,
+        "norm_eval": False,
+        "style": "pytorch" if case.stride_on == "3x3" else "caffe",
+        "contract_dilation": case.stem != "deep_wide",
+    }
+    if case.stem == "deep_wide":
+        backbone |= {"stem_channels": 128, "base_channels": 64}
+    return build_segmentor(
+        {
+            "type": "EncoderDecoder",
+            "backbone": backbone,
+            "decode_head": {
+                "type": "PSPHead",
+                "in_channels": channels,
+                "in_index": 3,
+                "channels": channels // 4,
+                "pool_scales": (1, 2, 3, 6),
+                **head,
+            },
+            "auxiliary_head": {
+                "type": "FCNHead",
+                "in_channels": channels // 2,
+                "in_index": 2,
+                "channels": channels // 8,
+                "num_convs": 1,
+                "concat_input": False,
+                **head,
+            },
+            "train_cfg": {},
+            "test_cfg": {"mode": "whole"},
+        }
+    )
+
+
+def picture(size: tuple[int, int], seed: int) -> np.ndarray:
+    """Patches of colour with some noise, uint8 RGB (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    grid = (size[0] // 14, size[1] // 14)
+    patches = torch.from_numpy(rng.uniform(0, 255, (1, 3, *grid)))
+    smooth = torch.nn.functional.interpolate(
+        patches, size, mode="bicubic", align_corners=False
+    )[0].permute(1, 2, 0)
+    noisy = smooth.numpy() + rng.normal(0, 15, (*size, 3))
+    return np.clip(noisy, 0, 255).astype("uint8")
+
+
+def normalised(image: np.ndarray, case: Case) -> torch.Tensor:
+    """What the source feeds its network with."""
+    values = torch.from_numpy(image.astype("float64"))
+    if case.source == "caffe":
+        values = (values - torch.tensor(CAFFE_MEAN)).flip(-1)
+    else:
+        values = (values - torch.tensor(IMAGENET_MEAN, dtype=torch.float64)) / (
+            torch.tensor(IMAGENET_STD, dtype=torch.float64)
+        )
+    dtype = getattr(torch, case.dtype)
+    return values.permute(2, 0, 1)[None].to(dtype)
+
+
+def randomise(model: torch.nn.Module, case: Case) -> None:
+    """Random weights and statistics under which every layer stays alive.
+
+    The statistics are those of a batch, moved at random: with statistics out
+    of thin air the logits of so deep a network are constant or overflow.
+    """
+    generator = torch.Generator().manual_seed(len(case.name) * 7 + case.depth)
+
+    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        return torch.empty_like(like).uniform_(low, high, generator=generator)
+
+    def normal(like: torch.Tensor, std: float) -> torch.Tensor:
+        return torch.empty_like(like).normal_(0.0, std, generator=generator)
+
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    # As in trained networks, a block changes little of what it is given;
+    # otherwise rounding grows from block to block.
+    last = ".bn3" if case.depth >= 50 else ".bn2"
+    small = {m for name, m in model.named_modules() if name.endswith(last)}
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                fan = module.weight[0].numel()
+                module.weight.copy_(normal(module.weight, fan**-0.5))
+                if module.bias is not None:
+                    module.bias.zero_()
+        for norm in norms:
+            norm.weight.copy_(uniform(norm.weight, 0.5, 1.5))
+            if norm in small:
+                norm.weight.mul_(0.3)
+            norm.bias.copy_(normal(norm.bias, 0.3))
+            norm.momentum = 1.0
+        model.train()
+        batch = [normalised(picture((97, 129), s), case) for s in range(4)]
+        logits(model, torch.cat(batch), case)
+        model.eval()
+        for norm in norms:
+            deviation = norm.running_var.sqrt()
+            norm.running_mean.add_(normal(deviation, 0.1) * deviation)
+            norm.running_var.mul_(uniform(deviation, 0.8, 1.25))
+            norm.num_batches_tracked.fill_(40000)
+        # No class may win everywhere.
+        main, aux = logits(model, torch.cat(batch), case)
+        for head, values in (
+            (model.decode_head, main),
+            (model.auxiliary_head, aux),
+        ):
+            head.conv_seg.bias.copy_(-values.mean((0, 2, 3)))
+            head.conv_seg.bias.add_(
+                normal(head.conv_seg.bias, float(values.std()) / 10)
+            )
+
+
+def logits(
+    model: torch.nn.Module, images: torch.Tensor, case: Case
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Main and auxiliary logits at the pictures' size."""
+    features = model.extract_feat(images)
+    main, aux = (
+        resize(
+            head(features),
+            size=images.shape[2:],
+            mode="bilinear",
+            align_corners=case.align_corners,
+        )
+        for head in (model.decode_head, model.auxiliary_head)
+    )
+    return main, aux
+
+
+def renamed(
+    state: dict[str, torch.Tensor], names: dict[str, str]
+) -> collections.OrderedDict[str, torch.Tensor]:
+    """State under other names; what has no name there is left out."""
+    return collections.OrderedDict(
+        (f"{names[layer]}.{kind}", value)
+        for key, value in state.items()
+        for layer, _, kind in [key.rpartition(".")]
+        if layer in names
+    )
+
+
+def save(model: torch.nn.Module, case: Case, folder: Path) -> Path:
+    """Writes the network in its source's form; returns the file."""
+    state = model.state_dict()
+    if case.source == "caffe":
+        return save_caffe(state, case, folder / "weights.caffemodel")
+    if case.source == "timm":
+        return save_timm(state, case, folder / "model.safetensors")
+    if case.source == "mmcv":
+        content: Any = collections.OrderedDict(
+            (key.removeprefix("backbone."), value)
+            for key, value in state.items()
+            if key.startswith("backbone.")
+        )
+        content["fc.weight"] = torch.zeros(1000, 2048)
+        content["fc.bias"] = torch.zeros(1000)
+    elif case.source == "semseg":
+        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+        content = {
+            "epoch": 50,
+            "state_dict": renamed(state, semseg_names(case.depth)),
+            "optimizer": optimizer.state_dict(),
+        }
+    else:
+        content = {
+            "meta": {
+                "mmseg_version": "0.5.0",
+                "config": f"align_corners={case.align_corners}\n",
+                "CLASSES": tuple(f"class {i}" for i in range(case.classes)),
+                "PALETTE": [[i, i // 2, 255 - i] for i in range(case.classes)],
+                "iter": np.int64(40000),
+                "hook_msgs": {"loss": HistoryBuffer([1.0], [1])},
+            },
+            "state_dict": state,
+        }
+    path = folder / "weights.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=not case.legacy)
+    return path
+
+
+def save_timm(state: dict[str, torch.Tensor], case: Case, path: Path) -> Path:
+    """Writes the backbone as timm's safetensors files hold it."""
+    from safetensors.torch import save_file
+
+    tensors = renamed(state, timm_names(case.depth))
+    tensors["fc.weight"] = torch.zeros(1000, 2048)
+    tensors["fc.bias"] = torch.zeros(1000)
+    tensors = {
+        name: value
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path
+
+
+def save_caffe(state: dict[str, torch.Tensor], case: Case, path: Path) -> Path:
+    """Writes a .caffemodel: BN blobs are slope, bias, mean, variance."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for ours, theirs in caffe_names(case.depth).items():
+        if f"{ours}.weight" not in state:
+            continue
+        weight, *others = (
+            state[f"{ours}.{kind}"].numpy()
+            for kind in ("weight", "bias", "running_mean", "running_var")
+            if f"{ours}.{kind}" in state
+        )
+        if theirs == "conv5_4":
+            # [features, 1, 2, 3, 6] -> Caffe's [features, 6, 3, 2, 1].
+            own, *maps = np.split(weight, [2048, 2560, 3072, 3584], axis=1)
+            weight = np.concatenate([own, *maps[::-1]], axis=1)
+        if len(others) == 3:
+            weight, *others = (
+                each.reshape(1, -1, 1, 1) for each in (weight, *others)
+            )
+        layers[theirs] = [weight, *others]
+    path.write_bytes(caffe_model(layers))
+    return path
+
+
+def run(case: Case, folder: Path) -> None:
+    """Makes one case's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = build(case).to(getattr(torch, case.dtype))
+    randomise(model, case)
+    path = save(model, case, folder)
+    with torch.no_grad():
+        for number, size in enumerate(case.sizes):
+            image = picture(size, 100 + number)
+            name = f"{size[0]}x{size[1]}"
+            np.save(folder / f"image_{name}.npy", image)
+            inputs = normalised(image, case)
+            if case.source in ("mmcv", "timm"):
+                values = dict(
+                    zip(
+                        ("stage4", "stage5"),
+                        model.extract_feat(inputs)[2:],
+                        strict=True,
+                    )
+                )
+            else:
+                main, aux = logits(model, inputs, case)
+                values = {"main": main}
+                if case.source != "caffe":
+                    values["aux"] = aux
+            for output, value in values.items():
+                array = value[0].permute(1, 2, 0).numpy()
+                np.save(folder / f"{output}_{name}.npy", array)
+    description = dataclasses.asdict(case) | {"file": path.name}
+    (folder / "case.json").write_text(json.dumps(description, indent=2))
+    print(f"{case.name}: written", flush=True)
+
+
+def main() -> None:
+    """Makes the files of all cases, or of those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    options = parser.parse_args()
+    for case in CASES:
+        if not options.cases or case.name in options.cases:
+            run(case, options.folder / case.name)
+
+
+if __name__ == "__main__":
+    main()

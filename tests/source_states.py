@@ -1,0 +1,110 @@
+"""A PSPNet's weights as the sources of published weights hold them."""
+
+from typing import Any
+
+import numpy as np
+import source_names
+from support import numpy
+
+from keras_pspnet import PSPNet
+
+State = dict[str, np.ndarray]
+KINDS = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+WIDTH = 1 / 8
+
+
+def random_pspnet(depth: int = 18, **kwargs: Any) -> PSPNet:
+    kwargs = {"num_classes": 21, "width": WIDTH} | kwargs
+    model = PSPNet(backbone=f"resnet{depth}", **kwargs)
+    rng = np.random.default_rng(depth)
+    for variable in model.weights:
+        if "seed_generator" not in variable.path:
+            value = rng.normal(size=variable.shape)
+            variable.assign(np.abs(value) + 0.5)
+    return model
+
+
+def mmseg_state(model: PSPNet) -> State:
+    """The model's weights as mmsegmentation names and shapes them."""
+    config = model.get_config()
+    depth = int(config["backbone"].removeprefix("resnet"))
+    names = source_names.our_names(depth, config["stem"])
+    state: State = {}
+    for variable in model.weights:
+        if "seed_generator" in variable.path:
+            continue
+        layer, _, kind = variable.path.rpartition("/")
+        value = numpy(variable)
+        if kind == "kernel":
+            value = np.transpose(value, (3, 2, 0, 1))
+        state[f"{names[layer]}.{KINDS[kind]}"] = value
+        if kind == "gamma":
+            counter = f"{names[layer]}.num_batches_tracked"
+            state[counter] = np.array(40000)
+    return state
+
+
+def renamed(state: State, names: dict[str, str]) -> State:
+    return {
+        f"{names[layer]}.{kind}": value
+        for name, value in state.items()
+        for layer, _, kind in [name.rpartition(".")]
+        if layer in names
+    }
+
+
+def semseg_state(model: PSPNet, depth: int) -> State:
+    state = renamed(mmseg_state(model), source_names.semseg_names(depth))
+    return {name.removeprefix("module."): each for name, each in state.items()}
+
+
+def caffe_layers(model: PSPNet, depth: int) -> dict[str, list[np.ndarray]]:
+    """BGR kernel first, pyramid maps 6, 3, 2, 1, BN blobs (1, C, 1, 1)."""
+    layers: dict[str, list[np.ndarray]] = {}
+    state = renamed(mmseg_state(model), source_names.caffe_names(depth))
+    for name, value in state.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "num_batches_tracked":
+            continue
+        if layer.endswith("/bn"):
+            value = value.reshape(1, -1, 1, 1)
+        if layer == "conv1_1_3x3_s2":
+            value = value[:, ::-1]
+        if layer == "conv5_4":
+            maps = value.shape[1] // 8
+            own, *rising = np.split(
+                value, [4 * maps + maps * i for i in range(4)], axis=1
+            )
+            value = np.concatenate([own, *rising[::-1]], axis=1)
+        layers.setdefault(layer, []).append(value)
+    return layers
+
+
+def mmcv_state(model: PSPNet, depth: int) -> State:
+    """The backbone as mmcv's ImageNet files have it."""
+    state = {
+        name.removeprefix("backbone."): value
+        for name, value in mmseg_state(model).items()
+        if name.startswith("backbone.")
+    }
+    return with_classifier(state)
+
+
+def timm_state(model: PSPNet, depth: int) -> State:
+    """The backbone as timm's files have it."""
+    names = source_names.timm_names(depth)
+    return with_classifier(renamed(mmseg_state(model), names))
+
+
+def with_classifier(state: State) -> State:
+    return state | {
+        "fc.weight": np.zeros((1000, 512), "float32"),
+        "fc.bias": np.zeros(1000, "float32"),
+    }

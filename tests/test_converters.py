@@ -1,0 +1,299 @@
+"""Tests of the name tables: every tensor placed, geometry by the source."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from source_states import (
+    WIDTH,
+    State,
+    caffe_layers,
+    mmcv_state,
+    mmseg_state,
+    random_pspnet,
+    semseg_state,
+    timm_state,
+)
+from support import numpy, tiny_pspnet
+
+from keras_pspnet import PSPNet
+from keras_pspnet.convert.assign import Converted, fill
+from keras_pspnet.convert.caffe import convert_caffe
+from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
+from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
+from keras_pspnet.convert.semseg import convert_semseg, is_semseg
+from keras_pspnet.labels import CITYSCAPES, VOC
+
+
+def assert_same(converted: Converted, model: PSPNet) -> None:
+    """The converted network is the model, weight by weight."""
+    config = model.get_config()
+    for name, value in converted.config.items():
+        if name != "labels":
+            assert config[name] == value, name
+    built = PSPNet(**converted.config)
+    fill(built.weights, converted.arrays)
+    want = {each.path: numpy(each) for each in model.weights}
+    for variable in built.weights:
+        np.testing.assert_array_equal(
+            numpy(variable), want[variable.path], err_msg=variable.path
+        )
+    assert len(built.weights) == len(model.weights)
+
+
+# === Every tensor in its place ===
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("stem", ["deep", "7x7"])
+@pytest.mark.parametrize("aux", [True, False])
+def test_mmseg_networks_come_over(depth: int, stem: str, aux: bool) -> None:
+    model = random_pspnet(depth, stem=stem, aux=aux)
+    state = mmseg_state(model)
+    assert is_mmseg(state)
+    assert not is_semseg(state)
+    assert not is_backbone(state)
+    assert_same(convert_mmseg(state, {}), model)
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_semseg_networks_come_over(aux: bool) -> None:
+    model = random_pspnet(
+        50,
+        stem="deep_wide",
+        contract_dilation=False,
+        align_corners=True,
+        aux=aux,
+    )
+    state = semseg_state(model, 50)
+    assert is_semseg(state)
+    assert not is_mmseg(state)
+    assert not is_backbone(state)
+    assert_same(convert_semseg(state), model)
+
+
+@pytest.mark.parametrize(("depth", "stride_on"), [(50, "1x1"), (101, "3x3")])
+def test_caffe_networks_come_over(depth: int, stride_on: str) -> None:
+    model = random_pspnet(
+        depth,
+        stem="deep_wide",
+        contract_dilation=False,
+        align_corners=True,
+        stride_on=stride_on,
+        aux=False,
+        mean=(123.68, 116.779, 103.939),
+        std=(1, 1, 1),
+    )
+    converted = convert_caffe(caffe_layers(model, depth))
+    # The published ones are of width 1, which the file need not tell.
+    assert converted.config.pop("width") == 1.0
+    converted.config["width"] = WIDTH
+    assert_same(converted, model)
+
+
+def test_the_oldest_caffe_files_have_four_axes_everywhere() -> None:
+    model = random_pspnet(50, stem="deep_wide", aux=False)
+    layers = caffe_layers(model, 50)
+    want = convert_caffe(layers).arrays["head_classifier/bias"]
+    layers["conv6"][1] = layers["conv6"][1].reshape(1, 1, 1, -1)
+    got = convert_caffe(layers).arrays["head_classifier/bias"]
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("source", "depth", "stem"),
+    [("mmcv", 18, "deep"), ("timm", 50, "deep"), ("timm", 50, "deep_wide")],
+)
+def test_imagenet_backbones_come_over(
+    source: str, depth: int, stem: str
+) -> None:
+    model = random_pspnet(depth, stem=stem)
+    make = timm_state if source == "timm" else mmcv_state
+    state = make(model, depth)
+    assert is_backbone(state)
+    converted = convert_backbone(state)
+    assert converted.config == {
+        "backbone": f"resnet{depth}",
+        "stem": stem,
+        "width": WIDTH,
+    }
+    backbone = random_pspnet(depth, stem=stem, num_classes=2).backbone
+    for variable in backbone.weights:
+        variable.assign(variable * 0)
+    fill(backbone.weights, converted.arrays)
+    for got, want in zip(backbone.weights, model.backbone.weights, strict=True):
+        np.testing.assert_array_equal(numpy(got), numpy(want))
+
+
+def test_arrays_are_views_until_they_are_needed() -> None:
+    state = mmseg_state(random_pspnet())
+    converted = convert_mmseg(state, {})
+    for name, value in state.items():
+        if name.endswith(".weight"):
+            assert any(
+                np.shares_memory(value, array)
+                for array in converted.arrays.values()
+            )
+
+
+# === What the file says of itself ===
+
+
+@pytest.mark.parametrize(
+    ("meta", "corners"),
+    [
+        ({}, False),
+        ({"config": "model = dict(align_corners=True)"}, True),
+        ({"cfg": "align_corners = True\n"}, True),
+        ({"config": "align_corners=False"}, False),
+    ],
+)
+def test_the_configuration_in_the_file_decides_corners(
+    meta: dict[str, Any], corners: bool
+) -> None:
+    state = mmseg_state(random_pspnet())
+    assert convert_mmseg(state, meta).config["align_corners"] is corners
+
+
+def test_class_names_come_from_the_file_or_go_by_their_number() -> None:
+    def labels(count: int, meta: dict[str, Any]) -> Any:
+        state = mmseg_state(random_pspnet(num_classes=count))
+        return convert_mmseg(state, meta).config["labels"]
+
+    assert labels(21, {}) == VOC
+    assert labels(19, {}) == CITYSCAPES
+    assert labels(3, {}) is None
+    named = {"CLASSES": ("a", "b", "c"), "PALETTE": [[1, 2, 3]] * 3}
+    assert labels(3, named).names == ("a", "b", "c")
+    assert labels(3, named).colors == ((1, 2, 3),) * 3
+    inner = {"dataset_meta": {"classes": ["x"] * 2, "palette": [[0, 0, 0]] * 2}}
+    # Names that are not different, and too few of them.
+    assert labels(3, inner) is None
+    assert labels(19, named) == CITYSCAPES
+    assert labels(21, {"CLASSES": VOC.names, "PALETTE": VOC.colors}) == VOC
+
+
+# === What does not fit ===
+
+
+def without(name: str) -> Callable[[State], None]:
+    return lambda state: state.__delitem__(name)
+
+
+def added(name: str) -> Callable[[State], None]:
+    return lambda state: state.update({name: np.zeros(3, "float32")})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without("decode_head.bottleneck.conv.weight"),
+            "missing decode_head.bottleneck.conv.weight",
+        ),
+        (added("decode_head.image_pool.weight"), "unexpected decode_head.im"),
+        (
+            lambda state: state.update(
+                {"decode_head.conv_seg.bias": np.zeros((3, 1), "float32")}
+            ),
+            r"decode_head.conv_seg.bias has shape \(3, 1\) of float32, not 1",
+        ),
+        (
+            lambda state: state.update(
+                {"decode_head.conv_seg.bias": np.zeros(3, "int64")}
+            ),
+            "of int64, not 1 axes of floats",
+        ),
+        (
+            without("backbone.layer3.1.conv1.weight"),
+            r"backbone of a PSPNet. Received: \(2, 2, 1, 2\) basic blocks",
+        ),
+        (
+            lambda state: state.update(
+                {"backbone.stem.0.weight": np.zeros((5, 3, 3, 3), "float32")}
+            ),
+            r"a stem of \[5, 4, 8\] channels",
+        ),
+    ],
+)
+def test_another_network_is_refused(
+    change: Callable[[State], None], message: str
+) -> None:
+    state = mmseg_state(random_pspnet())
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        convert_mmseg(state, {})
+
+
+def test_all_faults_are_told_at_once_and_a_long_list_is_cut() -> None:
+    state = mmseg_state(random_pspnet())
+    for name in list(state):
+        if name.startswith("decode_head.psp"):
+            del state[name]
+    state |= {f"decode_head.aspp.{i}": np.zeros(1) for i in range(30)}
+    with pytest.raises(ValueError) as caught:
+        convert_mmseg(state, {})
+    message = str(caught.value)
+    assert "missing decode_head.psp_modules.0.1.conv.weight" in message
+    # 4 maps of a kernel and four vectors are missing, 30 are unexpected.
+    assert message.endswith("; and 30 more")
+    assert message.count(";") == 20
+
+
+def test_caffe_files_of_other_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"layers of a PSPNet. .*\(0, 0, 0"):
+        convert_caffe({"conv1": [np.zeros((8, 3, 3, 3), "float32")]})
+    model = random_pspnet(50, stem="deep_wide", aux=False)
+    layers = caffe_layers(model, 50)
+    layers["conv5_4/bn"].pop()
+    layers["fc6"] = [np.zeros((5, 5), "float32")]
+    with pytest.raises(ValueError) as caught:
+        convert_caffe(layers)
+    assert "missing conv5_4/bn[3]" in str(caught.value)
+    assert "unexpected fc6[0]" in str(caught.value)
+
+
+# === Filling variables ===
+
+
+def test_nothing_is_assigned_before_everything_fits() -> None:
+    model = tiny_pspnet()
+    before = {each.path: numpy(each).copy() for each in model.weights}
+    arrays = {
+        path: value + 1
+        for path, value in before.items()
+        if "seed_generator" not in path
+    }
+    arrays["head_bn/beta"] = arrays["head_bn/beta"].copy()
+    arrays["head_bn/beta"][0] = np.nan
+    arrays["aux_bn/gamma"] = arrays["aux_bn/gamma"][:-1]
+    del arrays["stem1_conv/kernel"]
+    arrays["nobody"] = np.zeros(1)
+    with pytest.raises(ValueError) as caught:
+        fill(model.weights, arrays)
+    for fault in (
+        "head_bn/beta has NaN or infinity",
+        r"aux_bn/gamma has shape \(3,\), not \(4,\)",
+        "missing stem1_conv/kernel",
+        "unexpected nobody",
+    ):
+        assert re.search(fault, str(caught.value)), fault
+    for variable in model.weights:
+        np.testing.assert_array_equal(numpy(variable), before[variable.path])
+
+
+def test_values_keep_their_digits_in_float64() -> None:
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    dense = keras.layers.Dense(1, name="dense")
+    dense.build((None, 2))
+    arrays = {
+        "dense/kernel": np.array([[1 / 3], [1e-12]]),
+        "dense/bias": np.array([np.pi]),
+    }
+    fill(dense.weights, arrays)
+    np.testing.assert_array_equal(numpy(dense.kernel), arrays["dense/kernel"])
+    np.testing.assert_array_equal(numpy(dense.bias), arrays["dense/bias"])
