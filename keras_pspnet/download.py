@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -27,12 +26,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from keras_pspnet.files import naming_errors, unusable
+from keras_pspnet.locks import locked
 from keras_pspnet.version import __version__
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 HOME_VARIABLE = "KERAS_PSPNET_HOME"
 MIRROR_VARIABLE = "KERAS_PSPNET_MIRROR"
@@ -117,13 +113,13 @@ def download(
     if _fits(path, sha256):
         return path
     source = _find_source(url, name, hint)
-    with _writing("folder", folder):
+    with naming_errors("folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(path):
         # Another process may have been downloading it until now.
         if _fits(path, sha256):
             return path
-        with _writing("folder", folder):
+        with naming_errors("folder", folder):
             path.unlink(missing_ok=True)
         with _progress_bar(name, progress) as bar:
             part = _Part(folder / f"{name}.part", bar)
@@ -140,68 +136,9 @@ def download(
             raise source.unfit(
                 f"a file whose SHA-256 starts with {sha256}, not {got}"
             )
-        with _writing("folder", folder):
+        with naming_errors("folder", folder):
             os.replace(part.path, path)
     return path
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock of `path`, waiting for other processes and threads.
-
-    The lock is on the open file `<path>.lock`, so that the system releases
-    it when its holder ends in whatever way. That file is empty and stays:
-    removing it could let two processes hold locks on two files of its name.
-    A thread that holds the lock must not ask for it again.
-
-    Args:
-        path: What is worked on: a file or a folder, which need not exist in
-            a folder which does.
-
-    Yields:
-        Nothing; the lock is held until the block ends.
-
-    Raises:
-        OSError: If the lock file cannot be made, or is on a file system
-            that has no locks.
-    """
-    with contextlib.ExitStack() as stack:
-        with _writing("path", path):
-            stream = stack.enter_context(
-                open(path.with_name(f"{path.name}.lock"), "ab")
-            )
-        with _writing("path", path, "on a file system that has locks"):
-            _lock(stream.fileno())
-        try:
-            yield
-        finally:
-            # A process forked meanwhile may have the file open for longer.
-            _unlock(stream.fileno())
-
-
-if sys.platform == "win32":
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return
-            # The waiting kind, LK_LOCK, gives up after ten seconds.
-            except PermissionError:
-                time.sleep(0.1)
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 class _BrokenConnection(Exception):
@@ -276,7 +213,7 @@ class _Part:
         return self.digest.hexdigest().startswith(sha256)
 
     def clear(self) -> None:
-        with _writing("folder", self.path.parent):
+        with naming_errors("folder", self.path.parent):
             self.path.unlink(missing_ok=True)
         self.length = 0
         self.digest = hashlib.sha256()
@@ -308,7 +245,7 @@ class _Part:
             with contextlib.suppress(OSError):
                 self.clear()
             folder = self.path.parent
-            raise _unusable("folder", folder, "writable", error) from error
+            raise unusable("folder", folder, "writable", error) from error
         if chunk:
             self.clear()
             raise source.unfit(f"no more than the {limit} bytes expected")
@@ -531,21 +468,3 @@ def _progress_bar(name: str, wanted: bool) -> Iterator[Progress]:
     bar.add_task(name, total=None)
     with bar:
         yield bar
-
-
-@contextlib.contextmanager
-def _writing(
-    argument: str, path: Path, rule: str = "writable"
-) -> Iterator[None]:
-    """Names an argument in what the file system raises."""
-    try:
-        yield
-    except OSError as error:
-        raise _unusable(argument, path, rule, error) from error
-
-
-def _unusable(argument: str, path: Path, rule: str, error: OSError) -> OSError:
-    return type(error)(
-        f"`{argument}` must be {rule} ({error.strerror or error}). "
-        f"Received: {argument}={os.fspath(path)!r}"
-    )

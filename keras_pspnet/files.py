@@ -1,8 +1,10 @@
 """Writing files so that a reader never finds half of one."""
 
+import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -40,7 +42,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unusable("path", path, "writable", error) from error
 
 
 def check_absent(folder: str | os.PathLike[str]) -> None:
@@ -84,14 +86,39 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unusable("path", path, "writable", error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _unwritable(path: str | os.PathLike[str], error: OSError) -> OSError:
-    """Names `path` in an error of the same class as `error`."""
+@contextlib.contextmanager
+def naming_errors(
+    argument: str, path: str | os.PathLike[str], rule: str = "writable"
+) -> Iterator[None]:
+    """Names an argument in what the file system raises.
+
+    Args:
+        argument: The argument.
+        path: Its value.
+        rule: What it must be.
+
+    Yields:
+        Nothing; errors of the block come out as `unusable` makes them.
+
+    Raises:
+        OSError: Of the same class as the file system's.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unusable(argument, path, rule, error) from error
+
+
+def unusable(
+    argument: str, path: str | os.PathLike[str], rule: str, error: OSError
+) -> OSError:
+    """Returns an error of the class of `error` that names an argument."""
     return type(error)(
-        f"`path` must be writable ({error.strerror or error}). "
-        f"Received: path={os.fspath(path)!r}"
+        f"`{argument}` must be {rule} ({error.strerror or error}). "
+        f"Received: {argument}={os.fspath(path)!r}"
     )

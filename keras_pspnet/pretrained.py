@@ -22,10 +22,15 @@ import safetensors.numpy
 
 from keras_pspnet.convert.assign import Converted, fill
 from keras_pspnet.convert.source import convert_source
-from keras_pspnet.download import cache_folder, download, locked
-from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.download import HOME_VARIABLE, cache_folder, download
+from keras_pspnet.files import (
+    check_writable,
+    naming_errors,
+    write_atomically,
+)
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import check_choice
+from keras_pspnet.locks import locked
 from keras_pspnet.model import PSPNet
 from keras_pspnet.presets import (
     PRESET_NAMES,
@@ -278,7 +283,8 @@ def _preset_folder(preset: Preset) -> Path:
     if _is_whole(folder):
         return folder
     shipped = ", ".join(repr(row.name) for row in PRESETS if row.is_shipped)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with naming_errors(HOME_VARIABLE, home):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         # Whoever held the lock before may have made it.
         if not _is_whole(folder):

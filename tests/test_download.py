@@ -20,7 +20,9 @@ from http_server import serving
 
 import keras_pspnet
 from keras_pspnet import download as module
-from keras_pspnet.download import cache_folder, download, locked
+from keras_pspnet import locks
+from keras_pspnet.download import cache_folder, download
+from keras_pspnet.locks import locked
 
 BODY = random.Random(3).randbytes(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -35,7 +37,8 @@ package = types.ModuleType("keras_pspnet")
 package.__path__ = [{str(Path(keras_pspnet.__file__).parent)!r}]
 sys.modules["keras_pspnet"] = package
 from pathlib import Path
-from keras_pspnet.download import download, locked
+from keras_pspnet.download import download
+from keras_pspnet.locks import locked
 """
 
 
@@ -696,7 +699,7 @@ def test_a_lock_that_cannot_be_made_is_told(server, get, monkeypatch):
     def denied(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module, "open", denied, raising=False)
+    monkeypatch.setattr(locks, "open", denied, raising=False)
     with pytest.raises(
         PermissionError,
         match=rf"`path` must be writable \(Permission denied\).*{NAME}'",
@@ -709,7 +712,7 @@ def test_a_file_system_without_locks_is_told(server, get, monkeypatch):
     def unknown(_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(module, "_lock", unknown)
+    monkeypatch.setattr(locks, "_lock", unknown)
     with pytest.raises(
         OSError,
         match=r"`path` must be on a file system that has locks \(Function "
@@ -728,7 +731,7 @@ def test_a_right_file_is_used_where_nothing_can_be_written(
     (folder / NAME).write_bytes(BODY)
     for name in ("mkdir", "unlink"):
         monkeypatch.setattr(Path, name, denied)
-    monkeypatch.setattr(module, "_lock", denied)
+    monkeypatch.setattr(locks, "_lock", denied)
     assert get() == folder / NAME
     assert os.listdir(folder) == [NAME]
 
@@ -819,8 +822,8 @@ def test_a_forked_process_does_not_keep_the_lock(tmp_path, monkeypatch):
         with locked(tmp_path / "model"):
             taken.set()
 
-    original = module._lock
-    monkeypatch.setattr(module, "_lock", lock)
+    original = locks._lock
+    monkeypatch.setattr(locks, "_lock", lock)
     taken = threading.Event()
     with locked(tmp_path / "model"):
         pass

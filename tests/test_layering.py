@@ -15,6 +15,7 @@ TRAINING = PACKAGE.parent / "training"
 ORDER = (
     "version",
     "files",
+    "locks",
     "labels",
     "replicas",
     "sampling",
@@ -22,6 +23,8 @@ ORDER = (
     "resnet",
     "download",
     "convert.assign",
+    "convert.pickle_values",
+    "convert.pickle_machine",
     "convert.torch_file",
     "convert.torch_resnet",
     "convert.mmseg",

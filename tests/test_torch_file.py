@@ -37,9 +37,9 @@ from torch_files import (
     write_zip,
 )
 
-from keras_pspnet.convert import torch_file
+from keras_pspnet.convert import pickle_machine, torch_file
+from keras_pspnet.convert.pickle_values import Placeholder
 from keras_pspnet.convert.torch_file import (
-    Placeholder,
     is_torch_file,
     read_torch_file,
 )
@@ -827,6 +827,8 @@ def test_attributes_set_by_a_file_have_no_effect(tmp_path, canary) -> None:
         (b"\x97.", "opcode NEXT_BUFFER, which"),
         (b"NQ.", "refers to something unknown"),
         (b"NNR.", "calls something that has no name"),
+        (b"cbuiltins\ngetattr\n}Vx\n\x86R.", r"uses builtins\.getattr, which"),
+        (b"cbuiltins\ngetattr\ncm\nC\nN\x86R.", r"uses builtins\.getattr, w"),
         (b"VSystem\n)R.", "calls something that has no name"),
         (b"cm\nC\nNR.", "calls something that has no name"),
         (b"cm\nC\n]R.", "calls something that has no name"),
@@ -909,9 +911,9 @@ def deep(levels: int) -> bytes:
         ),
         (
             b"cbuiltins\nset\nq\x00]("
-            + b"N" * 2**17
+            + b"N" * 2**13
             + b"e\x85q\x010"
-            + b"h\x00h\x01R0" * 513
+            + b"h\x00h\x01R0" * 129
             + b"N.",
             "too many copies",
         ),
@@ -948,7 +950,7 @@ def test_what_is_just_not_too_much(tmp_path, form) -> None:
 
 
 def test_bounds_of_pickles(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(torch_file, "_MAX_OPCODES", 1000)
+    monkeypatch.setattr(pickle_machine, "_MAX_OPCODES", 1000)
     refused_pickle(tmp_path, b"N0" * 600 + b"N.", "it has over 1000 opcodes")
     monkeypatch.setattr(torch_file, "_MAX_PICKLE", 2000)
     content = pickle.dumps("x" * 3000, 2)
@@ -1193,9 +1195,19 @@ def test_what_inflates_without_end_is_stopped(tmp_path, monkeypatch) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2e6
+    # More than there is, said to be whole.
+    storage = Storage(np.zeros(12, np.float32), count=13)
+    content, _ = pickled(storage)
+    members = {"a/data.pkl": content, "a/data/0": bytes(48)}
+    path = write_members(tmp_path / "x", members, zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    start = entry(data, "a/data/0") + 24
+    data[start : start + 4] = struct.pack("<I", 52)
+    path.write_bytes(data)
+    refused(path, "storage 0 must have 52 bytes, has 48")
     # What says its true size is stopped by the sum of all.
     monkeypatch.setattr(torch_file, "_MAX_INFLATED", 2**20)
-    value = [Storage(np.zeros(20_000)), Storage(np.zeros(20_000))]
+    value = [Storage(np.zeros(100_000)), Storage(np.zeros(100_000))]
     content, storages = pickled(value)
     members = {"a/data.pkl": content}
     members |= {f"a/data/{key}": data for key, data in raw(storages).items()}

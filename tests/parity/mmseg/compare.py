@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_pspnet import DilatedResNet, PSPNet, convert_file
 from keras_pspnet.inference import predict_logits
@@ -143,6 +144,8 @@ def main() -> int:
             "",
         )
     )
+    # It warns of one traced function for each network, which is the task.
+    tf.get_logger().setLevel("ERROR")
     results = []
     for path in sorted(options.folder.glob("*/case.json")):
         case = json.loads(path.read_text())
