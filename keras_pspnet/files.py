@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -64,12 +65,30 @@ def check_absent(folder: str | os.PathLike[str]) -> None:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` beside `path`, then renames it into place.
 
-    Whoever opens `path` finds the old content or the new, whatever happens in
-    between. A symbolic link is followed, and stays a link.
-
     Args:
         path: The file to write or replace.
         data: Its new content.
+
+    Raises:
+        OSError: As `writing_atomically`.
+    """
+    with writing_atomically(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file beside `path`, which is renamed into place at the end.
+
+    Whoever opens `path` finds the old content or the new, whatever happens in
+    between. A symbolic link is followed, and stays a link. If the block
+    fails, the old content stays.
+
+    Args:
+        path: The file to write or replace.
+
+    Yields:
+        The stream to write to.
 
     Raises:
         OSError: As `check_writable`, or if the disk refuses the data.
@@ -79,14 +98,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     # Its own short name: the target's may already be as long as names get.
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
+        with (
+            naming_errors("path", path),
+            open(temporary, "xb") as stream,
+        ):
+            yield stream
             stream.flush()
             # Without it, a power cut could leave the new name with no data.
             os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise unusable("path", path, "writable", error) from error
+        with naming_errors("path", path):
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 

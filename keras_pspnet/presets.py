@@ -89,16 +89,16 @@ def _mmseg(
     )
 
 
-_VOC = "Pascal VOC 2012, augmented training set"
+_VOC = "Pascal VOC 2012 with SBD"
 _ADE20K = "ADE20K"
-_CITYSCAPES = "Cityscapes, fine annotations"
+_CITYSCAPES = "Cityscapes, fine"
 
 # Scores: mmsegmentation's README of PSPNet.
 PRESETS = (
     Preset(
         name="aerial",
         backbone="resnet18",
-        data="72 aerial photographs of Dubai, Humans in the Loop, CC0",
+        data="aerial photographs of Dubai (CC0)",
         mean_iou=0.603,
         mean_iou_multi=None,
         protocol="whole picture at its own size, no flip",

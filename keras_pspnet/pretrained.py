@@ -6,10 +6,13 @@ downloaded once, converted, and kept in the same form.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import math
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +21,6 @@ from typing import Any
 import keras
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from keras_pspnet.convert.assign import Converted, fill
 from keras_pspnet.convert.source import convert_source
@@ -27,6 +29,7 @@ from keras_pspnet.files import (
     check_writable,
     naming_errors,
     write_atomically,
+    writing_atomically,
 )
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import check_choice
@@ -43,6 +46,13 @@ from keras_pspnet.version import __version__
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_DTYPES = ("float32", "float16")
+_DTYPE_CODES = {
+    "float32": "F32",
+    "float16": "F16",
+    "int32": "I32",
+    "int64": "I64",
+    "uint32": "U32",
+}
 HUB_PREFIX = "hf://"
 _SHIPPED = Path(__file__).parent / "weights"
 # Arguments of PSPNet that a file of another framework cannot tell for sure.
@@ -111,13 +121,12 @@ def load_pretrained(
     except (AttributeError, TypeError) as error:
         raise _not_ours(folder / CONFIG_FILE) from error
     try:
-        with safetensors.safe_open(weights_path, framework="np") as stored:
-            fill(
-                model.weights,
-                _Stored(stored),
-                fresh,
-                unused=() if aux else ("aux_",),
-            )
+        fill(
+            model.weights,
+            _Stored(weights_path),
+            fresh,
+            unused=() if aux else ("aux_",),
+        )
     except safetensors.SafetensorError as error:
         raise ValueError(
             f"`source` must hold a whole {WEIGHTS_FILE}: {error}. "
@@ -127,17 +136,23 @@ def load_pretrained(
 
 
 class _Stored(Mapping[str, np.ndarray]):
-    """The arrays of an open safetensors file, each read when it is asked for.
+    """The arrays of a safetensors file, each read when it is asked for.
 
-    All of them at once would take the file's size beside the model's own.
+    The file is opened anew for each: what an open one has read stays mapped,
+    and would at last take its whole size beside the model's own.
     """
 
-    def __init__(self, stored: Any) -> None:
-        self._stored = stored
-        self._names = tuple(stored.keys())
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as stored:
+            self._names = tuple(stored.keys())
+
+    def _open(self) -> Any:
+        return safetensors.safe_open(self._path, framework="np")
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._stored.get_tensor(name)
+        with self._open() as stored:
+            return stored.get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -229,27 +244,72 @@ def save_pretrained(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / CONFIG_FILE)
-    arrays = {}
-    for variable in model.weights:
-        values = keras.ops.convert_to_numpy(variable)
-        if values.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                values = values.astype(dtype)
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    f"`model` must have finite {dtype} weights. "
-                    f"Received: NaN or infinity in {variable.path}"
-                )
-            arrays[variable.path] = values
-    data = safetensors.numpy.save(arrays)
+    digest = _write_weights(
+        folder / WEIGHTS_FILE,
+        {variable.path: variable for variable in model.weights},
+        dtype,
+    )
+    _write_config(folder / CONFIG_FILE, model, digest)
+
+
+def _write_config(path: Path, model: PSPNet, digest: str) -> None:
     config = {
         "keras_pspnet": __version__,
         "model": model.get_config(),
-        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "weights_sha256": digest,
     }
-    write_atomically(folder / WEIGHTS_FILE, data)
-    text = json.dumps(config, indent=2) + "\n"
-    write_atomically(folder / CONFIG_FILE, text.encode())
+    write_atomically(path, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
+    """Writes weights as safetensors, one at a time; returns the sha256.
+
+    The library's own writer wants all of them in memory, twice.
+
+    Args:
+        path: The file.
+        weights: Variable path -> variable or array.
+        dtype: What floats are kept as.
+
+    Returns:
+        The file's digest.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for name, weight in weights.items():
+        kept = np.dtype(_stored_dtype(weight, dtype))
+        start, end = end, end + kept.itemsize * math.prod(weight.shape)
+        header[name] = {
+            "dtype": _DTYPE_CODES[kept.name],
+            "shape": list(weight.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with writing_atomically(path) as stream:
+        for part in (struct.pack("<Q", len(text)), text):
+            digest.update(part)
+            stream.write(part)
+        for name, weight in weights.items():
+            values = keras.ops.convert_to_numpy(weight)
+            kept = np.dtype(_stored_dtype(weight, dtype))
+            with np.errstate(over="ignore"):
+                values = np.ascontiguousarray(values, kept)
+            if kept.kind == "f" and not np.isfinite(values).all():
+                raise ValueError(
+                    f"`model` must have finite {dtype} weights. "
+                    f"Received: NaN or infinity in {name}"
+                )
+            digest.update(values.data)
+            stream.write(values.data)
+    return digest.hexdigest()
+
+
+def _stored_dtype(weight: Any, dtype: str) -> str:
+    """Returns `dtype` for floats, its own for the state of random layers."""
+    own = keras.backend.standardize_dtype(weight.dtype)
+    return dtype if "float" in own else own
 
 
 def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
@@ -296,6 +356,8 @@ def _preset_folder(preset: Preset) -> Path:
             )
             _keep(file, preset, folder)
             file.unlink()
+            # Models are cycles: without it two would be in memory at once.
+            gc.collect()
     return folder
 
 
@@ -309,11 +371,18 @@ def _is_whole(folder: Path) -> bool:
 
 def _keep(file: Path, preset: Preset, folder: Path) -> None:
     """Converts a download into a folder, which is there whole or not at all."""
-    overrides = {"align_corners": preset.align_corners}
-    model = _build(convert_source(file), overrides, file)
+    converted = convert_source(file)
+    config = converted.config | {"align_corners": preset.align_corners}
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         made = Path(aside) / folder.name
-        save_pretrained(model, made)
+        made.mkdir()
+        weights = made / WEIGHTS_FILE
+        digest = _write_weights(weights, converted.arrays, "float32")
+        # Lets go of the download before there is a network beside it.
+        del converted
+        model = PSPNet(**config)
+        fill(model.weights, _Stored(weights))
+        _write_config(made / CONFIG_FILE, model, digest)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(made, folder)

@@ -10,7 +10,9 @@ import keras_pspnet.training.train as training
 import numpy as np
 import pytest
 from PIL import Image
-from support import conv_model, picture, tiny_pspnet
+from source_states import mmseg_state, random_pspnet
+from support import conv_model, numpy, picture, tiny_pspnet
+from torch_files import pickled, raw, tensor, write_zip
 
 import keras_pspnet.export
 import keras_pspnet.pretrained
@@ -19,6 +21,7 @@ from keras_pspnet.data.decode import read_mask
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.inference import segment
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.presets import PRESETS
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 LABELS = LabelSet(
@@ -83,14 +86,14 @@ def test_segment_writes_the_mask_of_several_views(photo, monkeypatch) -> None:
     model = conv_model()
     loaded = []
 
-    def load(source: str) -> Any:
-        loaded.append(source)
+    def load(source: str, backbone: str | None) -> Any:
+        loaded.append((source, backbone))
         return model
 
     monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
     options = ["--mask", "--scales", "1", "0.3", "--flip", "-o", "mask.png"]
     assert main(["segment", photo, *options]) == 0
-    assert loaded == ["aerial"]
+    assert loaded == [("aerial", None)]
     want = segment(model, photo, scales=(1, 0.3), flip=True).mask
     np.testing.assert_array_equal(read_mask("mask.png"), want)
     assert (want != segment(model, photo).mask).any()
@@ -127,7 +130,7 @@ def test_segment_refuses_bad_files_before_loading_a_model(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--model", "mars"], "must be one of 'aerial' or a folder"),
+        (["--model", "mars"], "'cityscapes_769' or a folder"),
         (["--model", "empty"], "must hold the files config.json and"),
     ],
 )
@@ -264,3 +267,74 @@ def test_a_process_says_one_line_and_nothing_of_tensorflow(tmp_path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "error: `image` must be a picture file" in done.stderr
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+# === convert and info ===
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    state = {
+        name: tensor(value)
+        for name, value in mmseg_state(random_pspnet()).items()
+    }
+    content, storages = pickled({"state_dict": state})
+    write_zip(tmp_path / "pspnet.pth", content, raw(storages))
+    return "pspnet.pth"
+
+
+def test_convert_writes_what_load_pretrained_reads(checkpoint, capsys) -> None:
+    assert main(["convert", checkpoint, "-o", "made"]) == 0
+    out, _ = capsys.readouterr()
+    assert out == (
+        "made: PSPNet, resnet18, 21 classes of voc, stem deep, stride on 3x3, "
+        "dilation contracted, half-pixel resizing, with auxiliary head\n"
+    )
+    model = load_pretrained("made", aux=True)
+    want = random_pspnet()
+    for got, expected in zip(model.weights, want.weights, strict=True):
+        if "seed_generator" not in got.path:
+            np.testing.assert_array_equal(numpy(got), numpy(expected))
+
+
+def test_convert_takes_another_geometry(checkpoint, capsys) -> None:
+    options = ["--align-corners", "--no-contract-dilation"]
+    assert main(["convert", checkpoint, "-o", "made", *options]) == 0
+    assert "not contracted, corner-aligned" in capsys.readouterr()[0]
+    config = load_pretrained("made").get_config()
+    assert config["align_corners"] is True
+    assert config["contract_dilation"] is False
+    assert config["stride_on"] == "3x3"
+
+
+def test_convert_refuses_before_and_leaves_nothing(checkpoint, capsys) -> None:
+    Path("page.pth").write_text("<html></html>")
+    Path("there").mkdir()
+    before = sorted(os.listdir())
+    for arguments, told in (
+        (["no.pth", "-o", "made"], "must be an existing file"),
+        (["page.pth", "-o", "made"], "must be a PyTorch checkpoint, a"),
+        ([checkpoint, "-o", "there"], "`folder` must not exist yet"),
+        ([checkpoint, "-o", "made", "--stride-on", "1x1"], "must be '3x3'"),
+    ):
+        assert told in refusal(capsys, "convert", *arguments)
+        assert sorted(os.listdir()) == before
+
+
+def test_info_lists_every_model_with_score_and_source(capsys) -> None:
+    assert main(["info"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for row in PRESETS:
+        line = next(
+            each
+            for each in out.splitlines()
+            if each.split()[:2] == [row.name, row.backbone]
+        )
+        assert line.split()[2:4] == [str(row.megabytes), f"{row.mean_iou:.4f}"]
+        assert line.endswith(row.data)
+        assert row.protocol in out
+        assert row.license in out
+        assert row.url in out
+    assert max(map(len, out.splitlines()[: len(PRESETS) + 1])) <= 90
