@@ -205,7 +205,7 @@ def build(case: Case) -> torch.nn.Module:
 def picture(size: tuple[int, int], seed: int) -> np.ndarray:
     """Patches of colour with some noise, uint8 RGB (H, W, 3)."""
     rng = np.random.default_rng(seed)
-    grid = (size[0] // 32, size[1] // 32)
+    grid = (max(3, size[0] // 64), max(3, size[1] // 64))
     patches = torch.from_numpy(rng.uniform(0, 255, (1, 3, *grid)))
     smooth = torch.nn.functional.interpolate(
         patches, size, mode="bicubic", align_corners=False
