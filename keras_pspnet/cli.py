@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
         print(f"keras-pspnet: error: {message}", file=sys.stderr)
         return 2
@@ -109,6 +109,20 @@ def _parser() -> argparse.ArgumentParser:
         choices=("3x3", "1x1"),
         help="the strided convolution of a bottleneck, likewise",
     )
+    convert.add_argument(
+        "--output-stride",
+        type=int,
+        choices=(8, 16, 32),
+        help="input size over feature size, likewise",
+    )
+    for name in ("mean", "std"):
+        convert.add_argument(
+            f"--{name}",
+            type=float,
+            nargs=3,
+            metavar=("R", "G", "B"),
+            help=f"{name} of the pictures in 0..255, likewise",
+        )
     convert.set_defaults(run=_convert)
 
     info = commands.add_parser("info", help="list the published models")
@@ -172,12 +186,16 @@ def _convert(options: argparse.Namespace) -> None:
 
     check_absent(options.output)
 
-    from keras_pspnet.pretrained import convert_file, save_pretrained
+    from keras_pspnet.pretrained import (
+        GEOMETRY,
+        convert_file,
+        save_pretrained,
+    )
 
     geometry = {
         name: value
-        for name in ("align_corners", "contract_dilation", "stride_on")
-        if (value := getattr(options, name)) is not None
+        for name in GEOMETRY
+        if (value := getattr(options, name, None)) is not None
     }
     model = convert_file(options.file, **geometry)
     save_pretrained(model, options.output)
@@ -194,7 +212,8 @@ def _describe(model: Any) -> str:
         f"{config['stem']}, stride on {config['stride_on']}, dilation "
         f"{'' if config['contract_dilation'] else 'not '}contracted, "
         f"{'corner-aligned' if config['align_corners'] else 'half-pixel'} "
-        f"resizing, {'with' if config['aux'] else 'no'} auxiliary head"
+        f"resizing, output stride {config['output_stride']}, "
+        f"{'with' if config['aux'] else 'no'} auxiliary head"
     )
 
 

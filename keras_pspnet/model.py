@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_pspnet.backbone_weights import backbone_file, load_backbone
+from keras_pspnet.backbone_weights import check_backbone_source, load_backbone
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import (
     InputNormalization,
@@ -119,10 +119,10 @@ class PSPNet(PaperTrainer):
                 f"num_classes={num_classes}"
             )
 
-        weights_file = None
         if backbone_weights is not None:
-            # Before the work of building: it may not be there.
-            weights_file = backbone_file(backbone_weights, backbone, stem)
+            check_backbone_source(
+                backbone_weights, backbone, stem, width, stride_on
+            )
 
         # === Layers ===
         backbone_model = DilatedResNet(
@@ -205,12 +205,8 @@ class PSPNet(PaperTrainer):
             "std": tuple(std),
         }
         self._freeze()
-        if weights_file is not None:
-            load_backbone(
-                backbone_model,
-                weights_file,
-                {"backbone": backbone, "stem": stem, "width": width},
-            )
+        if backbone_weights is not None:
+            load_backbone(backbone_model, backbone_weights, backbone, stem)
 
     def _freeze(self) -> None:
         if self.freeze == "backbone":

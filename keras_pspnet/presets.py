@@ -40,7 +40,7 @@ class Preset:
         url: Where the file is; empty for what ships with the package.
         sha256: The file's digest, or the first 8 digits where the source
             publishes no more.
-        align_corners: See `PSPNet`; the files do not tell for sure.
+        align_corners: See `PSPNet`. The file says it too, but in a text.
     """
 
     name: str

@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,14 +48,19 @@ WEIGHTS_DTYPES = ("float32", "float16")
 _DTYPE_CODES = {
     "float32": "F32",
     "float16": "F16",
-    "int32": "I32",
-    "int64": "I64",
-    "uint32": "U32",
 }
 HUB_PREFIX = "hf://"
 _SHIPPED = Path(__file__).parent / "weights"
 # Arguments of PSPNet that a file of another framework cannot tell for sure.
-GEOMETRY = ("contract_dilation", "stride_on", "align_corners", "mean", "std")
+GEOMETRY = (
+    "output_stride",
+    "contract_dilation",
+    "stride_on",
+    "align_corners",
+    "bin_sizes",
+    "mean",
+    "std",
+)
 
 
 def load_pretrained(
@@ -118,7 +122,7 @@ def load_pretrained(
         config["input_shape"] = input_shape
     try:
         model = PSPNet.from_config(config)
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, OverflowError, TypeError) as error:
         raise _not_ours(folder / CONFIG_FILE) from error
     try:
         fill(
@@ -127,7 +131,8 @@ def load_pretrained(
             fresh,
             unused=() if aux else ("aux_",),
         )
-    except safetensors.SafetensorError as error:
+    # Types that NumPy does not have end in an AttributeError.
+    except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
             f"`source` must hold a whole {WEIGHTS_FILE}: {error}. "
             f"Received: {os.fspath(weights_path)!r}"
@@ -174,7 +179,8 @@ def convert_file(
         labels: Names of the classes; None is what the file says, or the
             published data set with as many classes.
         **geometry: Arguments of `PSPNet` that override what that source is
-            known for: `contract_dilation`, `stride_on`, `align_corners`,
+            known for, or the file says: `output_stride`,
+            `contract_dilation`, `stride_on`, `align_corners`, `bin_sizes`,
             `mean`, `std`.
 
     Returns:
@@ -187,7 +193,7 @@ def convert_file(
 
     Example:
         >>> model = convert_file("pspnet_r50-d8_512x512_40k_voc12aug.pth")
-        >>> save_pretrained(model, "voc")
+        >>> save_pretrained(model, "my_voc")
     """
     for name in geometry:
         if name not in GEOMETRY:
@@ -256,6 +262,7 @@ def _write_config(path: Path, model: PSPNet, digest: str) -> None:
     config = {
         "keras_pspnet": __version__,
         "model": model.get_config(),
+        "model_sha256": _model_digest(model.get_config()),
         "weights_sha256": digest,
     }
     write_atomically(path, (json.dumps(config, indent=2) + "\n").encode())
@@ -269,18 +276,18 @@ def _write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
     Args:
         path: The file.
         weights: Variable path -> variable or array.
-        dtype: What floats are kept as.
+        dtype: What they are kept as.
 
     Returns:
         The file's digest.
     """
+    kept = np.dtype(dtype)
     header: dict[str, Any] = {}
     end = 0
     for name, weight in weights.items():
-        kept = np.dtype(_stored_dtype(weight, dtype))
         start, end = end, end + kept.itemsize * math.prod(weight.shape)
         header[name] = {
-            "dtype": _DTYPE_CODES[kept.name],
+            "dtype": _DTYPE_CODES[dtype],
             "shape": list(weight.shape),
             "data_offsets": [start, end],
         }
@@ -293,10 +300,9 @@ def _write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
             stream.write(part)
         for name, weight in weights.items():
             values = keras.ops.convert_to_numpy(weight)
-            kept = np.dtype(_stored_dtype(weight, dtype))
             with np.errstate(over="ignore"):
                 values = np.ascontiguousarray(values, kept)
-            if kept.kind == "f" and not np.isfinite(values).all():
+            if not np.isfinite(values).all():
                 raise ValueError(
                     f"`model` must have finite {dtype} weights. "
                     f"Received: NaN or infinity in {name}"
@@ -304,12 +310,6 @@ def _write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
             digest.update(values.data)
             stream.write(values.data)
     return digest.hexdigest()
-
-
-def _stored_dtype(weight: Any, dtype: str) -> str:
-    """Returns `dtype` for floats, its own for the state of random layers."""
-    own = keras.backend.standardize_dtype(weight.dtype)
-    return dtype if "float" in own else own
 
 
 def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
@@ -362,9 +362,14 @@ def _preset_folder(preset: Preset) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
+    """Returns whether both files are as they were written."""
     try:
-        _, digest = _read_config(folder / CONFIG_FILE)
-        return _digest(folder / WEIGHTS_FILE) == digest
+        config, digest = _read_config(folder / CONFIG_FILE)
+        written = json.loads((folder / CONFIG_FILE).read_bytes())
+        return (
+            written.get("model_sha256") == _model_digest(config)
+            and _digest(folder / WEIGHTS_FILE) == digest
+        )
     except (OSError, ValueError):
         return False
 
@@ -373,8 +378,11 @@ def _keep(file: Path, preset: Preset, folder: Path) -> None:
     """Converts a download into a folder, which is there whole or not at all."""
     converted = convert_source(file)
     config = converted.config | {"align_corners": preset.align_corners}
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        made = Path(aside) / folder.name
+    # Under the lock the name is nobody else's; what a killed process has left
+    # there goes.
+    made = folder.with_name(f"{folder.name}.part")
+    try:
+        _remove(made)
         made.mkdir()
         weights = made / WEIGHTS_FILE
         digest = _write_weights(weights, converted.arrays, "float32")
@@ -383,9 +391,17 @@ def _keep(file: Path, preset: Preset, folder: Path) -> None:
         model = PSPNet(**config)
         fill(model.weights, _Stored(weights))
         _write_config(made / CONFIG_FILE, model, digest)
-        if folder.exists():
-            shutil.rmtree(folder)
+        _remove(folder)
         os.replace(made, folder)
+    finally:
+        _remove(made)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _hub_folder(source: str) -> Path:
@@ -420,11 +436,20 @@ def _digest(path: Path) -> str:
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     try:
         content = json.loads(path.read_bytes())
-        return dict(content["model"]), str(content["weights_sha256"])
+        config, digest = dict(content["model"]), str(content["weights_sha256"])
     except FileNotFoundError as error:
         raise _missing(path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _not_ours(path) from error
+    # A folder from somewhere else must not make us fetch or open files.
+    if "backbone_weights" in config:
+        raise _not_ours(path)
+    return config, digest
+
+
+def _model_digest(config: Mapping[str, Any]) -> str:
+    text = json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _missing(path: Path) -> FileNotFoundError:

@@ -289,7 +289,8 @@ def test_convert_writes_what_load_pretrained_reads(checkpoint, capsys) -> None:
     out, _ = capsys.readouterr()
     assert out == (
         "made: PSPNet, resnet18, 21 classes of voc, stem deep, stride on 3x3, "
-        "dilation contracted, half-pixel resizing, with auxiliary head\n"
+        "dilation contracted, half-pixel resizing, output stride 8, with "
+        "auxiliary head\n"
     )
     model = load_pretrained("made", aux=True)
     want = random_pspnet()
@@ -300,12 +301,15 @@ def test_convert_writes_what_load_pretrained_reads(checkpoint, capsys) -> None:
 
 def test_convert_takes_another_geometry(checkpoint, capsys) -> None:
     options = ["--align-corners", "--no-contract-dilation"]
+    options += ["--output-stride", "16", "--mean", "1", "2", "3"]
     assert main(["convert", checkpoint, "-o", "made", *options]) == 0
     assert "not contracted, corner-aligned" in capsys.readouterr()[0]
     config = load_pretrained("made").get_config()
     assert config["align_corners"] is True
     assert config["contract_dilation"] is False
     assert config["stride_on"] == "3x3"
+    assert config["output_stride"] == 16
+    assert config["mean"] == (1.0, 2.0, 3.0)
 
 
 def test_convert_refuses_before_and_leaves_nothing(checkpoint, capsys) -> None:

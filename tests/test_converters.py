@@ -169,11 +169,41 @@ def test_class_names_come_from_the_file_or_go_by_their_number() -> None:
     named = {"CLASSES": ("a", "b", "c"), "PALETTE": [[1, 2, 3]] * 3}
     assert labels(3, named).names == ("a", "b", "c")
     assert labels(3, named).colors == ((1, 2, 3),) * 3
-    inner = {"dataset_meta": {"classes": ["x"] * 2, "palette": [[0, 0, 0]] * 2}}
-    # Names that are not different, and too few of them.
-    assert labels(3, inner) is None
-    assert labels(19, named) == CITYSCAPES
     assert labels(21, {"CLASSES": VOC.names, "PALETTE": VOC.colors}) == VOC
+    # Names that cannot be used are no reason to take another set's.
+    for names in (["x"] * 3, named["CLASSES"][:2], 7):
+        inner = {"dataset_meta": {"classes": names, "palette": None}}
+        assert labels(3, inner) is None
+        assert labels(19, inner) is None
+    own = [f"own {index}" for index in range(19)]
+    for palette in (None, [[0, 0]], [[float("inf"), 0, 0]] * 19, 3):
+        meta = {"CLASSES": own, "PALETTE": palette}
+        assert labels(19, meta).names == tuple(own)
+        assert len(set(labels(19, meta).colors)) > 1
+
+
+def test_the_configuration_in_the_file_decides_geometry() -> None:
+    state = mmseg_state(random_pspnet())
+
+    def geometry(text: Any) -> tuple[Any, ...]:
+        config = convert_mmseg(state, {"config": text}).config
+        names = ("output_stride", "stride_on", "bin_sizes")
+        return tuple(config[name] for name in names)
+
+    usual = (8, "3x3", (1, 2, 3, 6))
+    assert geometry("") == usual
+    assert geometry(np.zeros(3)) == usual
+    published = (
+        "strides=(1, 2, 1, 1),\n style='pytorch', pool_scales=(1, 2, 3, 6)"
+    )
+    assert geometry(published) == usual
+    assert geometry("strides=(1, 2, 2, 2)") == (32, "3x3", (1, 2, 3, 6))
+    other = "style='caffe', pool_scales=[1, 2, 4, 8]"
+    assert geometry(other) == (8, "1x1", (1, 2, 4, 8))
+    with pytest.raises(ValueError, match=r"strides=\(1, 1, 1, 1\) in its conf"):
+        geometry("strides=(1, 1, 1, 1)")
+    with pytest.raises(ValueError, match=r"must have 4 pyramid maps.*\(1, 2\)"):
+        geometry("pool_scales=(1, 2)")
 
 
 # === What does not fit ===
@@ -243,6 +273,13 @@ def test_all_faults_are_told_at_once_and_a_long_list_is_cut() -> None:
     assert message.count(";") == 20
 
 
+def test_nothing_wider_than_published_is_built() -> None:
+    state = mmseg_state(random_pspnet())
+    state["backbone.layer1.0.conv1.weight"] = np.zeros((512, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"a stem of \[4, 4, 8\] channels"):
+        convert_mmseg(state, {})
+
+
 def test_caffe_files_of_other_networks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"layers of a PSPNet. .*\(0, 0, 0"):
         convert_caffe({"conv1": [np.zeros((8, 3, 3, 3), "float32")]})
@@ -262,13 +299,12 @@ def test_caffe_files_of_other_networks_are_refused() -> None:
 def test_nothing_is_assigned_before_everything_fits() -> None:
     model = tiny_pspnet()
     before = {each.path: numpy(each).copy() for each in model.weights}
-    arrays = {
-        path: value + 1
-        for path, value in before.items()
-        if "seed_generator" not in path
-    }
+    arrays = {path: value + 1 for path, value in before.items()}
     arrays["head_bn/beta"] = arrays["head_bn/beta"].copy()
     arrays["head_bn/beta"][0] = np.nan
+    # Finite, but not in float32.
+    arrays["head_bn/gamma"] = arrays["head_bn/gamma"].astype("float64") * 1e300
+    arrays["head_bn/moving_variance"] = -arrays["head_bn/moving_variance"]
     arrays["aux_bn/gamma"] = arrays["aux_bn/gamma"][:-1]
     del arrays["stem1_conv/kernel"]
     arrays["nobody"] = np.zeros(1)
@@ -276,6 +312,8 @@ def test_nothing_is_assigned_before_everything_fits() -> None:
         fill(model.weights, arrays)
     for fault in (
         "head_bn/beta has NaN or infinity",
+        "head_bn/gamma has NaN or infinity",
+        "head_bn/moving_variance has a negative variance",
         r"aux_bn/gamma has shape \(3,\), not \(4,\)",
         "missing stem1_conv/kernel",
         "unexpected nobody",

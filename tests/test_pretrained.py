@@ -171,7 +171,7 @@ def test_unknown_names_and_folders(source, tmp_path, monkeypatch) -> None:
         # The empty path would be the current folder.
         match = r"must hold the files config\.json and model\.safetensors"
     else:
-        match = "`source` must be one of 'aerial', .* or a folder.*Received: sou"
+        match = "`source` must be one of 'aerial', .* or a folder.*Received"
     error = TypeError if source == b"x" else FileNotFoundError
     with pytest.raises(error, match=None if source == b"x" else match):
         load_pretrained(source)
@@ -322,3 +322,26 @@ def test_the_aerial_model_is_whole_and_says_what_it_is() -> None:
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "CC0" in card
     assert f"{find_preset('aerial').mean_iou:.3f}" in card
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone_weights": "imagenet"},
+        {"mean": [10**400, 1, 1]},
+        {"no_argument": 1},
+    ],
+)
+def test_a_config_that_is_not_ours(folder, change) -> None:
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    content["model"] |= change
+    config.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="config.json that save_pretrained wr"):
+        load_pretrained(folder)
+
+
+def test_a_config_nested_beyond_reading(folder) -> None:
+    (folder / "config.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(ValueError, match="config.json that save_pretrained wr"):
+        load_pretrained(folder)

@@ -8,13 +8,18 @@ import re
 import sys
 import types
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
 from caffe_files import caffe_model
+from http_server import serving
 from source_states import (
     WIDTH,
     State,
@@ -30,6 +35,7 @@ from torch_files import pickled, raw, tensor, write_legacy, write_zip
 
 import keras_pspnet as kp
 from keras_pspnet import PSPNet, convert_file, load_pretrained
+from keras_pspnet import model as model_module
 from keras_pspnet import presets as presets_module
 from keras_pspnet import pretrained as pretrained_module
 from keras_pspnet.inference import predict_logits
@@ -131,23 +137,82 @@ def test_a_published_model_is_fetched_once_and_kept(
     )
 
 
-@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def turn_last_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def change_geometry(path: Path) -> None:
+    text = path.read_text()
+    assert '"stride_on": "3x3"' in text
+    path.write_text(text.replace('"stride_on": "3x3"', '"stride_on": "1x1"'))
+
+
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("config.json", cut),
+        ("config.json", Path.unlink),
+        ("config.json", change_geometry),
+        ("config.json", nest),
+        ("model.safetensors", cut),
+        ("model.safetensors", Path.unlink),
+        ("model.safetensors", turn_last_bit),
+    ],
+)
 def test_a_damaged_copy_is_fetched_again(
-    home: Path, mirror: Path, model: PSPNet, file: str, damage: str
+    home: Path,
+    mirror: Path,
+    model: PSPNet,
+    file: str,
+    damage: Callable[[Path], None],
 ) -> None:
     load_pretrained("voc")
     (path,) = home.rglob(file)
-    data = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    elif damage == "cut":
-        path.write_bytes(data[: len(data) // 2])
-    else:
-        middle = len(data) // 2
-        path.write_bytes(data[:middle] + b"?" + data[middle + 1 :])
+    damage(path)
     loaded = load_pretrained("voc")
+    assert loaded.get_config()["stride_on"] == "3x3"
     assert_same_weights(loaded, model)
+
+
+def test_what_is_in_the_way_of_a_copy_goes(
+    home: Path, mirror: Path, model: PSPNet
+) -> None:
+    load_pretrained("voc")
+    (config,) = home.rglob("config.json")
+    folder = config.parent
+    left = folder.with_name(f"{folder.name}.part")
+    folder.rename(left)
+    folder.write_text("a file")
+    assert_same_weights(load_pretrained("voc"), model)
+    assert folder.is_dir()
+    assert not left.exists()
+
+
+def test_one_of_several_fetches_and_converts(
+    home: Path, mirror: Path, monkeypatch
+) -> None:
+    path = next(mirror.iterdir())
+    with serving() as server:
+        server.files[f"/{path.name}"] = path.read_bytes()
+        monkeypatch.setenv("KERAS_PSPNET_MIRROR", server.url(""))
+        row = find_preset("voc")
+        with ThreadPoolExecutor(3) as pool:
+            folders = list(
+                pool.map(pretrained_module._preset_folder, [row] * 3)
+            )
+        assert len(set(folders)) == 1
+        assert len(server.seen) == 1
+    assert load_pretrained("voc").num_classes == 21
 
 
 def test_a_file_of_another_hash_is_refused_and_not_kept(
@@ -160,11 +225,14 @@ def test_a_file_of_another_hash_is_refused_and_not_kept(
     assert files_below(home) == []
 
 
-def test_a_file_that_is_not_whole_leaves_no_folder(
-    home: Path, mirror: Path, monkeypatch
+def test_a_file_of_another_network_leaves_no_folder(
+    home: Path, mirror: Path, model: PSPNet, monkeypatch
 ) -> None:
     (path,) = mirror.iterdir()
-    path.write_bytes(b"<html>not here</html>")
+    state = mmseg_state(model)
+    # Found out only when the network is filled.
+    state["decode_head.conv_seg.weight"] = np.zeros((21, 7, 1, 1), "float32")
+    write_state(path, state)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = [
         dataclasses.replace(row, sha256=digest)
@@ -173,9 +241,10 @@ def test_a_file_that_is_not_whole_leaves_no_folder(
         for row in PRESETS
     ]
     monkeypatch.setattr(presets_module, "PRESETS", tuple(rows))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="head_classifier/kernel has shape"):
         load_pretrained("voc")
-    assert not list(home.rglob("config.json"))
+    assert {Path(name).suffix for name in files_below(home)} == {".pth"}
+    assert not [each for each in (home / "models").iterdir() if each.is_dir()]
 
 
 def test_without_network_the_message_names_what_helps(
@@ -330,7 +399,7 @@ def test_what_a_source_is_known_for_can_be_overridden(
     assert config["stride_on"] == "1x1"
     assert config["mean"] == (1, 2, 3)
     assert converted.labels == labels
-    with pytest.raises(TypeError, match="`geometry` must be of contract_dil"):
+    with pytest.raises(TypeError, match="`geometry` must be of output_stride"):
         convert_file(path, width=2)
 
 
@@ -396,6 +465,36 @@ def test_nan_weights_are_refused(tmp_path: Path, model: PSPNet) -> None:
         convert_file(path)
 
 
+def test_odd_safetensors(tmp_path: Path) -> None:
+    state = mmcv_state(random_pspnet(18), 18)
+    state = {
+        name: np.ascontiguousarray(value, ml_dtypes.bfloat16)
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    path = tmp_path / "half.safetensors"
+    safetensors.numpy.save_file(state, path)
+    started = PSPNet(4, "resnet18", width=WIDTH, backbone_weights=path).backbone
+    got = numpy(started.weights[0])
+    want = state["stem.0.weight"].astype("float32").transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(got, want)
+    header = b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+    with pytest.raises(ValueError, match="whole safetensors file"):
+        convert_file(path)
+    folder = tmp_path / "folder.safetensors"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match="must be an existing file"):
+        convert_file(folder)
+
+
+def test_a_tensor_named_twice_is_refused(tmp_path: Path) -> None:
+    state = {"module.x": np.zeros(3), "x": np.ones(3)}
+    path = write_state(tmp_path / "twice.pth", state)
+    with pytest.raises(ValueError, match="every tensor once.*two of 'x'"):
+        convert_file(path)
+
+
 # === ImageNet backbones ===
 
 
@@ -412,11 +511,16 @@ def test_a_backbone_starts_from_imagenet(
         "BACKBONE_WEIGHTS",
         (dataclasses.replace(row, sha256=digest),),
     )
+    monkeypatch.setattr(model_module, "check_backbone_source", Mock())
     started = PSPNet(4, width=WIDTH, backbone_weights="imagenet")
     for got, want in zip(
         started.backbone.weights, model.backbone.weights, strict=True
     ):
         np.testing.assert_array_equal(numpy(got), numpy(want))
+    # Of another width than the published ones, for speed.
+    model_module.check_backbone_source.assert_called_once_with(
+        "imagenet", "resnet50", "deep", WIDTH, "3x3"
+    )
     assert "backbone_weights" not in started.get_config()
     json.dumps(started.get_config())
 
@@ -436,8 +540,10 @@ def test_a_backbone_starts_from_a_file_of_ones_own(
     np.testing.assert_array_equal(
         numpy(started.backbone.weights[0]), numpy(model.backbone.weights[0])
     )
-    with pytest.raises(ValueError, match="must be those of .*'width': 1"):
+    with pytest.raises(ValueError, match=r"beta has shape \(8,\), not \(64,"):
         PSPNet(4, backbone_weights=path)
+    with pytest.raises(ValueError, match="must be those of a resnet18 with"):
+        PSPNet(4, "resnet18", backbone_weights=path)
     whole = write_state(tmp_path / "whole.pth", mmseg_state(model))
     with pytest.raises(ValueError, match=r"whole.pth' of .* \(mmseg\)"):
         PSPNet(4, width=WIDTH, backbone_weights=whole)
@@ -448,5 +554,8 @@ def test_a_stem_without_published_weights_says_so() -> None:
         ValueError, match="resnet50 with 'deep'.*backbone='resnet34'"
     ):
         PSPNet(4, "resnet34", backbone_weights="imagenet")
-    with pytest.raises(FileNotFoundError, match="must be an existing file"):
+    with pytest.raises(FileNotFoundError, match="'imagenet' or an existing f"):
         PSPNet(4, "resnet18", width=WIDTH, backbone_weights="nowhere.pth")
+    for kwargs in ({"width": 0.5}, {"stride_on": "1x1"}):
+        with pytest.raises(ValueError, match="unless width=1 and stride_on="):
+            PSPNet(4, backbone_weights="imagenet", **kwargs)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+# The pyramid of every published network.
+BIN_SIZES = (1, 2, 3, 6)
 # A fault list as long as a network helps nobody.
 _SHOWN_FAULTS = 20
 
@@ -63,7 +65,7 @@ def convert_rows(
     """Applies a name table.
 
     Args:
-        tensors: Source name -> array; other values count as unknown.
+        tensors: Source name -> array.
         rows: The name table.
         ignored: Regular expression of source names that nothing needs.
 
@@ -79,7 +81,7 @@ def convert_rows(
     arrays = {}
     for row in rows:
         value = tensors.get(row.source)
-        if not isinstance(value, np.ndarray):
+        if value is None:
             faults.append(f"missing {row.source}")
         elif value.ndim != row.rank or value.dtype.kind != "f":
             faults.append(
@@ -94,7 +96,7 @@ def convert_rows(
         for name in sorted(tensors)
         if name not in used and not re.search(ignored, name)
     ]
-    raise_faults("a PSPNet whose every tensor is known", faults)
+    raise_faults("a network whose every tensor is known", faults)
     return arrays
 
 
@@ -116,14 +118,13 @@ def fill(
         unused: Starts of the paths that may be left over.
 
     Raises:
-        ValueError: If a value is missing, left over, of another shape or not
-            finite.
+        ValueError: If a value is missing, left over, of another shape, not
+            finite in the variable's dtype, or a negative variance.
     """
     variables = {
         variable.path: variable
         for variable in weights
-        if "seed_generator" not in variable.path
-        and not variable.path.startswith(fresh)
+        if not variable.path.startswith(fresh)
     }
     left = {path for path in arrays if not path.startswith(fresh + unused)}
     faults = [f"missing {path}" for path in sorted(variables.keys() - left)]
@@ -134,12 +135,22 @@ def fill(
             faults.append(
                 f"{path} has shape {tuple(values.shape)}, not {shape}"
             )
-        elif not np.isfinite(values).all():
+            continue
+        values = _as_stored(values, variables[path])
+        if not np.isfinite(values).all():
             faults.append(f"{path} has NaN or infinity")
+        elif path.endswith("/moving_variance") and values.min() < 0:
+            faults.append(f"{path} has a negative variance")
     raise_faults("the weights of this network", faults)
     for path, variable in variables.items():
-        dtype = keras.backend.standardize_dtype(variable.dtype)
-        variable.assign(np.ascontiguousarray(arrays[path], dtype))
+        variable.assign(_as_stored(arrays[path], variable))
+
+
+def _as_stored(values: np.ndarray, variable: Any) -> np.ndarray:
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    # Too large a number becomes infinity, which is told in its own way.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype)
 
 
 def raise_faults(rule: str, faults: list[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_pspnet.convert.assign import (
+    BIN_SIZES,
     Converted,
     Row,
     conv_row,
@@ -28,7 +29,6 @@ from keras_pspnet.resnet import BLOCKS
 # B, G, R of the prototxt files, here in the order of RGB.
 MEAN = (123.68, 116.779, 103.939)
 STEM = ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3")
-_BIN_SIZES = (1, 2, 3, 6)
 _PARTS = ("1x1_reduce", "3x3", "1x1_increase")
 # The order of the blobs of PSPNet's own BN layer.
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -116,7 +116,7 @@ def _backbone_rows(layers: Mapping[str, Any], depth: int) -> Iterator[Row]:
 
 
 def _head_rows() -> Iterator[Row]:
-    for bins in _BIN_SIZES:
+    for bins in BIN_SIZES:
         yield from _conv_bn_rows(
             f"conv5_3_pool{bins}_conv", f"head_conv/pyramid/bin{bins}"
         )
@@ -134,7 +134,7 @@ def _to_rising_bins(arrays: dict[str, np.ndarray]) -> None:
     """Reorders the head's channels: x, 6, 3, 2, 1 -> x, 1, 2, 3, 6."""
     kernel = arrays["head_conv/kernel"]
     width = arrays["head_conv/pyramid/bin1_conv/kernel"].shape[-1]
-    maps = len(_BIN_SIZES)
+    maps = len(BIN_SIZES)
     features = kernel.shape[2] - maps * width
     own, *falling = np.split(
         kernel, [features + width * index for index in range(maps)], axis=2

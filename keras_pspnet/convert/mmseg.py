@@ -1,9 +1,10 @@
 """Checkpoints of mmsegmentation's PSPNet.
 
-Geometry, by the published configurations: stride on the 3x3, first block of a
-dilated stage at half the dilation, half-pixel resizing (corner-aligned for
-the crops of 769, which the configuration inside the file says), ImageNet's
-mean and deviation.
+Geometry: first block of a dilated stage at half the dilation, ImageNet's mean
+and deviation, and what the configuration inside the file says of the rest;
+where a file has none, what most of the published ones have: output stride 8,
+stride on the 3x3, bins of 1, 2, 3, 6, half-pixel resizing. The tensors are the
+same whatever it says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras_pspnet.convert.assign import Converted, Row, conv_row, convert_rows
+from keras_pspnet.convert.assign import (
+    BIN_SIZES,
+    Converted,
+    Row,
+    conv_row,
+    convert_rows,
+)
 from keras_pspnet.convert.torch_resnet import (
     COUNTERS,
     backbone_config,
@@ -21,14 +28,14 @@ from keras_pspnet.convert.torch_resnet import (
     residual_rows,
     stem_rows,
 )
-from keras_pspnet.labels import LabelSet, published_labels
+from keras_pspnet.labels import LabelSet, generic_labels, published_labels
 
 DEEP_STEM = tuple(
     (f"backbone.stem.{index}", f"backbone.stem.{index + 1}")
     for index in (0, 3, 6)
 )
 PLAIN_STEM = (("backbone.conv1", "backbone.bn1"),)
-_BIN_SIZES = (1, 2, 3, 6)
+_OUTPUT_STRIDES = {(1, 2, 1, 1): 8, (1, 2, 2, 1): 16, (1, 2, 2, 2): 32}
 
 
 def is_mmseg(tensors: Mapping[str, Any]) -> bool:
@@ -66,20 +73,18 @@ def convert_mmseg(
     ]
     arrays = convert_rows(tensors, rows, COUNTERS)
     num_classes = arrays["head_classifier/bias"].shape[0]
-    text = str(meta.get("config") or meta.get("cfg") or "")
     config |= {
         "num_classes": num_classes,
         "aux": aux,
         "contract_dilation": True,
-        "stride_on": "3x3",
-        "align_corners": bool(re.search(r"align_corners\s*=\s*True", text)),
+        **_geometry(meta),
         "labels": _labels(meta, num_classes),
     }
     return Converted("mmseg", config, arrays)
 
 
 def _head_rows() -> Iterator[Row]:
-    for index, bins in enumerate(_BIN_SIZES):
+    for index, bins in enumerate(BIN_SIZES):
         source = f"decode_head.psp_modules.{index}.1"
         name = f"head_conv/pyramid/bin{bins}"
         yield conv_row(f"{source}.conv.weight", f"{name}_conv/kernel")
@@ -96,25 +101,59 @@ def _aux_rows() -> Iterator[Row]:
     yield from classifier_rows("auxiliary_head.conv_seg", "aux_classifier")
 
 
+def _geometry(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the configuration that training has written into the file."""
+    # Versions 0.x and 1.x.
+    found = (meta.get("config"), meta.get("cfg"))
+    text = next((each for each in found if isinstance(each, str)), "")
+    strides = _tuple_in(text, "strides") or (1, 2, 1, 1)
+    if strides not in _OUTPUT_STRIDES:
+        raise ValueError(
+            "`source` must have strides of "
+            f"{' or '.join(map(str, _OUTPUT_STRIDES))}. "
+            f"Received: strides={strides} in its configuration"
+        )
+    bin_sizes = _tuple_in(text, "pool_scales") or BIN_SIZES
+    if len(bin_sizes) != len(BIN_SIZES):
+        raise ValueError(
+            f"`source` must have {len(BIN_SIZES)} pyramid maps. "
+            f"Received: pool_scales={bin_sizes} in its configuration"
+        )
+    caffe_style = re.search(r"style\s*=\s*['\"]caffe['\"]", text)
+    return {
+        "output_stride": _OUTPUT_STRIDES[strides],
+        "stride_on": "1x1" if caffe_style else "3x3",
+        "bin_sizes": bin_sizes,
+        "align_corners": bool(re.search(r"align_corners\s*=\s*True", text)),
+    }
+
+
+def _tuple_in(text: str, name: str) -> tuple[int, ...]:
+    pattern = rf"\b{name}\s*=\s*[\[(]([\d,\s]{{1,99}})[\])]"
+    match = re.search(pattern, text)
+    return tuple(map(int, re.findall(r"\d+", match[1]))) if match else ()
+
+
 def _labels(meta: Mapping[str, Any], num_classes: int) -> LabelSet | None:
     """Reads the class names in the file, or goes by their number."""
     inner = meta.get("dataset_meta")
     found = inner if isinstance(inner, Mapping) else meta
     entries = {str(key).lower(): value for key, value in found.items()}
     known = published_labels(num_classes)
+    if entries.get("classes") is None:
+        return known
+    colors: Any = entries.get("palette")
     try:
-        labels = LabelSet(
-            "mmseg",
-            tuple(entries["classes"]),
-            tuple(
-                (int(red), int(green), int(blue))
-                for red, green, blue in entries["palette"]
-            ),
-        )
-    except (KeyError, TypeError, ValueError):
-        return known
-    if len(labels.names) != num_classes:
-        return known
-    if known is not None and labels.names == known.names:
-        return known
-    return labels
+        names = tuple(entries["classes"])
+        if known is not None and names == known.names:
+            return known
+        plain = generic_labels(num_classes).colors
+        labels = LabelSet("mmseg", names, plain)
+    except (TypeError, ValueError):
+        # Another network's names would be worse than none.
+        return None
+    try:
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
+        return LabelSet("mmseg", names, colors)
+    except (OverflowError, TypeError, ValueError):
+        return labels

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras_pspnet.convert.assign import Converted, Row, conv_row, convert_rows
+from keras_pspnet.convert.assign import (
+    BIN_SIZES,
+    Converted,
+    Row,
+    conv_row,
+    convert_rows,
+)
 from keras_pspnet.convert.torch_resnet import (
     COUNTERS,
     backbone_config,
@@ -22,7 +28,6 @@ from keras_pspnet.convert.torch_resnet import (
 from keras_pspnet.labels import published_labels
 
 STEM = tuple((f"layer0.{index}", f"layer0.{index + 1}") for index in (0, 3, 6))
-_BIN_SIZES = (1, 2, 3, 6)
 
 
 def is_semseg(tensors: Mapping[str, Any]) -> bool:
@@ -66,7 +71,7 @@ def convert_semseg(tensors: Mapping[str, Any]) -> Converted:
 
 
 def _pyramid_rows() -> Iterator[Row]:
-    for index, bins in enumerate(_BIN_SIZES):
+    for index, bins in enumerate(BIN_SIZES):
         source = f"ppm.features.{index}"
         name = f"head_conv/pyramid/bin{bins}"
         yield conv_row(f"{source}.1.weight", f"{name}_conv/kernel")

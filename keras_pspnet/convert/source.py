@@ -43,7 +43,7 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
         ValueError: If it is damaged, of another form or of another network.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(
             f"`path` must be an existing file. Received: path={str(path)!r}"
         )
@@ -73,12 +73,19 @@ def _named_tensors(
     """Reads a flat state of tensors and what the file says besides."""
     if path.suffix == _SAFETENSORS:
         try:
-            return safetensors.numpy.load_file(path), {}
-        except safetensors.SafetensorError as error:
+            tensors = safetensors.numpy.load_file(path)
+        # Types that NumPy does not have end in an AttributeError.
+        except (safetensors.SafetensorError, AttributeError) as error:
             raise ValueError(
                 f"`path` must be a whole safetensors file: {error}. "
                 f"Received: {str(path)!r}"
             ) from error
+        return {
+            name: value.astype("float32")
+            if value.dtype.name == "bfloat16"
+            else value
+            for name, value in tensors.items()
+        }, {}
     if not is_torch_file(path):
         raise ValueError(
             "`path` must be a PyTorch checkpoint, a .caffemodel or a "
@@ -95,9 +102,15 @@ def _named_tensors(
                 break
     if not isinstance(content, Mapping):
         content = {}
-    return {
-        # DataParallel names every tensor of the network it wraps.
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, np.ndarray)
-    }, meta
+    tensors = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray):
+            # DataParallel names every tensor of the network it wraps.
+            plain = str(name).removeprefix("module.")
+            if plain in tensors:
+                raise ValueError(
+                    "`path` must name every tensor once. Received: two of "
+                    f"{plain!r}"
+                )
+            tensors[plain] = value
+    return tensors, meta

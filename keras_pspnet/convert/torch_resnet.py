@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from keras_pspnet.convert.assign import Row, conv_row, vector_row
 from keras_pspnet.resnet import (
     BASIC_DEPTHS,
@@ -81,7 +79,8 @@ def backbone_config(
         _out_channels(tensors, name)
         for name in (*stem, f"{prefix}layer1.0.conv1.weight")
     ]
-    width = channels[-1] / STAGE_CHANNELS[0]
+    # Nothing wider is published, and a small file could ask for a large one.
+    width = min(1.0, channels[-1] / STAGE_CHANNELS[0])
     stems = [
         name
         for name, wanted in STEM_CHANNELS.items()
@@ -99,9 +98,7 @@ def backbone_config(
 
 def _out_channels(tensors: Mapping[str, Any], name: str) -> int:
     value = tensors.get(name)
-    if not isinstance(value, np.ndarray) or value.ndim != 4:
-        return 0
-    return value.shape[0]
+    return 0 if value is None or value.ndim != 4 else value.shape[0]
 
 
 def residual_rows(

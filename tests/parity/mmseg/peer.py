@@ -145,6 +145,7 @@ CASES = (
     ),
     Case("mmcv-r50-v1c", "mmcv", 50, 21, ((200, 333),)),
     Case("timm-r50c", "timm", 50, 21, ((200, 333),)),
+    Case("timm-r50c-f64", "timm", 50, 21, ((200, 333),), dtype="float64"),
     Case("timm-r101s", "timm", 101, 21, ((200, 333),), stem="deep_wide"),
 )
 
@@ -330,6 +331,27 @@ def save(model: torch.nn.Module, case: Case, folder: Path) -> Path:
             "epoch": 50,
             "state_dict": renamed(state, semseg_names(case.depth)),
             "optimizer": optimizer.state_dict(),
+        }
+    elif case.dtype == "float64":
+        # As mmsegmentation 1.x writes it.
+        content = {
+            "meta": {
+                "mmseg_version": "1.2.2",
+                "cfg": f"align_corners = {case.align_corners}\n",
+                "dataset_meta": {
+                    "classes": [f"class {i}" for i in range(case.classes)],
+                    "palette": None,
+                },
+            },
+            "state_dict": state,
+            "message_hub": {
+                "log_scalars": {"loss": HistoryBuffer([1.0], [1])},
+                "resumed_keys": {"loss": True},
+            },
+            "optimizer": torch.optim.SGD(
+                model.parameters(), 0.01, momentum=0.9
+            ).state_dict(),
+            "param_schedulers": [{"total_iters": 40000, "power": 0.9}],
         }
     else:
         content = {
