@@ -219,7 +219,8 @@ def normalised(image: np.ndarray, case: Case) -> torch.Tensor:
     """What the source feeds its network with."""
     values = torch.from_numpy(image.astype("float64"))
     if case.source == "caffe":
-        values = (values - torch.tensor(CAFFE_MEAN)).flip(-1)
+        mean = torch.tensor(CAFFE_MEAN, dtype=torch.float64)
+        values = (values - mean).flip(-1)
     else:
         values = (values - torch.tensor(IMAGENET_MEAN, dtype=torch.float64)) / (
             torch.tensor(IMAGENET_STD, dtype=torch.float64)
