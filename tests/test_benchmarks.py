@@ -49,7 +49,10 @@ def test_forward_prints_one_table(
     name, dtype, batch, *numbers = row.split()
     assert (name, dtype, batch) == ("forward", "float32", "1")
     plain, shortcut, ratio, target, *peaks = map(float, numbers)
-    assert ratio == pytest.approx(shortcut / plain, abs=0.1)
+    # Milliseconds of so small a network are rounded to very few digits.
+    half, cent = 0.0005, 0.005
+    assert ratio >= (shortcut - half) / (plain + half) - cent
+    assert ratio <= (shortcut + half) / max(plain - half, 1e-9) + cent
     assert target == 0.7
     assert min(peaks) > 10
 
