@@ -12,6 +12,7 @@ from PIL import Image
 
 from keras_pspnet.data.decode import Source, read_image
 from keras_pspnet.labels import LabelSet, generic_labels
+from keras_pspnet.layers import InputNormalization
 from keras_pspnet.sampling import interpolation_matrix, resize
 from keras_pspnet.visualize import Segmentation
 
@@ -50,7 +51,7 @@ def segment(
         >>> result = segment(load_pretrained("aerial"), "photo.jpg")
         >>> result.save("out.png")
     """
-    scales = _check_scales(scales)
+    scales = check_scales(scales)
     if max_side is not None and (type(max_side) is not int or max_side < 1):
         raise ValueError(
             "`max_side` must be a positive integer or None. "
@@ -80,16 +81,33 @@ def network_size(model: keras.Model) -> tuple[int, int] | None:
     return None if height is None or width is None else (height, width)
 
 
+def fill_color(model: keras.Model) -> tuple[float, ...]:
+    """Returns the colour of padding: what normalisation turns into zeros.
+
+    Args:
+        model: A `PSPNet`, or its `inference_model()`.
+
+    Returns:
+        R, G, B in 0..255; black where the model does not normalise.
+    """
+    for layer in model.layers:
+        if isinstance(layer, InputNormalization):
+            return layer.mean
+    return (0.0, 0.0, 0.0)
+
+
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Computes the main logits at the network's own resolution.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
-        images: RGB (B, H, W, 3) in 0..255. They are resized where the
-            network was built for another size.
+        images: RGB (B, H, W, 3) in 0..255. Where the network was built for
+            another size, they are resized to fit inside, keeping their
+            ratio, and padded with the mean colour.
 
     Returns:
-        float32 (B, h, w, C), h and w the network's size or H and W.
+        float32 (B, h, w, C), the logits of the images without padding: h
+        and w are H and W, or what fits inside the network's size.
 
     Raises:
         ValueError: If the images have another shape.
@@ -102,9 +120,17 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         )
     x = ops.convert_to_tensor(images, dtype="float32")
     size = network_size(model)
-    if size is not None and size != tuple(images.shape[1:3]):
-        x = resize(x, size)
+    height, width = shape[1:3]
+    if size is not None and size != (height, width):
+        factor = min(size[0] / height, size[1] / width)
+        height = min(max(1, round(height * factor)), size[0])
+        width = min(max(1, round(width * factor)), size[1])
+        missing = ((0, size[0] - height), (0, size[1] - width))
+        fill = ops.convert_to_tensor(fill_color(model), dtype="float32")
+        x = resize(x, (height, width)) - fill
+        x = ops.pad(x, ((0, 0), *missing, (0, 0))) + fill
     logits = main_output(model.predict_on_batch(ops.convert_to_numpy(x)))
+    logits = logits[:, :height, :width]
     # A model built for several replicas computes the whole batch on each,
     # and Keras joins their results.
     return np.asarray(logits, dtype="float32")[: shape[0]]
@@ -177,7 +203,15 @@ def _argmax_at(scores: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def _check_scales(scales: Any) -> tuple[float, ...]:
+def check_scales(scales: Any) -> tuple[float, ...]:
+    """Returns scales as floats.
+
+    Args:
+        scales: What a caller gave.
+
+    Raises:
+        ValueError: Unless they are numbers from 0.1 to 10, at least one.
+    """
     try:
         values = tuple(float(scale) for scale in scales)
     except (TypeError, ValueError):

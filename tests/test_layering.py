@@ -50,7 +50,11 @@ ORDER = (
     "visualize",
     "inference",
     "evaluation",
+    "export.folding",
+    "export.pictures",
     "export.signature",
+    "export.verify",
+    "export.warmup",
     "export.saved_model",
     "export",
     "training",
@@ -62,7 +66,10 @@ EMPTY = ("convert", "data")
 NEEDS_TENSORFLOW = {
     "data.augment",
     "data.pipeline",
+    "export.folding",
+    "export.pictures",
     "export.signature",
+    "export.warmup",
     "export.saved_model",
 }
 

@@ -107,9 +107,7 @@ def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
     return norms
 
 
-def _folded(
-    kernel: Any, bias: Any, norm: Any
-) -> tuple[np.ndarray, np.ndarray]:
+def _folded(kernel: Any, bias: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns kernel and bias of a convolution and what normalises it."""
     kernel = np.asarray(kernel, "float64")
     shift = np.zeros(kernel.shape[-1])

@@ -2,68 +2,153 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.signature import ServingModule
+from keras_pspnet.export.signature import ServingModule, ServingOptions
+from keras_pspnet.export.verify import Parity, compare, pictures
+from keras_pspnet.export.warmup import WarmupRequest, write_warmup
 from keras_pspnet.files import check_absent
-from keras_pspnet.inference import network_size, predict_masks
-from keras_pspnet.model import PSPNet
+from keras_pspnet.inference import model_labels, network_size
+from keras_pspnet.version import __version__
 
-# An odd size, so that nothing rounds away unseen.
-_CHECK_SIZE = (65, 97)
+SIDE_FILE = "assets.extra/pspnet.json"
+# A fresh process, which does not know this package: pictures in, logits out.
+_LOADER = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+folder, requests, answers = sys.argv[1:]
+served = tf.saved_model.load(folder).signatures
+with np.load(requests) as images:
+    found = {
+        name: served["logits"](images=tf.constant(image))["logits"].numpy()
+        for name, image in images.items()
+    }
+    first = tf.cast(next(iter(images.values()))[0], tf.uint8)
+file = tf.io.encode_png(first)
+answer = served["serving_default"](image_bytes=file[None])
+assert answer["status"].numpy()[0] == b"OK", answer
+mask = tf.io.decode_png(answer["mask_png_bytes"][0])[None, ..., 0]
+array = served["predict_uint8"](images=first[None])["mask"]
+assert (mask.numpy() == array.numpy()).all(), "files and arrays differ"
+assert "keras_pspnet" not in sys.modules
+np.savez(answers, **found)
+"""
+_WARMUP_SIZE = (64, 96)
 
 
 def write_saved_model(
-    model: keras.Model, folder: str | os.PathLike[str]
-) -> None:
+    model: keras.Model,
+    folder: str | os.PathLike[str],
+    precision: str,
+    options: ServingOptions,
+    batch_sizes: Sequence[int],
+) -> Parity:
     """Does the work of `keras_pspnet.export_saved_model`, documented there.
 
     Args:
-        model: A `PSPNet`, or its `inference_model()`.
+        model: A model with one output.
         folder: Folder to make.
+        precision: `"float32"` or `"bfloat16"`.
+        options: How the served model looks at pictures.
+        batch_sizes: Of the warm-up requests.
+
+    Returns:
+        How far the export is from the model.
     """
     folder = Path(folder)
     check_absent(folder)
-    if isinstance(model, PSPNet):
-        model = model.inference_model()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    module = ServingModule(model)
     # A name that is no number, which servers take for a version.
     parent = tempfile.mkdtemp(prefix=".export-", dir=folder.parent)
     try:
         written = os.path.join(parent, "model")
-        tf.saved_model.save(
-            module,
-            written,
-            signatures={
-                "serving_default": module.predict_bytes,
-                "predict_array": module.predict_array,
-            },
+        module = ServingModule(model, options, precision)
+        tf.saved_model.save(module, written, signatures=module.signatures)
+        parity = compare(
+            model,
+            lambda images: _run_in_child(written, images, parent),
+            "SavedModel",
+            precision,
         )
-        _compare(model, written)
+        write_warmup(written, _warmup_requests(model, batch_sizes))
+        _write_side_file(model, written, parity)
         os.rename(written, folder)
     finally:
         shutil.rmtree(parent, ignore_errors=True)
+    return parity
 
 
-def _compare(model: keras.Model, written: str) -> None:
-    """Raises RuntimeError unless the export gives the model's masks."""
-    size = network_size(model) or _CHECK_SIZE
-    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3))
-    images = images.astype("float32")
-    predict = tf.saved_model.load(written).signatures["predict_array"]
-    masks = predict(images=tf.constant(images))["mask"].numpy()
-    # Ties aside, rounding of two compilations may move single pixels.
-    agreement = float((masks == predict_masks(model, images)).mean())
-    if agreement < 0.9999:
+def _run_in_child(
+    folder: str, images: list[np.ndarray], scratch: str
+) -> list[np.ndarray]:
+    requests = os.path.join(scratch, "requests.npz")
+    answers = os.path.join(scratch, "answers.npz")
+    np.savez(requests, *images)
+    # -I: nothing comes in from the current folder or the environment.
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _LOADER, folder, requests, answers],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
         raise RuntimeError(
-            "the exported model must give the model's masks. Received: "
-            f"equal pixels {agreement:.2%}"
+            "the exported model must run in a process of its own. Received: "
+            f"exit status {done.returncode}\n{done.stderr[-2000:]}"
         )
+    with np.load(answers) as found:
+        return [found[f"arr_{index}"] for index in range(len(images))]
+
+
+def _warmup_requests(
+    model: keras.Model, batch_sizes: Sequence[int]
+) -> list[WarmupRequest]:
+    """Returns one request of encoded pictures for each batch size."""
+    size = network_size(model) or _WARMUP_SIZE
+    image = pictures(size, seed=0)[0].astype("uint8")
+    file = tf.io.encode_jpeg(image).numpy()
+    return [
+        WarmupRequest(
+            "serving_default",
+            {"image_bytes": np.array([file] * batch, dtype=object)},
+        )
+        for batch in batch_sizes
+    ]
+
+
+def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    most = max(row.difference for row in parity.rows)
+    least = min(row.agreement for row in parity.rows)
+    content = {
+        "labels": model_labels(model).to_dict(),
+        "weights_sha256": digest.hexdigest(),
+        "versions": {
+            "keras_pspnet": __version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+        },
+        "parity": {
+            "precision": parity.precision,
+            "difference": most,
+            "agreement": least,
+        },
+    }
+    with open(os.path.join(folder, SIDE_FILE), "w") as stream:
+        json.dump(content, stream, indent=1)

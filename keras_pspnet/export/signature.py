@@ -2,41 +2,108 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_pspnet.inference import network_size
-from keras_pspnet.losses import IGNORE_LABEL
-from keras_pspnet.sampling import resize, spatial_size
+from keras_pspnet.data.decode import MAX_PIXELS
+from keras_pspnet.export import pictures
+from keras_pspnet.export.folding import fold
+from keras_pspnet.inference import check_scales, fill_color, network_size
+from keras_pspnet.sampling import interpolation_matrix, resize, spatial_size
 
-MODEL_INPUT = (None, None, None, 3)
-_PNG_START = b"\x89PNG\r\n\x1a\n"
+IMAGES = (None, None, None, 3)
+# Rows of a mask that are enlarged at a time, so that the scores of a large
+# picture with many classes never exist all at once.
+_ROWS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingOptions:
+    """How a served model looks at a picture.
+
+    Args:
+        max_side: Longer pictures are shrunk for the network, keeping their
+            ratio; None never shrinks. Masks have the picture's own size.
+        scales: The class probabilities at these sizes, relative to the
+            picture's, are averaged.
+        flip: Whether mirrored pictures are averaged in as well.
+        window: Side of square windows that slide over the picture, a third
+            of each shared with its neighbour; None is the whole picture.
+        max_pixels: Encoded pictures with more are not decoded.
+    """
+
+    max_side: int | None = 1024
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", check_scales(self.scales))
+        for name, least, none in (
+            ("max_side", 1, True),
+            ("window", 16, True),
+            ("max_pixels", 1, False),
+        ):
+            value = getattr(self, name)
+            if value is None and none:
+                continue
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least {least}"
+                    f"{' or None' if none else ''}. "
+                    f"Received: {name}={value!r}"
+                )
 
 
 class ServingModule(tf.Module):
     """A model wrapped for serving.
 
-    `predict_array` takes pictures of one size as an array, `predict_bytes`
-    takes JPEG or PNG files of any sizes.
-
     Args:
         model: A model with one output, as `PSPNet.inference_model()` gives.
+        options: How it looks at pictures.
+        precision: `"float32"` or `"bfloat16"`.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        options: ServingOptions,
+        precision: str = "float32",
+    ) -> None:
         super().__init__(name="pspnet_serving")
-        # Masks (B, H, W) of images (B, H, W, 3). The model itself is no
-        # attribute: its weights would be written twice.
-        self._masks = functools.partial(_masks, model)
-        # The saved graph captures these; they must be reachable from here.
-        self.model_variables = [weight.value for weight in model.weights]
+        self._options = options
+        self._size = network_size(model)
+        self._fill = fill_color(model)
+        self._classes = int(model.outputs[0].shape[-1])
+        folded = fold(model, self._size or (None, None), precision)
+        # The network is no attribute: Keras would write its weights twice more.
+        # Layers that are not folded keep variables, which the saved graph
+        # must reach.
+        self.model_variables = [each.value for each in folded.weights]
+        # One concrete function, so that the weights are written once.
+        self._network = tf.function(
+            lambda images: folded(images, training=False)
+        ).get_concrete_function(
+            tf.TensorSpec((None, *(self._size or (None, None)), 3))
+        )
 
-    @tf.function(
-        input_signature=[tf.TensorSpec(MODEL_INPUT, tf.float32, "images")]
-    )
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The functions by the name under which servers offer them."""
+        return {
+            "serving_default": self.predict_bytes,
+            "predict_array": self.predict_array,
+            "predict_uint8": self.predict_uint8,
+            "probabilities": self.probabilities,
+            "logits": self.logits,
+            "scores": self.scores,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
     def predict_array(self, images: Any) -> dict[str, Any]:
         """Segments pictures of one size.
 
@@ -46,13 +113,50 @@ class ServingModule(tf.Module):
         Returns:
             `mask`: uint8 (B, H, W) class ids.
         """
-        # A tensor of another rank would abort the process in a convolution:
-        # servers check names and not shapes.
-        images = tf.ensure_shape(images, MODEL_INPUT)
-        with tf.control_dependencies(
-            [_assert_not_empty(tf.shape(images)[:3], "images")]
-        ):
-            return {"mask": self._masks(tf.identity(images))}
+        images = _checked(images)
+        return {"mask": self._masks(images)}
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.uint8, "images")])
+    def predict_uint8(self, images: Any) -> dict[str, Any]:
+        """As `predict_array`, at a quarter of the bytes.
+
+        Args:
+            images: uint8 (B, H, W, 3), RGB.
+
+        Returns:
+            `mask`: uint8 (B, H, W) class ids.
+        """
+        images = tf.cast(_checked(images), tf.float32)
+        return {"mask": self._masks(images)}
+
+    # A signature of its own: servers compute every output of a signature,
+    # whichever a client asks for, and this one is large.
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    def probabilities(self, images: Any) -> dict[str, Any]:
+        """Gives the probability of every class at every pixel.
+
+        Args:
+            images: float32 (B, H, W, 3), RGB in 0..255.
+
+        Returns:
+            `probabilities`: float32 (B, H, W, C).
+        """
+        images = _checked(images)
+        scores = self._network_scores(images)
+        scores = resize(scores, spatial_size(images))
+        return {"probabilities": self._probabilities(scores)}
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    def logits(self, images: Any) -> dict[str, Any]:
+        """Gives what the network alone computes, to compare or to score.
+
+        Args:
+            images: float32 (B, H, W, 3), RGB in 0..255.
+
+        Returns:
+            `logits`: float32 (B, h, w, C), h and w as of `predict_logits`.
+        """
+        return {"logits": self._logits(_checked(images))}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
@@ -65,84 +169,247 @@ class ServingModule(tf.Module):
 
         Returns:
             `mask_png_bytes`: strings (B,), each an 8-bit grey PNG of class
-            ids; `mask`: uint8 (B, H, W), smaller masks padded below and to
-            the right with the ignore label; `height` and `width`: int32 (B,)
-            sizes of the masks without padding.
+            ids; `height` and `width`: int32 (B,); `status`: strings (B,),
+            "OK", or why there is no mask (empty, height and width 0).
         """
-        image_bytes = tf.ensure_shape(image_bytes, [None])
-        with tf.control_dependencies(
-            [_assert_not_empty(tf.shape(image_bytes), "image_bytes")]
-        ):
-            image_bytes = tf.identity(image_bytes)
 
-        def one(data: Any) -> tuple[Any, Any, Any]:
-            image = tf.cast(_decode(data), tf.float32)
-            mask = self._masks(image[None])[0]
+        def one(data: Any) -> Any:
+            mask, status = self._mask_of_file(data)
             size = tf.shape(mask)
-            return tf.io.encode_png(mask[..., None]), size[0], size[1]
-
-        spec = tf.TensorSpec([], tf.int32)
-        files, heights, widths = tf.map_fn(
-            one,
-            image_bytes,
-            fn_output_signature=(tf.TensorSpec([], tf.string), spec, spec),
-        )
-        highest, widest = tf.reduce_max(heights), tf.reduce_max(widths)
-
-        def padded(file: Any) -> Any:
-            mask = tf.io.decode_png(file, channels=1)[..., 0]
-            missing = tf.stack([highest, widest]) - tf.shape(mask)
-            return tf.pad(
-                mask,
-                [[0, missing[0]], [0, missing[1]]],
-                constant_values=IGNORE_LABEL,
+            file = tf.cond(
+                status == pictures.OK,
+                lambda: tf.io.encode_png(mask[..., None]),
+                lambda: tf.constant(b""),
             )
+            return file, size[0], size[1], status
 
-        masks = tf.map_fn(
-            padded,
-            files,
-            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
+        files, heights, widths, statuses = tf.map_fn(
+            one,
+            _checked_files(image_bytes),
+            fn_output_signature=(tf.string, tf.int32, tf.int32, tf.string),
         )
         return {
-            "mask": masks,
             "mask_png_bytes": files,
             "height": heights,
             "width": widths,
+            "status": statuses,
         }
 
-
-def _masks(model: keras.Model, images: Any) -> Any:
-    """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
-    size = network_size(model)
-    x = images if size is None else resize(images, size)
-    logits = model(x, training=False)
-    if size is not None:
-        logits = resize(logits, spatial_size(images))
-    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
-
-
-def _decode(data: Any) -> Any:
-    """Decodes one JPEG or PNG file as `read_image` does, but for EXIF."""
-    is_jpeg = tf.io.is_jpeg(data)
-    is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
-    # TensorFlow's decoders take each other's formats, among them GIF, whose
-    # frames would all be decoded before anything is refused.
-    is_either = tf.debugging.Assert(
-        is_jpeg | is_png, ["image_bytes must be JPEG or PNG files"]
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
     )
-    with tf.control_dependencies([is_either]):
-        data = tf.identity(data)
-    return tf.cond(
-        is_jpeg,
-        # The accurate transform is the one that Pillow uses.
-        lambda: tf.io.decode_jpeg(
-            data, channels=3, dct_method="INTEGER_ACCURATE"
-        ),
-        lambda: tf.io.decode_png(data, channels=3),
-    )
+    def scores(self, image_bytes: Any) -> dict[str, Any]:
+        """Tells what share of each picture every class covers.
+
+        Args:
+            image_bytes: Strings (B,), each a JPEG or PNG file.
+
+        Returns:
+            `scores`: float32 (B, C), rows sum to 1, or to 0 without a mask;
+            `status`: strings (B,), as of `predict_bytes`.
+        """
+
+        def one(data: Any) -> Any:
+            mask, status = self._mask_of_file(data)
+            counts = tf.math.bincount(
+                tf.cast(tf.reshape(mask, [-1]), tf.int32),
+                minlength=self._classes,
+                maxlength=self._classes,
+            )
+            total = tf.maximum(tf.size(mask), 1)
+            shares = tf.cast(counts, tf.float64) / tf.cast(total, tf.float64)
+            return tf.cast(shares, tf.float32), status
+
+        shares, statuses = tf.map_fn(
+            one,
+            _checked_files(image_bytes),
+            fn_output_signature=(
+                tf.TensorSpec([self._classes], tf.float32),
+                tf.TensorSpec([], tf.string),
+            ),
+        )
+        return {"scores": shares, "status": statuses}
+
+    def _mask_of_file(self, data: Any) -> tuple[Any, Any]:
+        """Returns mask (H, W), (0, 0) where there is none, and status."""
+        image, status = pictures.decode(data, self._options.max_pixels)
+        mask = tf.cond(
+            status == pictures.OK,
+            lambda: self._masks(image[None])[0],
+            lambda: tf.zeros([0, 0], tf.uint8),
+        )
+        return mask, status
+
+    def _masks(self, images: Any) -> Any:
+        """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
+        return _argmax_at(self._network_scores(images), tf.shape(images)[1:3])
+
+    def _network_scores(self, images: Any) -> Any:
+        """Returns logits of one view, or summed probabilities of several."""
+        scales, flip = self._options.scales, self._options.flip
+        images = _shrink(images, self._options.max_side)
+        if scales == (1.0,) and not flip:
+            return self._view_logits(images)
+        size = spatial_size(images)
+        total = 0.0
+        for scale in scales:
+            sides = _rounded(tf.cast(size, tf.float64) * scale)
+            view = resize(images, tf.unstack(sides))
+            for mirrored in (False, True) if flip else (False,):
+                seen = view[:, :, ::-1] if mirrored else view
+                logits = resize(self._view_logits(seen), size)
+                scores = tf.nn.softmax(logits)
+                total += scores[:, :, ::-1] if mirrored else scores
+        return total
+
+    def _probabilities(self, scores: Any) -> Any:
+        if self._options.scales == (1.0,) and not self._options.flip:
+            return tf.nn.softmax(scores)
+        return scores / tf.reduce_sum(scores, axis=-1, keepdims=True)
+
+    def _view_logits(self, images: Any) -> Any:
+        if self._options.window is None:
+            return self._logits(images)
+        return _slide(self._logits, images, self._options.window, self._classes)
+
+    def _logits(self, images: Any) -> Any:
+        """Runs the network; one of fixed size sees the picture padded."""
+        if self._size is None:
+            return self._network(images)
+        size = tf.constant(self._size)
+        sides = tf.cast(tf.shape(images)[1:3], tf.float64)
+        factor = tf.reduce_min(tf.cast(size, tf.float64) / sides)
+        fitted = tf.minimum(_rounded(sides * factor), size)
+        x = resize(images, tf.unstack(fitted)) - self._fill
+        missing = size - fitted
+        x = tf.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+        logits = self._network(
+            tf.ensure_shape(x + self._fill, (None, *self._size, 3))
+        )
+        return logits[:, : fitted[0], : fitted[1]]
+
+
+def _checked(images: Any) -> Any:
+    """Refuses images of another rank, or without pixels."""
+    # A tensor of another rank would abort the process in a convolution:
+    # servers check names and not shapes.
+    images = tf.ensure_shape(images, IMAGES)
+    with tf.control_dependencies(
+        [_assert_not_empty(tf.shape(images)[:3], "images")]
+    ):
+        return tf.identity(images)
+
+
+def _checked_files(image_bytes: Any) -> Any:
+    image_bytes = tf.ensure_shape(image_bytes, [None])
+    with tf.control_dependencies(
+        [_assert_not_empty(tf.shape(image_bytes), "image_bytes")]
+    ):
+        return tf.identity(image_bytes)
 
 
 def _assert_not_empty(sizes: Any, name: str) -> Any:
     return tf.debugging.Assert(
         tf.reduce_all(sizes > 0), [f"{name} must not be empty. Shape:", sizes]
     )
+
+
+def _rounded(sides: Any) -> Any:
+    """Rounds float64 sides as Python does, to at least one pixel."""
+    return tf.maximum(tf.cast(tf.round(sides), tf.int32), 1)
+
+
+def _shrink(images: Any, max_side: int | None) -> Any:
+    """Shrinks to a longest side as Pillow does, keeping the ratio."""
+    if max_side is None:
+        return images
+    size = tf.shape(images)[1:3]
+    longest = tf.reduce_max(size)
+
+    def smaller() -> Any:
+        factor = tf.cast(max_side / longest, tf.float64)
+        small = tf.image.resize(
+            images,
+            _rounded(tf.cast(size, tf.float64) * factor),
+            antialias=True,
+        )
+        return tf.round(small)
+
+    return tf.cond(longest > max_side, smaller, lambda: images)
+
+
+def _argmax_at(scores: Any, size: Any) -> Any:
+    """Enlarges (B, h, w, C) scores and takes the best class of each pixel."""
+    height, width = spatial_size(scores)
+
+    def same() -> Any:
+        return tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
+
+    def enlarged() -> Any:
+        wide = tf.matmul(interpolation_matrix(width, size[1]), scores)
+        rows = interpolation_matrix(height, size[0])
+        strips = -(-size[0] // _ROWS)
+        missing = strips * _ROWS - size[0]
+        rows = tf.reshape(
+            tf.pad(rows, [[0, missing], [0, 0]]), [strips, _ROWS, height]
+        )
+
+        def strip(matrix: Any) -> Any:
+            part = tf.einsum("rh,bhwc->brwc", matrix, wide)
+            return tf.cast(tf.argmax(part, axis=-1), tf.uint8)
+
+        mask = tf.map_fn(strip, rows, fn_output_signature=tf.uint8)
+        mask = tf.transpose(mask, [1, 0, 2, 3])
+        mask = tf.reshape(mask, [-1, strips * _ROWS, size[1]])
+        return mask[:, : size[0]]
+
+    equal = tf.reduce_all(tf.stack([height, width]) == size)
+    return tf.cond(equal, same, enlarged)
+
+
+def _slide(logits: Any, images: Any, window: int, classes: int) -> Any:
+    """Averages the logits of windows that cover the pictures.
+
+    Windows stand every two thirds of their side, the last one at the
+    border; smaller pictures are one window.
+    """
+    shape = tf.shape(images)
+    size = shape[1:3]
+    stride = -(-2 * window // 3)
+    steps = tf.maximum(-(-(size - window) // stride), 0) + 1
+
+    def bounds(index: Any) -> tuple[Any, Any]:
+        place = tf.stack([index // steps[1], index % steps[1]]) * stride
+        start = tf.maximum(tf.minimum(place, size - window), 0)
+        return start, tf.minimum(start + window, size)
+
+    def add(index: Any, total: Any, count: Any) -> Any:
+        start, end = bounds(index)
+        crop = images[:, start[0] : end[0], start[1] : end[1]]
+        seen = resize(logits(crop), tf.unstack(end - start))
+        around = [
+            [0, 0],
+            [start[0], size[0] - end[0]],
+            [start[1], size[1] - end[1]],
+            [0, 0],
+        ]
+        total += tf.pad(seen, around)
+        count += tf.pad(tf.ones_like(seen[:1, ..., :1]), around)
+        return index + 1, total, count
+
+    _, total, count = tf.while_loop(
+        lambda index, *_: index < tf.reduce_prod(steps),
+        add,
+        (
+            tf.constant(0),
+            tf.zeros(tf.concat([shape[:3], [classes]], 0)),
+            tf.zeros(tf.stack([1, size[0], size[1], 1])),
+        ),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.TensorShape([None, None, None, classes]),
+            tf.TensorShape([1, None, None, 1]),
+        ),
+        parallel_iterations=1,
+    )
+    return total / count

@@ -1,0 +1,576 @@
+"""A SavedModel loaded and run as TensorFlow Serving does, in C++.
+
+`CSession` calls the C interface of the library in the wheel; neither Python's
+TensorFlow nor Keras takes part. `run_in_child` does so in a fresh process,
+which alone ends if a request aborts it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+# TF_DataType
+_STRING = 7
+_DTYPES = {
+    1: np.dtype("float32"),
+    3: np.dtype("int32"),
+    4: np.dtype("uint8"),
+    _STRING: np.dtype(object),
+    9: np.dtype("int64"),
+    10: np.dtype("bool"),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+# sizeof(TF_TString)
+_STRING_SIZE = 24
+
+
+class SessionError(Exception):
+    """What TensorFlow answers instead of values.
+
+    Attributes:
+        code: TF_Code, the same number as gRPC's: 3 is INVALID_ARGUMENT.
+        message: TensorFlow's text.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a signature: "operation:index", dtype and shape.
+
+    None is, as the dtype, one that is not known here; in the shape, a size
+    that may vary; as the shape, any rank.
+    """
+
+    name: str
+    dtype: np.dtype | None
+    shape: tuple[int | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs by the names that clients use."""
+
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
+    method_name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The arguments of one `CSession.run`."""
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: Sequence[str] | None = None
+
+
+class CSession:
+    """A SavedModel in a session of the C interface.
+
+    Arrays are float32, int32, int64, uint8, bool, or object arrays of bytes
+    for string tensors; NumPy's own bytes dtype would lose zeros at the end.
+
+    Args:
+        folder: The SavedModel.
+        tags: Tags of its graph.
+
+    Raises:
+        SessionError: If it cannot be loaded.
+    """
+
+    def __init__(
+        self, folder: str | Path, tags: Sequence[str] = ("serve",)
+    ) -> None:
+        library = _library()
+        encoded = [tag.encode() for tag in tags]
+        with ExitStack() as stack, ExitStack() as graph_stack:
+            status = _new(stack, "Status")
+            options = _new(stack, "SessionOptions")
+            meta_graph = _new(stack, "Buffer")
+            self._graph = _new(graph_stack, "Graph")
+            self._session = library.TF_LoadSessionFromSavedModel(
+                options,
+                None,
+                str(folder).encode(),
+                (c_char_p * len(encoded))(*encoded),
+                len(encoded),
+                self._graph,
+                meta_graph,
+                status,
+            )
+            _check(status)
+            graph_stack.callback(self._close_session)
+            buffer = ctypes.cast(meta_graph, POINTER(_Buffer)).contents
+            # A view, not a copy: constants of the graph are in it.
+            content = (ctypes.c_ubyte * buffer.length).from_address(buffer.data)
+            self.signatures = _read_signatures(memoryview(content).cast("B"))
+            self._stack = graph_stack.pop_all()
+
+    def __enter__(self) -> CSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+    ) -> Arrays:
+        """Runs a signature once.
+
+        Shapes, dtypes and missing inputs are left to TensorFlow to notice,
+        as TensorFlow Serving leaves the first two.
+
+        Args:
+            signature: Its name.
+            inputs: Arrays by input name.
+            outputs: Names of the outputs to fetch, None for all. Those that
+                one call of a function computes are computed together, fetched
+                or not.
+
+        Returns:
+            Arrays by output name.
+
+        Raises:
+            KeyError: If the signature lacks one of the names.
+            SessionError: If TensorFlow answers with an error.
+            TypeError: If an array is of a dtype that is not known here.
+            ValueError: If the session is closed.
+        """
+        if self._session is None:
+            raise ValueError("`run` must be called before `close`.")
+        known = self.signatures[signature]
+        names = list(known.outputs) if outputs is None else list(outputs)
+        feeds = [self._find(known.inputs[name]) for name in inputs]
+        fetches = [self._find(known.outputs[name]) for name in names]
+        results = (c_void_p * len(names))()
+        with ExitStack() as stack:
+            status = _new(stack, "Status")
+            values = [
+                _to_tensor(stack, np.asarray(array))
+                for array in inputs.values()
+            ]
+            _library().TF_SessionRun(
+                self._session,
+                None,
+                (_Output * len(feeds))(*feeds),
+                (c_void_p * len(values))(*values),
+                len(values),
+                (_Output * len(fetches))(*fetches),
+                results,
+                len(fetches),
+                None,
+                0,
+                None,
+                status,
+            )
+            for result in filter(None, results):
+                stack.callback(_library().TF_DeleteTensor, result)
+            _check(status)
+            arrays = [_to_array(result) for result in results]
+        return dict(zip(names, arrays, strict=True))
+
+    def close(self) -> None:
+        """Frees the session; it may be called again."""
+        self._stack.close()
+
+    def _close_session(self) -> None:
+        session, self._session = self._session, None
+        with ExitStack() as stack:
+            status = _new(stack, "Status")
+            _library().TF_CloseSession(session, status)
+            _check(status)
+            _library().TF_DeleteSession(session, status)
+            _check(status)
+
+    def _find(self, info: TensorInfo) -> _Output:
+        operation, _, index = info.name.rpartition(":")
+        found = _library().TF_GraphOperationByName(
+            self._graph, operation.encode()
+        )
+        if found is None:
+            raise KeyError(info.name)
+        return _Output(found, int(index))
+
+
+# === A process of its own ===
+
+
+def run_in_child(
+    saved_model: str | Path, requests: Sequence[Request], folder: Path
+) -> list[Arrays | SessionError]:
+    """Answers requests in a fresh process that has only the C library.
+
+    Args:
+        saved_model: The SavedModel.
+        requests: What to run, in this order, in one session.
+        folder: An empty folder for what goes between the processes.
+
+    Returns:
+        For every request its outputs, or the error it was answered with.
+
+    Raises:
+        ChildProcessError: If the process ended before all were answered.
+    """
+    for index, request in enumerate(requests):
+        fields = {"signature": np.array(request.signature)}
+        if request.outputs is not None:
+            fields["outputs"] = np.array(request.outputs, str)
+        fields |= _pack(request.inputs)
+        np.savez(folder / f"{index}.request.npz", **fields)
+    # -I: nothing comes in from the current folder or this one.
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", __file__, saved_model, folder],
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    answers = [
+        _read_answer(folder / f"{index}.answer.npz")
+        for index in range(len(list(folder.glob("*.answer.npz"))))
+    ]
+    if done.returncode or len(answers) != len(requests):
+        raise ChildProcessError(
+            f"status {done.returncode} after {len(answers)} of "
+            f"{len(requests)} answers: {done.stderr}"
+        )
+    return answers
+
+
+def _answer_all(saved_model: str, folder: Path) -> None:
+    """Does the work of the child: K.request.npz gives K.answer.npz."""
+    assert "tensorflow" not in sys.modules
+    count = len(list(folder.glob("*.request.npz")))
+    with CSession(saved_model) as session:
+        for index in range(count):
+            with np.load(folder / f"{index}.request.npz") as found:
+                request = dict(found)
+            outputs = request.get("outputs")
+            try:
+                answer = _pack(
+                    session.run(
+                        str(request["signature"]),
+                        _unpack(request),
+                        None if outputs is None else outputs.tolist(),
+                    )
+                )
+            except SessionError as error:
+                answer = {
+                    "code": np.array(error.code),
+                    "message": np.array(error.message),
+                }
+            # One file each: should a request abort the process, those before
+            # it are answered.
+            np.savez(folder / f"{index}.answer.npz", **answer)
+    assert "tensorflow" not in sys.modules
+
+
+def _read_answer(path: Path) -> Arrays | SessionError:
+    with np.load(path) as found:
+        fields = dict(found)
+    if "code" in fields:
+        return SessionError(int(fields["code"]), str(fields["message"]))
+    return _unpack(fields)
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Names arrays for a file that holds no Python objects."""
+    fields = {}
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        if array.dtype == object:
+            lengths = [len(value) for value in array.flat]
+            lengths = np.array(lengths, "int64").reshape(array.shape)
+            fields[f"lengths:{name}"] = lengths
+            array = np.frombuffer(b"".join(array.flat), "uint8")
+        fields[f"array:{name}"] = array
+    return fields
+
+
+def _unpack(fields: Arrays) -> Arrays:
+    arrays = {}
+    for key, array in fields.items():
+        kind, _, name = key.partition(":")
+        if kind != "array":
+            continue
+        lengths = fields.get(f"lengths:{name}")
+        if lengths is not None:
+            joined = BytesIO(array.tobytes())
+            array = np.empty(lengths.shape, object)
+            for index, length in enumerate(lengths.flat):
+                array.flat[index] = joined.read(length)
+        arrays[name] = array
+    return arrays
+
+
+# === The C interface ===
+
+
+class _Buffer(ctypes.Structure):
+    """TF_Buffer; its third field, the deallocator, is not needed."""
+
+    _fields_ = (("data", c_void_p), ("length", c_size_t))
+
+
+class _Output(ctypes.Structure):
+    """TF_Output"""
+
+    _fields_ = (("operation", c_void_p), ("index", c_int))
+
+
+_POINTER_TYPES = ("Status", "SessionOptions", "Buffer", "Graph")
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    **{f"TF_New{name}": (c_void_p, ()) for name in _POINTER_TYPES},
+    **{f"TF_Delete{name}": (None, (c_void_p,)) for name in _POINTER_TYPES},
+    "TF_GetCode": (c_int, (c_void_p,)),
+    "TF_Message": (c_char_p, (c_void_p,)),
+    "TF_LoadSessionFromSavedModel": (
+        c_void_p,
+        (
+            c_void_p,
+            c_void_p,
+            c_char_p,
+            POINTER(c_char_p),
+            c_int,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+        ),
+    ),
+    "TF_CloseSession": (None, (c_void_p, c_void_p)),
+    "TF_DeleteSession": (None, (c_void_p, c_void_p)),
+    "TF_GraphOperationByName": (c_void_p, (c_void_p, c_char_p)),
+    "TF_SessionRun": (
+        None,
+        (
+            c_void_p,
+            c_void_p,
+            POINTER(_Output),
+            POINTER(c_void_p),
+            c_int,
+            POINTER(_Output),
+            POINTER(c_void_p),
+            c_int,
+            c_void_p,
+            c_int,
+            c_void_p,
+            c_void_p,
+        ),
+    ),
+    "TF_AllocateTensor": (
+        c_void_p,
+        (c_int, POINTER(c_int64), c_int, c_size_t),
+    ),
+    "TF_DeleteTensor": (None, (c_void_p,)),
+    "TF_TensorType": (c_int, (c_void_p,)),
+    "TF_NumDims": (c_int, (c_void_p,)),
+    "TF_Dim": (c_int64, (c_void_p, c_int)),
+    "TF_TensorData": (c_void_p, (c_void_p,)),
+    "TF_StringInit": (None, (c_void_p,)),
+    "TF_StringCopy": (None, (c_void_p, c_char_p, c_size_t)),
+    "TF_StringGetDataPointer": (c_void_p, (c_void_p,)),
+    "TF_StringGetSize": (c_size_t, (c_void_p,)),
+}
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("tensorflow")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0])
+    library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _new(stack: ExitStack, name: str) -> int:
+    """Makes a TF_`name` that is deleted with the stack."""
+    made = getattr(_library(), f"TF_New{name}")()
+    stack.callback(getattr(_library(), f"TF_Delete{name}"), made)
+    return made
+
+
+def _check(status: int) -> None:
+    code = _library().TF_GetCode(status)
+    if code:
+        message = _library().TF_Message(status)
+        raise SessionError(code, message.decode(errors="replace"))
+
+
+def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
+    """Copies an array into a TF_Tensor that is deleted with the stack."""
+    library = _library()
+    if array.dtype not in _CODES:
+        raise TypeError(
+            f"`array` must be one of {sorted(map(str, _CODES))}, bytes as "
+            f"object. Received: array.dtype={array.dtype}"
+        )
+    code = _CODES[array.dtype]
+    size = array.size * (_STRING_SIZE if code == _STRING else array.itemsize)
+    shape = (c_int64 * array.ndim)(*array.shape)
+    tensor = library.TF_AllocateTensor(code, shape, array.ndim, size)
+    stack.callback(library.TF_DeleteTensor, tensor)
+    data = library.TF_TensorData(tensor)
+    if code != _STRING:
+        array = np.ascontiguousarray(array)
+        ctypes.memmove(data, array.ctypes.data, size)
+        return tensor
+    starts = range(data, data + size, _STRING_SIZE) if size else ()
+    # All of them first: deleting the tensor frees each of its strings.
+    for string in starts:
+        library.TF_StringInit(string)
+    for string, value in zip(starts, array.flat, strict=True):
+        if not isinstance(value, bytes):
+            raise TypeError(
+                "`array` must hold bytes where its dtype is object. "
+                f"Received: {value!r}"
+            )
+        library.TF_StringCopy(string, value, len(value))
+    return tensor
+
+
+def _to_array(tensor: int) -> np.ndarray:
+    """Copies a TF_Tensor."""
+    library = _library()
+    code = library.TF_TensorType(tensor)
+    if code not in _DTYPES:
+        raise TypeError(
+            f"`tensor` must be of TF_DataType {sorted(_DTYPES)}. "
+            f"Received: {code}"
+        )
+    shape = [
+        library.TF_Dim(tensor, axis)
+        for axis in range(library.TF_NumDims(tensor))
+    ]
+    array = np.empty(shape, _DTYPES[code])
+    data = library.TF_TensorData(tensor)
+    if code != _STRING:
+        ctypes.memmove(array.ctypes.data, data, array.nbytes)
+        return array
+    for index in range(array.size):
+        string = data + index * _STRING_SIZE
+        array.flat[index] = ctypes.string_at(
+            library.TF_StringGetDataPointer(string),
+            library.TF_StringGetSize(string),
+        )
+    return array
+
+
+# === Protocol buffers, as far as signatures need them ===
+
+
+def _read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
+    """Reads MetaGraphDef.signature_def."""
+    return {
+        name: Signature(
+            inputs=_read_infos(definition, 1),
+            outputs=_read_infos(definition, 2),
+            method_name=_text(definition, 3),
+        )
+        for name, definition in _map_entries(meta_graph, 5)
+        # What the loader runs to initialise; it has no tensors.
+        if name != "__saved_model_init_op"
+    }
+
+
+def _read_infos(definition: memoryview, field: int) -> dict[str, TensorInfo]:
+    return {
+        name: TensorInfo(
+            name=_text(info, 1),
+            dtype=_DTYPES.get(_number(info, 2)),
+            shape=_read_shape(_submessage(info, 3)),
+        )
+        for name, info in _map_entries(definition, field)
+    }
+
+
+def _read_shape(shape: memoryview) -> tuple[int | None, ...] | None:
+    if any(_values(shape, 3)):
+        return None
+    # -1 is written as the largest number of 64 bits.
+    sizes = [_number(dim, 1) for dim in _values(shape, 2)]
+    return tuple(None if size >> 63 else size for size in sizes)
+
+
+def _map_entries(
+    message: memoryview, field: int
+) -> Iterator[tuple[str, memoryview]]:
+    for entry in _values(message, field):
+        yield _text(entry, 1), _submessage(entry, 2)
+
+
+def _text(message: memoryview, field: int) -> str:
+    return bytes(_submessage(message, field)).decode()
+
+
+def _submessage(message: memoryview, field: int) -> memoryview:
+    return (_values(message, field) or [memoryview(b"")])[-1]
+
+
+def _number(message: memoryview, field: int) -> int:
+    return (_values(message, field) or [0])[-1]
+
+
+def _values(message: memoryview, field: int) -> list[Any]:
+    """Returns every value of a field: int, or memoryview of what has length.
+
+    Fields of fixed size are none of those looked for here.
+    """
+    found = []
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        number, kind = tag >> 3, tag & 7
+        value: Any = None
+        if kind == 0:
+            value, place = _varint(message, place)
+        elif kind == 2:
+            length, place = _varint(message, place)
+            value = message[place : place + length]
+            place += length
+        else:
+            place += {1: 8, 5: 4}[kind]
+        if number == field:
+            found.append(value)
+    return found
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """Reads an integer; returns it and the place after it."""
+    value = shift = 0
+    while True:
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
+
+
+if __name__ == "__main__":
+    _answer_all(sys.argv[1], Path(sys.argv[2]))

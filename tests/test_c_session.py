@@ -1,0 +1,362 @@
+"""Tests of c_session: the C++ loader gives what Python's loader gives."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from c_session import CSession, Request, SessionError, run_in_child
+
+INVALID_ARGUMENT = 3
+NOT_FOUND = 5
+
+
+def strings(*values: bytes) -> np.ndarray:
+    return np.array([*values, None], object)[:-1]
+
+
+# TF_TString keeps up to 22 bytes inside itself.
+TEXTS = strings(b"", b"a", b"\0", b"a\0b\0", b"x" * 22, b"y" * 23, b"z" * 5000)
+FLOATS = np.linspace(-2, 3, 12, dtype="float32").reshape(3, 4)
+REQUESTS = {
+    "floats": Request("floats", {"x": FLOATS}),
+    "not contiguous": Request("floats", {"x": FLOATS[::2, ::-1]}),
+    "no rows": Request("floats", {"x": FLOATS[:0]}),
+    "dtypes": Request(
+        "dtypes",
+        {
+            "bytes": np.arange(250, 256, dtype="uint8").reshape(1, 2, 3),
+            "flag": np.array([True, False, True]),
+            "large": np.array([2**40, -(2**62)]),
+            "small": np.array(-(2**31), "int32"),
+        },
+    ),
+    "strings": Request("strings", {"x": TEXTS}),
+    "table": Request("strings", {"x": TEXTS[:6].reshape(2, 3)}),
+    "one": Request("strings", {"x": np.array(b"one\0", object)}),
+    "none": Request("strings", {"x": TEXTS[:0]}),
+}
+
+
+def spec(shape: Any, dtype: Any, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name)
+
+
+class Module(tf.Module):
+    def __init__(self) -> None:
+        self.weight = tf.Variable([1.0, -2.0, 0.5, 3.0])
+
+    @tf.function(input_signature=[spec([None, 4], tf.float32, "x")])
+    def floats(self, x: Any) -> Any:
+        return {"y": tf.exp(x) * self.weight, "total": tf.reduce_sum(x)}
+
+    @tf.function(
+        input_signature=[
+            spec([None, 2, 3], tf.uint8, "bytes"),
+            spec([3], tf.bool, "flag"),
+            spec([None], tf.int64, "large"),
+            spec([], tf.int32, "small"),
+        ]
+    )
+    def dtypes(self, bytes: Any, flag: Any, large: Any, small: Any) -> Any:
+        return {
+            "bytes": bytes + 1,
+            "flag": ~flag,
+            "large": large - 1,
+            "small": small + 1,
+        }
+
+    @tf.function(input_signature=[spec(None, tf.string, "x")])
+    def strings(self, x: Any) -> Any:
+        return {
+            "same": x,
+            "longer": tf.strings.join([x, x], separator="\0"),
+            "length": tf.strings.length(x),
+        }
+
+    @tf.function(input_signature=[spec([None], tf.int32, "x")])
+    def positive(self, x: Any) -> Any:
+        check = tf.debugging.Assert(tf.reduce_all(x > 0), ["x must be > 0", x])
+        with tf.control_dependencies([check]):
+            return {"y": tf.identity(x)}
+
+    @tf.function(input_signature=[spec([None], tf.string, "x")])
+    def numbers(self, x: Any) -> Any:
+        return {
+            "x": x,
+            "length": tf.strings.length(x),
+            "number": tf.strings.to_number(x),
+        }
+
+    @tf.function(input_signature=[spec([], tf.int32, "x")])
+    def abort(self, x: Any) -> Any:
+        end = tf.raw_ops.Abort(error_msg="asked for")
+        with tf.control_dependencies([end]):
+            return {"y": tf.identity(x)}
+
+
+SIGNATURES = ("floats", "dtypes", "strings", "positive", "numbers", "abort")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    module = Module()
+    folder = tmp_path_factory.mktemp("saved") / "1"
+    signatures = {name: getattr(module, name) for name in SIGNATURES}
+    tf.saved_model.save(module, str(folder), signatures)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(folder) -> Any:
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def session(folder) -> Any:
+    with CSession(folder) as session:
+        yield session
+
+
+def oracle(loaded: Any, request: Request) -> dict[str, np.ndarray]:
+    outputs = loaded.signatures[request.signature](
+        **{name: tf.constant(x) for name, x in request.inputs.items()}
+    )
+    return {name: np.asarray(y.numpy()) for name, y in outputs.items()}
+
+
+def assert_equal(got: Any, want: dict[str, np.ndarray]) -> None:
+    assert set(got) == set(want)
+    for name, array in want.items():
+        # Scalars of strings come from TensorFlow as bytes.
+        if array.dtype.kind == "S":
+            array = array.astype(object)
+        assert got[name].dtype == array.dtype
+        assert got[name].shape == array.shape
+        np.testing.assert_array_equal(got[name], array)
+
+
+# === Values ===
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_gives_what_tensorflow_gives(session, loaded, name) -> None:
+    request = REQUESTS[name]
+    got = session.run(request.signature, request.inputs)
+    want = oracle(loaded, request)
+    if name == "one":
+        # NumPy's bytes dtype loses the zero at the end.
+        want["same"] = np.array(b"one\0", object)
+        want["longer"] = np.array(b"one\0\0one\0", object)
+    assert_equal(got, want)
+
+
+def test_values_are_right(session) -> None:
+    got = session.run("strings", {"x": TEXTS})
+    assert got["same"].tolist() == TEXTS.tolist()
+    assert got["longer"].tolist() == [b"\0".join([x, x]) for x in TEXTS]
+    assert got["length"].tolist() == [len(x) for x in TEXTS]
+    got = session.run("dtypes", REQUESTS["dtypes"].inputs)
+    assert got["bytes"].ravel().tolist() == [251, 252, 253, 254, 255, 0]
+    assert got["flag"].tolist() == [False, True, False]
+    assert got["large"].tolist() == [2**40 - 1, -(2**62) - 1]
+    assert got["small"].tolist() == -(2**31) + 1
+
+
+def test_results_outlive_the_session(folder) -> None:
+    with CSession(folder) as session:
+        got = session.run("strings", {"x": TEXTS})
+        got |= session.run("floats", {"x": FLOATS})
+    assert got["same"].tolist() == TEXTS.tolist()
+    assert got["total"] == FLOATS.sum(dtype="float32")
+
+
+def test_reads_signatures(session, loaded) -> None:
+    assert set(session.signatures) == set(SIGNATURES)
+    for name, signature in session.signatures.items():
+        assert signature.method_name == "tensorflow/serving/predict"
+        function = loaded.signatures[name]
+        _, inputs = function.structured_input_signature
+        for infos, specs in (
+            (signature.inputs, inputs),
+            (signature.outputs, function.structured_outputs),
+        ):
+            assert set(infos) == set(specs)
+            for key, info in infos.items():
+                shape = specs[key].shape
+                rank_known = shape.rank is not None
+                assert info.shape == (tuple(shape) if rank_known else None)
+                assert info.dtype == np.dtype(specs[key].dtype.as_numpy_dtype)
+
+
+@pytest.mark.parametrize("name", ["strings", "floats"])
+def test_memory_is_given_back(session, name) -> None:
+    inputs = {
+        "strings": strings(b"x" * 2_000_000, b"y"),
+        "floats": np.ones((2**17, 4), "float32"),
+    }
+
+    def run(times: int) -> int:
+        for _ in range(times):
+            session.run(name, {"x": inputs[name]})
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
+    # 50 times 2 MB or more, were they kept.
+    before = run(5)
+    assert run(50) - before < 5e7
+
+
+# === Only what is asked for ===
+
+
+def test_fetches_the_named_outputs(session, loaded) -> None:
+    request = REQUESTS["strings"]
+    want = oracle(loaded, request)
+    for names in (["length"], ["same", "length"]):
+        got = session.run("strings", request.inputs, names)
+        assert_equal(got, {name: want[name] for name in names})
+
+
+def test_an_output_of_its_own_is_not_computed(tmp_path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.string, [None])
+        infos = {
+            name: v1.saved_model.build_tensor_info(y)
+            for name, y in {
+                "x": tf.identity(x),
+                "length": tf.strings.length(x),
+                "number": tf.strings.to_number(x),
+            }.items()
+        }
+        signature = v1.saved_model.build_signature_def(
+            {"x": v1.saved_model.build_tensor_info(x)}, infos, "method"
+        )
+        builder = v1.saved_model.Builder(str(tmp_path / "1"))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"numbers": signature}
+        )
+        builder.save()
+    with CSession(tmp_path / "1") as session:
+        assert session.signatures["numbers"].method_name == "method"
+        inputs = {"x": strings(b"12", b"no number")}
+        got = session.run("numbers", inputs, ["length", "x"])
+        assert got["length"].tolist() == [2, 9]
+        for names in (["number"], None):
+            with pytest.raises(SessionError, match="no number"):
+                session.run("numbers", inputs, names)
+
+
+def test_outputs_of_a_function_are_computed_together(session) -> None:
+    # What tf.saved_model.save writes is one call: choosing among its outputs
+    # saves bytes of the answer and no time.
+    inputs = {"x": strings(b"12", b"no number")}
+    with pytest.raises(SessionError, match="no number"):
+        session.run("numbers", inputs, ["length", "x"])
+    good = session.run("numbers", {"x": strings(b"12")}, ["length"])
+    assert good["length"].tolist() == [2]
+
+
+# === Errors ===
+
+
+def test_errors_have_code_and_message(session) -> None:
+    with pytest.raises(SessionError, match="x must be > 0") as caught:
+        session.run("positive", {"x": np.array([1, -5], "int32")})
+    assert caught.value.code == INVALID_ARGUMENT
+    assert "-5" in caught.value.message
+    got = session.run("positive", {"x": np.array([1, 5], "int32")})
+    assert got["y"].tolist() == [1, 5]
+
+
+def test_tensorflow_notices_missing_inputs(session) -> None:
+    with pytest.raises(SessionError, match="feed a value") as caught:
+        session.run("floats", {})
+    assert caught.value.code == INVALID_ARGUMENT
+
+
+def test_tensorflow_notices_wrong_shapes_and_dtypes(session) -> None:
+    with pytest.raises(SessionError) as caught:
+        session.run("floats", {"x": FLOATS[:, :3]})
+    assert caught.value.code == INVALID_ARGUMENT
+    with pytest.raises(SessionError, match="float"):
+        session.run("floats", {"x": FLOATS.astype("int32")})
+
+
+@pytest.mark.parametrize(
+    "signature, inputs, outputs, missing",
+    [
+        ("none", {}, None, "none"),
+        ("floats", {"z": FLOATS}, None, "z"),
+        ("floats", {"x": FLOATS}, ["same"], "same"),
+    ],
+)
+def test_refuses_unknown_names(
+    session, signature, inputs, outputs, missing
+) -> None:
+    with pytest.raises(KeyError, match=missing):
+        session.run(signature, inputs, outputs)
+
+
+@pytest.mark.parametrize("dtype", ["float64", ">f4", "S4"])
+def test_refuses_unknown_dtypes(session, dtype) -> None:
+    match = r"`array` must be one of \['bool'.*array.dtype="
+    with pytest.raises(TypeError, match=match):
+        session.run("floats", {"x": FLOATS.astype(dtype)})
+
+
+def test_refuses_text_that_is_not_bytes(session) -> None:
+    with pytest.raises(TypeError, match="must hold bytes.*'text'"):
+        session.run("strings", {"x": np.array([b"a", "text"], object)})
+
+
+def test_loading_fails_with_an_error(folder, tmp_path) -> None:
+    with pytest.raises(SessionError, match=str(tmp_path)) as caught:
+        CSession(tmp_path)
+    assert caught.value.code == NOT_FOUND
+    with pytest.raises(SessionError, match="train") as caught:
+        CSession(folder, tags=["serve", "train"])
+    assert caught.value.code == NOT_FOUND
+
+
+def test_a_closed_session_does_not_run(folder) -> None:
+    session = CSession(folder)
+    session.close()
+    session.close()
+    with pytest.raises(ValueError, match="`run` must.* before `close`"):
+        session.run("floats", {"x": FLOATS})
+
+
+# === In a process of its own ===
+
+
+def test_the_child_answers_the_same(session, folder, tmp_path) -> None:
+    negative = Request("positive", {"x": np.array([-5], "int32")})
+    subset = Request("strings", {"x": TEXTS}, ["length"])
+    requests = [negative, *REQUESTS.values(), subset]
+    answers = run_in_child(folder, requests, tmp_path)
+    assert len(answers) == len(requests)
+    error = answers[0]
+    assert isinstance(error, SessionError)
+    assert error.code == INVALID_ARGUMENT
+    assert "x must be > 0" in error.message
+    for request, answer in zip(requests[1:], answers[1:], strict=True):
+        want = session.run(request.signature, request.inputs, request.outputs)
+        assert_equal(answer, want)
+
+
+def test_an_abort_of_the_child_is_reported(folder, tmp_path) -> None:
+    good = REQUESTS["floats"]
+    end = Request("abort", {"x": np.array(1, "int32")})
+    match = "(?s)status -6 after 1 of 3 answers: .*asked for"
+    with pytest.raises(ChildProcessError, match=match):
+        run_in_child(folder, [good, end, good], tmp_path)
+
+
+def test_a_child_that_cannot_load_is_reported(tmp_path) -> None:
+    match = "(?s)status 1 after 0 of 1 answers: .*SessionError: .*nowhere"
+    with pytest.raises(ChildProcessError, match=match):
+        run_in_child(tmp_path / "nowhere", [REQUESTS["floats"]], tmp_path)
