@@ -8,6 +8,8 @@ Example:
 
 from keras_pspnet.evaluation import Scores as Scores
 from keras_pspnet.evaluation import evaluate as evaluate
+from keras_pspnet.export import export_litert as export_litert
+from keras_pspnet.export import export_onnx as export_onnx
 from keras_pspnet.export import export_saved_model as export_saved_model
 from keras_pspnet.inference import segment as segment
 from keras_pspnet.labels import LabelSet as LabelSet

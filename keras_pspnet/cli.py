@@ -78,10 +78,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    export = commands.add_parser("export", help="export a SavedModel")
-    export.add_argument("folder", help="folder to make, e.g. models/pspnet/1")
+    export = commands.add_parser(
+        "export", help="export for servers, phones and other runtimes"
+    )
+    export.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="folder to make, e.g. models/pspnet/1, or .tflite, .onnx file",
+    )
+    export.add_argument(
+        "--format",
+        choices=("savedmodel", "litert", "onnx"),
+        default="savedmodel",
+    )
     export.add_argument("--model", default="aerial", help="as for segment")
     export.add_argument("--backbone", help="as for segment")
+    export.add_argument(
+        "--precision",
+        default="float32",
+        help="savedmodel: float32, bfloat16; litert: float32, float16, "
+        "dynamic, int8; onnx: float32",
+    )
+    export.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="litert: of the pictures",
+    )
+    export.add_argument(
+        "--calibration",
+        nargs="+",
+        default=[],
+        metavar="PICTURE",
+        help="litert int8: some dozens of pictures",
+    )
     export.set_defaults(run=_export)
 
     convert = commands.add_parser(
@@ -166,19 +198,40 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from keras_pspnet.files import check_absent
+    from keras_pspnet.files import check_absent, check_writable
 
-    check_absent(options.folder)
+    if options.format == "savedmodel":
+        check_absent(options.output)
+    else:
+        check_writable(options.output)
+    if options.format == "onnx" and options.precision != "float32":
+        raise ValueError(
+            "`precision` must be 'float32' for ONNX. "
+            f"Received: precision={options.precision!r}"
+        )
 
-    from keras_pspnet.export import export_saved_model
+    from keras_pspnet.export import (
+        export_litert,
+        export_onnx,
+        export_saved_model,
+    )
     from keras_pspnet.pretrained import load_pretrained
 
     model = load_pretrained(options.model, backbone=options.backbone)
-    export_saved_model(model, options.folder)
-    print(
-        f"{options.folder}: exported, loaded again, and its masks are those "
-        "of the model"
-    )
+    if options.format == "savedmodel":
+        parity = export_saved_model(model, options.output, options.precision)
+    elif options.format == "litert":
+        parity = export_litert(
+            model,
+            options.output,
+            options.size,
+            options.precision,
+            options.calibration,
+        )
+    else:
+        parity = export_onnx(model, options.output)
+    print(parity)
+    print(f"Written to {options.output}")
 
 
 def _convert(options: argparse.Namespace) -> None:

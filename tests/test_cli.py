@@ -153,25 +153,54 @@ def test_segment_refuses_scales_out_of_range(
 # === export ===
 
 
+@pytest.mark.parametrize(
+    ("arguments", "function", "passed"),
+    [
+        ([], "export_saved_model", ("float32",)),
+        (["--precision", "bfloat16"], "export_saved_model", ("bfloat16",)),
+        (["--format", "onnx"], "export_onnx", ()),
+        (
+            ["--format", "litert", "--size", "24", "32"],
+            "export_litert",
+            ([24, 32], "float32", []),
+        ),
+        (
+            ["--format", "litert", "--precision", "int8"]
+            + ["--calibration", "photo.png", "photo.png"],
+            "export_litert",
+            (None, "int8", ["photo.png", "photo.png"]),
+        ),
+    ],
+)
 def test_export_passes_everything_on(
-    photo, model_folder, monkeypatch, capsys
+    photo, model_folder, monkeypatch, capsys, arguments, function, passed
 ) -> None:
     calls = []
 
-    def export(model: Any, folder: str) -> None:
-        calls.append((model.labels, folder))
+    def export(model: Any, output: str, *rest: Any) -> str:
+        calls.append((model.labels, output, rest))
+        return "a table"
 
-    monkeypatch.setattr(keras_pspnet.export, "export_saved_model", export)
-    assert main(["export", "served/1", "--model", model_folder]) == 0
-    assert calls == [(LABELS, "served/1")]
-    assert capsys.readouterr().out.startswith("served/1: exported")
+    monkeypatch.setattr(keras_pspnet.export, function, export)
+    Path("served").mkdir()
+    command = ["export", "-o", "served/1", "--model", model_folder]
+    assert main([*command, *arguments]) == 0
+    assert calls == [(LABELS, "served/1", passed)]
+    assert capsys.readouterr().out == "a table\nWritten to served/1\n"
 
 
-def test_export_refuses_an_existing_folder(photo, capsys) -> None:
+def test_export_refuses_what_is_in_the_way(photo, capsys) -> None:
     Path("served/1").mkdir(parents=True)
     # Before the model is looked for.
-    line = refusal(capsys, "export", "served/1", "--model", "no_model")
+    command = ("export", "-o", "served/1", "--model", "no_model")
+    line = refusal(capsys, *command)
     assert "`folder` must not exist yet. Received: folder='served/1'" in line
+    line = refusal(capsys, *command, "--format", "onnx")
+    assert "`path` must be a file, not a folder" in line
+    line = refusal(
+        capsys, "export", "-o", "m", "--format", "onnx", "--precision", "int8"
+    )
+    assert "`precision` must be 'float32' for ONNX" in line
     assert not list(Path("served/1").iterdir())
 
 

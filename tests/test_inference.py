@@ -19,6 +19,7 @@ from support import (
 )
 
 from keras_pspnet.inference import (
+    fill_color,
     main_output,
     model_labels,
     network_size,
@@ -87,10 +88,29 @@ def test_a_network_of_fixed_size_serves_every_picture(
     size: tuple[int, int],
 ) -> None:
     model, image = conv_model(size=(24, 40)), picture(*size)
-    inside = reference.bilinear(image[None], (24, 40))
-    logits = conv_logits(model, inside)
+    factor = min(24 / size[0], 40 / size[1])
+    fitted = [max(1, round(side * factor)) for side in size]
+    inside = np.zeros((1, 24, 40, 3), "float32")
+    seen = np.s_[:, : fitted[0], : fitted[1]]
+    inside[seen] = reference.bilinear(image[None], fitted)
+    logits = conv_logits(model, inside)[seen]
     want = reference.bilinear(logits, size)[0]
     assert_is_argmax(segment(model, image).mask, want)
+
+
+def test_padding_has_the_colour_that_normalisation_makes_zero() -> None:
+    model = tiny_pspnet(mean=(10, 20, 30), input_shape=(24, 40, 3))
+    assert fill_color(model) == (10, 20, 30)
+    assert fill_color(conv_model()) == (0, 0, 0)
+    image = picture(24, 20).astype("float32")
+    padded = np.empty((1, 24, 40, 3), "float32")
+    padded[:] = (10, 20, 30)
+    padded[:, :, :20] = image
+    np.testing.assert_allclose(
+        predict_logits(model, image[None]),
+        predict_logits(model, padded)[:, :, :20],
+        atol=1e-5,
+    )
 
 
 # The mask of the tall one is enlarged in several parts.

@@ -56,6 +56,8 @@ ORDER = (
     "export.verify",
     "export.warmup",
     "export.saved_model",
+    "export.litert",
+    "export.onnx",
     "export",
     "training",
     "cli",
@@ -71,6 +73,8 @@ NEEDS_TENSORFLOW = {
     "export.signature",
     "export.warmup",
     "export.saved_model",
+    "export.litert",
+    "export.onnx",
 }
 
 

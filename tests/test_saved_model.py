@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from c_session import Request, run_in_child
 from PIL import Image
-from support import conv_model, picture, tiny_pspnet
+from support import assert_close, conv_model, picture, tiny_pspnet
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_pspnet import export_saved_model
-from keras_pspnet.export import saved_model
-from keras_pspnet.inference import predict_masks, segment
+from keras_pspnet.export import saved_model, verify
+from keras_pspnet.inference import predict_logits, predict_masks, segment
 
 # Sizes and formats of the files of one request.
 FILES = (
@@ -60,7 +64,21 @@ good = dict(
 )
 answer = call({"files": requests["files"]})
 pngs = answer.pop("mask_png_bytes").numpy()
-good |= answer
+good |= {name: value.numpy().astype("U" if name == "status" else "i4")
+         for name, value in answer.items()}
+data = tf.constant(files(requests["files"]))
+scores = served["scores"](image_bytes=data)
+good["scores"] = scores["scores"]
+small = tf.cast(images, tf.uint8)
+good["uint8"] = served["predict_uint8"](images=small)["mask"]
+good["probabilities"] = served["probabilities"](images=images)["probabilities"]
+good["logits"] = served["logits"](images=images)["logits"]
+for name, request in requests["poor"].items():
+    answer = call(request)
+    good["poor " + name] = answer["status"].numpy().astype("U")
+    sizes = answer["height"] * answer["width"]
+    empty = answer["mask_png_bytes"] == b""
+    assert (empty.numpy() == (sizes.numpy() == 0)).all()
 good |= {f"png{k}": np.frombuffer(png, "u1") for k, png in enumerate(pngs)}
 np.savez(outputs + "/good.npz", **good)
 # One line each: should a request abort the process, it is the next one.
@@ -87,15 +105,13 @@ def encoded() -> list[bytes]:
     return [stream.getvalue() for stream in streams]
 
 
+def files(*data: bytes) -> dict[str, Any]:
+    return {"files": [base64.b64encode(each).decode() for each in data]}
+
+
 def bad_requests() -> dict[str, dict[str, Any]]:
     """What clients get wrong, by name."""
-    jpeg, png = encoded()[:2]
-    gif = BytesIO()
-    Image.fromarray(picture(5, 7)).save(gif, "GIF")
-
-    def files(*data: bytes) -> dict[str, Any]:
-        return {"files": [base64.b64encode(each).decode() for each in data]}
-
+    jpeg = encoded()[0]
     return {
         "rank 0": {"shape": []},
         "rank 1": {"shape": [3]},
@@ -108,14 +124,31 @@ def bad_requests() -> dict[str, dict[str, Any]]:
         "no rows": {"shape": [1, 0, 16, 3]},
         "no columns": {"shape": [1, 16, 0, 3]},
         "no files": files(),
-        "empty file": files(b""),
-        "text": files(b"some notes"),
-        "cut JPEG": files(jpeg[: len(jpeg) // 2]),
-        "cut PNG": files(png[: len(png) // 2]),
-        "GIF": files(gif.getvalue()),
-        "one of two": files(jpeg, b"some notes"),
         "file of rank 0": files(jpeg) | {"reshape": []},
         "file of rank 2": files(jpeg) | {"reshape": [1, 1]},
+    }
+
+
+def poor_requests() -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """Files that have no mask, and the status of each."""
+    jpeg, png = encoded()[:2]
+    gif, large = BytesIO(), BytesIO()
+    Image.fromarray(picture(5, 7)).save(gif, "GIF")
+    # 400 million pixels in 49 kilobytes.
+    Image.new("1", (20000, 20000)).save(large, "PNG")
+    lie = jpeg[:3] + png[3:]
+    cut = [jpeg[:30], jpeg[: len(jpeg) // 2], png[:20], png[: len(png) // 2]]
+    return {
+        "empty": (files(b""), ["EMPTY"]),
+        "text": (files(b"some notes"), ["NOT_JPEG_OR_PNG"]),
+        "GIF": (files(gif.getvalue()), ["NOT_JPEG_OR_PNG"]),
+        "cut": (files(*cut), ["DAMAGED"] * 4),
+        "a JPEG's start": (files(lie), ["DAMAGED"]),
+        "too large": (files(large.getvalue()), ["TOO_LARGE"]),
+        "one of three": (
+            files(jpeg, b"some notes", png),
+            ["OK", "NOT_JPEG_OR_PNG", "OK"],
+        ),
     }
 
 
@@ -135,10 +168,17 @@ def exported(model, tmp_path_factory) -> Path:
 def answers(exported, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("answers")
     requests = folder / "requests.json"
-    files = [base64.b64encode(data).decode() for data in encoded()]
     requests.write_text(
         json.dumps(
-            {"images": IMAGES.tolist(), "files": files, "bad": bad_requests()}
+            {
+                "images": IMAGES.tolist(),
+                "files": files(*encoded())["files"],
+                "bad": bad_requests(),
+                "poor": {
+                    name: request
+                    for name, (request, _) in poor_requests().items()
+                },
+            }
         )
     )
     # -I: this package cannot come in from the current folder.
@@ -183,16 +223,32 @@ def test_files_give_the_masks_of_segment(model, good) -> None:
         np.testing.assert_array_equal(mask, segment(model, data).mask)
 
 
-def test_masks_of_different_sizes_come_padded(good) -> None:
+def test_sizes_and_status_come_with_every_mask(good) -> None:
     np.testing.assert_array_equal(good["height"], [33, 40, 33, 1])
     np.testing.assert_array_equal(good["width"], [47, 21, 47, 1])
-    assert good["mask"].shape == (4, 40, 47)
-    assert good["mask"].dtype == np.uint8
-    for k, ((height, width), _) in enumerate(FILES):
-        want = np.full((40, 47), 255, "uint8")
-        png = Image.open(BytesIO(good[f"png{k}"].tobytes()))
-        want[:height, :width] = png
-        np.testing.assert_array_equal(good["mask"][k], want)
+    np.testing.assert_array_equal(good["status"], ["OK"] * 4)
+
+
+@pytest.mark.parametrize("name", poor_requests())
+def test_a_poor_file_is_told_and_the_others_answered(good, name) -> None:
+    _, statuses = poor_requests()[name]
+    np.testing.assert_array_equal(good[f"poor {name}"], statuses)
+
+
+def test_scores_are_the_shares_of_the_classes(good) -> None:
+    for k in range(len(FILES)):
+        mask = np.asarray(Image.open(BytesIO(good[f"png{k}"].tobytes())))
+        shares = np.bincount(mask.ravel(), minlength=3) / mask.size
+        np.testing.assert_allclose(good["scores"][k], shares, atol=1e-6)
+
+
+def test_probabilities_and_logits_are_the_model_s(model, good) -> None:
+    want = predict_logits(model, IMAGES)
+    assert_close(good["logits"], want, 1e-5)
+    want = np.exp(want - want.max(-1, keepdims=True))
+    want /= want.sum(-1, keepdims=True)
+    assert_close(good["probabilities"], want, 1e-5)
+    np.testing.assert_array_equal(good["uint8"], good["array"])
 
 
 @pytest.mark.parametrize("name", bad_requests())
@@ -204,28 +260,123 @@ def test_bad_requests_end_in_an_error_and_no_abort(answers, name) -> None:
     if name.startswith("no "):
         what = "image_bytes" if name == "no files" else "images"
         assert f"{what} must not be empty" in told[name]
-    if name in ("empty file", "text", "GIF", "one of two"):
-        assert "image_bytes must be JPEG or PNG files" in told[name]
 
 
 # === What is written ===
 
 
-def test_the_auxiliary_head_is_left_out(model, exported) -> None:
-    reader = tf.train.load_checkpoint(str(exported / "variables/variables"))
-    shapes = [
-        tuple(shape)
-        for key, shape in reader.get_variable_to_shape_map().items()
-        if key.endswith("VARIABLE_VALUE")
-        and reader.get_variable_to_dtype_map()[key] == tf.float32
+def test_the_network_is_written_once_as_constants(model, exported) -> None:
+    graph = (exported / "saved_model.pb").read_bytes()
+    assert b"aux_" not in graph
+    assert b"FusedBatchNorm" not in graph
+    main = model.inference_model().weights
+    weights = 4 * sum(int(np.prod(weight.shape)) for weight in main)
+    found = saved_model_pb2.SavedModel.FromString(graph)
+    graph_def = found.meta_graphs[0].graph_def
+    nodes = [
+        node for each in graph_def.library.function for node in each.node_def
     ]
-    wanted = [
-        tuple(variable.shape)
-        for variable in model.inference_model().weights
-        if "seed_generator" not in variable.path
+    constants = sum(
+        node.attr["value"].tensor.ByteSize()
+        for node in nodes
+        if node.op == "Const"
+    )
+    assert 0.9 * weights < constants < 1.5 * weights
+    assert not [node for node in nodes if "Variable" in node.op]
+
+
+def test_the_c_loader_of_servers_gives_the_same(exported, good) -> None:
+    requests = [
+        Request("predict_array", {"images": IMAGES.astype("float32")}),
+        Request("serving_default", {"image_bytes": np.array(encoded(), "O")}),
+        Request("serving_default", {"image_bytes": np.array([b"x"], "O")}),
     ]
-    assert sorted(shapes) == sorted(wanted)
-    assert b"aux_" not in (exported / "saved_model.pb").read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        array, files, poor = run_in_child(exported, requests, Path(folder))
+    np.testing.assert_array_equal(array["mask"], good["array"])
+    for k, png in enumerate(files["mask_png_bytes"]):
+        assert png == good[f"png{k}"].tobytes()
+    assert poor["status"].tolist() == [b"NOT_JPEG_OR_PNG"]
+
+
+def test_the_side_files_are_for_clients_and_servers(model, exported) -> None:
+    extra = exported / "assets.extra"
+    side = json.loads((extra / "pspnet.json").read_text())
+    assert side["labels"]["names"] == ["class_0", "class_1", "class_2"]
+    assert side["versions"]["tensorflow"] == tf.__version__
+    assert side["parity"]["precision"] == "float32"
+    assert side["parity"]["difference"] <= 1e-5
+    records = tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests"))
+    served = tf.saved_model.load(str(exported)).signatures
+    for record in records.as_numpy_iterator():
+        log = PredictionLog.FromString(record).predict_log.request
+        inputs = {
+            name: tf.constant(tf.make_ndarray(tensor))
+            for name, tensor in log.inputs.items()
+        }
+        answer = served[log.model_spec.signature_name](**inputs)
+        assert answer["status"].numpy().tolist() == [b"OK"]
+
+
+# === Options ===
+
+
+def masks_of(folder: Path, images: np.ndarray) -> np.ndarray:
+    served = tf.saved_model.load(str(folder)).signatures
+    return served["predict_array"](images=tf.constant(images))["mask"].numpy()
+
+
+def test_long_pictures_are_shrunk_for_the_network(model, tmp_path) -> None:
+    export_saved_model(model, tmp_path / "1", max_side=48)
+    image = picture(60, 90)
+    got = masks_of(tmp_path / "1", image[None].astype("float32"))[0]
+    want = segment(model, image, max_side=48).mask
+    # Pillow and TensorFlow round some levels of the small picture apart.
+    assert got.shape == want.shape
+    assert (got == want).mean() > 0.99
+
+
+def test_views_are_averaged_in_the_graph(model, tmp_path) -> None:
+    scales = (0.75, 1.0, 1.25)
+    export_saved_model(model, tmp_path / "1", scales=scales, flip=True)
+    image = picture(41, 57)
+    got = masks_of(tmp_path / "1", image[None].astype("float32"))[0]
+    want = segment(model, image, scales, flip=True).mask
+    assert (got == want).mean() > 0.999
+
+
+@pytest.mark.parametrize("size", [(30, 70), (64, 33), (20, 25)])
+def test_windows_slide_in_the_graph(model, tmp_path, size) -> None:
+    export_saved_model(model, tmp_path / "1", window=32)
+    image = picture(*size)[None].astype("float32")
+    total = np.zeros((*size, 3))
+    count = np.zeros((*size, 1))
+    # Every 22 pixels, two thirds of 32 rounded up, the last at the border.
+    for top in range(0, max(size[0] - 32, 0) + 22, 22):
+        for left in range(0, max(size[1] - 32, 0) + 22, 22):
+            y = max(min(top, size[0] - 32), 0)
+            x = max(min(left, size[1] - 32), 0)
+            here = np.s_[y : y + 32, x : x + 32]
+            total[here] += predict_logits(model, image[:, *here])[0]
+            count[here] += 1
+    want = (total / count).argmax(-1)
+    got = masks_of(tmp_path / "1", image)[0]
+    assert (got == want).mean() > 0.999
+
+
+def test_bfloat16_computes_in_bfloat16(model, tmp_path) -> None:
+    parity = export_saved_model(model, tmp_path / "1", "bfloat16")
+    assert parity.passed and parity.rows[0].difference > 1e-5
+    assert "bfloat16: at most 0.05" in str(parity)
+    graph = (tmp_path / "1" / "saved_model.pb").read_bytes()
+    found = saved_model_pb2.SavedModel.FromString(graph)
+    kinds = [
+        node.attr["T"].type
+        for each in found.meta_graphs[0].graph_def.library.function
+        for node in each.node_def
+        if node.op == "Conv2D"
+    ]
+    assert kinds.count(tf.bfloat16.as_datatype_enum) == len(kinds) - 1
 
 
 def test_a_server_may_read_what_was_written(exported, tmp_path) -> None:
@@ -268,11 +419,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path) -> None:
 
 def test_a_wrong_export_is_not_left_behind(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        saved_model,
-        "predict_masks",
-        lambda model, images: np.full(images.shape[:3], 9),
+        verify, "predict_logits", lambda model, images: np.ones((1, 9, 9, 4))
     )
-    match = r"must give the model's masks.*equal pixels 0\.00%"
+    match = r"must give the model's logits(.|\n)*48x48 +nan +0\.000%"
     with pytest.raises(RuntimeError, match=match):
         export_saved_model(conv_model(), tmp_path / "pspnet" / "1")
     assert os.listdir(tmp_path / "pspnet") == []
@@ -284,7 +433,7 @@ def test_an_interrupted_export_is_not_left_behind(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saved_model, "_compare", interrupt)
+    monkeypatch.setattr(saved_model, "compare", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export_saved_model(conv_model(), tmp_path / "1")
     assert os.listdir(tmp_path) == []
@@ -294,3 +443,20 @@ def test_only_tensorflow_exports(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow.*'jax'"):
         export_saved_model(conv_model(), tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"precision": "int4"}, "`precision` must be one of.*'int4'"),
+        ({"max_side": 0}, "`max_side` must be an integer.*or None.*max_side=0"),
+        ({"window": 8}, "`window` must be an integer of at least 16"),
+        ({"max_pixels": 0}, "`max_pixels` must be an integer.*max_pixels=0"),
+        ({"scales": ()}, "`scales` must be"),
+        ({"batch_sizes": (0,)}, r"`batch_sizes` must hold positive.*\(0,\)"),
+    ],
+)
+def test_arguments_are_checked_first(tmp_path, arguments, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        export_saved_model(conv_model(), tmp_path / "1", **arguments)
+    assert os.listdir(tmp_path) == []

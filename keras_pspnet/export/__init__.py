@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
+from keras_pspnet.data.decode import Source, read_image
+from keras_pspnet.files import check_writable
+from keras_pspnet.inference import network_size
 from keras_pspnet.layers import check_choice
 from keras_pspnet.model import PSPNet
 
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     from keras_pspnet.export.verify import Parity
 
 PRECISIONS = ("float32", "bfloat16")
+LITERT_PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
 def export_saved_model(
@@ -89,6 +95,109 @@ def export_saved_model(
     return write_saved_model(
         _inference_model(model), folder, precision, options, sizes
     )
+
+
+def export_litert(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    precision: str = "float32",
+    calibration: Sequence[Source] = (),
+) -> Parity:
+    """Exports a LiteRT file (.tflite) for one picture of a fixed size.
+
+    Input `images`: float32 (1, height, width, 3), RGB in 0..255. Output
+    `logits`: float32 (1, height, width, C). The class names are in
+    `labels.txt`, zipped to the end of the file as the format has it.
+
+    Args:
+        model: A `PSPNet`, or its `inference_model()`.
+        path: File to write.
+        size: (height, width); None takes that of the network.
+        precision: `"float32"`; `"float16"` and `"dynamic"` (int8) store
+            smaller weights; `"int8"` also computes in integers.
+        calibration: Pictures for int8, paths, bytes or arrays: some dozens,
+            of the kind that will be seen. The parity is measured on them.
+
+    Returns:
+        How far the export is from the model; `print` shows a table.
+
+    Raises:
+        ImportError: If ai-edge-litert is missing.
+        OSError: If the file cannot be written.
+        RuntimeError: If the export gives other logits than the model.
+        ValueError: If an argument is out of range, or Keras does not run on
+            TensorFlow.
+    """
+    _check_backend("export_litert")
+    check_choice("precision", precision, LITERT_PRECISIONS)
+    check_writable(path)
+    model = _inference_model(model)
+    size = _litert_size(model, size)
+    if (precision == "int8") != bool(len(calibration)):
+        raise ValueError(
+            "`calibration` must hold pictures for precision='int8', and for "
+            f"it alone. Received: {len(calibration)} pictures, "
+            f"precision={precision!r}"
+        )
+    _check_installed("ai_edge_litert", "ai-edge-litert", "litert")
+    from keras_pspnet.export.litert import write_litert
+
+    seen = [np.asarray(read_image(picture)) for picture in calibration]
+    return write_litert(model, path, size, precision, seen)
+
+
+def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
+    """Exports an ONNX file (opset 17), checked in onnxruntime.
+
+    Input `images`: float32 (B, H, W, 3), RGB in 0..255; B is free, H and W
+    where they are in the model. Output `logits`: float32 (B, H, W, C). The
+    class names are in the metadata under `labels`, joined by commas.
+
+    Args:
+        model: A `PSPNet`, or its `inference_model()`.
+        path: File to write.
+
+    Returns:
+        How far the export is from the model; `print` shows a table.
+
+    Raises:
+        ImportError: If tf2onnx or onnxruntime is missing.
+        OSError: If the file cannot be written.
+        RuntimeError: If the export gives other logits than the model.
+        ValueError: If Keras does not run on TensorFlow.
+    """
+    _check_backend("export_onnx")
+    check_writable(path)
+    for module in ("tf2onnx", "onnxruntime"):
+        _check_installed(module, module, "onnx")
+    from keras_pspnet.export.onnx import write_onnx
+
+    return write_onnx(_inference_model(model), path)
+
+
+def _litert_size(model: keras.Model, size: Any) -> tuple[int, int]:
+    own = network_size(model)
+    chosen = own if size is None else tuple(size)
+    if (
+        chosen is None
+        or len(chosen) != 2
+        or not all(type(side) is int and side > 0 for side in chosen)
+        or own not in (None, chosen)
+    ):
+        raise ValueError(
+            "`size` must be (height, width), and the network's own where it "
+            f"has one. Received: size={size!r}, network of size {own}"
+        )
+    return chosen
+
+
+def _check_installed(module: str, package: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(
+            f"{package} must be installed for this export: "
+            f"pip install keras-pspnet[{extra}]"
+        )
 
 
 def _inference_model(model: keras.Model) -> keras.Model:

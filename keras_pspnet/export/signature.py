@@ -408,7 +408,7 @@ def _slide(logits: Any, images: Any, window: int, classes: int) -> Any:
         shape_invariants=(
             tf.TensorShape([]),
             tf.TensorShape([None, None, None, classes]),
-            tf.TensorShape([1, None, None, 1]),
+            tf.TensorShape([None, None, None, 1]),
         ),
         parallel_iterations=1,
     )

@@ -1,0 +1,666 @@
+"""Time and memory of every export of one network, beside its competitors.
+
+    python benchmarks/export.py
+
+The competitors are Keras's own `model.export` of the plain network, in which
+the pyramid is concatenated, and mmsegmentation in PyTorch, `channels_last`
+and in inference mode. Where mmsegmentation's environment is missing
+(`make .venv-mmseg/peer` makes it), its rows are left out, and the weights are
+Keras's initial ones instead of those that it writes for all to read.
+
+All do the same: a float32 picture with values 0..255 goes in, the class of
+each of its pixels comes out. Where the artefact gives logits, as ONNX files
+do, taking the greatest by NumPy is part of the time; to Keras's SavedModel it
+is added as an operation of the graph. SavedModels run in a session, as
+TensorFlow Serving runs them. Keras exports a network of fixed size, which is
+its best; our own exports are made of the network for any size.
+
+Every artefact has a fresh process that loads nothing else. All stay loaded,
+and their rounds alternate, so that a machine that grows slower does so for
+everybody; the processes that wait are stopped. Seconds are medians: their
+ratios travel from machine to machine, seconds do not. Peak memory is that of
+the whole process; "import MB" is its peak before the artefact is loaded.
+"same" is the share of pixels that have the class of the first row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Each process that is measured carries what is imported here, and starts with
+# its parent's peak memory: this must stay small.
+import numpy as np
+
+HERE = Path(__file__).parent
+PEER_PYTHON = HERE.parent / ".venv-mmseg/bin/python"
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+NUM_CLASSES = 21
+# Pictures from which the 8-bit export learns the ranges of its values.
+CALIBRATION = 8
+# Engines that compute in float32 agree on at least this share of the pixels.
+AGREEMENT = 0.99
+# Lines of a failed process's output that are shown.
+SHOWN = 40
+PICTURE = "picture.npy"
+WEIGHTS = "weights.pth"
+LINE = "{:<19} {:<9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>7}"
+HEADINGS = (
+    "engine",
+    "dtype",
+    "seconds",
+    "/keras",
+    "at most",
+    "/mmseg",
+    "at most",
+    "import MB",
+    "peak MB",
+    "same",
+)
+
+
+class Against(NamedTuple):
+    """Another engine, and the share of its time that is the target."""
+
+    name: str
+    at_most: float | None = None
+
+
+class Engine(NamedTuple):
+    """One row: what runs, and with what it is compared.
+
+    Args:
+        name: Name of the row.
+        dtype: What it computes in.
+        module: What its process imports before it loads the artefact.
+        file: Name of the artefact.
+        keras: The export of Keras's own that it is compared with.
+        mmseg: The row of mmsegmentation that it is compared with.
+    """
+
+    name: str
+    dtype: str
+    module: str
+    file: str
+    keras: Against | None = None
+    mmseg: Against | None = None
+
+
+LITERT = "ai_edge_litert.interpreter"
+ENGINES = (
+    Engine("keras-savedmodel", "float32", "tensorflow", "keras"),
+    Engine("keras-onnx", "float32", "onnxruntime", "keras.onnx"),
+    Engine("mmseg-float32", "float32", "peer", WEIGHTS),
+    Engine("mmseg-bfloat16", "bfloat16", "peer", WEIGHTS),
+    Engine(
+        "savedmodel-float32",
+        "float32",
+        "tensorflow",
+        "float32",
+        Against("keras-savedmodel", 0.60),
+        Against("mmseg-float32", 0.95),
+    ),
+    Engine(
+        "savedmodel-bfloat16",
+        "bfloat16",
+        "tensorflow",
+        "bfloat16",
+        Against("keras-savedmodel"),
+        Against("mmseg-bfloat16", 0.75),
+    ),
+    Engine(
+        "onnx",
+        "float32",
+        "onnxruntime",
+        "float32.onnx",
+        Against("keras-onnx", 0.88),
+        Against("mmseg-float32"),
+    ),
+    Engine(
+        "litert-float32",
+        "float32",
+        LITERT,
+        "float32.tflite",
+        Against("keras-savedmodel"),
+        Against("mmseg-float32"),
+    ),
+    Engine(
+        "litert-int8",
+        "int8",
+        LITERT,
+        "int8.tflite",
+        Against("keras-savedmodel"),
+    ),
+)
+NAMES = tuple(engine.name for engine in ENGINES)
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+class Result(NamedTuple):
+    """What was measured of one engine."""
+
+    seconds: float
+    imported: float
+    peak: float
+    same: float
+
+
+class BenchmarkError(RuntimeError):
+    """Says why there are no figures; of a process, also what it wrote."""
+
+
+# === In the process that writes the artefacts ===
+
+
+def write(folder: Path, names: Sequence[str], backbone: str, size: int) -> None:
+    """Writes the picture and the artefacts, all of the same weights.
+
+    Args:
+        folder: Where they go; `WEIGHTS` in it is read if it is there.
+        names: The engines whose artefacts are wanted.
+        backbone: Of a network with random weights, if there is no file.
+        size: Height and width of the picture.
+    """
+    import keras
+    from head import plain_form
+
+    import keras_pspnet as kp
+    from keras_pspnet.data.scenes import make_scene
+
+    pictures = [
+        make_scene(0, index, (size, size))[0]
+        for index in range(1 + CALIBRATION)
+    ]
+    np.save(folder / PICTURE, pictures[0])
+    if (folder / WEIGHTS).exists():
+        model = kp.convert_file(folder / WEIGHTS)
+    else:
+        keras.utils.set_random_seed(0)
+        model = kp.PSPNet(NUM_CLASSES, backbone)
+    fixed = kp.PSPNet(**{**model.get_config(), "input_shape": (size, size, 3)})
+    fixed.set_weights(model.get_weights())
+    plain = plain_form(fixed.inference_model())
+    # Keras exports no model that has never been called.
+    plain(pictures[0][None])
+
+    def keras_export(format: str) -> Callable[[Path], None]:
+        return lambda path: plain.export(path, format=format, verbose=False)
+
+    def saved_model(precision: str) -> Callable[[Path], None]:
+        return lambda path: kp.export_saved_model(
+            model, path, precision=precision
+        )
+
+    def litert(precision: str, **kwargs: Any) -> Callable[[Path], None]:
+        return lambda path: kp.export_litert(
+            model, path, size=(size, size), precision=precision, **kwargs
+        )
+
+    writers = {
+        "keras-savedmodel": keras_export("tf_saved_model"),
+        "keras-onnx": keras_export("onnx"),
+        "savedmodel-float32": saved_model("float32"),
+        "savedmodel-bfloat16": saved_model("bfloat16"),
+        "onnx": lambda path: kp.export_onnx(model, path),
+        "litert-float32": litert("float32"),
+        "litert-int8": litert("int8", calibration=pictures[1:]),
+    }
+    for engine in ENGINES:
+        if engine.name in names and engine.name in writers:
+            writers[engine.name](folder / engine.file)
+
+
+# === In a process that is measured ===
+
+
+def load(engine: Engine, path: Path, threads: int) -> Run:
+    """Loads an artefact of ours or of Keras's.
+
+    Args:
+        engine: Its engine.
+        path: The artefact.
+        threads: How many threads it may compute with.
+
+    Returns:
+        A function from a float32 picture (1, H, W, 3) to its mask (1, H, W)
+        of integers.
+    """
+    if engine.module == "tensorflow":
+        return _load_saved_model(path, threads)
+    if engine.module == "onnxruntime":
+        return _load_onnx(path, threads)
+    return _load_litert(path, threads)
+
+
+def _load_saved_model(path: Path, threads: int) -> Run:
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+    )
+    with tf.Graph().as_default() as graph:
+        session = tf.compat.v1.Session(graph=graph, config=config)
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
+        signatures = loaded.signature_def
+        ours = "predict_array" in signatures
+        signature = signatures["predict_array" if ours else "serving_default"]
+        (source,) = signature.inputs.values()
+        if ours:
+            mask = graph.get_tensor_by_name(signature.outputs["mask"].name)
+        else:
+            (logits,) = signature.outputs.values()
+            logits = graph.get_tensor_by_name(logits.name)
+            mask = tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+        return session.make_callable(mask, [source.name])
+
+
+def _load_onnx(path: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+    (source,) = session.get_inputs()
+    outputs = [output.name for output in session.get_outputs()]
+    # Keras names its only output after an operation.
+    logits = "logits" if "logits" in outputs else outputs[0]
+
+    def run(image: np.ndarray) -> np.ndarray:
+        (values,) = session.run([logits], {source.name: image})
+        return values.argmax(axis=-1)
+
+    return run
+
+
+def _load_litert(path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    (source,) = interpreter.get_input_details()
+    output = interpreter.get_output_details()[0]
+
+    def run(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], image.astype(source["dtype"]))
+        interpreter.invoke()
+        values = interpreter.get_tensor(output["index"])
+        return values.argmax(axis=-1) if values.ndim == 4 else values
+
+    return run
+
+
+def serve(
+    engine: Engine,
+    folder: Path,
+    threads: int,
+    load: Callable[[Engine, Path, int], Run],
+) -> None:
+    """Loads one artefact, then runs it once for every line of the input.
+
+    Writes one figure a line: peak memory after the import, as soon as the
+    engine is warm; the seconds of every run; peak memory at the end.
+
+    Args:
+        engine: Which one.
+        folder: Where the picture and the artefact are, and the mask goes.
+        threads: How many threads it may compute with.
+        load: Loads the artefact, as `load` of this module.
+    """
+    # What libraries write goes to the log and not among the figures.
+    figures = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    importlib.import_module(engine.module)
+    imported = peak_memory()
+    image = np.load(folder / PICTURE)[None].astype("float32")
+    run = load(engine, folder / engine.file, threads)
+    np.save(folder / f"{engine.name}.npy", run(image))
+    # Some engines go on optimising in the second run.
+    run(image)
+    print(imported, file=figures)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run(image)
+        print(time.perf_counter() - start, file=figures)
+    print(peak_memory(), file=figures)
+
+
+def peak_memory() -> float:
+    """Returns the peak of this process in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+# === In the process that compares ===
+
+
+class Child:
+    """An engine in a process of its own, which is stopped while it waits.
+
+    Args:
+        name: Name of the engine.
+        command: Starts a process that does as `serve`.
+        folder: Where its log goes.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        with open(self._log, "w") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=_environment(),
+            )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # Ends a stopped process too.
+        self._process.kill()
+        self._process.communicate()
+
+    def start(self) -> float:
+        """Waits until it is warm; returns its memory after the import."""
+        imported = self._figure()
+        self._process.send_signal(signal.SIGSTOP)
+        return imported
+
+    def round(self) -> float:
+        """Lets it run once; returns the seconds."""
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._error() from None
+        seconds = self._figure()
+        self._process.send_signal(signal.SIGSTOP)
+        return seconds
+
+    def finish(self) -> float:
+        """Lets it end; returns its peak memory."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.stdin.close()
+        self._process.stdin = None
+        return self._figure()
+
+    def _figure(self) -> float:
+        line = self._process.stdout.readline()
+        try:
+            return float(line)
+        except ValueError:
+            raise self._error() from None
+
+    def _error(self) -> BenchmarkError:
+        # Whoever closes its output without a figure is ending.
+        status = self._process.wait()
+        return _failure(self.name, status, self._log.read_text())
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+
+
+def _failure(name: str, status: int, log: str) -> BenchmarkError:
+    lines = log.rstrip().splitlines()[-SHOWN:]
+    return BenchmarkError(
+        "\n".join([f"{name} ended with status {status}:", *lines])
+    )
+
+
+def run_to_end(name: str, command: Sequence[str]) -> None:
+    """Runs a process that prepares something.
+
+    Args:
+        name: What it does.
+        command: Its command.
+
+    Raises:
+        BenchmarkError: If it fails.
+    """
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=_environment(),
+    )
+    if done.returncode:
+        raise _failure(name, done.returncode, done.stdout)
+
+
+def agreement(masks: dict[str, np.ndarray]) -> dict[str, float]:
+    """Compares masks with the first of them.
+
+    Args:
+        masks: Mask (1, H, W) of each engine.
+
+    Returns:
+        Share of equal pixels of each engine.
+
+    Raises:
+        BenchmarkError: If engines of the same precision compute another thing.
+    """
+    reference = next(iter(masks.values()))
+    shares = {}
+    for engine in ENGINES:
+        if engine.name not in masks:
+            continue
+        mask = masks[engine.name]
+        if mask.shape != reference.shape:
+            raise BenchmarkError(
+                f"{engine.name} gives a mask of shape {mask.shape}, "
+                f"{next(iter(masks))} one of shape {reference.shape}"
+            )
+        shares[engine.name] = float((mask == reference).mean())
+        if engine.dtype == "float32" and shares[engine.name] < AGREEMENT:
+            raise BenchmarkError(
+                f"{engine.name} agrees with {next(iter(masks))} on only "
+                f"{shares[engine.name]:.1%} of the pixels"
+            )
+    return shares
+
+
+def measure(
+    commands: dict[str, Sequence[str]], folder: Path, rounds: int
+) -> dict[str, Result]:
+    """Measures engines in rounds that alternate between them.
+
+    Args:
+        commands: Starts each engine, by its name.
+        folder: Where their logs and masks are.
+        rounds: How often each runs.
+
+    Returns:
+        The result of each engine.
+
+    Raises:
+        BenchmarkError: If one fails, or computes another thing.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    imported, children = {}, {}
+    with ExitStack() as stack:
+        for name, command in commands.items():
+            child = stack.enter_context(Child(name, command, folder))
+            imported[name] = child.start()
+            children[name] = child
+        same = agreement(
+            {name: np.load(folder / f"{name}.npy") for name in children}
+        )
+        for index in range(rounds):
+            # Who goes first alternates: the second finds a warmer machine.
+            order = list(children) if index % 2 == 0 else [*children][::-1]
+            for name in order:
+                seconds[name].append(children[name].round())
+        peaks = {name: child.finish() for name, child in children.items()}
+    return {
+        name: Result(
+            statistics.median(seconds[name]),
+            imported[name],
+            peaks[name],
+            same[name],
+        )
+        for name in commands
+    }
+
+
+def table(results: dict[str, Result]) -> list[str]:
+    """Returns the lines of the table.
+
+    Args:
+        results: Of the engines that were measured.
+    """
+    lines = [LINE.format(*HEADINGS)]
+    for engine in ENGINES:
+        if engine.name not in results:
+            continue
+        result = results[engine.name]
+        ratios = []
+        for other in (engine.keras, engine.mmseg):
+            ratio = at_most = ""
+            if other is not None and other.name in results:
+                share = result.seconds / results[other.name].seconds
+                ratio = f"{share:.2f}"
+                if other.at_most is not None:
+                    at_most = f"{other.at_most:.2f}"
+            ratios += [ratio, at_most]
+        lines.append(
+            LINE.format(
+                engine.name,
+                engine.dtype,
+                f"{result.seconds:.3f}",
+                *ratios,
+                f"{result.imported:.0f}",
+                f"{result.peak:.0f}",
+                f"{result.same:.2%}",
+            )
+        )
+    return lines
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line, also that of the processes it starts."""
+    parser = argparse.ArgumentParser(
+        description="Time and memory of every export, beside competitors."
+    )
+    parser.add_argument(
+        "--peer-python",
+        type=Path,
+        default=PEER_PYTHON,
+        help="Python that has mmsegmentation",
+    )
+    parser.add_argument("--size", type=int, default=473)
+    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME"
+    )
+    parser.add_argument(
+        "--child", choices=("write", *NAMES), help=argparse.SUPPRESS
+    )
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if min(options.rounds, options.threads) < 1 or options.size < 32:
+        parser.error(
+            "--rounds and --threads must be at least 1, --size at least 32"
+        )
+    return options
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Has everything written, measures it and prints the table.
+
+    Args:
+        options: As `parse` gives them.
+
+    Raises:
+        BenchmarkError: If a process fails, or nothing is left to measure.
+    """
+    names = [engine.name for engine in ENGINES if engine.name in options.only]
+    print(
+        f"PSPNet, {options.backbone}, {options.size}x{options.size}, "
+        f"{options.threads} threads, medians of {options.rounds}",
+        flush=True,
+    )
+    peers = {engine.name for engine in ENGINES if engine.module == "peer"}
+    has_peer = options.peer_python.exists()
+    if not has_peer:
+        print(
+            f"No mmsegmentation, as there is no {options.peer_python}: "
+            "weights are Keras's initial ones",
+            flush=True,
+        )
+        names = [name for name in names if name not in peers]
+        if not names:
+            raise BenchmarkError("--only names nothing else")
+    with tempfile.TemporaryDirectory(prefix="pspnet-export-") as temporary:
+        folder = Path(temporary)
+
+        def command(role: str, python: str, script: str) -> list[str]:
+            return [
+                *(python, str(HERE / script), "--child", role),
+                *("--folder", temporary, "--backbone", options.backbone),
+                *("--size", str(options.size)),
+                *("--threads", str(options.threads), "--only", *names),
+            ]
+
+        def ours(role: str) -> list[str]:
+            return command(role, sys.executable, "export.py")
+
+        def theirs(role: str) -> list[str]:
+            return command(role, str(options.peer_python), "export_peer.py")
+
+        if has_peer:
+            run_to_end("writing weights", theirs("write"))
+        run_to_end("exporting", ours("write"))
+        commands = {
+            name: theirs(name) if name in peers else ours(name)
+            for name in names
+        }
+        results = measure(commands, folder, options.rounds)
+    print("\n".join(table(results)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compares, or does the part of one of the processes."""
+    options = parse(arguments)
+    if options.child == "write":
+        write(options.folder, options.only, options.backbone, options.size)
+    elif options.child is not None:
+        engine = ENGINES[NAMES.index(options.child)]
+        serve(engine, options.folder, options.threads, load)
+    else:
+        try:
+            compare(options)
+        except BenchmarkError as error:
+            sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

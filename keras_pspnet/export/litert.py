@@ -1,0 +1,116 @@
+"""LiteRT: what phones and single-board computers load."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_pspnet.export.folding import fold
+from keras_pspnet.export.verify import Parity, compare, pictures
+from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.inference import model_labels
+from keras_pspnet.sampling import resize
+
+LABELS_FILE = "labels.txt"
+_COMPARED = 4
+
+
+def write_litert(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    size: tuple[int, int],
+    precision: str,
+    calibration: Sequence[np.ndarray],
+) -> Parity:
+    """Does the work of `keras_pspnet.export_litert`, documented there.
+
+    Args:
+        model: A model with one output.
+        path: File to write.
+        size: (height, width) of the pictures.
+        precision: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
+        calibration: Pictures (H, W, 3) for int8.
+
+    Returns:
+        How far the export is from the model.
+    """
+    check_writable(path)
+    data = _convert(fold(model, size), size, precision, calibration)
+    # Integers hold the range that calibration saw and nothing else.
+    seen = [fitted(image, size) for image in calibration[:_COMPARED]]
+    images = seen or [image[None] for image in pictures(size, seed=0)]
+    parity = compare(model, _runner(data), "LiteRT", precision, images)
+    names = "\n".join(model_labels(model).names) + "\n"
+    write_atomically(path, _with_labels(data, names))
+    return parity
+
+
+def fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a picture to a size, as the calibration wants it.
+
+    Args:
+        image: (H, W, 3) in 0..255.
+        size: (height, width).
+
+    Returns:
+        float32 (1, height, width, 3).
+    """
+    return np.asarray(resize(tf.constant(image[None], tf.float32), size))
+
+
+def _convert(
+    network: keras.Model,
+    size: tuple[int, int],
+    precision: str,
+    calibration: Sequence[np.ndarray],
+) -> bytes:
+    class Module(tf.Module):
+        @tf.function(
+            input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, "images")]
+        )
+        def __call__(self, images: Any) -> dict[str, Any]:
+            return {"logits": network(images, training=False)}
+
+    module = Module()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.__call__.get_concrete_function()], module
+    )
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+
+        def examples() -> Iterator[list[np.ndarray]]:
+            for image in calibration:
+                yield [fitted(image, size)]
+
+        converter.representative_dataset = examples
+    return bytes(converter.convert())
+
+
+def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data, num_threads=os.cpu_count())
+    runner = interpreter.get_signature_runner()
+
+    def run(images: list[np.ndarray]) -> list[np.ndarray]:
+        return [np.array(runner(images=image)["logits"]) for image in images]
+
+    return run
+
+
+def _with_labels(data: bytes, names: str) -> bytes:
+    """Appends class names, as associated files of the format are: zipped."""
+    stream = BytesIO(data)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(LABELS_FILE, names)
+    return stream.getvalue()
