@@ -60,6 +60,21 @@ def test_a_folded_network_gives_the_model_s_logits(arguments, size) -> None:
         assert not [each for each in network.weights if "seed" not in each.path]
 
 
+def test_what_was_trained_in_mixed_precision_is_exported(tmp_path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = tiny_pspnet()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    export_onnx(mixed, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (logits,) = session.run(["logits"], {"images": batch(40, 40)})
+    exact = tiny_pspnet()
+    exact.set_weights(mixed.get_weights())
+    assert_close(logits, predict_logits(exact, batch(40, 40)), 1e-5)
+    assert mixed.get_layer("head_conv").compute_dtype == "bfloat16"
+
+
 def test_folding_leaves_the_model_alone() -> None:
     model = tiny_pspnet()
     model.compile()

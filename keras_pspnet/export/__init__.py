@@ -201,7 +201,24 @@ def _check_installed(module: str, package: str, extra: str) -> None:
 
 
 def _inference_model(model: keras.Model) -> keras.Model:
-    return model.inference_model() if isinstance(model, PSPNet) else model
+    """Returns the model without auxiliary branch, in float32."""
+    if not isinstance(model, PSPNet):
+        return model
+    if any(
+        layer.compute_dtype != "float32"
+        for layer in model._flatten_layers(include_self=False)
+    ):
+        # What was trained in mixed precision has float32 weights: its export
+        # is compared with what they say, not with its rounding.
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
+            copy = PSPNet.from_config(model.get_config())
+        finally:
+            keras.config.set_dtype_policy(policy)
+        copy.set_weights(model.get_weights())
+        model = copy
+    return model.inference_model()
 
 
 def _check_backend(function: str) -> None:
