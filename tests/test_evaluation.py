@@ -120,8 +120,14 @@ def test_pictures_of_any_sizes_count_at_their_own() -> None:
     data, want = [], 0
     for size in ((7, 11), (15, 9)):
         images, masks = pairs(1, size)
-        inside = reference.bilinear(images, (8, 12))
-        logits = reference.bilinear(conv_logits(model, inside), size)
+        # They are fitted inside, keeping their ratio, and padded with zeros.
+        factor = min(8 / size[0], 12 / size[1])
+        fitted = [round(side * factor) for side in size]
+        seen = np.s_[:, : fitted[0], : fitted[1]]
+        inside = np.zeros((1, 8, 12, 3))
+        inside[seen] = reference.bilinear(images, fitted)
+        logits = conv_logits(model, inside)[seen]
+        logits = reference.bilinear(logits, size)
         want += reference.confusion_matrix(masks, logits.argmax(-1), 4)
         data.append((images[0], masks[0]))
     np.testing.assert_array_equal(evaluate(model, data).confusion, want)
