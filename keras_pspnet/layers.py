@@ -302,6 +302,25 @@ def _conv3x3(x: Any, kernel: Any) -> Any:
     return ops.conv(x, kernel, padding="same", data_format="channels_last")
 
 
+def shifted_interpolation(
+    bins: int, size: Any, align_corners: bool, dtype: str
+) -> Any:
+    """Builds enlargement seen by the three taps of a zero-padded convolution.
+
+    Args:
+        bins: Number of cells.
+        size: Number of samples after enlarging, an int or a scalar tensor.
+        align_corners: See `interpolation_matrix`.
+        dtype: Floating dtype of the result.
+
+    Returns:
+        Tensor (size, 3 * bins), columns ordered (tap, cell).
+    """
+    matrix = interpolation_matrix(bins, size, align_corners, dtype)
+    padded = ops.pad(matrix, ((1, 1), (0, 0)))
+    return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+
+
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class PyramidConv(keras.layers.Layer):
     """A 3x3 convolution over the pyramid's concatenation, never formed.
@@ -416,16 +435,9 @@ class PyramidConv(keras.layers.Layer):
         return ops.matmul(self._shifted(bins, width), product)
 
     def _shifted(self, bins: int, size: Any) -> Any:
-        """Enlargement seen by the three taps of a zero-padded convolution.
-
-        Returns:
-            Tensor (size, 3 * bins), columns ordered (tap, cell).
-        """
-        matrix = interpolation_matrix(
+        return shifted_interpolation(
             bins, size, self.pyramid.align_corners, self.compute_dtype
         )
-        padded = ops.pad(matrix, ((1, 1), (0, 0)))
-        return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)

@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from keras_pspnet.layers import PyramidConv
+from keras_pspnet.layers import PyramidConv, shifted_interpolation
 from keras_pspnet.sampling import (
     adaptive_pool,
     apply_height,
-    interpolation_matrix,
     spatial_size,
 )
 
@@ -239,12 +238,9 @@ class _FoldedPyramidConv(layers.Layer):
         return tf.matmul(self._shifted(bins, width), x)
 
     def _shifted(self, bins: int, size: Any) -> Any:
-        """As `PyramidConv` has it: (size, 3 * bins), ordered (tap, cell)."""
-        matrix = interpolation_matrix(
+        return shifted_interpolation(
             bins, size, self._align_corners, self.compute_dtype
         )
-        padded = tf.pad(matrix, ((1, 1), (0, 0)))
-        return tf.concat([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self._filters)
