@@ -41,6 +41,11 @@ class ServingOptions:
     window: int | None = None
     max_pixels: int = MAX_PIXELS
 
+    @property
+    def is_one_view(self) -> bool:
+        """Whether the picture is seen once, as it is."""
+        return self.scales == (1.0,) and not self.flip
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", check_scales(self.scales))
         for name, least, none in (
@@ -248,7 +253,7 @@ class ServingModule(tf.Module):
         """Returns logits of one view, or summed probabilities of several."""
         scales, flip = self._options.scales, self._options.flip
         images = _shrink(images, self._options.max_side)
-        if scales == (1.0,) and not flip:
+        if self._options.is_one_view:
             return self._view_logits(images)
         size = spatial_size(images)
         total = 0.0
@@ -263,7 +268,7 @@ class ServingModule(tf.Module):
         return total
 
     def _probabilities(self, scores: Any) -> Any:
-        if self._options.scales == (1.0,) and not self._options.flip:
+        if self._options.is_one_view:
             return tf.nn.softmax(scores)
         return scores / tf.reduce_sum(scores, axis=-1, keepdims=True)
 
@@ -294,24 +299,21 @@ def _checked(images: Any) -> Any:
     # A tensor of another rank would abort the process in a convolution:
     # servers check names and not shapes.
     images = tf.ensure_shape(images, IMAGES)
-    with tf.control_dependencies(
-        [_assert_not_empty(tf.shape(images)[:3], "images")]
-    ):
-        return tf.identity(images)
+    return _not_empty(images, tf.shape(images)[:3], "images")
 
 
 def _checked_files(image_bytes: Any) -> Any:
     image_bytes = tf.ensure_shape(image_bytes, [None])
-    with tf.control_dependencies(
-        [_assert_not_empty(tf.shape(image_bytes), "image_bytes")]
-    ):
-        return tf.identity(image_bytes)
+    return _not_empty(image_bytes, tf.shape(image_bytes), "image_bytes")
 
 
-def _assert_not_empty(sizes: Any, name: str) -> Any:
-    return tf.debugging.Assert(
+def _not_empty(tensor: Any, sizes: Any, name: str) -> Any:
+    """Returns a tensor that cannot be had while one of its sizes is 0."""
+    check = tf.debugging.Assert(
         tf.reduce_all(sizes > 0), [f"{name} must not be empty. Shape:", sizes]
     )
+    with tf.control_dependencies([check]):
+        return tf.identity(tensor)
 
 
 def _rounded(sides: Any) -> Any:
