@@ -21,6 +21,10 @@ BATCH_OF_ONE = (
     "is live, since the 1x1 bin of a single image is normalised to its bias; "
     "use freeze='batch_norm' or drop the last partial batch. "
 )
+FEWER_THAN_REPLICAS = (
+    "the global batch must hold at least one image for every replica; drop "
+    "the last partial batch. "
+)
 
 
 def class_weight_table(

@@ -12,6 +12,7 @@ import numpy as np
 from keras_pspnet import optimizers
 from keras_pspnet.fitting import (
     BATCH_OF_ONE,
+    FEWER_THAN_REPLICAS,
     array_length,
     cardinality,
     check_arrays,
@@ -303,6 +304,14 @@ class PaperTrainer(keras.Model):
                 x, y, sample_weight=sample_weight, return_dict=return_dict
             )
 
+    def train_step(self, *arguments: Any) -> Any:
+        # JAX passes the state of the run before the batch.
+        *state, data = arguments
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = self._with_checked_batch(x)
+        data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        return super().train_step(*state, data)
+
     def compute_loss(
         self,
         x: Any = None,
@@ -312,7 +321,6 @@ class PaperTrainer(keras.Model):
         training: bool = True,
     ) -> Any:
         if training:
-            self._check_global_batch(x)
             sample_weight = self._with_class_weight(y, sample_weight)
         return super().compute_loss(
             x=x,
@@ -440,21 +448,46 @@ class PaperTrainer(keras.Model):
                 f"batch_size={batch_size}, whose last batch has 1"
             )
 
-    def _check_global_batch(self, x: Any) -> None:
-        """Refuses a batch of one image, at run time where not before."""
-        if not self._one_pixel_bin_is_live():
-            return
-        batch = x.shape[0]
-        if batch is not None:
-            if batch * num_replicas() == 1:
-                raise ValueError(BATCH_OF_ONE + "Received: a batch of 1")
-        elif keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
+    def _with_checked_batch(self, x: Any) -> Any:
+        """Refuses batches that are too small, at run time where not before.
 
-            tf.debugging.Assert(
-                replica_sum(tf.shape(x)[0]) > 1,
-                [BATCH_OF_ONE + "Received: a batch of 1"],
+        The checks come before the network: a replica without an image fails
+        in one of its layers, and that error could be the first.
+        """
+        batch, replicas = x.shape[0], num_replicas()
+        live = self._one_pixel_bin_is_live()
+        if batch is not None:
+            if live and batch * replicas == 1:
+                raise ValueError(BATCH_OF_ONE + "Received: a batch of 1")
+            return x
+        if keras.backend.backend() != "tensorflow":
+            return x
+        import tensorflow as tf
+
+        count = tf.shape(x)[0]
+        checks = []
+        if live:
+            checks.append(
+                tf.debugging.Assert(
+                    replica_sum(count) > 1,
+                    [BATCH_OF_ONE + "Received: a batch of 1"],
+                )
             )
+        if replicas > 1:
+            # One after the other, so that the same one fails everywhere.
+            with tf.control_dependencies(checks):
+                fed = replica_sum(tf.cast(count > 0, "int32"))
+                checks.append(
+                    tf.debugging.Assert(
+                        tf.equal(fed, replicas),
+                        [
+                            FEWER_THAN_REPLICAS
+                            + f"Received: {replicas} replicas"
+                        ],
+                    )
+                )
+        with tf.control_dependencies(checks):
+            return tf.identity(x)
 
 
 def _for_outputs(value: Any, names: tuple[str, ...]) -> Any:

@@ -168,6 +168,15 @@ def test_one_image_over_two_replicas_is_refused(two_replicas):
         model.fit(data.batch(4), verbose=0)
 
 
+def test_fewer_images_than_replicas_are_refused(two_replicas):
+    with two_replicas.scope():
+        model = PSPNet(CLASSES, "resnet18", width=1 / 16, freeze="batch_norm")
+        model.compile()
+    data = tf.data.Dataset.from_tensor_slices((IMAGES[:5], MASKS[:5]))
+    with pytest.raises(ValueError, match=r"^the global batch must.*replica"):
+        model.fit(data.batch(4), verbose=0)
+
+
 def test_one_image_on_each_replica_is_a_batch_of_two(two_replicas):
     with two_replicas.scope():
         model = small(eager=False)
