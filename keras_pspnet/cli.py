@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -16,18 +18,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; None takes the process's.
 
     Returns:
-        Exit status: 0, 2 for bad input (one line on stderr), 130 for Ctrl-C.
+        Exit status: 0, 1 where the work was done but failed, 2 for bad input
+        (one line on stderr), 130 for Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options)
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
         print(f"keras-pspnet: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,24 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--backbone", help="as for segment")
     export.add_argument(
         "--precision",
-        default="float32",
+        default=argparse.SUPPRESS,
         help="savedmodel: float32, bfloat16; litert: float32, float16, "
         "dynamic, int8; onnx: float32",
     )
-    export.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="litert: of the pictures",
-    )
-    export.add_argument(
-        "--calibration",
-        nargs="+",
-        default=[],
-        metavar="PICTURE",
-        help="litert int8: some dozens of pictures",
-    )
+    _add_saved_model_options(export)
+    _add_litert_options(export)
     export.set_defaults(run=_export)
 
     convert = commands.add_parser(
@@ -162,7 +152,76 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _segment(options: argparse.Namespace) -> None:
+def _add_saved_model_options(export: argparse.ArgumentParser) -> None:
+    # What is left out stays out of the call: the function has the defaults.
+    group = export.add_argument_group(
+        "savedmodel", argument_default=argparse.SUPPRESS
+    )
+    group.add_argument(
+        "--max-side",
+        type=_integer_or_none,
+        metavar="N",
+        help="longer pictures are shrunk to this for the network; none keeps "
+        "them as they are",
+    )
+    group.add_argument(
+        "--scales", type=float, nargs="+", metavar="S", help="as for segment"
+    )
+    group.add_argument("--flip", action="store_true", help="as for segment")
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="side of windows that slide over the picture, instead of the "
+        "whole at once",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="files with more are answered with the status TOO_LARGE",
+    )
+    group.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="pictures in each warm-up request: the server's "
+        "allowed_batch_sizes",
+    )
+
+
+def _add_litert_options(export: argparse.ArgumentParser) -> None:
+    group = export.add_argument_group(
+        "litert", argument_default=argparse.SUPPRESS
+    )
+    group.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of the pictures",
+    )
+    group.add_argument(
+        "--calibration",
+        nargs="+",
+        metavar="PATH",
+        help="for int8: some dozens of pictures, or folders of them",
+    )
+
+
+def _integer_or_none(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be an integer or none: {text!r}"
+        ) from error
+
+
+def _segment(options: argparse.Namespace) -> int:
     from keras_pspnet.data.decode import read_image
     from keras_pspnet.files import check_writable
     from keras_pspnet.visualize import check_suffix
@@ -183,9 +242,10 @@ def _segment(options: argparse.Namespace) -> None:
         f"{name} {share:.1%}" for name, share in result.areas().items()
     )
     print(f"{options.output}: {shares}")
+    return 0
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int:
     from keras_pspnet.training.train import SCORES_FILE, load_recipe, train
 
     recipe = load_recipe(options.recipe)
@@ -195,46 +255,117 @@ def _train(options: argparse.Namespace) -> None:
     scores = train(recipe, output, options.data)
     print(scores.table())
     print(f"Written to {output}: model/, {SCORES_FILE}, predictions.png")
+    return 0
 
 
-def _export(options: argparse.Namespace) -> None:
+def _export(options: argparse.Namespace) -> int:
     from keras_pspnet.files import check_absent, check_writable
 
+    # What can be wrong with files and options shows before a model is loaded.
     if options.format == "savedmodel":
         check_absent(options.output)
     else:
         check_writable(options.output)
-    if options.format == "onnx" and options.precision != "float32":
-        raise ValueError(
-            "`precision` must be 'float32' for ONNX. "
-            f"Received: precision={options.precision!r}"
-        )
 
-    from keras_pspnet.export import (
-        export_litert,
-        export_onnx,
-        export_saved_model,
-    )
+    function, precisions = _export_function(options.format)
+    arguments = _export_arguments(options, function, precisions)
+    if "calibration" in arguments:
+        arguments["calibration"] = _calibration(arguments["calibration"])
+
+    from keras_pspnet.export.verify import ExportError
     from keras_pspnet.pretrained import load_pretrained
 
     model = load_pretrained(options.model, backbone=options.backbone)
-    if options.format == "savedmodel":
-        parity = export_saved_model(model, options.output, options.precision)
-    elif options.format == "litert":
-        parity = export_litert(
-            model,
-            options.output,
-            options.size,
-            options.precision,
-            options.calibration,
-        )
-    else:
-        parity = export_onnx(model, options.output)
+    try:
+        parity = function(model, options.output, **arguments)
+    except ExportError as error:
+        print(f"keras-pspnet: error: {error}", file=sys.stderr)
+        return 1
     print(parity)
     print(f"Written to {options.output}")
+    return 0
 
 
-def _convert(options: argparse.Namespace) -> None:
+def _export_function(
+    name: str,
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Returns the export function of a format, and its precisions."""
+    from keras_pspnet import export
+
+    if name == "savedmodel":
+        return export.export_saved_model, export.PRECISIONS
+    if name == "litert":
+        return export.export_litert, export.LITERT_PRECISIONS
+    return export.export_onnx, ("float32",)
+
+
+def _export_arguments(
+    options: argparse.Namespace,
+    function: Callable[..., Any],
+    precisions: Sequence[str],
+) -> dict[str, Any]:
+    """Returns the given options as arguments of an export function.
+
+    Raises:
+        ValueError: If one is given that is not for this format.
+    """
+    common = ("run", "output", "format", "model", "backbone")
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in common
+    }
+    if "precision" in given and given["precision"] not in precisions:
+        raise ValueError(
+            f"`precision` must be {' or '.join(map(repr, precisions))} for "
+            f"format {options.format!r}. "
+            f"Received: precision={given['precision']!r}"
+        )
+    if len(precisions) == 1:
+        # Where there is no choice, the function has no argument.
+        given.pop("precision", None)
+    for name, value in given.items():
+        if name not in inspect.signature(function).parameters:
+            # Shortened, because the shell may have listed a whole folder.
+            raise ValueError(
+                f"`{name}` must be left out for format {options.format!r}. "
+                f"Received: {name}={reprlib.repr(value)}"
+            )
+    return given
+
+
+def _calibration(paths: Sequence[str]) -> list[Any]:
+    """Reads pictures, and of a folder all that are in it.
+
+    Raises:
+        ValueError: If a folder holds none, or a file is none.
+        OSError: If one cannot be read.
+    """
+    from keras_pspnet.data.decode import read_image
+
+    files: list[str] = []
+    for path in paths:
+        found = _pictures_in(path) if os.path.isdir(path) else [path]
+        if not found:
+            raise ValueError(
+                "`calibration` must be pictures, or folders that hold some. "
+                f"Received: calibration={path!r} without a picture"
+            )
+        files += found
+    return [read_image(file) for file in files]
+
+
+def _pictures_in(folder: str) -> list[str]:
+    from keras_pspnet.data.decode import IMAGE_SUFFIXES
+
+    return [
+        os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    ]
+
+
+def _convert(options: argparse.Namespace) -> int:
     from keras_pspnet.files import check_absent
 
     check_absent(options.output)
@@ -253,6 +384,7 @@ def _convert(options: argparse.Namespace) -> None:
     model = convert_file(options.file, **geometry)
     save_pretrained(model, options.output)
     print(f"{options.output}: {_describe(model)}")
+    return 0
 
 
 def _describe(model: Any) -> str:
@@ -270,7 +402,7 @@ def _describe(model: Any) -> str:
     )
 
 
-def _info(options: argparse.Namespace) -> None:
+def _info(options: argparse.Namespace) -> int:
     from keras_pspnet.presets import PRESETS
 
     line = "{:<15} {:<10} {:>6} {:>7} {:>7}  {}"
@@ -297,3 +429,4 @@ def _info(options: argparse.Namespace) -> None:
     for row in PRESETS:
         source = "ships with the package" if row.is_shipped else row.url
         print(f"  {row.name} {row.backbone}: {row.license}\n    {source}")
+    return 0

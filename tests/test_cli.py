@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import keras_pspnet.training.train as training
 import numpy as np
@@ -19,6 +20,8 @@ import keras_pspnet.pretrained
 from keras_pspnet.cli import main
 from keras_pspnet.data.decode import read_mask
 from keras_pspnet.evaluation import Scores
+from keras_pspnet.export import saved_model
+from keras_pspnet.export.signature import ServingOptions
 from keras_pspnet.inference import segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.presets import PRESETS
@@ -152,56 +155,210 @@ def test_segment_refuses_scales_out_of_range(
 
 # === export ===
 
+BFLOAT16 = {"precision": "bfloat16"}
+QUOTED_A = "'a', "
+
+
+def spy_on_export(monkeypatch, function: str) -> Mock:
+    """Puts in an export's place what takes the same arguments.
+
+    The model is a tuple of what it would be loaded by.
+    """
+    monkeypatch.setattr(
+        keras_pspnet.pretrained,
+        "load_pretrained",
+        lambda source, backbone: (source, backbone),
+    )
+    spy = create_autospec(
+        getattr(keras_pspnet.export, function), return_value="a table"
+    )
+    monkeypatch.setattr(keras_pspnet.export, function, spy)
+    return spy
+
+
+def load_conv_model(monkeypatch) -> Any:
+    """Puts one small model in the place of all; returns it."""
+    model = conv_model()
+    monkeypatch.setattr(
+        keras_pspnet.pretrained, "load_pretrained", lambda *_, **__: model
+    )
+    return model
+
 
 @pytest.mark.parametrize(
     ("arguments", "function", "passed"),
     [
-        ([], "export_saved_model", ("float32",)),
-        (["--precision", "bfloat16"], "export_saved_model", ("bfloat16",)),
-        (["--format", "onnx"], "export_onnx", ()),
+        ("", "export_saved_model", {}),
+        ("--precision bfloat16", "export_saved_model", BFLOAT16),
+        ("--max-side 512", "export_saved_model", {"max_side": 512}),
+        ("--max-side none", "export_saved_model", {"max_side": None}),
+        ("--scales 0.75 1", "export_saved_model", {"scales": [0.75, 1.0]}),
+        ("--flip", "export_saved_model", {"flip": True}),
+        ("--window 473", "export_saved_model", {"window": 473}),
+        ("--max-pixels 9000", "export_saved_model", {"max_pixels": 9000}),
+        ("--batch-sizes 1 4", "export_saved_model", {"batch_sizes": [1, 4]}),
+        ("--format onnx", "export_onnx", {}),
+        ("--format onnx --precision float32", "export_onnx", {}),
+        ("--format litert", "export_litert", {}),
+        ("--format litert --size 24 32", "export_litert", {"size": [24, 32]}),
+    ],
+)
+def test_export_passes_on_what_is_given(
+    photo, monkeypatch, capsys, arguments: str, function: str, passed: Any
+) -> None:
+    export = spy_on_export(monkeypatch, function)
+    command = ["export", "-o", "made", "--model", "mine", "--backbone", "b"]
+    assert main([*command, *arguments.split()]) == 0
+    export.assert_called_once_with(("mine", "b"), "made", **passed)
+    assert capsys.readouterr().out == "a table\nWritten to made\n"
+
+
+def test_export_calibrates_on_pictures_and_folders(photo, monkeypatch) -> None:
+    export = spy_on_export(monkeypatch, "export_litert")
+    images = [picture(8 + index, 12) for index in range(3)]
+    Path("seen/deeper").mkdir(parents=True)
+    for name, image in zip(("b.png", "a.PNG", ".c.png"), images, strict=True):
+        Image.fromarray(image).save(Path("seen", name))
+    Path("seen/notes.txt").write_text("some notes")
+    command = ["export", "-o", "made", "--format", "litert"]
+    command += ["--precision", "int8", "--calibration"]
+    assert main([*command, "seen", photo]) == 0
+    passed = export.call_args.kwargs
+    assert sorted(passed) == ["calibration", "precision"]
+    assert passed["precision"] == "int8"
+    wanted = [images[1], images[0], picture(33, 47)]
+    for got, want in zip(passed["calibration"], wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "batch_sizes"),
+    [
+        ("", ServingOptions(), (1,)),
         (
-            ["--format", "litert", "--size", "24", "32"],
-            "export_litert",
-            ([24, 32], "float32", []),
-        ),
-        (
-            ["--format", "litert", "--precision", "int8"]
-            + ["--calibration", "photo.png", "photo.png"],
-            "export_litert",
-            (None, "int8", ["photo.png", "photo.png"]),
+            "--max-side none --scales 1 0.5 --flip --window 32 "
+            "--max-pixels 7000 --batch-sizes 1 2",
+            ServingOptions(None, (1.0, 0.5), True, 32, 7000),
+            (1, 2),
         ),
     ],
 )
-def test_export_passes_everything_on(
-    photo, model_folder, monkeypatch, capsys, arguments, function, passed
+def test_export_options_reach_the_served_model(
+    photo, monkeypatch, arguments: str, options: Any, batch_sizes: Any
 ) -> None:
-    calls = []
-
-    def export(model: Any, output: str, *rest: Any) -> str:
-        calls.append((model.labels, output, rest))
-        return "a table"
-
-    monkeypatch.setattr(keras_pspnet.export, function, export)
-    Path("served").mkdir()
-    command = ["export", "-o", "served/1", "--model", model_folder]
-    assert main([*command, *arguments]) == 0
-    assert calls == [(LABELS, "served/1", passed)]
-    assert capsys.readouterr().out == "a table\nWritten to served/1\n"
+    model = load_conv_model(monkeypatch)
+    write = create_autospec(saved_model.write_saved_model)
+    monkeypatch.setattr(saved_model, "write_saved_model", write)
+    assert main(["export", "-o", "made", *arguments.split()]) == 0
+    write.assert_called_once_with(
+        model, "made", "float32", options, batch_sizes
+    )
 
 
-def test_export_refuses_what_is_in_the_way(photo, capsys) -> None:
+def test_export_refuses_what_is_in_the_way(photo, no_model, capsys) -> None:
     Path("served/1").mkdir(parents=True)
-    # Before the model is looked for.
-    command = ("export", "-o", "served/1", "--model", "no_model")
+    command = ("export", "-o", "served/1")
     line = refusal(capsys, *command)
     assert "`folder` must not exist yet. Received: folder='served/1'" in line
     line = refusal(capsys, *command, "--format", "onnx")
     assert "`path` must be a file, not a folder" in line
-    line = refusal(
-        capsys, "export", "-o", "m", "--format", "onnx", "--precision", "int8"
-    )
-    assert "`precision` must be 'float32' for ONNX" in line
     assert not list(Path("served/1").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "value"),
+    [
+        ("onnx litert", "--max-side 512", "512"),
+        ("onnx litert", "--max-side none", "None"),
+        ("onnx litert", "--scales 1 2", "[1.0, 2.0]"),
+        ("onnx litert", "--flip", "True"),
+        ("onnx litert", "--window 473", "473"),
+        ("onnx litert", "--max-pixels 9000", "9000"),
+        ("onnx litert", "--batch-sizes 1 2", "[1, 2]"),
+        ("onnx savedmodel", "--size 24 32", "[24, 32]"),
+        ("onnx savedmodel", "--calibration photo.png", "['photo.png']"),
+        # As the shell lists *.png: not every name is told.
+        ("onnx", "--calibration" + 9 * " a", f"[{6 * QUOTED_A}...]"),
+    ],
+)
+def test_export_refuses_options_of_other_formats(
+    photo, no_model, capsys, formats: str, options: str, value: str
+) -> None:
+    name = options.split()[0].removeprefix("--").replace("-", "_")
+    for each in formats.split():
+        command = ("export", "-o", "made", "--format", each)
+        line = refusal(capsys, *command, *options.split())
+        assert line.endswith(
+            f"error: `{name}` must be left out for format '{each}'. "
+            f"Received: {name}={value}"
+        )
+    assert os.listdir() == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "precision", "rule"),
+    [
+        ("savedmodel", "int8", "'float32' or 'bfloat16'"),
+        (
+            "litert",
+            "bfloat16",
+            "'float32' or 'float16' or 'dynamic' or 'int8'",
+        ),
+        ("onnx", "bfloat16", "'float32'"),
+    ],
+)
+def test_export_refuses_precisions_of_other_formats(
+    photo, no_model, capsys, format_: str, precision: str, rule: str
+) -> None:
+    command = ("export", "-o", "made", "--format", format_)
+    line = refusal(capsys, *command, "--precision", precision)
+    assert line.endswith(
+        f"error: `precision` must be {rule} for format '{format_}'. "
+        f"Received: precision='{precision}'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("no.png", "must be a file that exists. Received: image='no.png'"),
+        ("notes.txt", "must be a picture file"),
+        ("folder", "`calibration` must be pictures, or folders that hold some"),
+        ("damaged", "must be a picture file"),
+    ],
+)
+def test_export_refuses_calibration_on_no_pictures(
+    photo, no_model, capsys, path: str, told: str
+) -> None:
+    Path("notes.txt").write_text("some notes")
+    Path("folder/deeper").mkdir(parents=True)
+    Path("folder/notes.txt").write_text("some notes")
+    Path("damaged").mkdir()
+    Path("damaged/a.png").write_text("no picture")
+    command = ("export", "-o", "made", "--format", "litert")
+    command += ("--precision", "int8", "--calibration", photo, path)
+    line = refusal(capsys, *command)
+    assert told in line
+    assert f"='{path}" in line.split("Received")[1]
+    assert not Path("made").exists()
+
+
+def test_export_passes_refusals_of_values_on(
+    photo, monkeypatch, capsys
+) -> None:
+    load_conv_model(monkeypatch)
+    line = refusal(capsys, "export", "-o", "made", "--max-side", "0")
+    assert "`max_side` must be an integer of at least 1 or None" in line
+    assert os.listdir() == ["photo.png"]
+
+
+def test_export_explains_what_max_side_takes(photo, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "-o", "made", "--max-side", "all"])
+    assert stopped.value.code == 2
+    assert "--max-side: must be an integer or none: 'all'" in (
+        capsys.readouterr().err
+    )
 
 
 # === train ===

@@ -56,6 +56,7 @@ ORDER = (
     "export.verify",
     "export.warmup",
     "export.saved_model",
+    "export.litert_metadata",
     "export.litert",
     "export.onnx",
     "export",
@@ -73,6 +74,7 @@ NEEDS_TENSORFLOW = {
     "export.signature",
     "export.warmup",
     "export.saved_model",
+    "export.litert_metadata",
     "export.litert",
     "export.onnx",
 }

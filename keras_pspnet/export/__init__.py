@@ -69,7 +69,7 @@ def export_saved_model(
     Raises:
         FileExistsError: If the folder exists.
         OSError: If it cannot be written.
-        RuntimeError: If the export gives other logits than the model.
+        ExportError: If the export gives other logits than the model.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
     """
@@ -107,8 +107,8 @@ def export_litert(
     """Exports a LiteRT file (.tflite) for one picture of a fixed size.
 
     Input `images`: float32 (1, height, width, 3), RGB in 0..255. Output
-    `logits`: float32 (1, height, width, C). The class names are in
-    `labels.txt`, zipped to the end of the file as the format has it.
+    `logits`: float32 (1, height, width, C). The file's TFLite metadata
+    describes both, and names `labels.txt`, the class names zipped to its end.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
@@ -125,7 +125,7 @@ def export_litert(
     Raises:
         ImportError: If ai-edge-litert is missing.
         OSError: If the file cannot be written.
-        RuntimeError: If the export gives other logits than the model.
+        ExportError: If the export gives other logits than the model.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
     """
@@ -164,7 +164,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
     Raises:
         ImportError: If tf2onnx or onnxruntime is missing.
         OSError: If the file cannot be written.
-        RuntimeError: If the export gives other logits than the model.
+        ExportError: If the export gives other logits than the model.
         ValueError: If Keras does not run on TensorFlow.
     """
     _check_backend("export_onnx")

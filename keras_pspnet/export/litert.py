@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from typing import Any
 
 import keras
@@ -13,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.export.folding import fold
+from keras_pspnet.export.litert_metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, pictures
 from keras_pspnet.files import check_writable, write_atomically
 from keras_pspnet.inference import model_labels
 from keras_pspnet.sampling import resize
 
-LABELS_FILE = "labels.txt"
 _COMPARED = 4
 
 
@@ -42,13 +40,15 @@ def write_litert(
         How far the export is from the model.
     """
     check_writable(path)
-    data = _convert(fold(model, size), size, precision, calibration)
+    data = add_metadata(
+        _convert(fold(model, size), size, precision, calibration),
+        model_labels(model).names,
+    )
     # Integers hold the range that calibration saw and nothing else.
     seen = [fitted(image, size) for image in calibration[:_COMPARED]]
     images = seen or [image[None] for image in pictures(size, seed=0)]
     parity = compare(model, _runner(data), "LiteRT", precision, images)
-    names = "\n".join(model_labels(model).names) + "\n"
-    write_atomically(path, _with_labels(data, names))
+    write_atomically(path, data)
     return parity
 
 
@@ -106,11 +106,3 @@ def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
         return [np.array(runner(images=image)["logits"]) for image in images]
 
     return run
-
-
-def _with_labels(data: bytes, names: str) -> bytes:
-    """Appends class names, as associated files of the format are: zipped."""
-    stream = BytesIO(data)
-    with zipfile.ZipFile(stream, "a") as archive:
-        archive.writestr(LABELS_FILE, names)
-    return stream.getvalue()

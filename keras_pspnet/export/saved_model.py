@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -17,7 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.export.signature import ServingModule, ServingOptions
-from keras_pspnet.export.verify import Parity, compare, pictures
+from keras_pspnet.export.verify import (
+    ExportError,
+    Parity,
+    compare,
+    pictures,
+)
 from keras_pspnet.export.warmup import WarmupRequest, write_warmup
 from keras_pspnet.files import check_absent
 from keras_pspnet.inference import model_labels, network_size
@@ -30,7 +36,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-folder, requests, answers = sys.argv[1:]
+folder, requests, answers, side = sys.argv[1:]
 served = tf.saved_model.load(folder).signatures
 with np.load(requests) as images:
     found = {
@@ -38,6 +44,7 @@ with np.load(requests) as images:
         for name, image in images.items()
     }
     first = tf.cast(next(iter(images.values()))[0], tf.uint8)
+first = first[: int(side), : int(side)]
 file = tf.io.encode_png(first)
 answer = served["serving_default"](image_bytes=file[None])
 assert answer["status"].numpy()[0] == b"OK", answer
@@ -80,7 +87,9 @@ def write_saved_model(
         tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
-            lambda images: _run_in_child(written, images, parent),
+            lambda images: _run_in_child(
+                written, images, parent, options.max_pixels
+            ),
             "SavedModel",
             precision,
         )
@@ -93,20 +102,23 @@ def write_saved_model(
 
 
 def _run_in_child(
-    folder: str, images: list[np.ndarray], scratch: str
+    folder: str, images: list[np.ndarray], scratch: str, max_pixels: int
 ) -> list[np.ndarray]:
     requests = os.path.join(scratch, "requests.npz")
     answers = os.path.join(scratch, "answers.npz")
     np.savez(requests, *images)
     # -I: nothing comes in from the current folder or the environment.
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _LOADER, folder, requests, answers],
+        [
+            *(sys.executable, "-I", "-c", _LOADER),
+            *(folder, requests, answers, str(math.isqrt(max_pixels))),
+        ],
         check=False,
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(
+        raise ExportError(
             "the exported model must run in a process of its own. Received: "
             f"exit status {done.returncode}\n{done.stderr[-2000:]}"
         )

@@ -24,6 +24,10 @@ _SIZES = ((65, 97), (113, 64), (48, 48))
 _PICTURES = 2
 
 
+class ExportError(RuntimeError):
+    """Says that an export does not do what its model does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """What one picture size measured.
@@ -104,7 +108,7 @@ def compare(
         What was measured.
 
     Raises:
-        RuntimeError: If it is not within the limits; the table is in it.
+        ExportError: If it is not within the limits; the table is in it.
     """
     if images is None:
         own = network_size(model)
@@ -128,7 +132,7 @@ def compare(
         )
     parity = Parity(artefact, precision, tuple(rows))
     if not parity.passed:
-        raise RuntimeError(
+        raise ExportError(
             f"the exported model must give the model's logits.\n{parity}"
         )
     return parity

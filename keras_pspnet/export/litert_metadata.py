@@ -1,0 +1,154 @@
+"""Metadata of a LiteRT file: what its tensors mean, and the class names.
+
+Android's MetadataExtractor, ML Kit and MediaPipe look for a FlatBuffer of the
+schema `metadata_schema.fbs` in one of the model's buffers, and for the files
+that it names in a zip archive behind the model.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+from keras_pspnet.version import __version__
+
+LABELS_FILE = "labels.txt"
+_ENTRY = "TFLITE_METADATA"
+# Values of the schema's enumerations and unions.
+_TENSOR_AXIS_LABELS = 2
+_RGB = 1
+_FEATURE_PROPERTIES = 1
+_IMAGE_PROPERTIES = 2
+_NORMALIZATION_OPTIONS = 1
+# All that is written here is in the schema since its first version.
+_MIN_PARSER_VERSION = "1.0.0"
+# What `schema.fbs` demands of the data of buffers.
+_ALIGNMENT = 16
+
+
+def add_metadata(data: bytes, names: Sequence[str]) -> bytes:
+    """Adds metadata and class names to a converted network.
+
+    Args:
+        data: What the converter made of a network with one input, RGB in
+            0..255, and one output, logits.
+        names: The class names, in the order of the logits.
+
+    Returns:
+        The network with an entry `TFLITE_METADATA`, otherwise unchanged, and
+        `labels.txt` zipped to its end.
+    """
+    stream = BytesIO(_embed(data, _metadata(len(names))))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(LABELS_FILE, "\n".join(names) + "\n")
+    return stream.getvalue()
+
+
+def _metadata(num_classes: int) -> bytes:
+    """Returns a ModelMetadata; a tuple is a table, in the schema's order."""
+    images = (
+        "images",
+        "The picture: red, green and blue in 0..255.",
+        None,  # dimension_names
+        (_IMAGE_PROPERTIES, (_RGB,)),
+        # The network normalises by itself.
+        [(_NORMALIZATION_OPTIONS, (_floats(0), _floats(1)))],
+        (_floats(255), _floats(0)),  # max, min
+    )
+    labels = (
+        LABELS_FILE,
+        "Names of the classes, one a line, in the order of the last axis.",
+        _TENSOR_AXIS_LABELS,
+    )
+    logits = (
+        "logits",
+        "Scores of the classes, on the last axis, before softmax.",
+        None,  # dimension_names
+        (_FEATURE_PROPERTIES, ()),
+        None,  # process_units
+        None,  # stats
+        [labels],
+    )
+    model = (
+        "PSPNet",
+        f"Semantic segmentation: every pixel scored for {num_classes} classes.",
+        __version__,
+        [(None, None, [images], [logits])],  # The one subgraph.
+        None,  # author
+        None,  # license
+        None,  # associated_files
+        _MIN_PARSER_VERSION,
+    )
+    builder = flatbuffers.Builder()
+    builder.Finish(_write(builder, model), b"M001")
+    return bytes(builder.Output())
+
+
+def _floats(value: float) -> np.ndarray:
+    """A vector of one float, which readers take for all channels."""
+    return np.array([value], "float32")
+
+
+def _write(builder: flatbuffers.Builder, value: Any) -> int:
+    """Writes a string, numbers, a list or a table, after what it holds.
+
+    Args:
+        builder: Where to.
+        value: A string, an array, a list of tables, or a table: a tuple of
+            its fields, None for those that are left out, integers for bytes.
+
+    Returns:
+        Its offset.
+    """
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        offsets = [_write(builder, each) for each in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+    offsets = [
+        0 if isinstance(field, int | None) else _write(builder, field)
+        for field in value
+    ]
+    builder.StartObject(len(value))
+    for slot, (field, offset) in enumerate(zip(value, offsets, strict=True)):
+        if isinstance(field, int):
+            builder.PrependUint8Slot(slot, field, 0)
+        else:
+            # With the offset 0, the builder leaves the field out.
+            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    return builder.EndObject()
+
+
+class _Builder(flatbuffers.Builder):
+    """Aligns bytes, which the generated code packs wherever they fall."""
+
+    def StartVector(self, size: int, count: int, alignment: int) -> int:
+        if size == 1:
+            alignment = _ALIGNMENT
+        return super().StartVector(size, count, alignment)
+
+
+def _embed(data: bytes, metadata: bytes) -> bytes:
+    """Puts metadata in a new buffer of a model, with an entry for it."""
+    model = schema.ModelT.InitFromPackedBuf(data)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _ENTRY, len(model.buffers)
+    model.metadata.append(entry)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(metadata, "uint8")
+    model.buffers.append(buffer)
+    # With room for what is new: out of it, the builder doubles itself.
+    builder = _Builder(len(data) + len(metadata) + 2**16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
