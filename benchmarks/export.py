@@ -166,6 +166,26 @@ class BenchmarkError(RuntimeError):
 # === In the process that writes the artefacts ===
 
 
+def write_picture(folder: Path, size: int) -> list[np.ndarray]:
+    """Writes the picture that all engines see.
+
+    Args:
+        folder: Where it goes.
+        size: Its height and width.
+
+    Returns:
+        The picture and others for calibration, uint8 (H, W, 3).
+    """
+    from keras_pspnet.data.scenes import make_scene
+
+    pictures = [
+        make_scene(0, index, (size, size))[0]
+        for index in range(1 + CALIBRATION)
+    ]
+    np.save(folder / PICTURE, pictures[0])
+    return pictures
+
+
 def write(folder: Path, names: Sequence[str], backbone: str, size: int) -> None:
     """Writes the picture and the artefacts, all of the same weights.
 
@@ -179,13 +199,8 @@ def write(folder: Path, names: Sequence[str], backbone: str, size: int) -> None:
     from head import plain_form
 
     import keras_pspnet as kp
-    from keras_pspnet.data.scenes import make_scene
 
-    pictures = [
-        make_scene(0, index, (size, size))[0]
-        for index in range(1 + CALIBRATION)
-    ]
-    np.save(folder / PICTURE, pictures[0])
+    pictures = write_picture(folder, size)
     if (folder / WEIGHTS).exists():
         model = kp.convert_file(folder / WEIGHTS)
     else:
@@ -456,11 +471,14 @@ def run_to_end(name: str, command: Sequence[str]) -> None:
         raise _failure(name, done.returncode, done.stdout)
 
 
-def agreement(masks: dict[str, np.ndarray]) -> dict[str, float]:
+def agreement(
+    masks: dict[str, np.ndarray], engines: Sequence[Engine] = ENGINES
+) -> dict[str, float]:
     """Compares masks with the first of them.
 
     Args:
         masks: Mask (1, H, W) of each engine.
+        engines: All engines.
 
     Returns:
         Share of equal pixels of each engine.
@@ -470,7 +488,7 @@ def agreement(masks: dict[str, np.ndarray]) -> dict[str, float]:
     """
     reference = next(iter(masks.values()))
     shares = {}
-    for engine in ENGINES:
+    for engine in engines:
         if engine.name not in masks:
             continue
         mask = masks[engine.name]
@@ -489,7 +507,10 @@ def agreement(masks: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def measure(
-    commands: dict[str, Sequence[str]], folder: Path, rounds: int
+    commands: dict[str, Sequence[str]],
+    folder: Path,
+    rounds: int,
+    engines: Sequence[Engine] = ENGINES,
 ) -> dict[str, Result]:
     """Measures engines in rounds that alternate between them.
 
@@ -497,6 +518,7 @@ def measure(
         commands: Starts each engine, by its name.
         folder: Where their logs and masks are.
         rounds: How often each runs.
+        engines: All engines.
 
     Returns:
         The result of each engine.
@@ -512,7 +534,8 @@ def measure(
             imported[name] = child.start()
             children[name] = child
         same = agreement(
-            {name: np.load(folder / f"{name}.npy") for name in children}
+            {name: np.load(folder / f"{name}.npy") for name in children},
+            engines,
         )
         for index in range(rounds):
             # Who goes first alternates: the second finds a warmer machine.

@@ -48,6 +48,24 @@ def write(folder: Path, backbone: str) -> None:
     peer.save(model, case, folder)
 
 
+def build(backbone: str, engine: Engine, path: Path) -> Any:
+    """Returns the network that `write` has written, as PyTorch runs it best.
+
+    Args:
+        backbone: Such as `"resnet50"`.
+        engine: Says in which dtype it computes.
+        path: The file.
+    """
+    import peer
+    import torch
+
+    model = peer.build(case_of(backbone))
+    content = torch.load(path, weights_only=False)
+    model.load_state_dict(content["state_dict"])
+    dtype = getattr(torch, engine.dtype)
+    return model.eval().to(dtype).to(memory_format=torch.channels_last)
+
+
 def load(backbone: str, engine: Engine, path: Path, threads: int) -> Run:
     """Loads the network that `write` has written.
 
@@ -65,11 +83,8 @@ def load(backbone: str, engine: Engine, path: Path, threads: int) -> Run:
     import torch
 
     torch.set_num_threads(threads)
-    model = peer.build(case_of(backbone))
-    content = torch.load(path, weights_only=False)
-    model.load_state_dict(content["state_dict"])
+    model = build(backbone, engine, path)
     dtype = getattr(torch, engine.dtype)
-    model = model.eval().to(dtype).to(memory_format=torch.channels_last)
     mean = torch.tensor(peer.IMAGENET_MEAN)
     std = torch.tensor(peer.IMAGENET_STD)
 

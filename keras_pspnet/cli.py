@@ -335,34 +335,15 @@ def _export_arguments(
 
 
 def _calibration(paths: Sequence[str]) -> list[Any]:
-    """Reads pictures, and of a folder all that are in it.
+    """Reads pictures, and of folders and patterns all that are in them.
 
     Raises:
         ValueError: If a folder holds none, or a file is none.
         OSError: If one cannot be read.
     """
-    from keras_pspnet.data.decode import read_image
+    from keras_pspnet.data.decode import find_pictures, read_image
 
-    files: list[str] = []
-    for path in paths:
-        found = _pictures_in(path) if os.path.isdir(path) else [path]
-        if not found:
-            raise ValueError(
-                "`calibration` must be pictures, or folders that hold some. "
-                f"Received: calibration={path!r} without a picture"
-            )
-        files += found
-    return [read_image(file) for file in files]
-
-
-def _pictures_in(folder: str) -> list[str]:
-    from keras_pspnet.data.decode import IMAGE_SUFFIXES
-
-    return [
-        os.path.join(folder, name)
-        for name in sorted(os.listdir(folder))
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-    ]
+    return [read_image(file) for file in find_pictures(paths)]
 
 
 def _convert(options: argparse.Namespace) -> int:

@@ -31,27 +31,36 @@ def confusion_matrix(
     Args:
         masks: Integer masks of any shape. Labels outside 0..C-1 are left
             out, the ignore label like any other.
-        predictions: Integer class ids, 0..C-1, of the same shape.
+        predictions: Integer class ids, 0..C-1, of the same shape. Where the
+            mask is not left out, others stop TensorFlow on a CPU with an
+            error; compiled code cannot raise and leaves their pixels out.
         num_classes: C.
         ignore_label: Label that is left out, even if it is below C.
 
     Returns:
-        int32 tensor (C, C), rows are true classes.
+        int32 tensor (C, C), rows are true classes: exact for up to 2**31 - 1
+        pixels, of which a batch has fewer.
     """
     masks = ops.cast(masks, "int32")
     predictions = ops.cast(predictions, "int32")
     valid = (masks != ignore_label) & (masks >= 0) & (masks < num_classes)
-    index = ops.where(valid, masks * num_classes + predictions, 0)
+    cells = num_classes * num_classes
+    # A prediction that is no class must not count in the next class's row.
+    known = (predictions >= 0) & (predictions < num_classes)
+    index = ops.where(known, masks * num_classes + predictions, cells)
     counts = ops.segment_sum(
         ops.reshape(ops.cast(valid, "int32"), (-1,)),
-        ops.reshape(index, (-1,)),
-        num_segments=num_classes * num_classes,
+        ops.reshape(ops.where(valid, index, 0), (-1,)),
+        num_segments=cells,
     )
     return ops.reshape(counts, (num_classes, num_classes))
 
 
 class _ConfusionMetric(keras.metrics.Metric):
-    """Accumulates a confusion matrix exactly.
+    """Accumulates a confusion matrix exactly, up to 2**55 pixels a cell.
+
+    What is shown during training is computed in float32, inside the graph;
+    `keras_pspnet.scores.Scores` computes in float64 from these counts.
 
     Args:
         num_classes: Number of classes C.

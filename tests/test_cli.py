@@ -213,7 +213,10 @@ def test_export_passes_on_what_is_given(
     assert capsys.readouterr().out == "a table\nWritten to made\n"
 
 
-def test_export_calibrates_on_pictures_and_folders(photo, monkeypatch) -> None:
+@pytest.mark.parametrize("pictures", ["seen", "seen/[ab].*"])
+def test_export_calibrates_on_pictures_and_folders(
+    photo, monkeypatch, pictures: str
+) -> None:
     export = spy_on_export(monkeypatch, "export_litert")
     images = [picture(8 + index, 12) for index in range(3)]
     Path("seen/deeper").mkdir(parents=True)
@@ -222,7 +225,7 @@ def test_export_calibrates_on_pictures_and_folders(photo, monkeypatch) -> None:
     Path("seen/notes.txt").write_text("some notes")
     command = ["export", "-o", "made", "--format", "litert"]
     command += ["--precision", "int8", "--calibration"]
-    assert main([*command, "seen", photo]) == 0
+    assert main([*command, pictures, photo]) == 0
     passed = export.call_args.kwargs
     assert sorted(passed) == ["calibration", "precision"]
     assert passed["precision"] == "int8"
@@ -321,9 +324,10 @@ def test_export_refuses_precisions_of_other_formats(
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("no.png", "must be a file that exists. Received: image='no.png'"),
+        ("no.png", "`paths` must be files, folders or patterns of files that"),
+        ("*.jpg", "`paths` must be patterns that match pictures"),
         ("notes.txt", "must be a picture file"),
-        ("folder", "`calibration` must be pictures, or folders that hold some"),
+        ("folder", "`paths` must be pictures, or folders that hold some"),
         ("damaged", "must be a picture file"),
     ],
 )

@@ -18,9 +18,9 @@ from support import assert_close, picture, randomize, tiny_pspnet
 from keras_pspnet import export_litert, export_onnx
 from keras_pspnet.data.decode import read_image
 from keras_pspnet.export import verify
-from keras_pspnet.export.folding import fold
 from keras_pspnet.export.pictures import decode
-from keras_pspnet.inference import predict_logits
+from keras_pspnet.folding import fold
+from keras_pspnet.network import predict_logits
 
 SIZE = (48, 64)
 

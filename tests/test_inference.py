@@ -18,16 +18,15 @@ from support import (
     tiny_pspnet,
 )
 
-from keras_pspnet.inference import (
+from keras_pspnet.inference import predict_masks, segment
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.network import (
     fill_color,
     main_output,
     model_labels,
     network_size,
     predict_logits,
-    predict_masks,
-    segment,
 )
-from keras_pspnet.labels import LabelSet
 
 LABELS = LabelSet(
     "four", ("a", "b", "c", "d"), ((9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9))

@@ -42,9 +42,9 @@ class Export:
 def export(request, tmp_path_factory) -> Export:
     given = []
 
-    def add_metadata(data: bytes, names: Any) -> bytes:
+    def add_metadata(data: bytes, names: Any, files: Any) -> bytes:
         given.append(data)
-        return add(data, names)
+        return add(data, names, files)
 
     add = litert.add_metadata
     path = tmp_path_factory.mktemp("litert") / "model.tflite"
@@ -165,7 +165,8 @@ def test_the_output_names_the_file_of_its_classes(export) -> None:
     assert "classes" in text(labels, 1)
     assert number(labels, 2, Uint8Flags) == 2  # TENSOR_AXIS_LABELS
     with zipfile.ZipFile(export.path) as archive:
-        assert archive.namelist() == [text(labels, 0)] == ["labels.txt"]
+        assert text(labels, 0) == "labels.txt"
+        assert archive.namelist() == ["labels.txt", "pspnet.json"]
         # Readers map it where it lies.
         assert archive.infolist()[0].compress_type == zipfile.ZIP_STORED
         names = archive.read("labels.txt").decode()

@@ -1,3 +1,8 @@
+import json
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +52,18 @@ def test_confusion_matrix_leaves_out_what_is_no_class():
     masks = np.array([0, 5, 200, 254, 255, -1, 1], "int32")
     counts = confusion_matrix(masks, np.zeros(7, "int32"), CLASSES)
     assert int(np.sum(counts)) == 2
+
+
+@pytest.mark.parametrize("prediction", [5, 7, 255, -1])
+@pytest.mark.parametrize("label", [0, 2, 4])
+def test_a_prediction_that_is_no_class_counts_nowhere(label, prediction):
+    masks = np.array([label, 255, 1], "int32")
+    predictions = np.array([prediction, prediction, 1], "int32")
+    compiled = tf.function(confusion_matrix, jit_compile=True)
+    counts = compiled(masks, predictions, CLASSES)
+    np.testing.assert_array_equal(counts, np.diag([0, 1, 0, 0, 0]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="out of range"):
+        confusion_matrix(masks, predictions, CLASSES)
 
 
 @both_metrics
@@ -144,6 +161,51 @@ def test_counts_stay_exact(count):
     np.testing.assert_allclose(
         metric.result(), (2 * count + 10) / (4 * count + 15), rtol=1e-6
     )
+
+
+# What a process with another backend does; it prints JSON on its last line.
+PROGRAM = """
+import json, sys
+import keras
+import numpy as np
+from keras_pspnet.metrics import PixelAccuracy, confusion_matrix
+
+metric = PixelAccuracy(2)
+masks = np.array([[[0, 0, 1, 255]]], "uint8")
+predictions = np.array([[[0, 1, 1, 255]]], "int32")
+report = {"backend": keras.backend.backend(), "states": []}
+for count in json.loads(sys.argv[1]):
+    metric._low.assign(np.full((2, 2), count % 2**24))
+    metric._high.assign(np.full((2, 2), count // 2**24))
+    for _ in range(5):
+        metric.update_state(masks, predictions)
+    counts = metric.confusion_matrix()
+    assert counts.dtype == "int64"
+    report["states"].append([counts.tolist(), float(metric.result())])
+bad = confusion_matrix(masks, np.array([[[2, 2, 1, 9]]]), 2)
+report["bad"] = np.asarray(bad).tolist()
+print(json.dumps(report))
+"""
+
+
+def test_counts_stay_exact_without_64_bit_integers():
+    # JAX has none, unless it is told to.
+    counts = [2**24 - 3, 2**24, 2**31 - 5, 2**37]
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(counts)],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout.splitlines()[-1])
+    assert report["backend"] == "jax"
+    for count, (matrix, accuracy) in zip(counts, report["states"], strict=True):
+        assert matrix == [[count + 5, count + 5], [count, count + 5]]
+        assert accuracy == pytest.approx(
+            (2 * count + 10) / (4 * count + 15), rel=1e-6
+        )
+    assert report["bad"] == [[0, 0], [0, 1]]
 
 
 def test_large_batches_carry_over():

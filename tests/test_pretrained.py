@@ -15,8 +15,9 @@ from support import conv_model, tiny_pspnet
 
 import keras_pspnet
 from keras_pspnet import DilatedResNet, PSPNet
-from keras_pspnet.inference import predict_logits, segment
+from keras_pspnet.inference import segment
 from keras_pspnet.labels import AERIAL, LabelSet
+from keras_pspnet.network import predict_logits
 from keras_pspnet.presets import find_preset
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 

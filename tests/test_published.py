@@ -38,8 +38,8 @@ from keras_pspnet import PSPNet, convert_file, load_pretrained
 from keras_pspnet import model as model_module
 from keras_pspnet import presets as presets_module
 from keras_pspnet import pretrained as pretrained_module
-from keras_pspnet.inference import predict_logits
 from keras_pspnet.labels import VOC
+from keras_pspnet.network import predict_logits
 from keras_pspnet.presets import (
     BACKBONE_WEIGHTS,
     PRESETS,

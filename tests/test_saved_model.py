@@ -27,7 +27,8 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_pspnet import export_saved_model
 from keras_pspnet.export import saved_model, verify
-from keras_pspnet.inference import predict_logits, predict_masks, segment
+from keras_pspnet.inference import predict_masks, segment
+from keras_pspnet.network import predict_logits
 
 # Sizes and formats of the files of one request.
 FILES = (

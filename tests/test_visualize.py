@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from keras_pspnet.data.decode import read_mask
-from keras_pspnet.labels import ADE20K, SCENES, VOC, LabelSet
-from keras_pspnet.visualize import Segmentation, colorize, comparison_sheet
+from keras_pspnet.labels import ADE20K, AERIAL, VOC, LabelSet
+from keras_pspnet.palettes import COLORBLIND
+from keras_pspnet.visualize import Segmentation, colorize
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 
@@ -22,6 +23,12 @@ def halves(height=40, width=60):
 
 def grey(height=40, width=60, value=100):
     return np.full((height, width, 3), value, np.uint8)
+
+
+def ramp(height=40, width=60):
+    """Confidence from 0 on the left to 1 on the right."""
+    row = np.linspace(0, 1, width, dtype=np.float32)
+    return np.ascontiguousarray(np.broadcast_to(row, (height, width)))
 
 
 def colors_in(picture):
@@ -46,6 +53,14 @@ def test_colorize_paints_ignored_pixels_black(dtype):
     np.testing.assert_array_equal(
         colorize(mask, LABELS), [[[255, 0, 0], [0, 0, 0], [0, 0, 255]]]
     )
+
+
+def test_colorize_for_colour_blind_people():
+    mask = np.array([[0, 4, 255]], np.uint8)
+    colors = colorize(mask, AERIAL, colorblind=True)
+    assert colors.tolist() == [[[225, 0, 75], [0, 114, 178], [0, 0, 0]]]
+    colors = colorize(np.arange(150).reshape(10, 15), ADE20K, colorblind=True)
+    assert colors_in(colors) == set(COLORBLIND[:150])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +96,22 @@ def test_segmentation_refuses(image, mask, error, match):
         Segmentation(image, mask, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("confidence", "error", "match"),
+    [
+        (ramp()[None], ValueError, r"`confidence` must have.*\(1, 40, 60\)"),
+        (ramp(60, 40), ValueError, "`confidence` must have the size of its"),
+        (ramp().astype(float), TypeError, "must be float32.*dtype float64"),
+        (ramp() * 2, ValueError, r"within 0\.\.1. Received: confidence with 1"),
+        (ramp() - 1, ValueError, r"within 0\.\.1. Received: .* with -1\.0"),
+        (ramp() * np.nan, ValueError, "Received: confidence with nan"),
+    ],
+)
+def test_segmentation_refuses_confidence(confidence, error, match):
+    with pytest.raises(error, match=match):
+        Segmentation(grey(), halves(), LABELS, confidence)
+
+
 def test_overlay_blends_and_parts(result):
     overlay = result.overlay(alpha=0.6)
     assert overlay.dtype == np.uint8 and overlay.shape == (40, 60, 3)
@@ -98,6 +129,19 @@ def test_overlay_extremes(result):
     inside[:, 29] = False
     np.testing.assert_array_equal(
         full[inside], colorize(result.mask, LABELS)[inside]
+    )
+
+
+def test_overlay_for_colour_blind_people():
+    result = Segmentation(grey(), halves() * 4, AERIAL)
+    overlay = result.overlay(alpha=0.6, colorblind=True)
+    # 0.4 of the grey and 0.6 of the colours of building and water; the line
+    # is white altogether.
+    assert overlay[20, 5].tolist() == [175, 40, 85]
+    assert overlay[20, 55].tolist() == [40, 108, 147]
+    assert overlay[20, 29].tolist() == [255, 255, 255]
+    np.testing.assert_array_equal(
+        result.overlay(alpha=0, colorblind=True), result.image
     )
 
 
@@ -158,11 +202,70 @@ def test_legend_shows_only_what_is_there():
     assert not (legend == LABELS.colors[1]).all(axis=-1).any()
 
 
-def test_small_pictures_keep_a_readable_legend():
-    result = Segmentation(grey(8, 8), halves(8, 8), LABELS)
+@pytest.mark.parametrize("colorblind", [False, True])
+def test_tiny_pictures_are_enlarged(colorblind):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    mask = halves(8, 8)
+    picture = np.asarray(Segmentation(image, mask, LABELS).picture(colorblind))
+    assert picture.shape[1] == 320 and picture.shape[0] > 340
+    large = Segmentation(
+        image.repeat(40, 0).repeat(40, 1), halves(320, 320), LABELS
+    )
+    expected = large.overlay(colorblind=colorblind)
+    # The top is above all numbers.
+    np.testing.assert_array_equal(picture[:120], expected[:120])
+
+
+def test_pictures_narrower_than_a_legend_stand_in_its_middle():
+    result = Segmentation(grey(200, 180), halves(200, 180), LABELS)
     picture = np.asarray(result.picture())
-    assert picture.shape[1] == 320
-    np.testing.assert_array_equal(picture[:8, 156:164], result.overlay())
+    np.testing.assert_array_equal(picture[:200, 70:250], result.overlay())
+    assert (picture[:200, :70] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((1, 5000), (100, 5000)), ((5000, 1), (5000, 100)), ((1, 1), (320, 320))],
+)
+def test_strips_are_thick_enough_to_be_seen(size, shown):
+    mask = np.zeros(size, np.uint8)
+    result = Segmentation(grey(*size), mask, LABELS, np.ones(size, np.float32))
+    # 0.45 of the grey and 0.55 of red; yellow.
+    red, yellow = (185, 45, 45), (253, 231, 37)
+    for picture, color in (
+        (result.picture(), red),
+        (result.confidence_picture(), yellow),
+    ):
+        found = (np.asarray(picture)[: shown[0]] == color).all(axis=-1)
+        assert found.sum() == shown[0] * shown[1]
+        assert found.any(axis=0).sum() == shown[1]
+
+
+def test_picture_numbers_regions_and_legend():
+    result = Segmentation(grey(400, 600), halves(400, 600) * 4, AERIAL)
+    plain, numbered = (
+        np.asarray(result.picture(colorblind)) for colorblind in (False, True)
+    )
+    np.testing.assert_array_equal(plain[:400], result.overlay())
+    overlay = result.overlay(colorblind=True)
+    changed = (numbered[:400] != overlay).any(axis=-1)
+    for left in (0, 300):
+        rows, columns = np.nonzero(changed[:, left : left + 300])
+        assert abs(rows.mean() - 200) < 5 and abs(columns.mean() - 150) < 5
+        assert np.ptp(rows) < 20
+    legend = numbered[400:]
+    for color in ((225, 0, 75), (0, 114, 178)):
+        assert (legend == color).all(axis=-1).sum() > 200
+    # White digits in these dark swatches.
+    assert len(colors_in(legend)) > len(colors_in(plain[400:]))
+
+
+def test_picture_gives_no_number_to_ignored_pixels():
+    mask = np.full((400, 600), 255, np.uint8)
+    result = Segmentation(grey(400, 600), mask, AERIAL)
+    np.testing.assert_array_equal(
+        np.asarray(result.picture(colorblind=True))[:400], result.overlay()
+    )
 
 
 def test_legend_holds_every_class():
@@ -171,10 +274,32 @@ def test_legend_holds_every_class():
     assert set(ADE20K.colors) <= colors_in(np.asarray(result.picture())[9:])
 
 
-def test_text_longer_than_the_picture_is_cut_not_refused():
-    labels = LabelSet("long", ("n" * 200,), ((1, 2, 3),))
-    mask = np.zeros((8, 8), np.uint8)
-    assert Segmentation(grey(8, 8), mask, labels).picture().width == 320
+def test_long_names_are_shortened_before_their_share():
+    labels = LabelSet("long", ("n" * 200, "b"), ((1, 2, 3), (4, 5, 6)))
+    picture = np.asarray(Segmentation(grey(), halves(), labels).picture())
+    assert picture.shape[1] == 320
+    assert (picture[-40:, -12:] == 255).all()
+
+
+def test_confidence_picture_is_the_map_above_a_bar():
+    result = Segmentation(grey(80, 400), halves(80, 400), LABELS, ramp(80, 400))
+    picture = np.asarray(result.confidence_picture())
+    assert picture.shape[0] > 100 and picture.shape[1] == 400
+    assert picture[40, 0].tolist() == [68, 1, 84]
+    assert picture[40, 399].tolist() == [253, 231, 37]
+    assert (np.diff(picture[40].astype(int).sum(axis=-1)) >= 0).mean() > 0.9
+    # The bar has the same colours, between margins.
+    bar = colors_in(np.ascontiguousarray(picture[80:]))
+    assert colors_in(np.ascontiguousarray(picture[:1, 20:380])) <= bar
+
+
+def test_confidence_keeps_its_values(result):
+    confidence = ramp()
+    kept = Segmentation(grey(), halves(), LABELS, confidence)
+    kept.confidence_picture()
+    assert kept.confidence is confidence
+    np.testing.assert_array_equal(confidence, ramp())
+    assert result.confidence is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
@@ -188,6 +313,30 @@ def test_save_picture(tmp_path, result, suffix):
         )
     assert difference.mean() < (1e-9 if suffix == ".png" else 6)
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_save_confidence(tmp_path):
+    result = Segmentation(grey(), halves(), LABELS, ramp())
+    result.save(tmp_path / "out.png", what="confidence")
+    with Image.open(tmp_path / "out.png") as saved:
+        np.testing.assert_array_equal(saved, result.confidence_picture())
+    result.save(tmp_path / "out.jpg", what="confidence")
+    with Image.open(tmp_path / "out.jpg") as saved:
+        assert saved.format == "JPEG"
+
+
+def test_save_for_colour_blind_people(tmp_path):
+    result = Segmentation(grey(), halves() * 4, AERIAL, ramp())
+    result.save(tmp_path / "out.png", colorblind=True)
+    with Image.open(tmp_path / "out.png") as saved:
+        np.testing.assert_array_equal(saved, result.picture(colorblind=True))
+    result.save(tmp_path / "mask.png", what="mask", colorblind=True)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), result.mask)
+    with Image.open(tmp_path / "mask.png") as saved:
+        np.testing.assert_array_equal(
+            np.asarray(saved.convert("RGB")),
+            colorize(result.mask, AERIAL, colorblind=True),
+        )
 
 
 def test_save_mask_reads_back(tmp_path):
@@ -220,7 +369,19 @@ def test_save_refuses_before_writing(tmp_path, result):
             result.save(tmp_path / name)
     with pytest.raises(ValueError, match=r"must end in \.png for a mask.*jpg"):
         result.save(tmp_path / "out.jpg", what="mask")
-    with pytest.raises(ValueError, match='`what` must be "picture" or "mask"'):
+    with pytest.raises(
+        ValueError, match=r"`path` must end in .* for a confidence.*'out.gif'"
+    ):
+        result.save("out.gif", what="confidence")
+    with pytest.raises(
+        ValueError,
+        match=r"`confidence` must be part.*segment\(\.\.\., confidence=True\)",
+    ):
+        result.save(tmp_path / "out.png", what="confidence")
+    with pytest.raises(
+        ValueError,
+        match="`what` must be one of 'picture', 'mask', 'conf.*what='legend'",
+    ):
         result.save(tmp_path / "out.png", what="legend")
     with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
         result.save(tmp_path / "none" / "out.png")
@@ -232,81 +393,3 @@ def test_shows_itself_in_notebooks(result):
         np.testing.assert_array_equal(
             np.asarray(shown), np.asarray(result.picture())
         )
-
-
-def test_sheet_shows_every_cell():
-    images = [grey(value=value) for value in (40, 80, 120)]
-    truths = [halves() for _ in images]
-    truths[1] = truths[1].copy()
-    truths[1][:] = 255
-    predictions = [1 - halves() for _ in images]
-    sheet = np.asarray(comparison_sheet(images, truths, predictions, LABELS))
-    # Cells of 320x213 with gaps of 8, below a line of titles.
-    assert sheet.shape[1] == 3 * 328 + 8
-    tops = [40 + row * 221 for row in range(3)]
-    for row, top in enumerate(tops):
-        middle = top + 106
-        assert sheet[middle, 100].tolist() == [40 + 40 * row] * 3
-        assert sheet[middle, 8 + 2 * 328 + 30].tolist() == [0, 0, 255]
-        assert sheet[middle, 8 + 2 * 328 + 290].tolist() == [255, 0, 0]
-    assert sheet[tops[0] + 106, 8 + 328 + 30].tolist() == [255, 0, 0]
-    assert sheet[tops[1] + 106, 8 + 328 + 30].tolist() == [0, 0, 0]
-
-
-def test_sheet_takes_batches_and_limits_rows():
-    images = np.stack([grey()] * 5)
-    masks = np.stack([halves()] * 5).astype(np.int32)
-    heights = [
-        comparison_sheet(images, masks, masks, LABELS, max_rows=rows).height
-        for rows in (1, 2, 5, 9)
-    ]
-    assert heights[1] - heights[0] == 221
-    assert heights[2] - heights[1] == 3 * 221
-    assert heights[3] == heights[2]
-
-
-def test_sheet_fits_other_sizes_into_the_cell():
-    sizes = [(40, 60), (60, 40), (300, 500), (1, 90)]
-    images = [grey(*size) for size in sizes]
-    masks = [np.full(size, 4, np.uint8) for size in sizes]
-    sheet = comparison_sheet(images, masks, masks, SCENES)
-    assert sheet.width == 3 * 328 + 8
-    assert sheet.height > 4 * 221
-
-
-def test_sheet_does_not_mix_class_colours():
-    labels = LabelSet("dots", ("a", "b"), ((200, 0, 0), (0, 0, 200)))
-    mask = (np.indices((64, 48)).sum(0) % 2).astype(np.uint8)
-    sheet = np.asarray(comparison_sheet([grey(64, 48)], [mask], [mask], labels))
-    shown = colors_in(sheet[40:360, 8 + 248 : 8 + 248 + 240])
-    assert shown <= set(labels.colors) | {(255, 255, 255)}
-    assert set(labels.colors) <= shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (([], [], []), "at least one. Received: 0 images, 0 truths, 0 pred"),
-        (
-            ([grey()], [halves()], []),
-            "same number .*: 1 images, 1 truths, 0 predictions",
-        ),
-        (
-            ([grey()], [halves(8, 8)], [halves()]),
-            r"`truths` must have the size of its picture.*\(8, 8\)",
-        ),
-        (
-            ([grey()], [halves()], [halves() + 1]),
-            "`predictions` must hold classes.*predictions with 2",
-        ),
-        (([grey()[..., 0]], [halves()], [halves()]), "`image` must have the"),
-    ],
-)
-def test_sheet_refuses(arguments, match):
-    with pytest.raises(ValueError, match=match):
-        comparison_sheet(*arguments, LABELS)
-
-
-def test_sheet_refuses_no_rows():
-    with pytest.raises(ValueError, match="`max_rows` must be pos.*max_rows=0"):
-        comparison_sheet([grey()], [halves()], [halves()], LABELS, max_rows=0)

@@ -1,16 +1,24 @@
 """Pictures and index masks from files, bytes and arrays, without TensorFlow."""
 
+from __future__ import annotations
+
 import dataclasses
+import glob
 import os
-import threading
-import warnings
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
 
@@ -20,42 +28,59 @@ MAX_PIXELS = 2**28 // 3
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 
-# Only decoders that read pixels: others of Pillow's run programs or follow
-# references (EPS, WMF, ...). Phones' multi-picture files count as JPEG.
-_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# How files start, and what reads them: only decoders of pixels, for others of
+# Pillow's run programs or follow references (EPS, WMF, ...). They are called
+# directly because `Image.open` has a limit of its own, which is the whole
+# process's. Phones' multi-picture files are JPEG files with more behind them.
+_READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
+    "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
+    "WEBP": (rb"RIFF.{4}WEBP", WebPImageFile),
+    "BMP": (rb"BM", BmpImageFile),
+    "GIF": (rb"GIF8[79]a", GifImageFile),
+    # The second byte order is a common mistake, which Pillow forgives.
+    "TIFF": (rb"(II|MM)([*+]\0|\0[*+])", TiffImageFile),
+}
+_IMAGE_FORMATS = tuple(_READERS)
 # Lossy formats change indices, so none of them can hold a mask.
 _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 
-_EXIF_ORIENTATION = 274
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# The longest header of those below, in bytes.
+_HEADER = 30
 
-# Pillow stretches 2 and 4-bit grey PNGs to 0..255; dividing gives the index.
+_ORIENTATION = 274
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
+_TIFF_SAMPLE_FORMAT, _SIGNED = 339, 2
+
+# Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
-# `catch_warnings` swaps a list of the whole process; two threads in it at
-# once could leave each other's list behind.
-_warnings_lock = threading.Lock()
+# Side of the squares, in pixels, in which decoded pictures are converted.
+_BLOCK = 512
 
 
-def read_image(source: Source) -> np.ndarray:
+def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a picture as upright RGB.
 
-    Files may be JPEG, PNG, WebP, BMP, GIF (its first frame) or TIFF, in
-    grey (8 or 16 bit), palette, CMYK or RGB form. 16-bit grey is scaled to 8
-    bits. Alpha is dropped, not composited, as `tf.io.decode_image` does when
-    asked for 3 channels.
+    Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, grey,
+    palette, RGB, CMYK, YCbCr or Lab form; of several frames or pages the first
+    is read. Channels of more than 8 bits are scaled to 8. Alpha is dropped,
+    not composited, as `tf.io.decode_image` does when asked for 3 channels.
+    Colour profiles are not applied, and CMYK in JPEG files is taken to be
+    inverted, as Adobe writes it.
+
+    At the peak, the decoded picture (4 bytes per pixel at most) and the result
+    (3 bytes) are in memory; a turned TIFF file takes 8 bytes per pixel, and
+    WebP files take 16, most of it in libwebp.
 
     Args:
         source: A path, the bytes of a file, or an array of shape `(H, W, 3)`,
             either uint8 or of floats within 0..255.
+        max_pixels: Files with more pixels are refused before they are
+            decoded. Pillow's own limit, which a whole process shares, is
+            neither consulted nor changed; but its readers of WebP and GIF may
+            refuse files of more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Returns:
         An array of shape `(H, W, 3)`: uint8, or float32 for a float array. A
@@ -65,16 +90,26 @@ def read_image(source: Source) -> np.ndarray:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
         TypeError: If `source` is none of the above, or of another dtype.
-        ValueError: If the file is not a complete picture, if it has more than
-            `MAX_PIXELS` pixels (found out before decoding), or if an array
-            has another shape or values outside 0..255.
+        ValueError: If the file is not a complete picture, has more than
+            `max_pixels` pixels, or channels that are signed, floats or longer
+            than 16 bits, of which none tells what is white; if an array has
+            another shape or values outside 0..255; or if `max_pixels` is not
+            a positive integer.
     """
+    _check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
         return _check_image_array(source)
-    return _decode(source, _Kind("image", "a picture", _IMAGE_FORMATS, _to_rgb))
+    with _stream("image", source) as stream:
+        request = _Request(
+            "image", "a picture", _IMAGE_FORMATS, max_pixels, _named(source)
+        )
+        opened = _open(stream, request)
+        to_rgb = _rgb_converter(opened, request)
+        _load(opened, request)
+        return _upright(opened, to_rgb, (3,))
 
 
-def read_mask(source: Source) -> np.ndarray:
+def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
     Palette files give the index, never the colour. Grey files of 1, 2, 4, 8
@@ -83,6 +118,7 @@ def read_mask(source: Source) -> np.ndarray:
     Args:
         source: A path to a PNG, BMP, TIFF or GIF file, the bytes of one, or
             an integer array of shape `(H, W)` within 0..255.
+        max_pixels: As of `read_image`.
 
     Returns:
         A uint8 array of shape `(H, W)`; a uint8 array comes back itself.
@@ -92,14 +128,59 @@ def read_mask(source: Source) -> np.ndarray:
         OSError: If the path cannot be opened.
         TypeError: If `source` is none of the above, or of another dtype.
         ValueError: If the file is not a complete index mask (a coloured one,
-            for instance), if it has more than `MAX_PIXELS` pixels, or if an
-            array has another rank or values outside 0..255.
+            for instance) or has more than `max_pixels` pixels; if an array
+            has another rank or values outside 0..255; or if `max_pixels` is
+            not a positive integer.
     """
+    _check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
         return _check_mask_array(source)
-    return _decode(
-        source, _Kind("mask", "an index mask", _MASK_FORMATS, _to_index)
-    )
+    with _stream("mask", source) as stream:
+        request = _Request(
+            "mask", "an index mask", _MASK_FORMATS, max_pixels, _named(source)
+        )
+        opened = _open(stream, request)
+        to_index = _index_converter(opened, request)
+        _load(opened, request)
+        return _upright(opened, to_index, ())
+
+
+def find_pictures(
+    paths: Sequence[str | os.PathLike[str]],
+) -> list[Path]:
+    """Lists the picture files that paths, folders and patterns stand for.
+
+    Args:
+        paths: Each a file, which is taken as it is; a folder, of which the
+            files that end in `IMAGE_SUFFIXES` are taken, in upper or lower
+            case, but neither hidden ones nor those of folders inside; or,
+            where there is neither, a pattern as of `glob` ("photos/*.jpg",
+            "photos/**/*" for folders inside as well), of whose matches the
+            same files are taken.
+
+    Returns:
+        The files in the order of `paths`, sorted within a folder or pattern;
+        each once, where it comes up first.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, and no picture
+            that a pattern matches.
+        OSError: If a folder cannot be listed.
+        TypeError: If `paths` is a single path, or holds something else.
+        ValueError: If `paths` is empty, or a folder holds no picture.
+    """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(
+            f"`paths` must be a sequence of paths. Received: paths={paths!r}"
+        )
+    found: dict[Path, None] = {}
+    for path in paths:
+        found |= dict.fromkeys(_pictures_at(path))
+    if not found:
+        raise ValueError(
+            f"`paths` must not be empty. Received: paths={paths!r}"
+        )
+    return list(found)
 
 
 def find_pairs(
@@ -202,24 +283,47 @@ def read_pair(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kind:
-    """What is read: the argument's name, a noun, formats, and a converter.
-
-    `convert` takes the opened, not yet decoded picture. It raises ValueError
-    with a rule ("must be ..."), which `_decode` completes.
-    """
+class _Request:
+    """What is to be read, within which limits, and its name in errors."""
 
     argument: str
     noun: str
     formats: tuple[str, ...]
-    convert: Callable[[ImageFile.ImageFile], np.ndarray]
+    max_pixels: int
+    received: str
+
+    def refuse(self, rule: str, cause: Exception | None = None) -> NoReturn:
+        raise ValueError(
+            f"`{self.argument}` {rule}. "
+            f"Received: {self.argument}={self.received}"
+        ) from cause
+
+    def check_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise ValueError(
+                f"`{self.argument}` must have at most {self.max_pixels} "
+                f"pixels. Received: {self.argument}={self.received} of "
+                f"{width}x{height}"
+            )
 
 
-def _decode(source: object, kind: _Kind) -> np.ndarray:
-    argument = kind.argument
+def _check_max_pixels(max_pixels: int) -> None:
+    if type(max_pixels) is not int or max_pixels < 1:
+        raise ValueError(
+            "`max_pixels` must be an integer of at least 1. "
+            f"Received: max_pixels={max_pixels!r}"
+        )
+
+
+def _named(source: str | os.PathLike[str] | bytes) -> str:
     if isinstance(source, bytes):
-        received = f"Received: {argument}=<{len(source)} bytes>"
-        return _decode_stream(BytesIO(source), kind, received)
+        return f"<{len(source)} bytes>"
+    return repr(os.fspath(source))
+
+
+def _stream(argument: str, source: str | os.PathLike[str] | bytes) -> IO[bytes]:
+    if isinstance(source, bytes):
+        return BytesIO(source)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             f"`{argument}` must be a path, bytes or a NumPy array. Received: "
@@ -227,8 +331,7 @@ def _decode(source: object, kind: _Kind) -> np.ndarray:
         )
     received = f"Received: {argument}={os.fspath(source)!r}"
     try:
-        # Closed below, where opening is no longer what can fail.
-        stream = open(source, "rb")  # noqa: SIM115
+        return open(source, "rb")
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"`{argument}` must be a file that exists. {received}"
@@ -242,93 +345,183 @@ def _decode(source: object, kind: _Kind) -> np.ndarray:
         raise ValueError(
             f"`{argument}` must be a valid path. {received}"
         ) from error
-    with stream:
-        return _decode_stream(stream, kind, received)
 
 
-def _decode_stream(stream: IO[bytes], kind: _Kind, received: str) -> np.ndarray:
-    try:
-        return kind.convert(_open(stream, kind))
-    except ValueError as error:
-        raise ValueError(f"`{kind.argument}` {error}. {received}") from error
-
-
-def _open(stream: IO[bytes], kind: _Kind) -> ImageFile.ImageFile:
+def _open(stream: IO[bytes], request: _Request) -> ImageFile.ImageFile:
     """Reads the header alone, and refuses sizes that would fill the memory."""
-    too_large = f"must have at most {MAX_PIXELS} pixels"
+    header = stream.read(_HEADER)
+    for name in request.formats:
+        start, reader = _READERS[name]
+        if re.match(start, header, re.DOTALL):
+            break
+    else:
+        formats = ", ".join(request.formats)
+        request.refuse(f"must be {request.noun} file ({formats})")
+    request.check_size(*_early_size(name, header))
     try:
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(stream, formats=kind.formats)
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise ValueError(too_large) from error
-    # Pillow's decoders raise whatever broken bytes lead them into (OSError,
+        stream.seek(0)
+        opened = reader(stream)
+    except MemoryError:
+        raise
+    # Pillow's readers raise whatever broken bytes lead them into (OSError,
     # SyntaxError, struct.error, IndexError, ...), here and in `_load`.
     except Exception as error:
-        formats = ", ".join(kind.formats)
-        raise ValueError(f"must be {kind.noun} file ({formats})") from error
-    # Pillow's own limit can be lifted by anyone in the process.
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(too_large)
-    return picture
+        request.refuse(f"must be a {name} file that can be decoded ({error})", error)
+    request.check_size(*opened.size)
+    return opened
 
 
-def _load(opened: ImageFile.ImageFile) -> Image.Image:
-    """Decodes the pixels and turns them upright."""
+def _early_size(name: str, header: bytes) -> tuple[int, int]:
+    """Returns the size of files whose readers allocate as they open them.
+
+    That is (0, 0) for other formats, and for headers too broken to have one.
+    """
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(header[start : start + size], "little")
+
+    kind = header[12:16]
+    if name == "GIF":
+        return number(6, 2), number(8, 2)
+    if name != "WEBP":
+        return 0, 0
+    if kind == b"VP8X":
+        return number(24, 3) + 1, number(27, 3) + 1
+    if kind == b"VP8L":
+        bits = number(21, 4)
+        return bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
+    # The upper two bits only say how to enlarge the picture.
+    return number(26, 2) % 2**14, number(28, 2) % 2**14
+
+
+def _load(opened: ImageFile.ImageFile, request: _Request) -> None:
+    """Decodes the pixels."""
+    rule = f"must be a {opened.format} file that can be decoded"
+    if isinstance(opened, TiffImageFile):
+        size = opened.tag_v2[_TIFF_WIDTH], opened.tag_v2[_TIFF_HEIGHT]
+        if _covered(opened.tile) < size[0] * size[1]:
+            # Pillow would leave the rest black.
+            request.refuse(f"{rule} (some of its parts are missing)")
+        # Pillow would hold its own limit against the file in allocating this.
+        opened.im = Image.new(opened.mode, size, None).im
     try:
         opened.load()
+    except MemoryError:
+        raise
     except Exception as error:
-        raise ValueError(f"must be a complete file ({error})") from error
+        request.refuse(f"{rule} ({error})", error)
+
+
+def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
+    """Returns how many pixels the parts of a file have."""
+    return sum(
+        (right - left) * (bottom - top)
+        for _, (left, top, right, bottom), *_ in tiles
+    )
+
+
+def _upright(
+    picture: ImageFile.ImageFile,
+    convert: Callable[[Image.Image], np.ndarray],
+    channels: tuple[int, ...],
+) -> np.ndarray:
+    """Converts a decoded picture to uint8 (H, W, *channels), and turns it.
+
+    Pillow would need a copy of the picture for every step. Here it is
+    converted block by block, each written where it belongs.
+    """
+    orientation = _orientation(picture)
+    width, height = picture.size
+    shape = (height, width) if orientation < 5 else (width, height)
+    upright = np.empty((*shape, *channels), np.uint8)
+    # The same memory, with rows and columns as they are in the file.
+    stored = upright
+    if orientation in (2, 3, 6, 7):
+        stored = stored[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        stored = stored[::-1]
+    if orientation >= 5:
+        stored = stored.swapaxes(0, 1)
+    # Pillow warns where it converts transparency that RGB cannot hold.
+    picture.info.pop("transparency", None)
+    for top in range(0, height, _BLOCK):
+        bottom = min(top + _BLOCK, height)
+        for left in range(0, width, _BLOCK):
+            right = min(left + _BLOCK, width)
+            block = picture.crop((left, top, right, bottom))
+            stored[top:bottom, left:right] = convert(block)
+    return upright
+
+
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    """Returns how a picture is yet to be turned, 1 (not at all) to 8."""
     try:
-        orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
+        # Pillow has turned TIFF files in decoding, and tells so here.
+        orientation = picture.getexif().get(_ORIENTATION)
     except Exception:
         # Damaged metadata is no reason to refuse sound pixels.
-        return opened
-    method = _UPRIGHT.get(orientation)
-    return opened if method is None else opened.transpose(method)
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
-def _to_rgb(opened: ImageFile.ImageFile) -> np.ndarray:
-    picture = _load(opened)
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        grey = _integers(picture)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise ValueError("must have 8 or 16 bits per channel")
-        # 65535 is 255 * 257; adding half of 257 rounds.
-        grey = ((grey + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    if picture.mode == "F":
-        raise ValueError("must have 8 or 16 bits per channel, not floats")
-    if picture.mode in ("La", "RGBa"):
+def _rgb_converter(
+    opened: ImageFile.ImageFile, request: _Request
+) -> Callable[[Image.Image], np.ndarray]:
+    """Returns what makes arrays that broadcast to RGB of a file's blocks."""
+    tags = opened.tag_v2 if isinstance(opened, TiffImageFile) else {}
+    signed = _SIGNED in tags.get(_TIFF_SAMPLE_FORMAT, ())
+    if signed or opened.mode in ("I", "F"):
+        request.refuse(
+            "must have unsigned channels of at most 16 bits, not floats or "
+            "longer integers"
+        )
+    if opened.mode == "P" and opened.palette is None:
+        request.refuse("must have a palette, or be of another kind")
+    if not opened.mode.startswith("I;16"):
+        return _block_to_rgb
+    white = 4095 if _raw_mode(opened) == "I;12" else 65535
+    scaled = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    if tags.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE:
+        # Pillow inverts shorter channels, but not these.
+        scaled = scaled[::-1]
+    return lambda block: scaled[np.asarray(block)][..., None]
+
+
+def _block_to_rgb(block: Image.Image) -> np.ndarray:
+    if block.mode == "La":
         # Premultiplied alpha has no direct way to RGB.
-        picture = picture.convert(picture.mode.upper())
-    # Pillow warns when it drops a palette's transparency.
-    picture.info.pop("transparency", None)
-    return np.array(picture.convert("RGB"))
+        block = block.convert("LA")
+    return np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
 
 
-def _to_index(opened: ImageFile.ImageFile) -> np.ndarray:
+def _index_converter(
+    opened: ImageFile.ImageFile, request: _Request
+) -> Callable[[Image.Image], np.ndarray]:
+    """Returns what makes arrays of class indices of a file's blocks."""
     if len(opened.getbands()) > 1 or opened.mode == "F":
-        raise ValueError(
+        request.refuse(
             "must be an index mask, one class index per pixel in a grey or "
             f"palette file, not {opened.mode}"
         )
-    # Forgotten by Pillow once the pixels are decoded.
-    stored = opened.tile[0][3] if opened.format == "PNG" else None
-    index = _integers(_load(opened))
-    if index.min() < 0 or index.max() > 255:
-        wrong = index.max() if index.max() > 255 else index.min()
-        raise ValueError(
-            f"must hold class indices within 0..255, not {int(wrong)}"
-        )
-    return (index // _GREY_STEPS.get(str(stored), 1)).astype(np.uint8)
+    step = _GREY_STEPS.get(_raw_mode(opened)[:3], 1)
+
+    def convert(block: Image.Image) -> np.ndarray:
+        stored = np.asarray(block)
+        low, high = int(stored.min()), int(stored.max())
+        if low < 0 or high > 255:
+            request.refuse(
+                "must hold class indices within 0..255, not "
+                f"{high if high > 255 else low}"
+            )
+        return stored.astype(np.uint8) // step
+
+    return convert
 
 
-def _integers(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).astype(np.int64)
+def _raw_mode(opened: ImageFile.ImageFile) -> str:
+    """Returns how pixels lie in a file that is not decoded yet."""
+    arguments = opened.tile[0][3] if opened.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _check_image_array(image: np.ndarray) -> np.ndarray:
@@ -386,10 +579,7 @@ def _files_by_stem(
             f"`{argument}` must be a folder. Received: {received}"
         )
     files: dict[str, Path] = {}
-    for entry in sorted(path.iterdir()):
-        hidden = entry.name.startswith(".")
-        if hidden or entry.suffix.lower() not in suffixes:
-            continue
+    for entry in _files_in(path, suffixes):
         other = files.setdefault(entry.stem, entry)
         if other != entry:
             raise ValueError(
@@ -397,6 +587,55 @@ def _files_by_stem(
                 f"{received} with {other.name!r} and {entry.name!r}"
             )
     return files
+
+
+def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Lists the files of a folder that end in `suffixes`, none hidden."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if not entry.name.startswith(".") and _is_file(entry, suffixes)
+    ]
+
+
+def _is_file(path: Path, suffixes: Sequence[str]) -> bool:
+    # Broken links count, so that reading them tells.
+    return path.suffix.lower() in suffixes and not path.is_dir()
+
+
+def _pictures_at(path: str | os.PathLike[str]) -> list[Path]:
+    """Lists what one of the paths of `find_pictures` stands for."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "`paths` must hold strings or path objects. Received: "
+            f"{path!r} of type {type(path).__name__}"
+        )
+    name = os.fspath(path)
+    received = f"Received: paths={name!r}"
+    if os.path.isdir(name):
+        pictures = _files_in(Path(name), IMAGE_SUFFIXES)
+        if not pictures:
+            raise ValueError(
+                "`paths` must be pictures, or folders that hold some "
+                f"({', '.join(IMAGE_SUFFIXES)}). {received} without a picture"
+            )
+        return pictures
+    if os.path.exists(name):
+        return [Path(name)]
+    if not glob.has_magic(name):
+        raise FileNotFoundError(
+            "`paths` must be files, folders or patterns of files that exist. "
+            f"{received}"
+        )
+    matches = sorted(map(Path, glob.glob(name, recursive=True)))
+    pictures = [match for match in matches if _is_file(match, IMAGE_SUFFIXES)]
+    if not pictures:
+        raise FileNotFoundError(
+            "`paths` must be patterns that match pictures "
+            f"({', '.join(IMAGE_SUFFIXES)}). {received}, which matches "
+            f"{len(matches)} files, none of them a picture"
+        )
+    return pictures
 
 
 def _check_partners(

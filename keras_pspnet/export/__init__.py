@@ -12,14 +12,18 @@ import numpy as np
 
 from keras_pspnet.data.decode import Source, read_image
 from keras_pspnet.files import check_writable
-from keras_pspnet.inference import network_size
 from keras_pspnet.layers import check_choice
-from keras_pspnet.model import PSPNet
+from keras_pspnet.network import (
+    PRECISIONS,
+    fill_color,
+    fit_inside,
+    float32_inference_model,
+    network_size,
+)
 
 if TYPE_CHECKING:
     from keras_pspnet.export.verify import Parity
 
-PRECISIONS = ("float32", "bfloat16")
 LITERT_PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
@@ -93,7 +97,7 @@ def export_saved_model(
         max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
     )
     return write_saved_model(
-        _inference_model(model), folder, precision, options, sizes
+        float32_inference_model(model), folder, precision, options, sizes
     )
 
 
@@ -132,7 +136,7 @@ def export_litert(
     _check_backend("export_litert")
     check_choice("precision", precision, LITERT_PRECISIONS)
     check_writable(path)
-    model = _inference_model(model)
+    model = float32_inference_model(model)
     size = _litert_size(model, size)
     if (precision == "int8") != bool(len(calibration)):
         raise ValueError(
@@ -143,7 +147,14 @@ def export_litert(
     _check_installed("ai_edge_litert", "ai-edge-litert", "litert")
     from keras_pspnet.export.litert import write_litert
 
-    seen = [np.asarray(read_image(picture)) for picture in calibration]
+    # Only small copies stay: photographs of a whole folder may be large.
+    fill = fill_color(model)
+    seen = [
+        fit_inside(
+            np.asarray(read_image(picture), "float32")[None], size, fill
+        )[0]
+        for picture in calibration
+    ]
     return write_litert(model, path, size, precision, seen)
 
 
@@ -173,7 +184,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
         _check_installed(module, module, "onnx")
     from keras_pspnet.export.onnx import write_onnx
 
-    return write_onnx(_inference_model(model), path)
+    return write_onnx(float32_inference_model(model), path)
 
 
 def _litert_size(model: keras.Model, size: Any) -> tuple[int, int]:
@@ -198,27 +209,6 @@ def _check_installed(module: str, package: str, extra: str) -> None:
             f"{package} must be installed for this export: "
             f"pip install keras-pspnet[{extra}]"
         )
-
-
-def _inference_model(model: keras.Model) -> keras.Model:
-    """Returns the model without auxiliary branch, in float32."""
-    if not isinstance(model, PSPNet):
-        return model
-    if any(
-        layer.compute_dtype != "float32"
-        for layer in model._flatten_layers(include_self=False)
-    ):
-        # What was trained in mixed precision has float32 weights: its export
-        # is compared with what they say, not with its rounding.
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            copy = PSPNet.from_config(model.get_config())
-        finally:
-            keras.config.set_dtype_policy(policy)
-        copy.set_weights(model.get_weights())
-        model = copy
-    return model.inference_model()
 
 
 def _check_backend(function: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.folding import fold
+from keras_pspnet.artefacts import SIDE_ENTRY
 from keras_pspnet.export.litert_metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, pictures
 from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.inference import model_labels
-from keras_pspnet.sampling import resize
+from keras_pspnet.folding import fold
+from keras_pspnet.network import description, model_labels
 
 _COMPARED = 4
 
@@ -34,7 +35,7 @@ def write_litert(
         path: File to write.
         size: (height, width) of the pictures.
         precision: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: Pictures (H, W, 3) for int8.
+        calibration: Pictures (1, H, W, 3) of this size for int8.
 
     Returns:
         How far the export is from the model.
@@ -43,26 +44,14 @@ def write_litert(
     data = add_metadata(
         _convert(fold(model, size), size, precision, calibration),
         model_labels(model).names,
+        {SIDE_ENTRY: json.dumps(description(model))},
     )
     # Integers hold the range that calibration saw and nothing else.
-    seen = [fitted(image, size) for image in calibration[:_COMPARED]]
+    seen = list(calibration[:_COMPARED])
     images = seen or [image[None] for image in pictures(size, seed=0)]
     parity = compare(model, _runner(data), "LiteRT", precision, images)
     write_atomically(path, data)
     return parity
-
-
-def fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a picture to a size, as the calibration wants it.
-
-    Args:
-        image: (H, W, 3) in 0..255.
-        size: (height, width).
-
-    Returns:
-        float32 (1, height, width, 3).
-    """
-    return np.asarray(resize(tf.constant(image[None], tf.float32), size))
 
 
 def _convert(
@@ -90,7 +79,7 @@ def _convert(
 
         def examples() -> Iterator[list[np.ndarray]]:
             for image in calibration:
-                yield [fitted(image, size)]
+                yield [image]
 
         converter.representative_dataset = examples
     return bytes(converter.convert())

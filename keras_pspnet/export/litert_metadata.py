@@ -8,7 +8,7 @@ that it names in a zip archive behind the model.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -32,21 +32,26 @@ _MIN_PARSER_VERSION = "1.0.0"
 _ALIGNMENT = 16
 
 
-def add_metadata(data: bytes, names: Sequence[str]) -> bytes:
+def add_metadata(
+    data: bytes, names: Sequence[str], files: Mapping[str, str]
+) -> bytes:
     """Adds metadata and class names to a converted network.
 
     Args:
         data: What the converter made of a network with one input, RGB in
             0..255, and one output, logits.
         names: The class names, in the order of the logits.
+        files: Text by name, to be zipped beside `labels.txt`.
 
     Returns:
         The network with an entry `TFLITE_METADATA`, otherwise unchanged, and
-        `labels.txt` zipped to its end.
+        the files zipped to its end.
     """
     stream = BytesIO(_embed(data, _metadata(len(names))))
     with zipfile.ZipFile(stream, "a") as archive:
         archive.writestr(LABELS_FILE, "\n".join(names) + "\n")
+        for name, text in files.items():
+            archive.writestr(name, text)
     return stream.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_pspnet.export.folding import fold
+from keras_pspnet.artefacts import SIDE_ENTRY
 from keras_pspnet.export.verify import Parity, compare
 from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.inference import model_labels, network_size
+from keras_pspnet.folding import fold
+from keras_pspnet.network import description, model_labels, network_size
 
 OPSET = 17
 
@@ -31,9 +33,11 @@ def write_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
     import onnxruntime
 
     size = network_size(model) or (None, None)
-    data = _convert(
-        fold(model, size), size, ",".join(model_labels(model).names)
-    )
+    metadata = {
+        "labels": ",".join(model_labels(model).names),
+        SIDE_ENTRY: json.dumps(description(model)),
+    }
+    data = _convert(fold(model, size), size, metadata)
     session = onnxruntime.InferenceSession(
         data, providers=["CPUExecutionProvider"]
     )
@@ -50,7 +54,9 @@ def write_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
 
 
 def _convert(
-    network: keras.Model, size: tuple[int | None, int | None], labels: str
+    network: keras.Model,
+    size: tuple[int | None, int | None],
+    metadata: dict[str, str],
 ) -> bytes:
     def logits(images: Any) -> dict[str, Any]:
         return {"logits": network(images, training=False)}
@@ -69,8 +75,9 @@ def _convert(
     for node in proto.graph.node:
         if node.op_type == "Conv":
             _state_padding(node)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = "labels", labels
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
     return bytes(proto.SerializeToString())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.artefacts import SIDE_FILE
 from keras_pspnet.export.signature import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
@@ -26,10 +26,9 @@ from keras_pspnet.export.verify import (
 )
 from keras_pspnet.export.warmup import WarmupRequest, write_warmup
 from keras_pspnet.files import check_absent
-from keras_pspnet.inference import model_labels, network_size
+from keras_pspnet.network import description, network_size, weights_sha256
 from keras_pspnet.version import __version__
 
-SIDE_FILE = "assets.extra/pspnet.json"
 # A fresh process, which does not know this package: pictures in, logits out.
 _LOADER = """
 import sys
@@ -143,14 +142,11 @@ def _warmup_requests(
 
 
 def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
     most = max(row.difference for row in parity.rows)
     least = min(row.agreement for row in parity.rows)
     content = {
-        "labels": model_labels(model).to_dict(),
-        "weights_sha256": digest.hexdigest(),
+        **description(model),
+        "weights_sha256": weights_sha256(model),
         "versions": {
             "keras_pspnet": __version__,
             "keras": keras.__version__,

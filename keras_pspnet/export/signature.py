@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from keras_pspnet.data.decode import MAX_PIXELS
 from keras_pspnet.export import pictures
-from keras_pspnet.export.folding import fold
-from keras_pspnet.inference import check_scales, fill_color, network_size
+from keras_pspnet.folding import fold
+from keras_pspnet.inference import check_scales
+from keras_pspnet.network import fill_color, network_size
 from keras_pspnet.sampling import interpolation_matrix, resize, spatial_size
 
 IMAGES = (None, None, None, 3)

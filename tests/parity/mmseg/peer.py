@@ -71,6 +71,7 @@ class Case:
         stride_on: "3x3" or "1x1".
         legacy: The serialisation of PyTorch before 1.6.
         dtype: Of weights and computation.
+        width: Factor on every number of channels.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Case:
     stride_on: str = "3x3"
     legacy: bool = False
     dtype: str = "float32"
+    width: float = 1.0
 
 
 SEMSEG: dict[str, Any] = {
@@ -153,7 +155,8 @@ CASES = (
 def build(case: Case) -> torch.nn.Module:
     """Builds the peer's network as the published configurations do."""
     bottleneck = case.depth >= 50
-    channels = 2048 if bottleneck else 512
+    channels = round((2048 if bottleneck else 512) * case.width)
+    base = round(64 * case.width)
     norm = {"type": "BN", "requires_grad": True}
     head = {
         "num_classes": case.classes,
@@ -173,9 +176,9 @@ def build(case: Case) -> torch.nn.Module:
         "norm_eval": False,
         "style": "pytorch" if case.stride_on == "3x3" else "caffe",
         "contract_dilation": case.stem != "deep_wide",
+        "stem_channels": 2 * base if case.stem == "deep_wide" else base,
+        "base_channels": base,
     }
-    if case.stem == "deep_wide":
-        backbone |= {"stem_channels": 128, "base_channels": 64}
     return build_segmentor(
         {
             "type": "EncoderDecoder",

@@ -1,4 +1,4 @@
-"""The network as it is deployed: constants only, no batch normalisation."""
+"""The network as it is deployed: constant weights, no batch normalisation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def fold(
     model: keras.Model,
     size: tuple[int | None, int | None],
     dtype: str = "float32",
+    embed: bool = True,
 ) -> keras.Model:
     """Copies a network for inference.
 
     Batch normalisation goes into the convolution before it, dropout goes
-    away, and the weights become constants of the graph: engines re-lay
-    constants once, but variables at every call. The copy does not follow
-    later changes of the model.
+    away, and the weights become constants. The copy does not follow later
+    changes of the model.
 
     Args:
         model: A functional model with one input and one output, such as
@@ -45,6 +45,10 @@ def fold(
         size: (height, width) of the copy's input, None for any.
         dtype: `"float32"`, or `"bfloat16"` for the convolutions and what is
             between them; normalisation and logits stay float32.
+        embed: Whether graphs of the copy contain the weights, as exports do:
+            engines re-lay them once, and other tensors at every call. False
+            keeps them beside the graphs, which are then traced sooner and
+            in a fraction of the memory.
 
     Returns:
         A model with the same input and output.
@@ -55,13 +59,13 @@ def fold(
     def replace(layer: Any) -> Any:
         norm = norms.get(id(layer))
         if isinstance(layer, keras.Model):
-            return fold(layer, (None, None), dtype)
+            return fold(layer, (None, None), dtype, embed)
         if isinstance(layer, PyramidConv):
-            return _FoldedPyramidConv(layer, norm, dtype)
+            return _FoldedPyramidConv(layer, norm, dtype, embed)
         if _is_plain_conv(layer):
             # Classifiers, which no normalisation follows, keep float32.
             kind = "float32" if norm is None else dtype
-            return _FoldedConv(layer, norm, kind)
+            return _FoldedConv(layer, norm, kind, embed)
         if id(layer) in absorbed or isinstance(layer, _TRAINING_ONLY):
             return _PassThrough(name=layer.name, dtype=dtype)
         if isinstance(layer, _FOLLOWING):
@@ -124,8 +128,16 @@ def _folded(kernel: Any, bias: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     return kernel.astype("float32"), shift.astype("float32")
 
 
-def _constant(array: np.ndarray, dtype: str) -> Any:
-    return tf.constant(array.astype(tf.as_dtype(dtype).as_numpy_dtype))
+class _Constant:
+    """A weight: part of every graph that reads it, or a tensor beside them."""
+
+    def __init__(self, array: np.ndarray, dtype: str, embed: bool) -> None:
+        self._value = array.astype(tf.as_dtype(dtype).as_numpy_dtype)
+        if not embed:
+            self._value = tf.constant(self._value)
+
+    def __call__(self) -> Any:
+        return tf.convert_to_tensor(self._value)
 
 
 class _PassThrough(layers.Layer):
@@ -138,10 +150,13 @@ class _PassThrough(layers.Layer):
 class _FoldedConv(layers.Layer):
     """A convolution with its normalisation."""
 
-    def __init__(self, conv: Any, norm: Any, dtype: str) -> None:
+    def __init__(self, conv: Any, norm: Any, dtype: str, embed: bool) -> None:
         super().__init__(dtype=dtype, name=conv.name)
         bias = conv.bias if conv.use_bias else None
-        self._weights_and_bias = _folded(conv.kernel, bias, norm)
+        self._kernel, self._bias = (
+            _Constant(each, dtype, embed)
+            for each in _folded(conv.kernel, bias, norm)
+        )
         self._arguments = {
             "strides": conv.strides,
             "padding": conv.padding.upper(),
@@ -151,11 +166,8 @@ class _FoldedConv(layers.Layer):
         self._shape_of = conv.compute_output_shape
 
     def call(self, inputs: Any) -> Any:
-        kernel, bias = self._weights_and_bias
-        x = tf.nn.conv2d(
-            inputs, _constant(kernel, self.compute_dtype), **self._arguments
-        )
-        return tf.nn.bias_add(x, _constant(bias, self.compute_dtype))
+        x = tf.nn.conv2d(inputs, self._kernel(), **self._arguments)
+        return tf.nn.bias_add(x, self._bias())
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self._shape_of(input_shape)
@@ -164,40 +176,50 @@ class _FoldedConv(layers.Layer):
 class _FoldedPyramidConv(layers.Layer):
     """A `PyramidConv` with its normalisation, taps as products want them."""
 
-    def __init__(self, layer: PyramidConv, norm: Any, dtype: str) -> None:
+    def __init__(
+        self, layer: PyramidConv, norm: Any, dtype: str, embed: bool
+    ) -> None:
         super().__init__(dtype=dtype, name=layer.name)
         pyramid = layer.pyramid
         self._filters = layer.filters
         self._bins = pyramid.bin_sizes
         self._pooling = pyramid.pooling
         self._align_corners = pyramid.align_corners
-        kernel, self._bias = _folded(layer.kernel, None, norm)
-        self._reductions = [
+
+        def constant(array: np.ndarray) -> _Constant:
+            return _Constant(array, dtype, embed)
+
+        kernel, bias = _folded(layer.kernel, None, norm)
+        reductions = [
             _folded(conv.kernel, None, own)
             for conv, own in zip(pyramid.convs, pyramid.norms, strict=True)
         ]
         maps = len(self._bins)
         channels = kernel.shape[2]
-        if self._reductions:
-            step = self._reductions[0][0].shape[-1]
+        if reductions:
+            step = reductions[0][0].shape[-1]
         else:
             step = channels // (maps + 1)
         own = channels - maps * step
-        self._kernel = kernel[:, :, :own]
+        self._kernel = constant(kernel[:, :, :own])
+        self._bias = constant(bias)
+        self._reductions = [
+            (constant(kernel), constant(bias)) for kernel, bias in reductions
+        ]
         # (R, 3 * 3 * F): one product for each map, on weights that are
         # already where it reads them.
         self._taps = [
-            kernel[:, :, start : start + step]
-            .transpose(2, 0, 1, 3)
-            .reshape(step, -1)
+            constant(
+                kernel[:, :, start : start + step]
+                .transpose(2, 0, 1, 3)
+                .reshape(step, -1)
+            )
             for start in range(own, channels, step)
         ]
 
     def call(self, inputs: Any, training: Any = None) -> Any:
-        dtype = self.compute_dtype
-        kernel = _constant(self._kernel, dtype)
-        x = tf.nn.conv2d(inputs, kernel, 1, "SAME")
-        x = tf.nn.bias_add(x, _constant(self._bias, dtype))
+        x = tf.nn.conv2d(inputs, self._kernel(), 1, "SAME")
+        x = tf.nn.bias_add(x, self._bias())
         if not self._bins:
             return x
         height, width = spatial_size(inputs)
@@ -214,13 +236,9 @@ class _FoldedPyramidConv(layers.Layer):
         x = adaptive_pool(inputs, self._bins[index], self._pooling)
         if not self._reductions:
             return x
-        kernel, bias = (
-            _constant(each, self.compute_dtype)
-            for each in self._reductions[index]
-        )
-        return tf.nn.relu(
-            tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
-        )
+        kernel, bias = self._reductions[index]
+        x = tf.nn.conv2d(x, kernel(), 1, "SAME")
+        return tf.nn.relu(tf.nn.bias_add(x, bias()))
 
     def _along_width(self, pooled: Any, index: int, width: Any) -> Any:
         """Applies the taps of one map, then enlarges along the width.
@@ -228,9 +246,9 @@ class _FoldedPyramidConv(layers.Layer):
         Returns:
             Tensor (B, 3 * bins, width, F), rows ordered (dy, i).
         """
-        bins, taps = self._bins[index], self._taps[index]
+        bins, taps = self._bins[index], self._taps[index]()
         cells = tf.reshape(pooled, (-1, taps.shape[0]))
-        x = tf.matmul(cells, _constant(taps, self.compute_dtype))
+        x = tf.matmul(cells, taps)
         x = tf.reshape(x, (-1, bins, bins, 3, 3, self._filters))
         # (B, i, j, dy, dx, F) -> (B, dy, i, dx, j, F)
         x = tf.transpose(x, (0, 3, 1, 4, 2, 5))

@@ -1,0 +1,255 @@
+"""Segmentation of one picture beside mmsegmentation: whole, windows, scales.
+
+    python benchmarks/inference.py
+
+The same weights, picture and number of threads; a uint8 picture goes in, its
+mask comes out. Ours is `keras_pspnet.inference.mask_of_views` over a folded
+copy of the network, with what it does around the network; mmsegmentation's is
+its own `inference` in PyTorch, `channels_last`, in inference mode, with its
+own windows, and for several scales the mean of softmax of its
+`SegTTAModel`. Each engine has a process of its own; rounds alternate between
+the two, and who waits is stopped, as in `export.py`.
+
+"same" is the share of pixels of the same class. Traces is how often our graph
+was traced: once, whatever the sizes of views and windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from export import (
+    BACKBONES,
+    HERE,
+    PEER_PYTHON,
+    WEIGHTS,
+    Against,
+    BenchmarkError,
+    Engine,
+    Run,
+    measure,
+    run_to_end,
+    serve,
+    write_picture,
+)
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+DTYPES = ("float32", "bfloat16")
+
+
+class Mode(NamedTuple):
+    """A way to look at a picture.
+
+    Args:
+        scales: Sizes relative to the picture's.
+        flip: Whether mirrored views count as well.
+        window: Side of windows, as a share of the picture's side.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: float | None = None
+
+
+MODES = {
+    "whole": Mode(),
+    "windows": Mode(window=0.6),
+    "scales": Mode(SCALES, flip=True),
+}
+# Share of mmsegmentation's time that is the target.
+AT_MOST = {"float32": 1.0, "bfloat16": 0.9}
+LINE = "{:<9} {:<9} {:>9} {:>9} {:>7} {:>8} {:>9} {:>9} {:>8}"
+
+
+def engines_of(mode: str, dtype: str) -> tuple[Engine, Engine]:
+    """Returns mmsegmentation's row and ours.
+
+    Args:
+        mode: Key of `MODES`.
+        dtype: What the convolutions compute in.
+    """
+    peer = Engine(f"mmseg-{mode}-{dtype}", dtype, "peer", WEIGHTS)
+    ours = Engine(
+        f"ours-{mode}-{dtype}",
+        dtype,
+        "tensorflow",
+        WEIGHTS,
+        mmseg=Against(peer.name, AT_MOST[dtype]),
+    )
+    return peer, ours
+
+
+def window_of(mode: Mode, size: int) -> int | None:
+    """Returns the side of a mode's windows.
+
+    Args:
+        mode: The mode.
+        size: Height and width of the picture.
+    """
+    return None if mode.window is None else round(mode.window * size)
+
+
+def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
+    """Loads our network with the weights of a file.
+
+    Args:
+        mode: How it looks at pictures.
+        engine: Says in which dtype it computes.
+        path: mmsegmentation's file.
+        threads: How many threads it may compute with.
+
+    Returns:
+        A function from a float32 picture (1, H, W, 3) to its mask (1, H, W).
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    import keras_pspnet as kp
+    from keras_pspnet.inference import mask_of_views, views_of
+    from keras_pspnet.network import as_network
+
+    network = as_network(kp.convert_file(path), engine.dtype)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        picture = image[0].astype("uint8")
+        size = picture.shape[:2]
+        views = views_of(size, mode.scales, mode.flip)
+        window = window_of(mode, size[0])
+        mask = mask_of_views(network, picture, views, window)[0]
+        if network.traces() != 1:
+            raise RuntimeError(f"traced {network.traces()} times")
+        return mask[None]
+
+    return run
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line, also that of the processes it starts."""
+    parser = argparse.ArgumentParser(
+        description="Segmentation beside mmsegmentation's."
+    )
+    parser.add_argument(
+        "--peer-python",
+        type=Path,
+        default=PEER_PYTHON,
+        help="Python that has mmsegmentation",
+    )
+    parser.add_argument("--size", type=int, default=473)
+    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=[*MODES])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if min(options.rounds, options.threads) < 1 or options.size < 64:
+        parser.error(
+            "--rounds and --threads must be at least 1, --size at least 64"
+        )
+    return options
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measures every mode in every dtype and prints a table.
+
+    Args:
+        options: As `parse` gives them.
+
+    Raises:
+        BenchmarkError: If a process fails, or there is no peer.
+    """
+    if not options.peer_python.exists():
+        raise BenchmarkError(
+            f"{options.peer_python} must exist: make .venv-mmseg/peer"
+        )
+    print(
+        f"PSPNet, {options.backbone}, {options.size}x{options.size}, "
+        f"{options.threads} threads, medians of {options.rounds}",
+        flush=True,
+    )
+    headings = ("picture", "dtype", "mmseg s", "ours s", "ratio", "at most")
+    print(LINE.format(*headings, "mmseg MB", "ours MB", "same"), flush=True)
+    with tempfile.TemporaryDirectory(prefix="pspnet-inference-") as temporary:
+        folder = Path(temporary)
+        write_picture(folder, options.size)
+
+        def command(role: str, python: object, script: str) -> list[str]:
+            return [
+                *(str(python), str(HERE / script), "--child", role),
+                *("--folder", temporary, "--backbone", options.backbone),
+                *("--size", str(options.size)),
+                *("--threads", str(options.threads)),
+            ]
+
+        theirs = (options.peer_python, "inference_peer.py")
+        run_to_end("writing weights", command("write", *theirs))
+        for dtype in options.dtypes:
+            for mode in options.modes:
+                peer, ours = engines_of(mode, dtype)
+                results = measure(
+                    {
+                        peer.name: command(peer.name, *theirs),
+                        ours.name: command(
+                            ours.name, sys.executable, "inference.py"
+                        ),
+                    },
+                    folder,
+                    options.rounds,
+                    (peer, ours),
+                )
+                them, us = results[peer.name], results[ours.name]
+                print(
+                    LINE.format(
+                        mode,
+                        dtype,
+                        f"{them.seconds:.3f}",
+                        f"{us.seconds:.3f}",
+                        f"{us.seconds / them.seconds:.2f}",
+                        f"{AT_MOST[dtype]:.2f}",
+                        f"{them.peak:.0f}",
+                        f"{us.peak:.0f}",
+                        f"{us.same:.2%}",
+                    ),
+                    flush=True,
+                )
+
+
+def child_of(name: str) -> tuple[Mode, Engine]:
+    """Returns the mode and the engine of a process.
+
+    Args:
+        name: Name of the engine.
+    """
+    _, mode, dtype = name.split("-")
+    peer, ours = engines_of(mode, dtype)
+    return MODES[mode], peer if name == peer.name else ours
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compares, or does the part of one of the processes."""
+    options = parse(arguments)
+    if options.child is not None:
+        mode, engine = child_of(options.child)
+        serve(
+            engine,
+            options.folder,
+            options.threads,
+            lambda *arguments: load(mode, *arguments),
+        )
+        return
+    try:
+        compare(options)
+    except BenchmarkError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""What stands around pictures: legends, colour bars, tables of cells."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_pspnet.labels import Color
+from keras_pspnet.palettes import confidence_colors
+from keras_pspnet.regions import spots
+
+_PAPER = (255, 255, 255)
+_TEXT = (32, 33, 36)
+_FRAME = (189, 193, 198)
+
+_GAP = 8
+_CELL = 320
+# Narrower cells have no room for their captions.
+_LEAST_CELL = 160
+# A strip thinner than this is hard to see.
+_THINNEST = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One entry of a legend.
+
+    Args:
+        name: Text, which is shortened where it is too long.
+        color: Colour of the swatch.
+        share: Text after the name, which is never shortened.
+        number: Text in the swatch.
+    """
+
+    name: str
+    color: Color
+    share: str = ""
+    number: str = ""
+
+
+def text_size(width: int) -> int:
+    """Returns the size of text, in pixels, that is read on a wide sheet."""
+    # A large photograph is looked at from as far as a small one.
+    return min(max(round(width / 48), 13), 96)
+
+
+def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+    """Puts pictures below each other, each in the middle of the width."""
+    sheet = Image.new(
+        "RGB", (width, sum(picture.height for picture in pictures)), _PAPER
+    )
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, ((width - picture.width) // 2, top))
+        top += picture.height
+    return sheet
+
+
+def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
+    """Draws swatches and their texts in as many columns as fit the width.
+
+    Args:
+        entries: What to show, at least one.
+        width: Width of the picture in pixels.
+        size: Size of the text in pixels.
+
+    Returns:
+        An RGB picture.
+    """
+    font = _font(size)
+    margin, line = size, round(1.7 * size)
+    numbered = any(entry.number for entry in entries)
+    swatch = 2 * size if numbered else size
+    lead = swatch + size // 2
+    room = width - 2 * margin - lead
+    texts = [_entry_text(entry, font, room) for entry in entries]
+    longest = max(font.getlength(text) for text in texts)
+    column = lead + int(longest) + 2 * size
+    # The last column needs no space after it.
+    columns = (width - 2 * margin + 2 * size) // column
+    columns = max(min(columns, len(entries)), 1)
+    rows = -(-len(entries) // columns)
+    picture = Image.new("RGB", (width, rows * line + margin), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, (entry, text) in enumerate(zip(entries, texts, strict=True)):
+        left = margin + number % columns * column
+        middle = margin // 2 + number // columns * line + line // 2
+        top = middle - size // 2
+        box = left, top, left + swatch, top + size
+        draw.rounded_rectangle(box, size // 4, entry.color, _FRAME)
+        draw.text(
+            (left + swatch / 2, middle),
+            entry.number,
+            _readable_on(entry.color),
+            _font(0.85 * size),
+            "mm",
+        )
+        draw.text((left + lead, middle), text, _TEXT, font, "lm")
+    return picture
+
+
+def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
+    """Draws the colours of confidence with the numbers they stand for.
+
+    Args:
+        title: Text above the bar on the left.
+        note: Text above it on the right.
+        width: Width of the picture in pixels.
+        size: Size of the text in pixels.
+
+    Returns:
+        An RGB picture.
+    """
+    font = _font(size)
+    line = round(1.7 * size)
+    left, right = size, width - size
+    picture = Image.new("RGB", (width, line + size + line), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((left, line / 2), title, _TEXT, font, "lm")
+    draw.text((right, line / 2), note, _TEXT, font, "rm")
+    bar = confidence_colors(np.linspace(0, 1, right - left))
+    bar = np.ascontiguousarray(np.broadcast_to(bar, (size, *bar.shape)))
+    picture.paste(Image.fromarray(bar), (left, line))
+    ticks = 4
+    for tick in range(ticks + 1):
+        x = left + tick * (right - left - 1) / ticks
+        bottom = line + size
+        draw.line((x, bottom, x, bottom + size // 3), _TEXT)
+        # The outer numbers end where the bar does.
+        anchor = "la" if not tick else "ra" if tick == ticks else "ma"
+        draw.text(
+            (x, bottom + size // 3 + 1),
+            f"{tick / ticks:g}",
+            _TEXT,
+            font,
+            anchor,
+        )
+    return picture
+
+
+def number_regions(
+    picture: Image.Image, mask: np.ndarray, ignore_label: int, size: int
+) -> None:
+    """Writes class ids into those regions of a picture that have room.
+
+    Args:
+        picture: An RGB picture, which is changed.
+        mask: The class of each of its pixels, integers `(H, W)`.
+        ignore_label: The one that gets no number.
+        size: Size of the text in pixels.
+    """
+    font = _font(size)
+    draw = ImageDraw.Draw(picture)
+    for number, x, y in spots(mask, size):
+        if number != ignore_label:
+            draw.text(
+                (x, y),
+                str(number),
+                (255, 255, 255),
+                font,
+                "mm",
+                stroke_width=max(size / 8, 1),
+                stroke_fill=(0, 0, 0),
+            )
+
+
+def cell_size(height: int, width: int) -> tuple[int, int]:
+    """Returns the (width, height) of a table's cells for pictures of a size.
+
+    They have the ratio of the pictures, unless these are very wide or tall.
+    """
+    scale = _CELL / max(height, width)
+    return (
+        max(round(width * scale), _LEAST_CELL),
+        max(round(height * scale), _LEAST_CELL),
+    )
+
+
+def fitting_size(
+    height: int, width: int, cell: tuple[int, int]
+) -> tuple[int, int]:
+    """Returns the (width, height) at which a picture fills a cell.
+
+    The ratio stays, unless the picture would be too thin to be seen.
+    """
+    scale = min(cell[0] / width, cell[1] / height)
+    return (
+        max(round(width * scale), _THINNEST),
+        max(round(height * scale), _THINNEST),
+    )
+
+
+def table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Image.Image]],
+    captions: Sequence[str],
+    cell: tuple[int, int],
+) -> Image.Image:
+    """Lays pictures out in cells of one size.
+
+    Args:
+        titles: Text above each column.
+        rows: One picture per column, not larger than the cell.
+        captions: Text below the right-hand picture of each row.
+        cell: Width and height of the cells in pixels.
+
+    Returns:
+        An RGB picture.
+    """
+    total = len(titles) * (cell[0] + _GAP) + _GAP
+    size = text_size(total)
+    font = _font(size)
+    small = _font(max(0.7 * size, 11))
+    top = 2 * size
+    pitch = cell[1] + round(1.5 * small.size) + _GAP
+    sheet = Image.new("RGB", (total, top + len(rows) * pitch), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        left = _GAP + column * (cell[0] + _GAP)
+        draw.text((left + cell[0] / 2, top / 2), title, _TEXT, font, "mm")
+        for row, pictures in enumerate(rows):
+            picture = pictures[column]
+            sheet.paste(
+                picture,
+                (
+                    left + (cell[0] - picture.width) // 2,
+                    top + row * pitch + (cell[1] - picture.height) // 2,
+                ),
+            )
+    for row, caption in enumerate(captions):
+        middle = top + row * pitch + cell[1] + 0.75 * small.size
+        center = total - _GAP - cell[0] / 2
+        draw.text((center, middle), caption, _TEXT, small, "mm")
+    return sheet
+
+
+def _entry_text(entry: Entry, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The name, shortened to leave room, and the share."""
+    end = f"  {entry.share}" if entry.share else ""
+    if font.getlength(entry.name + end) <= width:
+        return entry.name + end
+    cut = bisect.bisect_right(
+        range(1, len(entry.name)),
+        width,
+        key=lambda length: math.ceil(
+            font.getlength(entry.name[:length] + "…" + end)
+        ),
+    )
+    return entry.name[: max(cut, 1)].rstrip() + "…" + end
+
+
+@functools.lru_cache(maxsize=16)
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    # Where a size is given, it is never the bitmap font.
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
+
+
+def _readable_on(color: Color) -> Color:
+    """Black or white, whichever stands out more."""
+    red, green, blue = color
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 128
+    return (0, 0, 0) if bright else (255, 255, 255)

@@ -1,0 +1,61 @@
+"""Writes masks, predictions and this package's scores of them.
+
+    python metric_cases.py FOLDER
+
+`metric.py` scores the same arrays with mmsegmentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from keras_pspnet.labels import generic_labels
+from keras_pspnet.scores import Confusion, Scores
+
+CLASSES = (2, 5, 19, 21, 150)
+
+
+def write(folder: Path, classes: int) -> None:
+    """Writes one case: pictures of which some classes are absent.
+
+    Class 1 is in predictions alone, and class 2, where there is one, in
+    neither; one picture is ignored as a whole.
+    """
+    rng = np.random.default_rng(classes)
+    mask, prediction = rng.integers(0, classes, (2, 6, 40, 50))
+    mask[mask == 1] = 0
+    mask[mask == 2] = 0
+    prediction[prediction == 2] = 0
+    prediction = np.where(rng.random(mask.shape) < 0.6, mask, prediction)
+    mask[rng.random(mask.shape) < 0.2] = 255
+    mask[3] = 255
+    confusion = Confusion(classes)
+    confusion.add(mask, prediction)
+    scores = Scores(confusion.counts, generic_labels(classes))
+    np.savez(
+        folder / f"{classes}.npz",
+        mask=mask.astype("uint8"),
+        prediction=prediction.astype("uint8"),
+        IoU=scores.iou,
+        Acc=scores.accuracy,
+        mIoU=scores.mean_iou,
+        mAcc=scores.mean_accuracy,
+        aAcc=scores.pixel_accuracy,
+    )
+
+
+def main() -> None:
+    """Makes the files of all cases."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for classes in CLASSES:
+        write(folder, classes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Compares this package's protocol "mmseg" with the peer's predictions.
+
+    python protocol_compare.py FOLDER
+
+`protocol_pictures.py` and `protocol_peer.py` made the folder. Prints one row
+for each network, protocol and set of pictures, and fails if any row misses a
+bound: predictions pixel by pixel, scores over the set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from keras_pspnet import PSPNet, convert_file, evaluate
+from keras_pspnet.data.decode import read_image, read_mask
+from keras_pspnet.network import as_network
+from keras_pspnet.protocols import make_protocol, predict_mask
+from keras_pspnet.resizing import opencv_resize
+
+# At least this share of equal pixels, at most this difference of any score.
+AGREEMENT = 0.9999
+SCORE_BOUND = 1e-4
+# Rounding of float32 in numbers up to 255.
+RESIZED_BOUND = 1e-4
+LINE = "{:<15} {:<6} {:>9} {:>6} {:>5} {:>8} {:>9} {:>7} {:>9} {:>7} {:>8} {}"
+SCORES = {
+    "mIoU": "mean_iou",
+    "mAcc": "mean_accuracy",
+    "aAcc": "pixel_accuracy",
+    "IoU": "iou",
+    "Acc": "accuracy",
+}
+
+
+@functools.cache
+def model_of(path: Path) -> PSPNet:
+    """Reads the peer's checkpoint once."""
+    return convert_file(path)
+
+
+def masks_of(folder: Path) -> dict[str, np.ndarray]:
+    """Returns the peer's predictions by the names of the pictures."""
+    with np.load(folder / "masks.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def equal_share(
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray]
+) -> float:
+    """Returns how many of the pixels of common pictures are the same."""
+    names = first.keys() & second.keys()
+    equal = sum(np.count_nonzero(first[name] == second[name]) for name in names)
+    return equal / sum(first[name].size for name in names)
+
+
+def check(row: dict[str, Any], folder: Path, others: list[Path]) -> bool:
+    """Prints one row; returns whether it keeps its bounds.
+
+    Args:
+        row: The peer's description.
+        folder: Where its predictions are.
+        others: Rows of the same network and set by other protocols, none of
+            which may pass for this one.
+    """
+    root = folder.parents[1]
+    model = model_of(root / "networks" / row["network"] / "weights.pth")
+    settings = {
+        "scales": row["ratios"],
+        "flip": row["flip"],
+        "window": row["window"],
+        "base": row["base"],
+    }
+    protocol = make_protocol("mmseg", **settings)
+    network = as_network(model)
+    want = masks_of(folder)
+    pictures = root / "sets" / row["set"]
+    pairs = {
+        name: (
+            read_image(pictures / "images" / f"{name}.png"),
+            read_mask(pictures / "masks" / f"{name}.png"),
+        )
+        for name in want
+    }
+    have = {
+        name: predict_mask(network, image, protocol)
+        for name, (image, _) in pairs.items()
+    }
+    agreement = equal_share(have, want)
+    nearest = max(
+        (equal_share(have, masks_of(other)) for other in others), default=0.0
+    )
+    scores = evaluate(model, list(pairs.values()), "mmseg", **settings)
+    difference = max(
+        np.nanmax(np.abs(np.array(row["scores"][theirs]) - value))
+        if np.array_equal(np.isnan(row["scores"][theirs]), np.isnan(value))
+        else np.inf
+        for theirs, ours in SCORES.items()
+        for value in [getattr(scores, ours)]
+    )
+    classes = len(np.unique(np.concatenate([m.ravel() for m in want.values()])))
+    fits = (
+        agreement >= AGREEMENT
+        and difference <= SCORE_BOUND
+        and nearest < AGREEMENT
+        and classes >= 4
+    )
+    several = len(row["ratios"]) > 1
+    print(
+        LINE.format(
+            row["network"],
+            row["set"],
+            "x".join(map(str, row["base"])),
+            row["window"] or "whole",
+            f"{len(row['ratios'])}{' flip' if row['flip'] else ''}"
+            if several
+            else 1,
+            sum(mask.size for mask in want.values()),
+            f"{agreement:.4%}",
+            f"{nearest:.1%}" if others else "-",
+            f"{row['scores']['mIoU']:.5f}",
+            f"{difference:.0e}",
+            classes,
+            "" if fits else "FAILS",
+        ),
+        flush=True,
+    )
+    return bool(fits)
+
+
+def check_resized(path: Path) -> bool:
+    """Prints how resizing alone compares; returns whether it is the same."""
+    differences: dict[str, list[float]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            number, _, kind = name.partition("_")
+            if kind == "from":
+                want = arrays[f"{number}_to"]
+                have = opencv_resize(arrays[name], want.shape[:2])
+                difference = np.abs(have.astype("float64") - want).max()
+                key = f"{want.shape[2]} channels of {want.dtype}"
+                differences.setdefault(key, []).append(float(difference))
+    good = True
+    for key, each in differences.items():
+        bound = 0.0 if key.endswith("uint8") else RESIZED_BOUND
+        fits = max(each) <= bound
+        good &= fits
+        print(
+            f"resizing of {key}: {len(each)} sizes, greatest difference "
+            f"{max(each):.1e} of 255{'' if fits else '  FAILS'}",
+            flush=True,
+        )
+    return good
+
+
+def main() -> int:
+    """Compares all rows.
+
+    Returns:
+        Exit status: 1 if a row misses a bound, or there is none.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    resized = check_resized(folder / "resized.npz")
+    print(
+        LINE.format(
+            "network",
+            "set",
+            "base",
+            "window",
+            "views",
+            "pixels",
+            "equal",
+            "nearest",
+            "mIoU",
+            "scores",
+            "classes",
+            "",
+        )
+    )
+    rows = {
+        path.parent: json.loads(path.read_text())
+        for path in sorted((folder / "rows").glob("*/row.json"))
+    }
+    results = [
+        check(
+            row,
+            place,
+            [
+                other
+                for other, theirs in rows.items()
+                if other != place
+                and (theirs["network"], theirs["set"])
+                == (row["network"], row["set"])
+            ],
+        )
+        for place, row in rows.items()
+    ]
+    print(f"{sum(results)} of {len(results)} protocols within their bounds")
+    return 0 if resized and results and all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
