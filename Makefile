@@ -3,7 +3,7 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 the same on the versions that Colab has
-#   make parity                     compare with mmsegmentation in PyTorch
+#   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make lint                       format, lint and types
 
 PYTHON ?= python3
@@ -21,12 +21,24 @@ test: .venv/tests
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python -m pytest
 
-# The peer writes checkpoints and logits, then this package reads them in an
-# environment that has no PyTorch.
-PARITY = build/parity/mmseg
+# The peer writes checkpoints and logits, predictions, scores; this package
+# reads them in an environment that has no PyTorch. PICTURES is a folder of
+# images/ and masks/ of the aerial model's classes, used beside drawn pictures.
+PARITY = build/parity
+PEER = .venv-mmseg/bin/python tests/parity/mmseg
+OURS = .venv/bin/python tests/parity/mmseg
+PICTURES ?=
+# Threads that wait busily wait long on a machine that others use as well.
+parity: export OMP_WAIT_POLICY = PASSIVE
 parity: .venv/runtime .venv-mmseg/peer
-	.venv-mmseg/bin/python tests/parity/mmseg/peer.py $(PARITY)
-	.venv/bin/python tests/parity/mmseg/compare.py $(PARITY)
+	rm -rf $(PARITY)
+	$(PEER)/peer.py $(PARITY)/logits
+	$(OURS)/compare.py $(PARITY)/logits
+	$(OURS)/metric_cases.py $(PARITY)/scores
+	$(PEER)/metric.py $(PARITY)/scores
+	$(OURS)/protocol_pictures.py $(PARITY)/protocol $(if $(PICTURES),"$(PICTURES)")
+	$(PEER)/protocol_peer.py $(PARITY)/protocol
+	$(OURS)/protocol_compare.py $(PARITY)/protocol
 	rm -rf $(PARITY)
 
 lint: .venv/tests

@@ -6,8 +6,9 @@ import importlib.util
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +72,17 @@ def load_artefact(
 def _load_saved_model(path: Path, threads: int) -> Network:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))
-    if "logits" not in loaded.signatures:
+    loaded = _opened(path, lambda: tf.saved_model.load(str(path)))
+    logits = loaded.signatures.get("logits")
+    if logits is None:
         raise _foreign(path, "no signature 'logits'")
-    logits = loaded.signatures["logits"]
-    classes = logits.structured_outputs["logits"].shape[-1]
+    classes = _check_tensors(
+        path,
+        _shapes(logits.structured_input_signature[1]),
+        _shapes(logits.structured_outputs),
+    )
     side_file = path / SIDE_FILE
-    text = side_file.read_text() if side_file.is_file() else None
-    labels, fill = _described(path, text, classes)
+    text = side_file.read_bytes() if side_file.is_file() else None
 
     # The signature fits pictures into networks of fixed size by itself.
     def run(images: np.ndarray) -> np.ndarray:
@@ -86,26 +90,42 @@ def _load_saved_model(path: Path, threads: int) -> Network:
 
     # The function keeps its owner alive, and so its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
-    return Network(run, labels, fill=fill)
+    return Network(run, **_described(path, text, classes))
+
+
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, Sequence[Any] | None]:
+    return {
+        name: None if tensor.shape.rank is None else tensor.shape.as_list()
+        for name, tensor in tensors.items()
+    }
 
 
 def _load_litert(path: Path, threads: int) -> Network:
     _check_installed("ai_edge_litert", "ai-edge-litert", "litert")
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter = _opened(
+        path,
+        lambda: Interpreter(model_path=str(path), num_threads=threads),
+    )
     signatures = interpreter.get_signature_list()
-    if not any("logits" in each["outputs"] for each in signatures.values()):
-        raise _foreign(path, "no output 'logits'")
+    if len(signatures) != 1:
+        raise _foreign(path, f"{len(signatures)} signatures")
     runner = interpreter.get_signature_runner()
-    shape = runner.get_input_details()["images"]["shape"]
-    classes = int(runner.get_output_details()["logits"]["shape"][-1])
+    inputs, outputs = (
+        {name: detail["shape"].tolist() for name, detail in details.items()}
+        for details in (
+            runner.get_input_details(),
+            runner.get_output_details(),
+        )
+    )
+    classes = _check_tensors(path, inputs, outputs)
+    batch_size, height, width, _ = inputs["images"]
     text = None
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if SIDE_ENTRY in archive.namelist():
-                text = archive.read(SIDE_ENTRY).decode()
-    labels, fill = _described(path, text, classes)
+                text = archive.read(SIDE_ENTRY)
 
     def run(images: np.ndarray) -> np.ndarray:
         # The next call writes over its result.
@@ -113,10 +133,9 @@ def _load_litert(path: Path, threads: int) -> Network:
 
     return Network(
         run,
-        labels,
-        size=(int(shape[1]), int(shape[2])),
-        fill=fill,
-        batch_size=1,
+        size=(height, width),
+        batch_size=batch_size,
+        **_described(path, text, classes),
     )
 
 
@@ -126,46 +145,79 @@ def _load_onnx(path: Path, threads: int) -> Network:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
+    session = _opened(
+        path,
+        lambda: onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        ),
     )
-    outputs = {output.name: output.shape for output in session.get_outputs()}
-    if "logits" not in outputs:
-        raise _foreign(path, "no output 'logits'")
-    classes = int(outputs["logits"][-1])
-    sides = session.get_inputs()[0].shape[1:3]
-    fixed = all(isinstance(side, int) for side in sides)
+    inputs, outputs = (
+        {tensor.name: tensor.shape for tensor in tensors}
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    classes = _check_tensors(path, inputs, outputs)
+    height, width = inputs["images"][1:3]
+    fixed = isinstance(height, int) and isinstance(width, int)
     text = session.get_modelmeta().custom_metadata_map.get(SIDE_ENTRY)
-    labels, fill = _described(path, text, classes)
 
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
 
     return Network(
         run,
-        labels,
-        size=tuple(sides) if fixed else None,
-        fill=fill,
+        size=(height, width) if fixed else None,
+        **_described(path, text, classes),
     )
 
 
+def _opened(path: Path, opening: Callable[[], Any]) -> Any:
+    """Opens a file with a library whose errors have nothing in common."""
+    try:
+        return opening()
+    except Exception as error:
+        raise _foreign(path, f"another content ({error})") from error
+
+
+def _check_tensors(
+    path: Path,
+    inputs: Mapping[str, Sequence[Any] | None],
+    outputs: Mapping[str, Sequence[Any] | None],
+) -> int:
+    """Checks names and shapes, and returns the number of classes."""
+    images, logits = inputs.get("images"), outputs.get("logits")
+    if (
+        len(inputs) != 1
+        or images is None
+        or logits is None
+        or (len(images), images[-1], len(logits)) != (4, 3, 4)
+        or not isinstance(logits[-1], int)
+    ):
+        raise _foreign(path, f"inputs {inputs} and outputs {outputs}")
+    return logits[-1]
+
+
 def _described(
-    path: Path, text: str | None, classes: int
-) -> tuple[LabelSet, tuple[float, ...]]:
-    """Reads labels and fill colour, made up where nothing is said."""
+    path: Path, text: str | bytes | None, classes: int
+) -> dict[str, Any]:
+    """Reads arguments of a `Network`; labels are made up if not said."""
     if text is None:
-        return generic_labels(classes), (0.0, 0.0, 0.0)
+        return {"labels": generic_labels(classes)}
     try:
         said = json.loads(text)
         labels = LabelSet.from_dict(said["labels"])
         red, green, blue = (float(value) for value in said["fill"])
+        align_corners = bool(said["align_corners"])
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, f"a broken description ({error})") from error
     if labels.num_classes != classes:
         raise _foreign(
             path, f"{labels.num_classes} labels for {classes} classes"
         )
-    return labels, (red, green, blue)
+    return {
+        "labels": labels,
+        "fill": (red, green, blue),
+        "align_corners": align_corners,
+    }
 
 
 def _foreign(path: Path, what: str) -> ValueError:

@@ -1,14 +1,18 @@
-"""The command line: the only module that prints or exits."""
+"""The command line: only the modules named `cli...` print or exit."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import os
 import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from keras_pspnet import cli_evaluate, cli_segment
+from keras_pspnet.cli_shared import integer_or_none, print_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (one line on stderr), 130 for Ctrl-C.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files and classes may be none that it can show.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
     except (ValueError, OSError, ImportError) as error:
-        message = " ".join(str(error).split())
-        print(f"keras-pspnet: error: {message}", file=sys.stderr)
+        print_error(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -38,36 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    segment = commands.add_parser("segment", help="segment a picture")
-    segment.add_argument("picture", help="JPEG, PNG, WebP, BMP, GIF or TIFF")
-    segment.add_argument(
-        "-o", "--output", required=True, help="picture to write, .png or .jpg"
-    )
-    segment.add_argument(
-        "--model",
-        default="aerial",
-        help="name of a published model (see info), a folder of "
-        "save_pretrained, or hf://owner/name",
-    )
-    segment.add_argument(
-        "--backbone", help="which of a published model's backbones"
-    )
-    segment.add_argument(
-        "--mask",
-        action="store_true",
-        help="write the mask of class ids (palette PNG) instead",
-    )
-    segment.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        help="sizes whose probabilities are averaged",
-    )
-    segment.add_argument(
-        "--flip", action="store_true", help="average mirrored pictures in"
-    )
-    segment.set_defaults(run=_segment)
+    cli_segment.add_parser(commands)
+    cli_evaluate.add_parser(commands)
 
     train = commands.add_parser("train", help="train a recipe")
     train.add_argument("recipe", help="scenes, aerial, or a recipe's .py file")
@@ -159,7 +137,7 @@ def _add_saved_model_options(export: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-side",
-        type=_integer_or_none,
+        type=integer_or_none,
         metavar="N",
         help="longer pictures are shrunk to this for the network; none keeps "
         "them as they are",
@@ -210,41 +188,6 @@ def _add_litert_options(export: argparse.ArgumentParser) -> None:
     )
 
 
-def _integer_or_none(text: str) -> int | None:
-    if text.lower() == "none":
-        return None
-    try:
-        return int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be an integer or none: {text!r}"
-        ) from error
-
-
-def _segment(options: argparse.Namespace) -> int:
-    from keras_pspnet.data.decode import read_image
-    from keras_pspnet.files import check_writable
-    from keras_pspnet.visualize import check_suffix
-
-    # What can be wrong with the files shows before a model is loaded.
-    what = "mask" if options.mask else "picture"
-    check_suffix(options.output, what)
-    check_writable(options.output)
-    picture = read_image(options.picture)
-
-    from keras_pspnet.inference import segment
-    from keras_pspnet.pretrained import load_pretrained
-
-    model = load_pretrained(options.model, backbone=options.backbone)
-    result = segment(model, picture, options.scales, options.flip)
-    result.save(options.output, what)
-    shares = ", ".join(
-        f"{name} {share:.1%}" for name, share in result.areas().items()
-    )
-    print(f"{options.output}: {shares}")
-    return 0
-
-
 def _train(options: argparse.Namespace) -> int:
     from keras_pspnet.training.train import SCORES_FILE, load_recipe, train
 
@@ -279,6 +222,7 @@ def _export(options: argparse.Namespace) -> int:
     try:
         parity = function(model, options.output, **arguments)
     except ExportError as error:
+        # With the table that says how far it is off, in lines of its own.
         print(f"keras-pspnet: error: {error}", file=sys.stderr)
         return 1
     print(parity)

@@ -42,8 +42,8 @@ def evaluate(
         base: Size to which pictures are brought; None is the protocol's.
         ignore_label: Label that is never counted.
         shard: (index, count): only every count-th picture, from the
-            index-th. The sum of the scores of all shards is the score of
-            the set.
+            index-th, are predicted; all are read. The sum of the scores of
+            all shards is the score of the set.
         verbose: Whether to show a progress bar.
 
     Returns:
@@ -82,9 +82,7 @@ def evaluate(
     return Scores(
         confusion.counts,
         network.labels,
-        protocol={**how.to_dict(), "shard": [index, count]}
-        if count > 1
-        else how.to_dict(),
+        protocol=how.to_dict(),
         weights_sha256=None
         if network.model is None
         else weights_sha256(network.model),

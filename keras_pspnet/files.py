@@ -1,12 +1,13 @@
 """Writing files so that a reader never finds half of one."""
 
 import contextlib
+import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -143,3 +144,24 @@ def unusable(
         f"`{argument}` must be {rule} ({error.strerror or error}). "
         f"Received: {argument}={os.fspath(path)!r}"
     )
+
+
+def write_json(
+    path: str | os.PathLike[str], content: Mapping[str, Any]
+) -> None:
+    """Writes a JSON object whole or not at all, an entry a line.
+
+    Indented in full, a matrix would have a line for each of its numbers.
+
+    Args:
+        path: File to write or replace.
+        content: What JSON can say; it has no NaN.
+
+    Raises:
+        OSError: If it cannot be written; an old file stays then.
+    """
+    lines = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
+        for name, value in content.items()
+    )
+    write_atomically(path, f"{{\n{lines}\n}}\n".encode())

@@ -181,9 +181,9 @@ def mask_of_views(
     strips = [(0, size[1])]
     if window is not None:
         strips = _strips(views, window, size, classes)
-    done = _progress(views, window, strips, size, verbose)
     bands = bands_of(size, classes)
     axes = axes_of(seen, size)
+    done = _progress(views, window, strips, axes[1], verbose)
     mask = np.empty(size, "uint8")
     certainty = np.empty(size, "float32") if confidence else None
     for strip in strips:
@@ -216,15 +216,21 @@ def _mean_rows(
     bands = bands_of(size, network.labels.num_classes)
     streams = []
     for view in views:
-        wanted = columns
-        if view.mirrored:
-            wanted = size[1] - columns[1], size[1] - columns[0]
+        wanted = _columns_of(view, size[1], columns)
         axes = axes_of(view.size, size)
         part = axes[1].needed(*wanted)
         rows = _view_rows(network, image, view, window, part, done)
         streams.append(enlarge(rows, axes, wanted, bands))
     for bands_of_views in zip(*streams, strict=True):
         yield sum_of_views(views, bands_of_views)
+
+
+def _columns_of(
+    view: View, width: int, columns: tuple[int, int]
+) -> tuple[int, int]:
+    """Returns where a picture's columns are in a view of it."""
+    first, last = columns
+    return (width - last, width - first) if view.mirrored else columns
 
 
 def sum_of_views(
@@ -417,7 +423,7 @@ def _progress(
     views: Sequence[View],
     window: int | None,
     strips: Sequence[tuple[int, int]],
-    size: tuple[int, ...],
+    across: Axis,
     verbose: bool,
 ) -> Callable[[int], Any]:
     if not verbose:
@@ -428,7 +434,9 @@ def _progress(
             count_windows(
                 grid(view.size, window),
                 [
-                    Axis(view.size[1], size[1]).needed(*strip)
+                    Axis(view.size[1], across.size).needed(
+                        *_columns_of(view, across.size, across.needed(*strip))
+                    )
                     for strip in strips
                 ],
             )

@@ -74,7 +74,7 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
     Returns:
         An RGB picture.
     """
-    font = _font(size)
+    font = font_of(size)
     margin, line = size, round(1.7 * size)
     numbered = any(entry.number for entry in entries)
     swatch = 2 * size if numbered else size
@@ -99,7 +99,7 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
             (left + swatch / 2, middle),
             entry.number,
             _readable_on(entry.color),
-            _font(0.85 * size),
+            font_of(0.85 * size),
             "mm",
         )
         draw.text((left + lead, middle), text, _TEXT, font, "lm")
@@ -118,7 +118,7 @@ def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
     Returns:
         An RGB picture.
     """
-    font = _font(size)
+    font = font_of(size)
     line = round(1.7 * size)
     left, right = size, width - size
     picture = Image.new("RGB", (width, line + size + line), _PAPER)
@@ -156,7 +156,7 @@ def number_regions(
         ignore_label: The one that gets no number.
         size: Size of the text in pixels.
     """
-    font = _font(size)
+    font = font_of(size)
     draw = ImageDraw.Draw(picture)
     for number, x, y in spots(mask, size):
         if number != ignore_label:
@@ -216,8 +216,8 @@ def table(
     """
     total = len(titles) * (cell[0] + _GAP) + _GAP
     size = text_size(total)
-    font = _font(size)
-    small = _font(max(0.7 * size, 11))
+    font = font_of(size)
+    small = font_of(max(0.7 * size, 11))
     top = 2 * size
     pitch = cell[1] + round(1.5 * small.size) + _GAP
     sheet = Image.new("RGB", (total, top + len(rows) * pitch), _PAPER)
@@ -244,20 +244,37 @@ def table(
 def _entry_text(entry: Entry, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The name, shortened to leave room, and the share."""
     end = f"  {entry.share}" if entry.share else ""
-    if font.getlength(entry.name + end) <= width:
-        return entry.name + end
+    return shortened(entry.name, font, width, end)
+
+
+def shortened(
+    text: str, font: ImageFont.FreeTypeFont, width: int, end: str = ""
+) -> str:
+    """Cuts a text to a width, with an ellipsis where something is missing.
+
+    Args:
+        text: What may be cut, to no less than one letter.
+        font: In which it is drawn.
+        width: Pixels that it may take.
+        end: What comes after it, and is never cut.
+    """
+    if font.getlength(text + end) <= width:
+        return text + end
     cut = bisect.bisect_right(
-        range(1, len(entry.name)),
+        range(1, len(text)),
         width,
-        key=lambda length: math.ceil(
-            font.getlength(entry.name[:length] + "…" + end)
-        ),
+        key=lambda length: math.ceil(font.getlength(text[:length] + "…" + end)),
     )
-    return entry.name[: max(cut, 1)].rstrip() + "…" + end
+    return text[: max(cut, 1)].rstrip() + "…" + end
 
 
 @functools.lru_cache(maxsize=16)
-def _font(size: float) -> ImageFont.FreeTypeFont:
+def font_of(size: float) -> ImageFont.FreeTypeFont:
+    """Returns the font of all pictures.
+
+    Args:
+        size: Height of a line in pixels, roughly.
+    """
     # Where a size is given, it is never the bitmap font.
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
 

@@ -19,6 +19,11 @@ from keras_pspnet.sampling import resize
 
 PRECISIONS = ("float32", "bfloat16")
 
+# Odd: no change of a single word can go unseen.
+_FACTORS = (
+    2 * np.random.default_rng(0).integers(2**63, size=1024, dtype="uint64") + 1
+)
+
 # Folded copies by the model that they were made of, with the checksum of the
 # weights that they were made from.
 _folded: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = (
@@ -30,8 +35,9 @@ _folded: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = (
 class Network:
     """What segmentation and evaluation run.
 
-    `as_network` makes one of a Keras model, `keras_pspnet.artefacts.load` of
-    an exported file, and any function will do.
+    `as_network` makes one of a Keras model,
+    `keras_pspnet.artefacts.load_artefact` of an exported file, and any
+    function will do.
 
     Args:
         run: Function of float32 images (B, H, W, 3), RGB in 0..255, to
@@ -40,7 +46,8 @@ class Network:
         size: The (height, width) that `run` takes, None for any.
         fill: Colour of padding, R, G, B in 0..255.
         align_corners: How the network resizes, and with it mmsegmentation.
-        batch_size: The number of images that `run` takes, None for any.
+        batch_size: The number of images that `run` takes, None for any. Where
+            there are fewer, the last one is repeated.
         model: The Keras model behind it, if there is one.
     """
 
@@ -79,9 +86,12 @@ class Network:
         if self.size is not None:
             images, (height, width) = fit_inside(images, self.size, self.fill)
         step = self.batch_size or shape[0]
+        missing = -shape[0] % step
+        if missing:
+            images = np.concatenate([images, images[-1:].repeat(missing, 0)])
         parts = [
             self.run(images[start : start + step])
-            for start in range(0, shape[0], step)
+            for start in range(0, len(images), step)
         ]
         logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
         logits = np.asarray(logits, dtype="float32")
@@ -91,7 +101,7 @@ class Network:
                 f"`run` must give logits of shape {wanted} for images of "
                 f"shape {images.shape}. Received: shape {logits.shape}"
             )
-        return logits[:, :height, :width]
+        return logits[: shape[0], :height, :width]
 
     def traces(self) -> int | None:
         """Returns how often a graph was traced for it, None if none is."""
@@ -107,7 +117,8 @@ def as_network(
     On TensorFlow, the network is copied without auxiliary branch, with batch
     normalisation folded into the convolutions, and traced once for pictures
     of all sizes. The copy is kept as long as the model lives, and made anew
-    when weights have changed. On other backends the model itself runs.
+    when weights have changed. On other backends, and of subclassed models,
+    the model itself runs.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, another Keras model from
@@ -214,23 +225,32 @@ def _fold_and_trace(model: keras.Model, precision: str) -> Any:
     def network(images: Any) -> Any:
         return folded(images, training=False)
 
+    # Called itself, the function would warn of retracing once a few models
+    # were folded, as after every epoch.
+    traced = network.get_concrete_function()
+
     def run(images: np.ndarray) -> np.ndarray:
-        return network(tf.convert_to_tensor(images, tf.float32)).numpy()
+        return traced(tf.convert_to_tensor(images, tf.float32)).numpy()
 
     run.traces = network.experimental_get_tracing_count  # type: ignore[attr-defined]
     return run
 
 
-def _checksum(model: keras.Model) -> tuple[int, ...]:
-    """Sums every weight's bytes: to read them all is quick, to copy is not."""
-    sums = []
+def _checksum(model: keras.Model) -> bytes:
+    """Digests every weight's bytes at the speed of reading them.
+
+    A hash of them all would take longer than a small picture: it is of sums
+    of rows, whose words have factors so that their order counts.
+    """
+    digest = hashlib.sha256()
     for weight in model.weights:
         array = np.ascontiguousarray(ops.convert_to_numpy(weight.value))
-        whole = array.nbytes // 8 * 8
         data = array.reshape(-1).view("uint8")
-        sums.append(int(data[:whole].view("uint64").sum(dtype="uint64")))
-        sums.append(int(data[whole:].sum(dtype="uint64")))
-    return tuple(sums)
+        whole = len(data) - len(data) % _FACTORS.nbytes
+        rows = data[:whole].view("uint64").reshape(-1, len(_FACTORS))
+        digest.update(np.einsum("ij,j->i", rows, _FACTORS).tobytes())
+        digest.update(data[whole:].tobytes())
+    return digest.digest()
 
 
 def _has_one_output(model: keras.Model) -> bool:
@@ -305,11 +325,20 @@ def weights_sha256(model: keras.Model) -> str:
 def model_labels(model: keras.Model) -> LabelSet:
     """Returns the model's class names, or made-up ones where it has none."""
     labels = getattr(model, "labels", None)
-    return labels or generic_labels(main_output(model.output).shape[-1])
+    if labels:
+        return labels
+    if getattr(model, "outputs", None):
+        outputs = model.output
+    else:
+        # A subclassed model has to be traced to know.
+        outputs = model.compute_output_spec(
+            keras.KerasTensor((None, None, None, 3))
+        )
+    return generic_labels(main_output(outputs).shape[-1])
 
 
 def description(model: keras.Model) -> dict[str, Any]:
-    """Returns what exports say of a model, for JSON: labels, fill colour.
+    """Returns what exports say of a model, for JSON, to be evaluated as it.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
@@ -317,6 +346,7 @@ def description(model: keras.Model) -> dict[str, Any]:
     return {
         "labels": model_labels(model).to_dict(),
         "fill": list(fill_color(model)),
+        "align_corners": _align_corners(model),
     }
 
 
@@ -327,7 +357,9 @@ def main_output(outputs: Any) -> Any:
 
 def network_size(model: keras.Model) -> tuple[int, int] | None:
     """Returns the (height, width) a model was built for, None for any."""
-    height, width = model.inputs[0].shape[1:3]
+    inputs = getattr(model, "inputs", None)
+    # A subclassed model has none.
+    height, width = inputs[0].shape[1:3] if inputs else (None, None)
     return None if height is None or width is None else (height, width)
 
 

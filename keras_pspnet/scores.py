@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import json
-import math
 import os
 import re
 import sys
@@ -15,11 +13,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from keras_pspnet.files import naming_errors, write_atomically
+from keras_pspnet.files import naming_errors, write_json
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import Entry, legend, text_size
+from keras_pspnet.layout import Entry, font_of, legend, shortened, text_size
 from keras_pspnet.losses import IGNORE_LABEL
 from keras_pspnet.version import __version__
 
@@ -393,12 +391,7 @@ class Scores:
         Raises:
             OSError: If it cannot be written; an old file stays then.
         """
-        # An entry a line: indented, a matrix has a line for each number.
-        lines = ",\n".join(
-            f"  {json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
-            for name, value in self.to_dict().items()
-        )
-        write_atomically(path, f"{{\n{lines}\n}}\n".encode())
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scores:
@@ -470,8 +463,8 @@ def confusion_picture(scores: Scores) -> Image.Image:
     names, count = scores.labels.names, scores.labels.num_classes
     cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)
     size = min(max(round(0.6 * cell), 11), 16)
-    font = ImageFont.load_default(size=size)
-    shown = [_elided(name, font) for name in names]
+    font = font_of(size)
+    shown = [shortened(name, font, _LONGEST_NAME) for name in names]
     longest = round(max(font.getlength(name) for name in shown))
     # Names on one side alone would be far from most of many cells.
     repeated = count > _MANY
@@ -480,7 +473,7 @@ def confusion_picture(scores: Scores) -> Image.Image:
 
     margin = size
     large = min(text_size(square), 2 * size)
-    large_font = ImageFont.load_default(size=large)
+    large_font = font_of(large)
     line_height = round(1.5 * large)
     title = (
         "rows: true class; columns: predicted class; % of the row's pixels",
@@ -531,7 +524,7 @@ def _cells(shares: np.ndarray, cell: int) -> Image.Image:
         place, color = index * cell, _INK if index in dark else _GRID
         draw.line((place, 0, place, side), color)
         draw.line((0, place, side, place), color)
-    font = ImageFont.load_default(size=min(max(round(0.34 * cell), 9), 16))
+    font = font_of(min(max(round(0.34 * cell), 9), 16))
     digits = 1 if cell >= 40 else 0
     for row, column in np.argwhere(shares > 0):
         share = shares[row, column]
@@ -573,18 +566,6 @@ def _percentage(share: float, digits: int) -> str:
         # Without a digit to spare, the colour has to say it.
         return "<0.1" if digits else ""
     return f"{min(100 * share, 100 - 10**-digits):.{digits}f}"
-
-
-def _elided(name: str, font: Any) -> str:
-    """Shortens a name that would take more room than the matrix."""
-    if font.getlength(name) <= _LONGEST_NAME:
-        return name
-    fitting = bisect.bisect_right(
-        range(len(name)),
-        _LONGEST_NAME,
-        key=lambda cut: math.ceil(font.getlength(f"{name[:cut]}…")),
-    )
-    return f"{name[: max(fitting - 1, 0)]}…"
 
 
 def _upright(text: str, font: Any) -> Image.Image:

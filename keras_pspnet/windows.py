@@ -175,9 +175,10 @@ class Axis:
         """
         if self.size == self.out_size:
             return first, last
-        low = math.floor(self._where(first))
-        high = math.floor(self._where(last - 1)) + 2
-        return max(low, 0), min(max(high, 1), self.size)
+        # Before the centre of the first sample there is nothing but it.
+        low = math.floor(max(self._where(first), 0))
+        high = math.floor(max(self._where(last - 1), 0)) + 2
+        return low, min(high, self.size)
 
     def resize(
         self, samples: np.ndarray, axis: int, first: int, last: int
@@ -240,8 +241,10 @@ def enlarge(
         pieces = [held[low - start :]]
         end = start + len(held)
         while end < high:
-            pieces.append(next(blocks))
-            end += len(pieces[-1])
+            block = next(blocks)
+            # Between bands of a smaller size, rows are left out.
+            pieces.append(block[max(low - end, 0) :])
+            end += len(block)
         held = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         start = low
         part = axes[0].resize(held[: high - low], 0, *band)
@@ -261,10 +264,16 @@ def resize(
     Returns:
         float32 (height, width, C); the same array if it has the size.
     """
-    for axis in (0, 1):
-        along = Axis(scores.shape[axis], size[axis], align_corners)
-        scores = along.resize(scores, axis, 0, size[axis])
-    return scores
+    if scores.shape[:2] == tuple(size):
+        return scores
+    down, across = (
+        Axis(side, out_side, align_corners)
+        for side, out_side in zip(scores.shape[:2], size, strict=True)
+    )
+    above, below = down.needed(0, size[0])
+    before, after = across.needed(0, size[1])
+    rows = down.resize(scores[above:below, before:after], 0, 0, size[0])
+    return across.resize(rows, 1, 0, size[1])
 
 
 def split(size: int, step: int) -> list[tuple[int, int]]:

@@ -647,6 +647,26 @@ def test_channels_without_a_white_refused(order, bits, sample_format, code):
         assert "must have unsigned channels of at most 16 bits, not" in told
 
 
+def test_subsampled_colours_without_compression_refused():
+    # Six bytes for four pixels; of twelve, Pillow makes four other pixels.
+    for further in (bytes(6), b""):
+        data = tiff([2, 2], [8] * 3, 6, b"\x4c\x4c\x4c\x4c\x55\xff" + further)
+        told = refusal(read_image, data)
+        assert "`image` must not have subsampled colours uncompressed" in told
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(9000, 9000, 8, 2, [b"\0"]),
+        tiff([9000, 9000], [8] * 3, 2, b"\0"),
+    ],
+)
+def test_files_that_promise_more_than_they_hold_refused(data):
+    told = refusal(read_image, data)
+    assert " file that can be decoded (image file is truncated (" in told
+
+
 def test_longer_floats_refused():
     data = tiff([2, 1], [64], 1, struct.pack("<2d", 0, 1), t339=[3])
     told = refusal(read_image, data)
@@ -682,9 +702,18 @@ def test_limit_of_pixels(tmp_path, monkeypatch, form):
     monkeypatch.chdir(tmp_path)
     Path("a.png").write_bytes(encoded(RGB, form))
     assert read_image("a.png", max_pixels=35).shape == (5, 7, 3)
+
+    def load(_):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(decode._READERS[form][1], "load", load)
     assert refusal(lambda file: read_image(file, max_pixels=34), "a.png") == (
         "`image` must have at most 34 pixels. Received: image='a.png' of 7x5"
     )
+
+
+def test_limit_of_pixels_of_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("m.png").write_bytes(encoded(INDEX))
     assert read_mask("m.png", max_pixels=35).shape == (5, 7)
     assert refusal(lambda file: read_mask(file, max_pixels=34), "m.png") == (
@@ -746,8 +775,8 @@ def test_limits_that_are_none_refused(read, source, max_pixels):
 def test_pillows_limit_neither_holds_nor_changes(monkeypatch, form, options):
     data = encoded(NOISE, form, **options)
     want = read_image(data)
-    monkeypatch.setattr(decode, "_BLOCK", 8)
-    # Less than half the picture, where Pillow raises instead of warning.
+    # Less than half of a block, where Pillow raises instead of warning.
+    monkeypatch.setattr(decode, "_BLOCK", 22)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
     filters = list(warnings.filters)
     seen = []
@@ -887,6 +916,14 @@ def test_every_bit_depth_in_tiff(bits, data, want, compression, order):
         data = zlib.compress(data)
     mask = tiff([4, 1], [bits], 1, data, order, t259=[compression])
     np.testing.assert_array_equal(read_mask(mask), [want])
+
+
+@pytest.mark.parametrize(
+    ("bits", "data"), [(2, b"\x1b"), (4, b"\x01\x23"), (8, bytes(range(4)))]
+)
+def test_indices_count_from_black(bits, data):
+    mask = read_mask(tiff([4, 1], [bits], 0, data))
+    np.testing.assert_array_equal(mask, [2**bits - 1 - np.arange(4)])
 
 
 @pytest.mark.parametrize("orientation", TURNS)

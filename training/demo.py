@@ -72,7 +72,7 @@ def _train_and_export(output: Path) -> int:
     recipe = load_recipe("scenes")
     scores = train(recipe, output)
     print(scores.table())
-    print(f"picture | truth | prediction: {output / 'predictions.png'}")
+    print(f"picture | truth | prediction | error: {output / 'predictions.png'}")
     if scores.mean_iou < FLOOR:
         print(
             f"mean IoU {scores.mean_iou:.3f} is below the floor {FLOOR}",

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-import json
 import os
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from keras_pspnet.data.decode import find_pairs
 from keras_pspnet.data.pipeline import PairReader, training_dataset
 from keras_pspnet.data.scenes import scene_arrays
 from keras_pspnet.evaluation import Scores, evaluate
-from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.files import check_writable, write_json
 from keras_pspnet.inference import predict_masks
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.pretrained import save_pretrained
@@ -159,9 +158,7 @@ def train(
         "seconds_of_this_part": round(seconds, 1),
         **scores.to_dict(),
     }
-    write_atomically(
-        output / SCORES_FILE, (json.dumps(report, indent=2) + "\n").encode()
-    )
+    write_json(output / SCORES_FILE, report)
     return scores
 
 

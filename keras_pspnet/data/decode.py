@@ -50,8 +50,10 @@ _HEADER = 30
 
 _ORIENTATION = 274
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-_TIFF_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0
+_TIFF_COMPRESSION, _RAW = 259, 1
+_TIFF_PHOTOMETRIC, _MIN_IS_WHITE, _YCBCR = 262, 0, 6
 _TIFF_SAMPLE_FORMAT, _SIGNED = 339, 2
+_TIFF_SUBSAMPLING = 530
 
 # Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
@@ -113,7 +115,7 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
     Palette files give the index, never the colour. Grey files of 1, 2, 4, 8
-    or 16 bits give the stored value.
+    or 16 bits give the stored value, counted from black.
 
     Args:
         source: A path to a PNG, BMP, TIFF or GIF file, the bytes of one, or
@@ -366,7 +368,9 @@ def _open(stream: IO[bytes], request: _Request) -> ImageFile.ImageFile:
     # Pillow's readers raise whatever broken bytes lead them into (OSError,
     # SyntaxError, struct.error, IndexError, ...), here and in `_load`.
     except Exception as error:
-        request.refuse(f"must be a {name} file that can be decoded ({error})", error)
+        request.refuse(
+            f"must be a {name} file that can be decoded ({error})", error
+        )
     request.check_size(*opened.size)
     return opened
 
@@ -414,10 +418,11 @@ def _load(opened: ImageFile.ImageFile, request: _Request) -> None:
 
 def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
     """Returns how many pixels the parts of a file have."""
-    return sum(
-        (right - left) * (bottom - top)
-        for _, (left, top, right, bottom), *_ in tiles
-    )
+    total = 0
+    for tile in tiles:
+        left, top, right, bottom = tile.extents or (0, 0, 0, 0)
+        total += (right - left) * (bottom - top)
+    return total
 
 
 def _upright(
@@ -448,8 +453,9 @@ def _upright(
         bottom = min(top + _BLOCK, height)
         for left in range(0, width, _BLOCK):
             right = min(left + _BLOCK, width)
-            block = picture.crop((left, top, right, bottom))
-            stored[top:bottom, left:right] = convert(block)
+            # `picture.crop` would hold Pillow's own limit against the block.
+            core = picture.im.crop((left, top, right, bottom))
+            stored[top:bottom, left:right] = convert(picture._new(core))
     return upright
 
 
@@ -457,11 +463,11 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
     """Returns how a picture is yet to be turned, 1 (not at all) to 8."""
     try:
         # Pillow has turned TIFF files in decoding, and tells so here.
-        orientation = picture.getexif().get(_ORIENTATION)
+        orientation = int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:
         # Damaged metadata is no reason to refuse sound pixels.
         return 1
-    return orientation if orientation in range(1, 9) else 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _rgb_converter(
@@ -475,6 +481,14 @@ def _rgb_converter(
             "must have unsigned channels of at most 16 bits, not floats or "
             "longer integers"
         )
+    if (
+        tags.get(_TIFF_PHOTOMETRIC) == _YCBCR
+        and tags.get(_TIFF_COMPRESSION, _RAW) == _RAW
+        and (opened.mode != "YCbCr" or tags.get(_TIFF_SUBSAMPLING) != (1, 1))
+    ):
+        # Pillow reads them as if every pixel had its own colour, which the
+        # default of TIFF is not, and old versions as if it were RGB.
+        request.refuse("must not have subsampled colours uncompressed in TIFF")
     if opened.mode == "P" and opened.palette is None:
         request.refuse("must have a palette, or be of another kind")
     if not opened.mode.startswith("I;16"):

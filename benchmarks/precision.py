@@ -1,0 +1,200 @@
+"""What every precision costs in mean IoU, on pictures with truth.
+
+    python benchmarks/precision.py --data FOLDER
+
+FOLDER holds {train,val}/{images,masks}; calibration pictures for 8 bits come
+from train, scores from val. Each export is written, loaded again from its
+file and scored by `keras_pspnet.evaluate`. SavedModel and ONNX see pictures
+at their own size; LiteRT files have a fixed size, into which pictures are
+fitted, so they are compared with the model of that size.
+
+"mIoU" is the mean IoU, "drop" how many points are lost against the model in
+float32, "same" the share of pixels that have its class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LINE = "{:<12} {:<9} {:>8} {:>7} {:>8} {:>7}"
+
+
+class Row(NamedTuple):
+    """One export.
+
+    Args:
+        format: What it is written as.
+        precision: What it computes in.
+        most: Points of mean IoU that it may lose.
+        least: Least share of pixels that have the class of the model.
+    """
+
+    format: str
+    precision: str
+    most: float
+    least: float
+
+
+ROWS = (
+    Row("savedmodel", "float32", 0.01, 0.9999),
+    Row("savedmodel", "bfloat16", 0.5, 0.995),
+    Row("onnx", "float32", 0.01, 0.9999),
+    Row("litert", "float32", 0.01, 0.9999),
+    Row("litert", "float16", 0.1, 0.995),
+    Row("litert", "dynamic", 0.5, 0.95),
+    Row("litert", "int8", 0.5, 0.95),
+)
+
+
+def pairs_of(folder: Path, count: int | None) -> list[tuple[str, str]]:
+    """Lists pictures and masks, evenly thinned out to a number.
+
+    Args:
+        folder: Holds `images` and `masks`.
+        count: How many, None for all.
+    """
+    from keras_pspnet.data.decode import find_pairs
+
+    pairs = find_pairs(folder / "images", folder / "masks")
+    if count is None or count >= len(pairs):
+        return pairs
+    return [pairs[index * len(pairs) // count] for index in range(count)]
+
+
+def read(
+    pairs: Sequence[tuple[str, str]], classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reads pictures with their masks, one after the other."""
+    from keras_pspnet.data.decode import read_pair
+
+    for image, mask in pairs:
+        yield read_pair(image, mask, classes)
+
+
+def exporters(
+    model: Any, size: tuple[int, int], calibration: Sequence[str]
+) -> dict[str, Callable[[Path, str], Any]]:
+    """Returns what writes each format.
+
+    Args:
+        model: The model.
+        size: (height, width) of LiteRT files.
+        calibration: Pictures for int8.
+    """
+    import keras_pspnet as kp
+
+    def litert(path: Path, precision: str) -> Any:
+        seen = calibration if precision == "int8" else ()
+        return kp.export_litert(model, path, size, precision, seen)
+
+    return {
+        "savedmodel": lambda path, precision: kp.export_saved_model(
+            model, path, precision, max_side=None
+        ),
+        "onnx": lambda path, precision: kp.export_onnx(model, path),
+        "litert": litert,
+    }
+
+
+def measure(options: argparse.Namespace) -> bool:
+    """Scores every export and prints a table.
+
+    Args:
+        options: As `parse` gives them.
+
+    Returns:
+        Whether all rows are within their limits.
+    """
+    import keras_pspnet as kp
+    from keras_pspnet.artefacts import load_artefact
+    from keras_pspnet.inference import predict_masks
+    from keras_pspnet.scores import Confusion, Scores
+
+    model = kp.load_pretrained(options.model)
+    classes = model.num_classes
+    size = (options.size, options.size)
+    fixed = kp.PSPNet(**{**model.get_config(), "input_shape": (*size, 3)})
+    fixed.set_weights(model.get_weights())
+    val = pairs_of(options.data / "val", options.pictures)
+    train = pairs_of(options.data / "train", options.calibration)
+    write = exporters(model, size, [image for image, _ in train])
+    suffixes = {"savedmodel": "", "onnx": ".onnx", "litert": ".tflite"}
+    print(
+        f"{options.model}, {len(val)} pictures, LiteRT at {size[0]}x{size[1]}, "
+        f"{len(train)} calibration pictures"
+    )
+    print(LINE.format("", "precision", "mIoU", "drop", "same", "MB"))
+
+    def score(network: Any) -> tuple[float, list[np.ndarray]]:
+        masks = [
+            predict_masks(network, image[None])[0]
+            for image, _ in read(val, classes)
+        ]
+        total = Confusion(classes)
+        for mask, (_, truth) in zip(masks, read(val, classes), strict=True):
+            total.add(truth, mask)
+        return Scores(total.counts, model.labels).mean_iou, masks
+
+    references = {}
+    for name, network in (("model", model), ("at size", fixed)):
+        references[name] = score(network)
+        mean = references[name][0]
+        print(LINE.format(name, "float32", f"{mean:.4f}", "", "", ""))
+    passed = True
+    for row in ROWS:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model" + suffixes[row.format])
+            write[row.format](path, row.precision)
+            files = [path, *path.rglob("*")]
+            mean, masks = score(load_artefact(path))
+            megabytes = sum(
+                file.stat().st_size for file in files if file.is_file()
+            )
+        wanted, expected = references[
+            "at size" if row.format == "litert" else "model"
+        ]
+        pixels = sum(mask.size for mask in masks)
+        same = sum(
+            int((got == want).sum())
+            for got, want in zip(masks, expected, strict=True)
+        )
+        drop = 100 * (wanted - mean)
+        within = drop <= row.most and same / pixels >= row.least
+        passed &= within
+        print(
+            LINE.format(
+                row.format,
+                row.precision,
+                f"{mean:.4f}",
+                f"{drop:.2f}",
+                f"{same / pixels:.2%}",
+                f"{megabytes / 1e6:.1f}",
+            ),
+            "" if within else "  outside its limits",
+            flush=True,
+        )
+    return passed
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description="Mean IoU of every export beside its model's."
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="aerial")
+    parser.add_argument("--size", type=int, default=240)
+    parser.add_argument("--pictures", type=int, help="of val; all by default")
+    parser.add_argument("--calibration", type=int, default=48)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if measure(parse()) else 1)
