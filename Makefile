@@ -9,6 +9,8 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 PHOTO ?=
+# Files of tests side by side: most of their time is tracing, on one core.
+PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-colab parity lint format clean
 
@@ -16,10 +18,10 @@ demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
 
 test: .venv/tests
-	.venv/bin/python -m pytest
+	.venv/bin/python $(PYTEST)
 
 test-colab: .venv-colab/tests
-	.venv-colab/bin/python -m pytest
+	.venv-colab/bin/python $(PYTEST)
 
 # The peer writes checkpoints and logits, predictions, scores; this package
 # reads them in an environment that has no PyTorch. PICTURES is a folder of

@@ -115,6 +115,7 @@ def measure(options: argparse.Namespace) -> bool:
     import keras_pspnet as kp
     from keras_pspnet.artefacts import load_artefact
     from keras_pspnet.inference import predict_masks
+    from keras_pspnet.network import model_labels
     from keras_pspnet.scores import Confusion, Scores
 
     model = kp.load_pretrained(options.model)
@@ -140,7 +141,7 @@ def measure(options: argparse.Namespace) -> bool:
         total = Confusion(classes)
         for mask, (_, truth) in zip(masks, read(val, classes), strict=True):
             total.add(truth, mask)
-        return Scores(total.counts, model.labels).mean_iou, masks
+        return Scores(total.counts, model_labels(model)).mean_iou, masks
 
     references = {}
     for name, network in (("model", model), ("at size", fixed)):

@@ -82,7 +82,7 @@ def evaluate(
     return Scores(
         confusion.counts,
         network.labels,
-        protocol=how.to_dict(),
+        protocol={**how.to_dict(), "ignore_label": ignore_label},
         weights_sha256=None
         if network.model is None
         else weights_sha256(network.model),

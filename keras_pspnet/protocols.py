@@ -125,7 +125,7 @@ def _check_base(name: str, base: Any) -> Any:
         raise ValueError(
             f"`base` {rule} for protocol={name!r}. Received: base={base!r}"
         )
-    return sides if count == 2 else base
+    return sides if count == 2 else sides[0]
 
 
 def predict_mask(
@@ -207,16 +207,17 @@ def _mmseg_logits(
     if view.mirrored:
         seen = seen[:, ::-1]
     classes = network.labels.num_classes
+    axes = axes_of(view.size, size, network.align_corners)
+    columns = (0, size[1])
     rows = rows_of(
         network_scorer(network),
         cropper(seen),
         view.size,
         protocol.window,
         classes,
+        axes[1].needed(*columns),
     )
-    axes = axes_of(view.size, size, network.align_corners)
-    bands = bands_of(size, classes)
-    return enlarge(rows, axes, (0, size[1]), bands)
+    return enlarge(rows, axes, columns, bands_of(size, classes))
 
 
 def cropper(image: np.ndarray) -> Any:

@@ -6,8 +6,12 @@ import reference
 import tensorflow as tf
 from support import conv_logits, conv_model, tiny_pspnet
 
+from keras_pspnet import __version__
 from keras_pspnet.evaluation import evaluate
+from keras_pspnet.inference import segment
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.network import Network, as_network, weights_sha256
+from keras_pspnet.scores import Scores
 
 LABELS = LabelSet(
     "three", ("sky", "traffic light", "sea"), ((1, 0, 0), (2, 0, 0), (3, 0, 0))
@@ -68,6 +72,20 @@ def test_pictures_of_any_sizes_count_at_their_own() -> None:
     np.testing.assert_array_equal(evaluate(model, data).confusion, want)
 
 
+def test_views_and_windows_are_those_of_segment() -> None:
+    model = conv_model()
+    data, how = [], {"scales": (0.5, 1.5), "flip": True, "window": 16}
+    want = 0
+    for size in ((25, 31), (18, 40)):
+        images, masks = pairs(1, size)
+        data.append((images[0], masks[0]))
+        found = segment(model, images[0], **how).mask
+        want += reference.confusion_matrix(masks, found[None], 4)
+    scores = evaluate(model, data, **how)
+    np.testing.assert_array_equal(scores.confusion, want)
+    assert (evaluate(model, data).confusion != want).any()
+
+
 def test_another_label_can_be_ignored() -> None:
     model, (images, masks) = conv_model(), pairs(2)
     masks[masks == 255] = 1
@@ -100,6 +118,138 @@ def test_shows_its_progress_only_if_asked(capsys) -> None:
     shown = capsys.readouterr().out
     assert "3/" in shown
     assert shown.endswith("\n")
+
+
+# === Shards ===
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
+    model, (images, masks) = conv_model(), pairs(7)
+    data = [
+        (images[start : start + batch], masks[start : start + batch])
+        for start in range(0, 7, batch)
+    ]
+    whole = evaluate(model, data)
+    parts = [
+        evaluate(model, data, shard=(index, count)) for index in range(count)
+    ]
+    assert [part.pictures for part in parts] == [
+        len(range(index, 7, count)) for index in range(count)
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    assert total.to_dict() == whole.to_dict()
+    # Every count-th picture from the index-th.
+    predictions = conv_logits(model, images).argmax(-1)
+    for index, part in enumerate(parts):
+        want = reference.confusion_matrix(
+            masks[index::count], predictions[index::count], 4
+        )
+        np.testing.assert_array_equal(part.confusion, want)
+
+
+def test_a_shard_predicts_its_own_pictures_alone() -> None:
+    seen = []
+
+    def run(images: np.ndarray) -> np.ndarray:
+        seen.extend(images[:, 0, 0, 0].astype(int).tolist())
+        return images
+
+    images, masks = pairs(5, classes=3)
+    images[:, 0, 0, 0] = range(5)
+    network = Network(run, LABELS)
+    evaluate(network, [(images, masks)], shard=(1, 2))
+    assert seen == [1, 3]
+
+
+def test_a_shard_without_pictures_is_refused() -> None:
+    images, masks = pairs(2)
+    match = (
+        r"hold pictures for every shard\. Received: 2 pictures, shard=\(2, 3"
+    )
+    with pytest.raises(ValueError, match=match):
+        evaluate(conv_model(), [(images, masks)], shard=(2, 3))
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [(2, 2), (-1, 2), (0, 0), (0,), (0, 1, 2), 1, None, (0.0, 2), (False, 1)],
+)
+def test_shards_are_checked_before_the_set_is_read(shard) -> None:
+    def data():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(ValueError, match=r"`shard` must be.*< count\. Receiv"):
+        evaluate(conv_model(), data(), shard=shard)
+
+
+# === What a report says ===
+
+
+def test_the_report_says_how_and_of_what_the_scores_are(tmp_path) -> None:
+    model, (images, masks) = conv_model(), pairs(3)
+    scores = evaluate(
+        model, [(images, masks)], scales=(1, 0.5), flip=True, window=16
+    )
+    said = scores.to_dict()
+    assert said["protocol"] == {
+        "name": "plain",
+        "scales": [1.0, 0.5],
+        "flip": True,
+        "window": 16,
+        "base": None,
+    }
+    assert said["weights_sha256"] == weights_sha256(model)
+    assert said["versions"]["keras_pspnet"] == __version__
+    assert said["versions"]["tensorflow"] == tf.__version__
+    assert said["versions"]["numpy"] == np.__version__
+    assert said["pictures"] == 3
+    assert said["pixels"] == np.count_nonzero(masks != 255)
+    assert np.sum(said["confusion"]) == said["pixels"]
+    scores.save(tmp_path / "scores.json")
+    assert Scores.load(tmp_path / "scores.json").to_dict() == said
+    # A training step later it is another network.
+    model.set_weights([-each for each in model.get_weights()])
+    later = evaluate(model, [(images, masks)])
+    assert later.weights_sha256 != scores.weights_sha256
+    with pytest.raises(ValueError, match="the same `protocol`"):
+        scores + later
+
+
+def test_networks_have_the_hash_of_the_model_behind_them() -> None:
+    model, data = conv_model(), [pairs(1)]
+    assert evaluate(as_network(model), data).weights_sha256 == weights_sha256(
+        model
+    )
+    own = Network(as_network(model).run, as_network(model).labels)
+    scores = evaluate(own, data)
+    assert scores.weights_sha256 is None
+    np.testing.assert_array_equal(
+        scores.confusion, evaluate(model, data).confusion
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"protocol": "voc"}, "`protocol` must be.*'voc'"),
+        ({"scales": ()}, "`scales` must be"),
+        ({"window": 8}, "`window` must be an integer of at least 16"),
+        ({"base": 512}, "`base` must be None for protocol='plain'"),
+        ({"ignore_label": 256}, "`ignore_label` must be"),
+    ],
+)
+def test_arguments_are_checked_before_the_set_is_read(arguments, match) -> None:
+    def data():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(ValueError, match=match):
+        evaluate(conv_model(), data(), **arguments)
 
 
 @pytest.mark.parametrize("data", [[], iter(())])

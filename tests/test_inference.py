@@ -3,6 +3,8 @@
 The network is one convolution, so that NumPy tells what every mask must be.
 """
 
+import subprocess
+import sys
 from io import BytesIO
 
 import keras
@@ -18,15 +20,19 @@ from support import (
     tiny_pspnet,
 )
 
+from keras_pspnet import inference
 from keras_pspnet.inference import predict_masks, segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.network import (
+    Network,
+    as_network,
     fill_color,
     main_output,
     model_labels,
     network_size,
     predict_logits,
 )
+from keras_pspnet.windows import grid
 
 LABELS = LabelSet(
     "four", ("a", "b", "c", "d"), ((9, 0, 0), (0, 9, 0), (0, 0, 9), (9, 9, 9))
@@ -42,6 +48,51 @@ def png(image: np.ndarray) -> bytes:
 def softmax(logits: np.ndarray) -> np.ndarray:
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What `max_side` makes of a picture."""
+    small = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(small)
+
+
+def mean_logits(
+    model: keras.Model, image: np.ndarray, window: int | None = None
+) -> np.ndarray:
+    """The mean of all windows, (H, W, C), by arrays of the whole picture."""
+    if window is None:
+        return conv_logits(model, image[None])[0]
+    where = grid(image.shape[:2], window)
+    total = np.zeros((*image.shape[:2], model.output.shape[-1]))
+    count = np.zeros((*image.shape[:2], 1))
+    for top in where.tops:
+        for left in where.lefts:
+            here = np.s_[top : top + window, left : left + window]
+            total[here] += conv_logits(model, image[here][None])[0]
+            count[here] += 1
+    return total / count
+
+
+def mean_probabilities(
+    model: keras.Model,
+    image: np.ndarray,
+    scales: tuple[float, ...],
+    flip: bool,
+    window: int | None = None,
+) -> np.ndarray:
+    """The mean of all views, (H, W, C), at the picture's size."""
+    height, width = image.shape[:2]
+
+    def view(source: np.ndarray, scale: float) -> np.ndarray:
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        inside = reference.bilinear(source[None], size)[0]
+        logits = mean_logits(model, inside, window)
+        return softmax(reference.bilinear(logits[None], (height, width)))[0]
+
+    found = [view(image, scale) for scale in scales]
+    if flip:
+        found += [view(image[:, ::-1], scale)[:, ::-1] for scale in scales]
+    return np.mean(found, axis=0)
 
 
 # === Sources and sizes ===
@@ -120,10 +171,7 @@ def test_max_side_shrinks_what_the_network_sees_alone(
     size: tuple[int, int], inside: tuple[int, int]
 ) -> None:
     model, image = conv_model(), picture(*size)
-    small = Image.fromarray(image).resize(
-        inside[::-1], Image.Resampling.BILINEAR
-    )
-    logits = conv_logits(model, np.asarray(small)[None])
+    logits = conv_logits(model, shrunk(image, inside)[None])
     result = segment(model, image, max_side=20)
     np.testing.assert_array_equal(result.image, image)
     assert_is_argmax(result.mask, reference.bilinear(logits, size)[0])
@@ -141,29 +189,299 @@ def test_large_pictures_are_shrunk_unless_told_otherwise() -> None:
     whole = segment(model, image, max_side=None).mask
     assert_is_argmax(whole, conv_logits(model, image[None])[0])
     assert (segment(model, image).mask != whole).any()
+    inside = shrunk(image, (2, 1024))[None]
+    logits = reference.bilinear(conv_logits(model, inside), (2, 1100))[0]
+    assert_is_argmax(segment(model, image).mask, logits)
+
+
+def test_pictures_seen_in_windows_are_not_shrunk_unless_told() -> None:
+    model, image = conv_model(), picture(2, 1100)
+    want = mean_logits(model, image, 64)
+    assert_is_argmax(segment(model, image, window=64).mask, want)
+    inside = mean_logits(model, shrunk(image, (1, 500)), 64)
+    want = reference.bilinear(inside[None], (2, 1100))[0]
+    assert_is_argmax(segment(model, image, window=64, max_side=500).mask, want)
+
+
+def test_larger_files_than_allowed_are_refused() -> None:
+    data = png(picture(10, 12))
+    assert segment(conv_model(), data, max_pixels=120).mask.shape == (10, 12)
+    with pytest.raises(ValueError, match="119"):
+        segment(conv_model(), data, max_pixels=119)
 
 
 # === Scales and flip ===
 
 
+@pytest.mark.parametrize("window", [None, 16])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("scales", [(0.5, 1.0, 1.75), (1.0,), (2,)])
 def test_probabilities_of_all_views_are_averaged(
-    scales: tuple[float, ...], flip: bool
+    scales: tuple[float, ...], flip: bool, window: int | None
 ) -> None:
     model, image = conv_model(), picture(21, 30)
+    want = mean_probabilities(model, image, scales, flip, window)
+    result = segment(model, image, scales, flip, window=window, confidence=True)
+    if scales == (1.0,) and not flip:
+        # One view's logits tell, without their probabilities.
+        assert_is_argmax(result.mask, mean_logits(model, image, window))
+    else:
+        assert_is_argmax(result.mask, want)
+    assert result.confidence.dtype == np.float32
+    np.testing.assert_allclose(result.confidence, want.max(-1), atol=1e-5)
 
-    def view(source: np.ndarray, scale: float) -> np.ndarray:
-        size = round(21 * scale), round(30 * scale)
-        inside = reference.bilinear(source[None], size)
-        logits = reference.bilinear(conv_logits(model, inside), (21, 30))
-        return softmax(logits)[0]
 
-    want = [view(image, scale) for scale in scales]
+# === Windows ===
+
+
+@pytest.mark.parametrize(
+    "size", [(16, 16), (17, 30), (60, 16), (37, 53), (5, 40)]
+)
+def test_windows_average_their_logits(size: tuple[int, int]) -> None:
+    model, image = conv_model(), picture(*size)
+    result = segment(model, image, window=16)
+    assert_is_argmax(result.mask, mean_logits(model, image, 16))
+    assert result.confidence is None
+
+
+def test_windows_that_hold_the_picture_are_the_picture() -> None:
+    model, image = conv_model(), picture(20, 31)
+    whole = segment(model, image, confidence=True)
+    for window in (31, 473):
+        found = segment(model, image, window=window, confidence=True)
+        np.testing.assert_array_equal(found.mask, whole.mask)
+        np.testing.assert_array_equal(found.confidence, whole.confidence)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
+def test_the_smallest_pictures_in_windows_and_views(size) -> None:
+    model, image = conv_model(), picture(*size)
+    for scales, flip in (((1.0,), False), ((0.1, 1, 3), True)):
+        want = mean_probabilities(model, image, scales, flip, 16)
+        result = segment(model, image, scales, flip, window=16, confidence=True)
+        np.testing.assert_array_equal(result.mask, want.argmax(-1))
+        np.testing.assert_allclose(result.confidence, want.max(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [15, 0, -16, 16.0, True, "64", (64, 64)])
+def test_windows_are_checked(window) -> None:
+    match = "`window` must be an integer of at least 16 or None. Received: w"
+    with pytest.raises(ValueError, match=match):
+        segment(conv_model(), picture(5, 5), window=window)
+
+
+def test_a_network_of_fixed_size_sees_windows_fitted() -> None:
+    model, image = conv_model(size=(8, 12)), picture(20, 40)
+    where = grid((20, 40), 16)
+    total, count = np.zeros((20, 40, 4)), np.zeros((20, 40, 1))
+    for top in where.tops:
+        for left in where.lefts:
+            here = np.s_[top : top + 16, left : left + 16]
+            inside = np.zeros((1, 8, 12, 3))
+            inside[:, :, :8] = reference.bilinear(image[here][None], (8, 8))
+            logits = conv_logits(model, inside)[:, :, :8]
+            total[here] += reference.bilinear(logits, (16, 16))[0]
+            count[here] += 1
+    assert_is_argmax(segment(model, image, window=16).mask, total / count)
+
+
+def test_pictures_far_smaller_than_the_network() -> None:
+    # Their logits shrink by more than a pixel's neighbours are away.
+    model, image = conv_model(size=(40, 50)), picture(5, 6)
+    inside = np.zeros((1, 40, 50, 3))
+    inside[:, :, :48] = reference.bilinear(image[None], (40, 48))
+    logits = conv_logits(model, inside)[:, :, :48]
+    want = reference.bilinear(logits, (5, 6))[0]
+    for window in (None, 16):
+        result = segment(model, image, window=window)
+        assert_is_argmax(result.mask, want)
+
+
+# === In pieces ===
+
+
+VIEWS = {
+    "one view": {"window": 16},
+    "mirrored": {"window": 16, "flip": True},
+    "scales": {"window": 16, "scales": (0.6, 1.0, 2.5), "flip": True},
+    "shrunk": {"window": 16, "max_side": 150, "flip": True},
+    "shrunk, one view": {"window": 16, "max_side": 200},
+}
+
+
+@pytest.mark.parametrize("arguments", VIEWS.values(), ids=VIEWS)
+def test_strips_and_bands_change_nothing(
+    arguments, monkeypatch, capsys
+) -> None:
+    computed = []
+    model = conv_model()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        computed.append(len(images))
+        return as_network(model).run(images)
+
+    network, image = Network(run, LABELS), picture(37, 290)
+
+    def found() -> tuple[np.ndarray, np.ndarray, int]:
+        computed.clear()
+        result = segment(
+            network, image, **arguments, confidence=True, verbose=True
+        )
+        # The bar ends with what was computed.
+        count = sum(computed)
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert f"{count}/{count}" in last
+        return result.mask, result.confidence, count
+
+    mask, confidence, count = found()
+    counts = set()
+    for windows in (inference._WINDOW_BYTES, 1):
+        monkeypatch.setattr(inference, "_WINDOW_BYTES", windows)
+        # All rows at a time, several, and one.
+        for bands in (inference._BAND_BYTES, 2**14, 1):
+            with monkeypatch.context() as context:
+                context.setattr(inference, "_BAND_BYTES", bands)
+                again = found()
+            np.testing.assert_array_equal(again[0], mask)
+            np.testing.assert_allclose(again[1], confidence, atol=1e-6)
+            counts.add(again[2])
+    # Windows on the borders of strips are computed for both.
+    assert min(counts) == count < max(counts)
+    assert len(counts) == 2
+
+
+@pytest.mark.parametrize("size", [2**10, 1])
+def test_whole_pictures_in_bands_are_the_same(size, monkeypatch) -> None:
+    model, image = conv_model(size=(8, 12)), picture(61, 40)
+    every = {"scales": (0.3, 1.0), "flip": True, "confidence": True}
+    whole = segment(model, image, **every)
+    masks = predict_masks(model, image[None])
+    monkeypatch.setattr(inference, "_BAND_BYTES", size)
+    found = segment(model, image, **every)
+    np.testing.assert_array_equal(found.mask, whole.mask)
+    np.testing.assert_allclose(found.confidence, whole.confidence, atol=1e-6)
+    np.testing.assert_array_equal(predict_masks(model, image[None]), masks)
+
+
+# A large picture in a process of its own: memory that was needed once counts.
+LARGE = """
+import resource, sys
+import keras
+import numpy as np
+from keras_pspnet.inference import segment
+
+height, width, classes, window = map(int, sys.argv[1:])
+image = keras.Input((None, None, 3))
+layer = keras.layers.Conv2D(classes, 3, padding="same")
+model = keras.Model(image, layer(image))
+picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), "uint8")
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+segment(model, picture[:200], window=window)
+before = peak()
+assert segment(model, picture, window=window).mask.shape == (height, width)
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_picture() -> None:
+    sizes = {"height": 6000, "width": 600, "classes": 64, "window": 96}
+    process = subprocess.run(
+        [sys.executable, "-c", LARGE, *map(str, sizes.values())],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    grown = int(process.stdout.splitlines()[-1])
+    scores = 4 * sizes["height"] * sizes["width"] * sizes["classes"]
+    assert grown < scores / 2
+
+
+# === Confidence ===
+
+
+def test_confidence_is_the_probability_of_the_class() -> None:
+    model, image = conv_model(), picture(30, 51)
+    assert segment(model, image).confidence is None
+    result = segment(model, image, confidence=True)
+    want = softmax(conv_logits(model, image[None])[0])
+    np.testing.assert_allclose(result.confidence, want.max(-1), atol=1e-5)
+    assert_is_argmax(result.mask, want)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_confidence_of_shrunk_pictures_has_their_size(flip: bool) -> None:
+    model, image = conv_model(), picture(30, 51)
+    small = shrunk(image, (12, 20))
     if flip:
-        want += [view(image[:, ::-1], scale)[:, ::-1] for scale in scales]
-    result = segment(model, image, scales=scales, flip=flip)
-    assert_is_argmax(result.mask, np.mean(want, axis=0))
+        inside = mean_probabilities(model, small, (1.0,), True)
+        want = reference.bilinear(inside[None], (30, 51))[0]
+    else:
+        # The logits are enlarged, and not their probabilities.
+        logits = conv_logits(model, small[None])
+        want = softmax(reference.bilinear(logits, (30, 51)))[0]
+    result = segment(model, image, flip=flip, max_side=20, confidence=True)
+    assert_is_argmax(result.mask, want)
+    np.testing.assert_allclose(result.confidence, want.max(-1), atol=1e-5)
+
+
+# === Progress ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        ({}, 1),
+        ({"scales": (0.5, 1, 2), "flip": True}, 6),
+        # 37 x 53: three rows of windows, five columns.
+        ({"window": 16}, 15),
+        ({"window": 16, "flip": True}, 30),
+        # 18 x 26: two rows, two columns.
+        ({"window": 16, "scales": (0.5, 1)}, 19),
+        ({"window": 16, "max_side": 26}, 4),
+    ],
+)
+def test_the_bar_counts_windows(arguments, count: int, capsys) -> None:
+    model, image = conv_model(), picture(37, 53)
+    segment(model, image, **arguments)
+    assert capsys.readouterr() == ("", "")
+    segment(model, image, **arguments, verbose=True)
+    shown = capsys.readouterr().out
+    assert f"{count}/{count}" in shown.splitlines()[-1]
+    assert shown.endswith("\n")
+
+
+# === One network for all ===
+
+
+def test_pictures_of_all_sizes_run_one_trace() -> None:
+    model = conv_model()
+    for size in ((9, 14), (1, 50), (40, 33)):
+        image = picture(*size)
+        segment(model, image, window=16)
+        segment(model, image, scales=(0.5, 1.3), flip=True, max_side=20)
+        predict_masks(model, image[None])
+    assert as_network(model).traces() == 1
+
+
+def test_a_network_is_segmented_as_its_model() -> None:
+    model, image = tiny_pspnet(), picture(40, 51)
+    every = {"flip": True, "window": 32, "confidence": True}
+    result = segment(as_network(model), image, **every)
+    same = segment(model, image, **every)
+    np.testing.assert_array_equal(result.mask, same.mask)
+    np.testing.assert_array_equal(result.confidence, same.confidence)
+    assert result.labels == same.labels
+    masks = predict_masks(as_network(model), image[None])
+    np.testing.assert_array_equal(masks[0], segment(model, image).mask)
+
+
+@pytest.mark.parametrize("model", ["aerial", None])
+def test_what_is_no_model_is_refused(model) -> None:
+    with pytest.raises(TypeError, match="`model` must be a Keras model or a"):
+        segment(model, picture(5, 5))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +494,9 @@ def test_scales_are_checked(scales) -> None:
 
 @pytest.mark.parametrize("max_side", [0, -5, 1.5, True, "1024"])
 def test_max_side_is_checked(max_side) -> None:
-    with pytest.raises(ValueError, match="`max_side` must.*max_side="):
+    with pytest.raises(
+        ValueError, match="`max_side` must.*None or 'auto'.*max_side="
+    ):
         segment(conv_model(), picture(5, 5), max_side=max_side)
 
 
