@@ -128,8 +128,7 @@ def _load_litert(path: Path, threads: int) -> Network:
                 text = archive.read(SIDE_ENTRY)
 
     def run(images: np.ndarray) -> np.ndarray:
-        # The next call writes over its result.
-        return np.array(runner(images=images)["logits"])
+        return runner(images=images)["logits"]
 
     return Network(
         run,

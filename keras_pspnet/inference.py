@@ -143,8 +143,11 @@ def predict_masks(
     masks = np.empty((len(images), *size), "uint8")
     for mask, logits in zip(masks, network(images), strict=True):
         axes = axes_of(logits.shape[:2], size)
+        columns = (0, size[1])
+        first, last = axes[1].needed(*columns)
         for band in bands_of(size, logits.shape[-1]):
-            (part,) = enlarge([logits], axes, (0, size[1]), [band])
+            rows = [logits[:, first:last]]
+            (part,) = enlarge(rows, axes, columns, [band])
             mask[band[0] : band[1]] = argmax(part)
     return masks
 

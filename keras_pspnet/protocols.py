@@ -115,8 +115,10 @@ def _check_base(name: str, base: Any) -> Any:
         return {"plain": None, "mmseg": _BASE_SIDES}.get(name, _BASE_SIDE)
     sides = tuple(base) if isinstance(base, list | tuple) else (base,)
     count = {"plain": 0, "mmseg": 2}.get(name, 1)
-    if len(sides) != count or not all(
-        type(side) is int and side > 0 for side in sides
+    if (
+        len(sides) != count
+        or not all(type(side) is int and side > 0 for side in sides)
+        or list(sides) != sorted(sides, reverse=True)
     ):
         rule = {
             "plain": "must be None",
@@ -195,7 +197,8 @@ def mmseg_size(
     """
     longest, shortest = (int(side * scale) for side in base)
     factor = min(longest / max(size), shortest / min(size))
-    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+    height, width = (max(1, int(side * factor + 0.5)) for side in size)
+    return height, width
 
 
 def _mmseg_logits(

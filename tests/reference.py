@@ -298,3 +298,63 @@ def mean_iou(confusion: np.ndarray) -> float:
 def pixel_accuracy(confusion: np.ndarray) -> float:
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else 0.0
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes on the last axis."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def opencv_fixed_point(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """OpenCV's bilinear resizing of uint8 (H, W, C): weights of 1/2048."""
+
+    def taps(index: int, axis: int) -> tuple[int, int, int, int]:
+        n_in, n_out = image.shape[axis], size[axis]
+        position = np.float32((index + 0.5) * (1 / (n_out / n_in)) - 0.5)
+        low = math.floor(position)
+        share = position - np.float32(low)
+        first, second = (min(max(i, 0), n_in - 1) for i in (low, low + 1))
+        weights = (round(float(each) * 2048) for each in (1 - share, share))
+        return first, second, *weights
+
+    values = image.astype("int64")
+    lines = np.zeros((len(image), size[1], image.shape[2]), "int64")
+    for j in range(size[1]):
+        first, second, near, far = taps(j, 1)
+        lines[:, j] = (values[:, first] * near + values[:, second] * far) >> 4
+    out = np.zeros((*size, image.shape[2]), "uint8")
+    for i in range(size[0]):
+        first, second, near, far = taps(i, 0)
+        total = (lines[first] * near >> 16) + (lines[second] * far >> 16)
+        out[i] = (total + 2) >> 2
+    return out
+
+
+def matlab_bilinear(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """MATLAB's `imresize(scores, size, 'bilinear')` of floats (H, W, C).
+
+    A triangle as wide as two samples of the smaller size, over a picture that
+    is mirrored at its borders.
+    """
+    out = scores.astype("float64")
+    for axis in (0, 1):
+        lines = np.moveaxis(out, axis, 0)
+        count = len(lines)
+        step = count / size[axis]
+        reach = max(step, 1)
+        resized = []
+        for index in range(size[axis]):
+            centre = (index + 0.5) * step
+            total, weights = 0, 0
+            for sample in range(
+                math.floor(centre - reach) - 1, math.ceil(centre + reach) + 1
+            ):
+                weight = max(1 - abs(sample + 0.5 - centre) / reach, 0)
+                inside = sample % (2 * count)
+                inside = min(inside, 2 * count - 1 - inside)
+                total = total + weight * lines[inside]
+                weights += weight
+            resized.append(total / weights)
+        out = np.moveaxis(np.array(resized), 0, axis)
+    return out

@@ -295,6 +295,7 @@ def test_pictures_far_smaller_than_the_network() -> None:
     for window in (None, 16):
         result = segment(model, image, window=window)
         assert_is_argmax(result.mask, want)
+    assert_is_argmax(predict_masks(model, image[None])[0], want)
 
 
 # === In pieces ===
@@ -303,7 +304,7 @@ def test_pictures_far_smaller_than_the_network() -> None:
 VIEWS = {
     "one view": {"window": 16},
     "mirrored": {"window": 16, "flip": True},
-    "scales": {"window": 16, "scales": (0.6, 1.0, 2.5), "flip": True},
+    "scales": {"window": 16, "scales": (0.6, 1.5), "flip": True},
     "shrunk": {"window": 16, "max_side": 150, "flip": True},
     "shrunk, one view": {"window": 16, "max_side": 200},
 }
@@ -372,7 +373,7 @@ from keras_pspnet.inference import segment
 
 height, width, classes, window = map(int, sys.argv[1:])
 image = keras.Input((None, None, 3))
-layer = keras.layers.Conv2D(classes, 3, padding="same")
+layer = keras.layers.Conv2D(classes, 1)
 model = keras.Model(image, layer(image))
 picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), "uint8")
 

@@ -112,7 +112,7 @@ def check(row: dict[str, Any], folder: Path, others: list[Path]) -> bool:
         agreement >= AGREEMENT
         and difference <= SCORE_BOUND
         and nearest < AGREEMENT
-        and classes >= 4
+        and classes >= 3
     )
     several = len(row["ratios"]) > 1
     print(
