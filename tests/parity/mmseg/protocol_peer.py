@@ -81,7 +81,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """All rows: bases a quarter of the published ones, and these as well."""
+    """All rows: small bases for all of it, the published ones for some."""
     several: dict[str, Any] = {"ratios": RATIOS, "flip": True}
     small = [
         Row(network, base, window, **views)
