@@ -4,6 +4,7 @@
 #   make test                       the whole test suite
 #   make test-colab                 the same on the versions that Colab has
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
+#   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make lint                       format, lint and types
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab parity lint format clean
+.PHONY: demo test test-colab parity parity-tfa lint format clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -32,7 +33,7 @@ OURS = .venv/bin/python tests/parity/mmseg
 PICTURES ?=
 # Threads that wait busily wait long on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
-parity: .venv/runtime .venv-mmseg/peer
+parity: .venv/runtime .venv-mmseg/peer parity-tfa
 	rm -rf $(PARITY)
 	$(PEER)/peer.py $(PARITY)/logits
 	$(OURS)/compare.py $(PARITY)/logits
@@ -42,6 +43,14 @@ parity: .venv/runtime .venv-mmseg/peer
 	$(PEER)/protocol_peer.py $(PARITY)/protocol
 	$(OURS)/protocol_compare.py $(PARITY)/protocol
 	rm -rf $(PARITY)
+
+# Augmentation and optimiser beside tensorflow-addons, PyTorch and OpenCV.
+parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
+	rm -rf $(PARITY)-tfa
+	.venv-tfa/bin/python tests/parity/tfa/tfa_peer.py $(PARITY)-tfa
+	.venv-mmseg/bin/python tests/parity/tfa/torch_peer.py $(PARITY)-tfa
+	.venv/bin/python tests/parity/tfa/compare.py $(PARITY)-tfa
+	rm -rf $(PARITY)-tfa
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .
@@ -74,5 +83,10 @@ format: .venv/tests
 	.venv-mmseg/bin/python $(PIP) -r tests/parity/mmseg/requirements.txt
 	touch $@
 
+.venv-tfa/peer: tests/parity/tfa/requirements.txt
+	$(PYTHON) -m venv .venv-tfa
+	.venv-tfa/bin/python $(PIP) -r tests/parity/tfa/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-colab .venv-mmseg demo build
+	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa demo build

@@ -48,8 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     cli_evaluate.add_parser(commands)
 
     train = commands.add_parser("train", help="train a recipe")
-    train.add_argument("recipe", help="scenes, aerial, or a recipe's .py file")
-    train.add_argument("--data", help="folder of {train,val}/{images,masks}")
+    train.add_argument(
+        "recipe", help="scenes, aerial, voc2012_resnet50, ... or a .py file"
+    )
+    train.add_argument(
+        "--data-dir",
+        "--data",
+        dest="data",
+        help="folder of the set that the recipe names, or else of "
+        "{train,val}/{images,masks}",
+    )
+    train.add_argument(
+        "--check-data",
+        action="store_true",
+        help="list all that is wrong with the data, and train nothing",
+    )
     train.add_argument("-o", "--output", help="folder of the run (runs/RECIPE)")
     train.add_argument(
         "--smoke",
@@ -192,6 +205,8 @@ def _train(options: argparse.Namespace) -> int:
     from keras_pspnet.training.train import SCORES_FILE, load_recipe, train
 
     recipe = load_recipe(options.recipe)
+    if options.check_data:
+        return _check_data(recipe, options.data)
     if options.smoke:
         recipe = recipe.shrunk()
     output = options.output or os.path.join("runs", recipe.name)
@@ -199,6 +214,18 @@ def _train(options: argparse.Namespace) -> int:
     print(scores.table())
     print(f"Written to {output}: model/, {SCORES_FILE}, predictions.png")
     return 0
+
+
+def _check_data(recipe: Any, data: str | None) -> int:
+    from keras_pspnet.training.train import check_data
+
+    found = check_data(recipe, data)
+    for fault in found:
+        print(fault)
+    # Whoever is warned can train all the same.
+    count = sum(not fault.is_warning for fault in found)
+    print(f"{count} faults, {len(found) - count} warnings")
+    return 1 if count else 0
 
 
 def _export(options: argparse.Namespace) -> int:

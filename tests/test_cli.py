@@ -1138,11 +1138,11 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["mars"], "`recipe` must be one of scenes, aerial or a .py file"),
+        (["mars"], "`recipe` must be one of scenes, aerial, "),
         (["mars.py"], "`recipe` must be an existing file"),
         (["aerial"], "`data` must be a folder for recipe 'aerial'"),
-        (["aerial", "--data", "none"], "`images_dir` must be a folder that"),
-        (["aerial", "--data", "empty"], "must hold pictures and masks with"),
+        (["aerial", "--data", "none"], "`name_or_dir` must be an existing"),
+        (["aerial", "--data", "empty"], "there is no pair of pictures in"),
         (["scenes", "-o", "photo.png"], "photo.png"),
     ],
 )

@@ -43,8 +43,20 @@ ORDER = (
     "trainer",
     "model",
     "data.decode",
+    "data.sbd",
+    "data.encodings",
+    "data.label_files",
+    "data.listing",
+    "data.trees",
+    "data.folders",
+    "data.readers",
+    "data.checks",
+    "data.tfds",
+    "data",
     "data.drawing",
     "data.scenes",
+    "data.affine",
+    "data.photometric",
     "data.augment",
     "data.pipeline",
     "pretrained",
@@ -78,9 +90,11 @@ ORDER = (
     "cli",
 )
 # Folders whose own module holds a docstring alone.
-EMPTY = ("convert", "data")
+EMPTY = ("convert",)
 # The package is imported where TensorFlow is not: with JAX or torch.
 NEEDS_TENSORFLOW = {
+    "data.affine",
+    "data.photometric",
     "data.augment",
     "data.pipeline",
     "folding",

@@ -1,6 +1,7 @@
 """Tests of the training programme: recipes, runs, and going on with them."""
 
 import dataclasses
+import inspect
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import keras_pspnet.training.recipe as recipes
 import keras_pspnet.training.train as training
 import numpy as np
 import pytest
@@ -20,9 +22,13 @@ from support import conv_model, picture
 import keras_pspnet
 import keras_pspnet.inference
 from keras_pspnet import PSPNet, evaluate, load_pretrained
+from keras_pspnet.backbone_weights import check_backbone_source
+from keras_pspnet.cli import main
+from keras_pspnet.data.augment import train_augmentation
 from keras_pspnet.evaluation import Scores
-from keras_pspnet.labels import AERIAL, SCENES, LabelSet
+from keras_pspnet.labels import AERIAL, CAMVID, SCENES, LabelSet
 
+PUBLISHED = training.RECIPES[2:]
 SMOKE = training.load_recipe("scenes").shrunk()
 
 
@@ -87,8 +93,8 @@ def finished(tmp_path_factory) -> tuple[Path, Scores]:
 # === Recipes ===
 
 
-@pytest.mark.parametrize("name", training.RECIPES)
-def test_every_recipe_builds_its_network(name: str) -> None:
+@pytest.mark.parametrize("name", ["scenes", "aerial"])
+def test_a_recipe_builds_its_network(name: str) -> None:
     recipe = training.load_recipe(name)
     assert type(recipe) is Recipe
     assert recipe.name == name
@@ -112,7 +118,9 @@ def test_a_shrunk_recipe_is_the_same_run_but_smaller(name: str) -> None:
         if getattr(small, field.name) != getattr(recipe, field.name)
     }
     sizes = {"width", "crop", "batch_size", "steps", "steps_per_epoch"}
-    assert changed - {"scenes"} == sizes
+    sizes |= {"val_pictures"}
+    assert changed - {"scenes", "backbone_weights"} == sizes
+    assert small.backbone_weights is None
     assert small.steps <= 4
 
 
@@ -152,6 +160,94 @@ def test_unknown_recipes_are_refused() -> None:
         training.load_recipe("mars")
     with pytest.raises(FileNotFoundError, match=r"existing file.*'mars\.py'"):
         training.load_recipe("mars.py")
+
+
+def test_a_recipe_s_own_file_is_the_recipe() -> None:
+    path = Path(training.__file__).parent / "recipes" / "aerial.py"
+    assert training.load_recipe(str(path)) == training.load_recipe("aerial")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipes_of_published_sets_have_the_paper_s_values(name: str) -> None:
+    recipe = training.load_recipe(name)
+    assert recipe.name == name
+    assert (recipe.data, recipe.backbone) == tuple(
+        name.replace("voc2012", "voc").split("_")
+    )
+    assert recipe.data == recipe.labels.name
+    assert recipe.batch_size == 16
+    assert recipe.learning_rate == 0.01
+    assert recipe.scales == (0.5, 2.0)
+    assert recipe.flip
+    assert not recipe.turns
+    # It would fail here if nobody published weights of this network.
+    check_backbone_source("imagenet", recipe.backbone, "deep", 1.0, "3x3")
+    assert (recipe.backbone_weights, recipe.width) == ("imagenet", 1.0)
+    sizes = {
+        "voc": ((473, 473), 30_000, 10.0, 0.5, "trainaug"),
+        "ade20k": ((473, 473), 150_000, 10.0, 0.5, "train"),
+        "cityscapes": ((713, 713), 90_000, 0.0, 0.0, "train"),
+        "camvid": ((360, 480), 4600, 0.0, 0.0, "train"),
+    }
+    assert sizes[recipe.data] == (
+        recipe.crop,
+        recipe.steps,
+        recipe.rotate,
+        recipe.blur_probability,
+        recipe.train_split,
+    )
+
+
+def test_all_changes_are_those_of_the_recipe(monkeypatch) -> None:
+    names = inspect.signature(train_augmentation).parameters
+    given: dict[str, Any] = {}
+
+    def remember(*args: Any, **kwargs: Any) -> str:
+        given.update(zip(names, args, strict=False), **kwargs)
+        return "the changes"
+
+    monkeypatch.setattr(recipes, "train_augmentation", remember)
+    values: dict[str, Any] = {
+        "crop": (8, 9),
+        "scales": (0.75, 1.5),
+        "flip": False,
+        "turns": True,
+        "base_size": (64, 32),
+        "rotate": 5.0,
+        "cat_max_ratio": 0.75,
+        "center_padding": True,
+        "blur_probability": 0.25,
+        "photometric": True,
+    }
+    recipe = dataclasses.replace(SMOKE, **values)
+    assert recipe.augmentation() == "the changes"
+    assert given == values
+
+
+def test_the_head_s_rate_is_the_recipe_s(small, monkeypatch, tmp_path) -> None:
+    given = {}
+
+    def compile_(self: PSPNet, **kwargs: Any) -> None:
+        given.update(kwargs)
+        raise InterruptedError("enough")
+
+    monkeypatch.setattr(PSPNet, "compile", compile_)
+    recipe = dataclasses.replace(SMOKE, head_rate_factor=7.0)
+    with pytest.raises(InterruptedError, match="enough"):
+        training.train(recipe, tmp_path, verbose=0)
+    assert given == {
+        "total_steps": 4,
+        "learning_rate": 0.05,
+        "head_rate_factor": 7.0,
+    }
+
+
+def test_the_backbone_starts_from_the_recipe_s_weights(tmp_path) -> None:
+    recipe = dataclasses.replace(
+        SMOKE, backbone_weights=str(tmp_path / "none.pth")
+    )
+    with pytest.raises(FileNotFoundError, match=r"`backbone_weights`.*none\."):
+        recipe.model()
 
 
 # === Runs ===
@@ -275,14 +371,16 @@ def test_data_is_checked_before_training(small, tmp_path) -> None:
             training.train(recipe, tmp_path / "run", data, verbose=0)
 
     refused(None, ValueError, "`data` must be a folder.*aerial.*data=None")
-    refused(tmp_path / "no", FileNotFoundError, "`images_dir`.*train/images'")
-    refused(write_folder(tmp_path / "a", 0, 1), ValueError, "the same names")
+    refused(tmp_path / "no", FileNotFoundError, "existing folder of own.*/no'")
+    refused(write_folder(tmp_path / "a", 0, 1), ValueError, "there is no pair")
     refused(write_folder(tmp_path / "b", 1, 0), ValueError, "val/images")
     (tmp_path / "b" / "train" / "masks" / "0.png").rename(tmp_path / "x.png")
-    refused(tmp_path / "b", ValueError, "same names.*train/images'.*0 masks")
+    refused(tmp_path / "b", ValueError, r"train/images/0\.png has no mask")
     bad = write_folder(tmp_path / "c") / "val" / "masks" / "1.png"
     Image.fromarray(np.full((51, 71), 77, "uint8")).save(bad)
-    refused(tmp_path / "c", ValueError, r"label 77 in mask=.*val/masks/1\.png")
+    refused(
+        tmp_path / "c", ValueError, r"label 77.* in mask=.*val/masks/1\.png"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -291,6 +389,76 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path) -> None:
     for place in ("file", "file/run"):
         with pytest.raises(OSError, match="file"):
             training.train(SMOKE, tmp_path / place)
+
+
+def write_camvid(folder: Path) -> Path:
+    """A train and a val pair as SegNet's CamVid has them, 11 is no truth."""
+    for split in ("train", "val"):
+        for suffix in ("", "annot"):
+            (folder / f"{split}{suffix}").mkdir(parents=True)
+        image = picture(50, 71)
+        mask = (image.mean(-1) // 24).clip(0, 11).astype("uint8")
+        mask[:3] = 11
+        Image.fromarray(image).save(folder / split / "a.jpg")
+        Image.fromarray(mask).save(folder / f"{split}annot" / "a.png")
+    return folder
+
+
+def test_a_recipe_reads_the_set_that_it_names(small, tmp_path) -> None:
+    recipe = training.load_recipe("camvid_resnet18").shrunk()
+    data = write_camvid(tmp_path / "data")
+    assert all(fault.is_warning for fault in training.check_data(recipe, data))
+    scores = training.train(recipe, tmp_path / "run", data, verbose=0)
+    assert scores.labels == CAMVID
+    with Image.open(data / "valannot" / "a.png") as mask:
+        valid = np.asarray(mask) != 11
+    assert scores.confusion.sum() == valid.sum()
+    assert (tmp_path / "run" / "predictions.png").is_file()
+
+
+def test_a_set_of_other_classes_is_refused(tmp_path) -> None:
+    recipe = training.load_recipe("camvid_resnet18")
+    other = dataclasses.replace(recipe, labels=AERIAL)
+    with pytest.raises(ValueError, match="those of 'camvid'.*'aerial'"):
+        training.train(other, tmp_path / "run", write_camvid(tmp_path / "a"))
+
+
+def test_every_fault_of_both_splits_is_found(tmp_path) -> None:
+    recipe = training.load_recipe("aerial")
+    data = write_folder(tmp_path / "data")
+    (data / "train" / "masks" / "0.png").unlink()
+    bad = data / "val" / "masks" / "1.png"
+    Image.fromarray(np.full((51, 71), 77, "uint8")).save(bad)
+    faults = [
+        str(fault)
+        for fault in training.check_data(recipe, data)
+        if not fault.is_warning
+    ]
+    assert len(faults) == 2
+    assert "train/images/0.png has no mask" in faults[0]
+    assert "77" in faults[1]
+    assert "val/masks/1.png" in faults[1]
+
+
+def test_there_is_no_data_to_check_without_files(tmp_path) -> None:
+    with pytest.raises(ValueError, match="reads data.*recipe='scenes'"):
+        training.check_data(SMOKE, tmp_path)
+    with pytest.raises(ValueError, match="`data` must be a folder"):
+        training.check_data(training.load_recipe("aerial"), None)
+
+
+def test_the_command_tells_faults_by_its_status(tmp_path, capsys) -> None:
+    data = write_folder(tmp_path / "data")
+    command = ["train", "aerial", "--check-data", "--data-dir", str(data)]
+    assert main(command) == 0
+    (data / "train" / "masks" / "0.png").unlink()
+    (data / "val" / "images" / "1.png").unlink()
+    capsys.readouterr()
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    assert "train/images/0.png has no mask" in out
+    assert "val/masks/1.png has no picture" in out
+    assert "2 faults" in out
 
 
 # === The demo ===

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_pspnet.data.augment import Augmentation, train_augmentation
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.model import PSPNet
 
@@ -15,6 +16,12 @@ class Recipe:
     Args:
         name: Name of the run, and of its folder.
         labels: Names of the classes.
+        data: Name of a published set, see `keras_pspnet.data.load`; None
+            for a folder of the user's, or `scenes`.
+        train_split: Split to train on.
+        val_split: Split to score on.
+        val_pictures: How many pictures of that split are scored, or None
+            for all.
         backbone: See `PSPNet`.
         width: See `PSPNet`.
         crop: (height, width) of the training crops.
@@ -22,12 +29,21 @@ class Recipe:
         steps: Steps of the run.
         steps_per_epoch: Steps between checkpoints.
         learning_rate: Rate of the first step; it decays to 0.
+        head_rate_factor: See `PSPNet.compile`.
+        backbone_weights: See `PSPNet`.
         bin_sizes: See `PSPNet`.
         fixed_size: Whether the network takes pictures of the crops' size
             only, rather than any.
-        scales: Least and greatest factor of random scaling, or None.
+        scales: See `train_augmentation`, as all that follows up to
+            `photometric`.
         flip: Whether to mirror at random.
         turns: Whether to turn by quarters at random.
+        base_size: Box that a picture fills at factor 1, or None.
+        rotate: Greatest angle in degrees.
+        cat_max_ratio: Share of a crop that one class has to stay below.
+        center_padding: Whether small pictures lie in the crop's middle.
+        blur_probability: Share of the pictures that are blurred.
+        photometric: Whether to change the colours.
         scenes: Procedural scenes to train on and to validate on, or None
             for a folder of the user's.
         dtype_policy: Keras dtype policy.
@@ -46,11 +62,23 @@ class Recipe:
     steps: int
     steps_per_epoch: int
     learning_rate: float
+    head_rate_factor: float = 1.0
+    backbone_weights: str | None = None
+    data: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    val_pictures: int | None = None
     bin_sizes: tuple[int, ...] = (1, 2, 3, 6)
     fixed_size: bool = False
     scales: tuple[float, float] | None = (0.5, 2.0)
     flip: bool = True
     turns: bool = False
+    base_size: tuple[int, int] | None = None
+    rotate: float = 0.0
+    cat_max_ratio: float = 1.0
+    center_padding: bool = False
+    blur_probability: float = 0.0
+    photometric: bool = False
     scenes: tuple[int, int] | None = None
     dtype_policy: str = "float32"
     seed: int = 0
@@ -72,10 +100,26 @@ class Recipe:
             width=self.width,
             bin_sizes=self.bin_sizes,
             labels=self.labels,
+            backbone_weights=self.backbone_weights,
+        )
+
+    def augmentation(self) -> Augmentation:
+        """Returns the changes of the run, see `train_augmentation`."""
+        return train_augmentation(
+            self.crop,
+            self.scales,
+            self.flip,
+            self.turns,
+            base_size=self.base_size,
+            rotate=self.rotate,
+            cat_max_ratio=self.cat_max_ratio,
+            center_padding=self.center_padding,
+            blur_probability=self.blur_probability,
+            photometric=self.photometric,
         )
 
     def shrunk(self) -> Recipe:
-        """Returns a run of a few seconds, to see that everything works."""
+        """Returns a run of a minute or so, to see that everything works."""
         return dataclasses.replace(
             self,
             width=self.width / 8,
@@ -83,5 +127,8 @@ class Recipe:
             batch_size=4,
             steps=4,
             steps_per_epoch=2,
+            # Published weights are of full width.
+            backbone_weights=None,
+            val_pictures=8,
             scenes=None if self.scenes is None else (8, 4),
         )

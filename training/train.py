@@ -1,11 +1,12 @@
 """Trains a recipe: `python -m training.train RECIPE`.
 
     python -m training.train scenes --output runs/scenes
-    python -m training.train aerial --data dubai --output runs/aerial
+    python -m training.train aerial --data-dir dubai --output runs/aerial
+    python -m training.train camvid_resnet18 --data-dir CamVid
 
-A folder of data holds `train/images`, `train/masks`, `val/images` and
-`val/masks`; masks are index pictures (palette or grey PNG) named as their
-images, 255 where there is no truth.
+A recipe names the published set that it reads, or takes a folder of
+`train/images`, `train/masks`, `val/images` and `val/masks`: see
+`keras_pspnet.data.load`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.data.augment import train_augmentation
-from keras_pspnet.data.decode import find_pairs
-from keras_pspnet.data.pipeline import PairReader, training_dataset
+from keras_pspnet.data.checks import check
+from keras_pspnet.data.listing import Fault
+from keras_pspnet.data.pipeline import training_dataset
+from keras_pspnet.data.readers import SegmentationData, load
 from keras_pspnet.data.scenes import scene_arrays
 from keras_pspnet.evaluation import Scores, evaluate
 from keras_pspnet.files import check_writable, write_json
@@ -38,12 +40,23 @@ from keras_pspnet.visualize import comparison_sheet
 
 from .recipe import Recipe
 
-RECIPES = ("scenes", "aerial")
+RECIPES = (
+    "scenes",
+    "aerial",
+    "camvid_resnet18",
+    "voc2012_resnet50",
+    "voc2012_resnet101",
+    "cityscapes_resnet101",
+    "ade20k_resnet50",
+    "ade20k_resnet101",
+)
 CHECKPOINT = "last.keras"
 MODEL_FOLDER = "model"
 SCORES_FILE = "scores.json"
 SHEET_FILE = "predictions.png"
 _SHEET_ROWS = 6
+# Decoded pictures of a split are kept up to this.
+_CACHE_BYTES = 2**31
 
 
 def load_recipe(name: str) -> Recipe:
@@ -72,7 +85,11 @@ def load_recipe(name: str) -> Recipe:
         raise FileNotFoundError(
             f"`recipe` must be an existing file. Received: recipe={name!r}"
         )
-    spec = importlib.util.spec_from_file_location("recipe_file", name)
+    # As a module beside the recipes: theirs, and copies of them, import by
+    # their place.
+    spec = importlib.util.spec_from_file_location(
+        f"{__package__}.recipes.recipe_file", name
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -100,8 +117,9 @@ def train(
     Args:
         recipe: The run.
         output: Folder of the run; made if it does not exist.
-        data: Folder of training and validation pairs, for recipes that do
-            not make their own data.
+        data: For recipes that do not make their own data, the folder of
+            training and validation pairs, or of the set that the recipe
+            names.
         verbose: Keras's verbosity of `fit`.
 
     Returns:
@@ -126,7 +144,9 @@ def train(
         else:
             model = recipe.model()
             model.compile(
-                total_steps=recipe.steps, learning_rate=recipe.learning_rate
+                total_steps=recipe.steps,
+                learning_rate=recipe.learning_rate,
+                head_rate_factor=recipe.head_rate_factor,
             )
     done = int(model.optimizer.iterations.numpy())
     started = time.time()
@@ -162,6 +182,35 @@ def train(
     return scores
 
 
+def check_data(
+    recipe: Recipe, data: str | os.PathLike[str] | None
+) -> list[Fault]:
+    """Lists what is wrong with the data of a recipe.
+
+    Args:
+        recipe: The run.
+        data: As for `train`.
+
+    Returns:
+        The faults of both splits, see `keras_pspnet.data.check`.
+
+    Raises:
+        OSError: If a folder or list is missing or cannot be read.
+        ValueError: If the recipe makes its own data, or `data` is None.
+    """
+    if recipe.scenes is not None:
+        raise ValueError(
+            "`recipe` must be one that reads data, to check it. "
+            f"Received: recipe={recipe.name!r}"
+        )
+    folder = _data_folder(recipe, data)
+    return [
+        fault
+        for split in (recipe.train_split, recipe.val_split)
+        for fault in check(_load(recipe, split, folder, strict=False))
+    ]
+
+
 @dataclasses.dataclass
 class _Scenes:
     """Procedural scenes, as many as the recipe says."""
@@ -179,7 +228,7 @@ class _Scenes:
     def training_batches(self, first_step: int) -> tf.data.Dataset:
         return training_dataset(
             list(zip(*self.train, strict=True)),
-            train_augmentation(self.recipe.crop, None, self.recipe.flip),
+            dataclasses.replace(self.recipe, scales=None).augmentation(),
             self.recipe.batch_size,
             self.recipe.steps,
             self.recipe.seed,
@@ -199,37 +248,32 @@ class _Scenes:
 
 @dataclasses.dataclass
 class _Folder:
-    """A folder of pictures and index masks."""
+    """Pictures and masks on disk."""
 
     recipe: Recipe
     folder: Path
 
     def __post_init__(self) -> None:
-        self.train = self._reader("train")
-        self.val = self._reader("val")
+        recipe = self.recipe
+        self.train = _load(recipe, recipe.train_split, self.folder)
+        self.val = _load(recipe, recipe.val_split, self.folder)
+        if recipe.val_pictures is not None:
+            del self.val.samples[recipe.val_pictures :]
         # Training masks are checked as they are read; these would be read
         # when the training is over.
         self.val.check_labels()
 
-    def _reader(self, split: str) -> PairReader:
-        folder = self.folder / split
-        pairs = find_pairs(str(folder / "images"), str(folder / "masks"))
-        return PairReader(pairs, self.recipe.labels.num_classes)
-
     def training_batches(self, first_step: int) -> tf.data.Dataset:
-        recipe = self.recipe
         return training_dataset(
             self.train,
-            train_augmentation(
-                recipe.crop, recipe.scales, recipe.flip, recipe.turns
-            ),
-            recipe.batch_size,
-            recipe.steps,
-            recipe.seed,
+            self.recipe.augmentation(),
+            self.recipe.batch_size,
+            self.recipe.steps,
+            self.recipe.seed,
             first_step,
         )
 
-    def validation(self) -> PairReader:
+    def validation(self) -> SegmentationData:
         return self.val
 
     def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -243,17 +287,45 @@ def _source(
 ) -> _Scenes | _Folder:
     if recipe.scenes is not None:
         return _Scenes(recipe)
+    return _Folder(recipe, _data_folder(recipe, data))
+
+
+def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
     if data is None:
         raise ValueError(
             f"`data` must be a folder for recipe {recipe.name!r}. "
             "Received: data=None"
         )
-    return _Folder(recipe, Path(data))
+    return Path(data)
+
+
+def _load(
+    recipe: Recipe, split: str, folder: Path, strict: bool = True
+) -> SegmentationData:
+    if recipe.data is None:
+        return load(
+            folder,
+            split,
+            labels=recipe.labels,
+            cache_bytes=_CACHE_BYTES,
+            strict=strict,
+        )
+    data = load(
+        recipe.data, split, folder, cache_bytes=_CACHE_BYTES, strict=strict
+    )
+    if data.labels.names != recipe.labels.names:
+        raise ValueError(
+            f"`labels` must be those of {recipe.data!r} for recipe "
+            f"{recipe.name!r}. Received: labels={recipe.labels.name!r}"
+        )
+    return data
 
 
 def _resume(recipe: Recipe, checkpoint: Path) -> Any:
     model = keras.saving.load_model(checkpoint)
-    expected = recipe.model().get_config() | {"name": model.name}
+    # What its backbone started from is no part of a network.
+    fresh = dataclasses.replace(recipe, backbone_weights=None).model()
+    expected = fresh.get_config() | {"name": model.name}
     if model.get_config() != expected:
         raise ValueError(
             "`output` must hold a checkpoint of the same recipe, or none. "

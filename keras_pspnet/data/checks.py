@@ -1,0 +1,77 @@
+"""All that is wrong with a data set, before it costs a training run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_pspnet.data.decode import read_image
+from keras_pspnet.data.encodings import read_encoded
+from keras_pspnet.data.listing import Fault, Sample
+from keras_pspnet.data.readers import SegmentationData, size_fault
+from keras_pspnet.losses import IGNORE_LABEL
+
+_SHOWN = 5
+
+
+def check(data: SegmentationData) -> list[Fault]:
+    """Reads a whole data set and lists everything that is wrong with it.
+
+    Faults are pictures and masks that are missing or occur twice, that
+    cannot be read, or whose sizes differ; masks with labels or colours
+    without a meaning; and splits without a pair. Warnings are masks without
+    any truth, masks of 0 and 255 alone, and classes that no mask shows.
+
+    Args:
+        data: The set, opened with `load(..., strict=False)`.
+
+    Returns:
+        The faults, those of pairs in the order of the pairs; empty if all is
+        well. `str(fault)` is a line for people.
+
+    Raises:
+        ImportError: If masks are MATLAB files and SciPy is not installed.
+    """
+    faults = list(data.faults)
+    counts = np.zeros(256, np.int64)
+    for sample in data.samples:
+        counts += _check_sample(sample, faults)
+    absent = [
+        name
+        for index, name in enumerate(data.labels.names)
+        if not counts[index]
+    ]
+    if counts.any() and absent:
+        shown = ", ".join(absent[:_SHOWN])
+        if len(absent) > _SHOWN:
+            shown += f" and {len(absent) - _SHOWN} more"
+        text = f"no mask that can be read shows these classes: {shown}"
+        if counts[0] and counts[IGNORE_LABEL] and not counts[1:-1].any():
+            text += (
+                "; masks hold 0 and 255 alone, and 255 is ignored: two "
+                "classes must be 0 and 1"
+            )
+        faults.append(Fault(text, (), is_warning=True))
+    return faults
+
+
+def _check_sample(sample: Sample, faults: list[Fault]) -> np.ndarray:
+    """Adds what is wrong with a pair, and counts the mask's pixels."""
+    image = mask = None
+    try:
+        image = read_image(sample.image)
+    except (OSError, ValueError) as error:
+        faults.append(Fault(str(error), (sample.image,)))
+    try:
+        mask = read_encoded(sample.mask, sample.encoding)
+    except (OSError, ValueError) as error:
+        faults.append(Fault(str(error), (sample.mask,)))
+    if mask is None:
+        return np.zeros(256, np.int64)
+    if image is not None:
+        text = size_fault(sample, image, mask)
+        if text:
+            faults.append(Fault(text, (sample.image, sample.mask)))
+    if (mask == IGNORE_LABEL).all():
+        text = f"{sample.mask} has no truth: all its pixels are ignored"
+        faults.append(Fault(text, (sample.mask,), is_warning=True))
+    return np.bincount(mask.reshape(-1), minlength=256)

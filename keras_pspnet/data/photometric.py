@@ -1,0 +1,135 @@
+"""Changes of a picture's colours and sharpness; labels stay as they are.
+
+Pictures are float32 RGB in 0..255, (H, W, 3), and stay within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# What `cv2.GaussianBlur(image, (5, 5), 0)` uses, as semseg calls it. OpenCV
+# has fixed kernels of up to 7 weights; its rule, which would give a sigma of
+# 1.1, is for longer ones.
+BLUR_KERNEL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
+
+# The defaults of mmsegmentation's PhotoMetricDistortion. Hue in degrees.
+BRIGHTNESS = (-32.0, 32.0)
+CONTRAST = (0.5, 1.5)
+SATURATION = (0.5, 1.5)
+HUE = (-36.0, 36.0)
+
+
+def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
+    """Smooths along both sides; beyond its edge the picture is mirrored.
+
+    Args:
+        image: float32 (H, W, 3), both sides longer than half the kernel.
+        kernel: Odd number of weights that add up to 1.
+
+    Returns:
+        float32 (H, W, 3).
+    """
+    margin = [len(kernel) // 2] * 2
+    image = tf.pad(image, [margin, margin, [0, 0]], "REFLECT")[None]
+    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
+        weights = tf.reshape(tf.constant(kernel, tf.float32), shape)
+        image = tf.nn.depthwise_conv2d(
+            image, tf.tile(weights, (1, 1, 3, 1)), (1, 1, 1, 1), "VALID"
+        )
+    return image[0]
+
+
+def random_blur(image: Any, seed: Any, probability: float) -> Any:
+    """Smooths one picture in so many with `gaussian_blur`.
+
+    semseg's RandomGaussianBlur has a probability of 0.5.
+
+    Args:
+        image: float32 (H, W, 3).
+        seed: int32 (2,).
+        probability: Share of the pictures.
+
+    Returns:
+        float32 (H, W, 3).
+    """
+    chosen = tf.random.stateless_uniform((), seed) < probability
+    return tf.cond(chosen, lambda: gaussian_blur(image), lambda: image)
+
+
+def distort(
+    image: Any,
+    brightness: Any = 0.0,
+    contrast: Any = 1.0,
+    saturation: Any = 1.0,
+    hue: Any = 0.0,
+    contrast_first: Any = True,
+) -> Any:
+    """Changes brightness, contrast, saturation and hue, in this order.
+
+    Every result is clipped to 0..255, saturation to what a colour of the same
+    hue and value can have.
+
+    Args:
+        image: float32 (H, W, 3) in 0..255.
+        brightness: Float scalar to add.
+        contrast: Float scalar to multiply by.
+        saturation: Float scalar to multiply the saturation of HSV by.
+        hue: Float scalar, degrees to turn the hue of HSV by.
+        contrast_first: bool scalar, whether contrast comes before saturation
+            or last of all.
+
+    Returns:
+        float32 (H, W, 3) in 0..255.
+    """
+
+    def scaled(image: Any, now: Any) -> Any:
+        return _clip(image * tf.where(now, contrast, 1.0))
+
+    image = scaled(_clip(image + brightness), contrast_first)
+    # Either takes as long as a whole crop takes to sample.
+    image = tf.cond(
+        tf.equal(saturation, 1.0),
+        lambda: image,
+        lambda: tf.image.adjust_saturation(image, saturation),
+    )
+    image = tf.cond(
+        tf.equal(hue, 0.0),
+        lambda: image,
+        lambda: tf.image.adjust_hue(image, hue * (1 / 360)),
+    )
+    return scaled(image, tf.logical_not(contrast_first))
+
+
+def random_distortion(image: Any, seed: Any) -> Any:
+    """Makes each change of `distort` half the time, contrast first or last.
+
+    mmsegmentation's PhotoMetricDistortion with its default ranges: -32..32
+    for brightness, factors of 0.5..1.5 for contrast and saturation, -36..36
+    degrees of hue. There values are uint8: cut to whole numbers after every
+    change, and taken through 180 hues and 256 saturations. Here nothing is
+    rounded.
+
+    Args:
+        image: float32 (H, W, 3) in 0..255.
+        seed: int32 (2,).
+
+    Returns:
+        float32 (H, W, 3) in 0..255.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    *made, first = tf.unstack(tf.random.stateless_uniform((5,), seeds[0]) < 0.5)
+    low, high = tf.unstack(
+        tf.constant((BRIGHTNESS, CONTRAST, SATURATION, HUE)), axis=1
+    )
+    amounts = tf.random.stateless_uniform((4,), seeds[1], low, high)
+    brightness, contrast, saturation, hue = tf.unstack(
+        tf.where(tf.stack(made), amounts, (0.0, 1.0, 1.0, 0.0))
+    )
+    return distort(image, brightness, contrast, saturation, hue, first)
+
+
+def _clip(image: Any) -> Any:
+    return tf.clip_by_value(image, 0.0, 255.0)

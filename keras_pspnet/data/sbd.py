@@ -1,0 +1,65 @@
+"""Masks of the Semantic Boundaries Dataset, which are MATLAB files."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def check_scipy() -> None:
+    """Checks, before long work starts, that MATLAB files can be read.
+
+    Raises:
+        ImportError: If SciPy is not installed.
+    """
+    _scipy_io()
+
+
+def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads the class mask of one `cls/*.mat` file.
+
+    Args:
+        path: The file: a structure `GTcls` whose `Segmentation` is the mask.
+
+    Returns:
+        A uint8 array of shape `(H, W)`; 0 is background.
+
+    Raises:
+        ImportError: If SciPy is not installed.
+        OSError: If the file cannot be opened.
+        ValueError: If it is another kind of file.
+    """
+    io = _scipy_io()
+    with Path(path).open("rb") as stream:
+        try:
+            content = io.loadmat(stream, variable_names=["GTcls"])
+            mask = content["GTcls"][0, 0]["Segmentation"]
+        except MemoryError:
+            raise
+        # SciPy raises whatever broken bytes lead it into.
+        except Exception as error:
+            raise ValueError(
+                "`mask` must be a MATLAB file of SBD, with GTcls.Segmentation "
+                f"({error}). Received: mask={os.fspath(path)!r}"
+            ) from error
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
+        raise ValueError(
+            "`mask` must be a MATLAB file of SBD, with GTcls.Segmentation of "
+            "uint8 and rank 2. Received: "
+            f"{mask.dtype} of shape {mask.shape} in mask={os.fspath(path)!r}"
+        )
+    return mask
+
+
+def _scipy_io() -> Any:
+    try:
+        return importlib.import_module("scipy.io")
+    except ImportError as error:
+        raise ImportError(
+            "scipy must be installed for the .mat masks of SBD: "
+            "pip install keras-pspnet[sbd]"
+        ) from error
