@@ -9,8 +9,9 @@ from PIL import Image
 from support import tiny_pspnet
 
 from keras_pspnet.data.augment import train_augmentation
-from keras_pspnet.data.pipeline import PairReader, training_dataset
-from keras_pspnet.labels import VOC
+from keras_pspnet.data.pipeline import training_dataset
+from keras_pspnet.data.readers import load
+from keras_pspnet.labels import VOC, generic_labels
 
 SIZE = (5, 7)
 UNCHANGED = train_augmentation(SIZE, scales=None, flip=False)
@@ -23,14 +24,16 @@ def random_pair(seed: int, size: tuple[int, int] = SIZE, classes: int = 3):
     return image, rng.integers(0, classes, size, dtype="uint8")
 
 
-def write_pair(folder: Path, name: str, image: np.ndarray, mask: np.ndarray):
+def write_pair(
+    folder: Path, name: str, image: np.ndarray, mask: np.ndarray
+) -> None:
     """Writes a PNG and a palette mask, as VOC's are."""
-    paths = folder / f"{name}_image.png", folder / f"{name}_mask.png"
-    Image.fromarray(image).save(paths[0])
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(exist_ok=True)
+    Image.fromarray(image).save(folder / "images" / f"{name}.png")
     picture = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
     picture.putpalette([value for color in VOC.colors for value in color])
-    picture.save(paths[1])
-    return str(paths[0]), str(paths[1])
+    picture.save(folder / "masks" / f"{name}.png")
 
 
 def numbered(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -58,58 +61,6 @@ def batches(pairs, steps: int, **kwargs: int) -> list[np.ndarray]:
         np.concatenate([images, masks[..., None]], axis=-1)
         for images, masks in dataset.as_numpy_iterator()
     ]
-
-
-# === PairReader ===
-
-
-def test_reads_pictures_and_palette_masks(tmp_path) -> None:
-    # 255 lies outside the palette's 21 colours.
-    pairs = [random_pair(k, (4 + k, 6)) for k in range(3)]
-    pairs[1][1][0] = 255
-    paths = [
-        write_pair(tmp_path, str(k), *pair) for k, pair in enumerate(pairs)
-    ]
-    reader = PairReader(paths, num_classes=3)
-    assert len(reader) == 3
-    for found, want in zip(reader, pairs, strict=True):
-        np.testing.assert_array_equal(found[0], want[0])
-        np.testing.assert_array_equal(found[1], want[1])
-    np.testing.assert_array_equal(reader[2][0], pairs[2][0])
-
-
-def test_keeps_as_many_pairs_as_fit(tmp_path) -> None:
-    paths = [write_pair(tmp_path, str(k), *random_pair(k)) for k in range(2)]
-    one_pair = 4 * SIZE[0] * SIZE[1]
-    reader = PairReader(paths, 3, cache_bytes=2 * one_pair - 1)
-    kept, _ = reader[0], reader[1]
-    for path in [*paths[0], *paths[1]]:
-        Path(path).unlink()
-    assert reader[0][0] is kept[0]
-    with pytest.raises(FileNotFoundError, match="`image` must.*1_image.png"):
-        reader[1]
-
-
-def test_a_wrong_label_is_told_with_its_file(tmp_path) -> None:
-    image, mask = random_pair(0)
-    mask[2, 3] = 3
-    paths = write_pair(tmp_path, "bad", image, mask)
-    with pytest.raises(ValueError, match=r"0\.\.2.*label 3 in.*bad_mask.png"):
-        PairReader([paths], num_classes=3)[0]
-    assert PairReader([paths], num_classes=4)[0][1][2, 3] == 3
-    assert PairReader([paths], 3, ignore_label=3)[0][1][2, 3] == 3
-
-
-def test_a_mask_of_another_size_is_told_with_its_file(tmp_path) -> None:
-    image, mask = random_pair(0)
-    paths = write_pair(tmp_path, "turned", image, mask.T.copy())
-    with pytest.raises(ValueError, match="turned_mask.png' of 5x7.*of 7x5"):
-        PairReader([paths], num_classes=3)[0]
-
-
-def test_no_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`pairs` must not be empty.*\[\]"):
-        PairReader([], num_classes=3)
 
 
 # === training_dataset ===
@@ -172,10 +123,9 @@ def test_a_wrong_label_stops_training_with_its_file(tmp_path) -> None:
     last = order(numbered(6), batch_size=2, steps=3)[-1]
     pairs = [random_pair(k, (32, 32)) for k in range(6)]
     pairs[last][1][8, 9] = 77
-    reader = PairReader(
-        [write_pair(tmp_path, str(k), *pair) for k, pair in enumerate(pairs)],
-        num_classes=3,
-    )
+    for k, pair in enumerate(pairs):
+        write_pair(tmp_path, str(k), *pair)
+    reader = load(tmp_path, labels=generic_labels(3))
     augment = train_augmentation((32, 32), scales=None)
     dataset = training_dataset(reader, augment, batch_size=2, total_steps=3)
     model = tiny_pspnet(bin_sizes=(), aux=False)

@@ -12,10 +12,8 @@ import scipy.io
 from PIL import Image
 
 from keras_pspnet.data import check, load, tfds
-from keras_pspnet.data.augment import train_augmentation
 from keras_pspnet.data.decode import read_image
 from keras_pspnet.data.label_files import read_label_file
-from keras_pspnet.data.pipeline import PairReader, training_dataset
 from keras_pspnet.labels import (
     ADE20K,
     CAMVID,
@@ -596,20 +594,6 @@ def test_label_files_that_cannot_be_read(tmp_path) -> None:
 
 
 # === Readers ===
-
-
-def test_pairs_train_as_those_of_a_pair_reader(tmp_path) -> None:
-    write_own(tmp_path, a=row(0, 1), b=row(1, 255))
-    data = load(tmp_path, labels=OWN)
-    reader = PairReader([data.files(k) for k in (0, 1)], num_classes=2)
-    augment = train_augmentation((3, 3))
-    found, want = (
-        list(training_dataset(each, augment, 2, 2).as_numpy_iterator())
-        for each in (data, reader)
-    )
-    for pair, other in zip(found, want, strict=True):
-        np.testing.assert_array_equal(pair[0], other[0])
-        np.testing.assert_array_equal(pair[1], other[1])
 
 
 def test_cached_pairs_are_read_once_and_cannot_be_changed(tmp_path) -> None:

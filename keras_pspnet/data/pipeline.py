@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.data.augment import Augmentation
-from keras_pspnet.data.decode import read_class_mask, read_pair
-from keras_pspnet.losses import IGNORE_LABEL
 
 Pair = tuple[str, str]
 
@@ -21,63 +18,6 @@ class Pairs(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class PairReader:
-    """Reads (image, mask) files by index and keeps what fits in memory.
-
-    Args:
-        pairs: Paths of image and mask.
-        num_classes: Number of classes C; other labels than 0..C-1 and the
-            ignore label raise a ValueError that names the file.
-        ignore_label: Label that marks pixels without truth.
-        cache_bytes: Decoded pictures are kept up to this many bytes.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        num_classes: int,
-        ignore_label: int = IGNORE_LABEL,
-        cache_bytes: int = 2**31,
-    ) -> None:
-        if not pairs:
-            raise ValueError("`pairs` must not be empty. Received: pairs=[]")
-        self.pairs = list(pairs)
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
-        self._room = cache_bytes
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads one pair: uint8 image (H, W, 3) and uint8 mask (H, W)."""
-        if index in self._kept:
-            return self._kept[index]
-        image, mask = read_pair(
-            *self.pairs[index], self.num_classes, self.ignore_label
-        )
-        size = image.nbytes + mask.nbytes
-        if size <= self._room:
-            self._room -= size
-            self._kept[index] = image, mask
-        return image, mask
-
-    def check_labels(self) -> None:
-        """Reads every mask, to find a wrong label before long work starts.
-
-        Raises:
-            OSError: If a mask cannot be opened.
-            ValueError: If a mask cannot be decoded, or a label is neither
-                within 0..C-1 nor the ignore label.
-        """
-        for _, mask in self.pairs:
-            read_class_mask(mask, self.num_classes, self.ignore_label)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (self[index] for index in range(len(self)))
 
 
 def training_dataset(
@@ -95,7 +35,8 @@ def training_dataset(
     uninterrupted run sees from step k on, with any number of threads.
 
     Args:
-        pairs: uint8 images (H, W, 3) and masks (H, W), as `PairReader`.
+        pairs: uint8 images (H, W, 3) and masks (H, W), as
+            `keras_pspnet.data.load` gives them.
         augment: Makes every pair the same size, from a seed.
         batch_size: Pairs in a global batch.
         total_steps: Batches of the whole run.
