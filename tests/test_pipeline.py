@@ -130,7 +130,7 @@ def test_a_wrong_label_stops_training_with_its_file(tmp_path) -> None:
     dataset = training_dataset(reader, augment, batch_size=2, total_steps=3)
     model = tiny_pspnet(bin_sizes=(), aux=False)
     model.compile(total_steps=3)
-    match = rf"0\.\.2, or 255.*label 77 in mask='.*{last}_mask.png'$"
+    match = rf"0\.\.2, or 255.*label 77.*mask='.*masks.{last}.png'$"
     with pytest.raises(ValueError, match=match):
         model.fit(dataset, verbose=0)
     # The failing step's counter may go up beside the read that fails.
