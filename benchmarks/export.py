@@ -588,11 +588,14 @@ def table(results: dict[str, Result]) -> list[str]:
     return lines
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line, also that of the processes it starts."""
-    parser = argparse.ArgumentParser(
-        description="Time and memory of every export, beside competitors."
-    )
+def peer_parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """Returns the options of a benchmark beside mmsegmentation.
+
+    Args:
+        description: What it measures.
+        rounds: How many by default.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--peer-python",
         type=Path,
@@ -601,15 +604,24 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=473)
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--threads", type=int, default=2)
+    # Of the processes that it starts.
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line, also that of the processes it starts."""
+    parser = peer_parser(
+        "Time and memory of every export, beside competitors.", rounds=5
+    )
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME"
     )
     parser.add_argument(
         "--child", choices=("write", *NAMES), help=argparse.SUPPRESS
     )
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if min(options.rounds, options.threads) < 1 or options.size < 32:
         parser.error(

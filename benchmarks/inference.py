@@ -25,15 +25,14 @@ from typing import NamedTuple
 
 import numpy as np
 from export import (
-    BACKBONES,
     HERE,
-    PEER_PYTHON,
     WEIGHTS,
     Against,
     BenchmarkError,
     Engine,
     Run,
     measure,
+    peer_parser,
     run_to_end,
     serve,
     write_picture,
@@ -132,23 +131,10 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line, also that of the processes it starts."""
-    parser = argparse.ArgumentParser(
-        description="Segmentation beside mmsegmentation's."
-    )
-    parser.add_argument(
-        "--peer-python",
-        type=Path,
-        default=PEER_PYTHON,
-        help="Python that has mmsegmentation",
-    )
-    parser.add_argument("--size", type=int, default=473)
-    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = peer_parser("Segmentation beside mmsegmentation's.", rounds=3)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=[*MODES])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if min(options.rounds, options.threads) < 1 or options.size < 64:
         parser.error(

@@ -101,7 +101,7 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Sequence[Any] | None]:
 
 
 def _load_litert(path: Path, threads: int) -> Network:
-    _check_installed("ai_edge_litert", "ai-edge-litert", "litert")
+    check_installed("ai_edge_litert", "ai-edge-litert", "litert", "file")
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = _opened(
@@ -139,7 +139,7 @@ def _load_litert(path: Path, threads: int) -> Network:
 
 
 def _load_onnx(path: Path, threads: int) -> Network:
-    _check_installed("onnxruntime", "onnxruntime", "onnx")
+    check_installed("onnxruntime", "onnxruntime", "onnx", "file")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -226,9 +226,20 @@ def _foreign(path: Path, what: str) -> ValueError:
     )
 
 
-def _check_installed(module: str, package: str, extra: str) -> None:
+def check_installed(module: str, package: str, extra: str, what: str) -> None:
+    """Refuses work that needs an optional package, before it begins.
+
+    Args:
+        module: What is imported.
+        package: What is installed.
+        extra: The extra of this package that names it.
+        what: What needs it, "export" or "file".
+
+    Raises:
+        ImportError: If it is not installed.
+    """
     if importlib.util.find_spec(module) is None:
         raise ImportError(
-            f"{package} must be installed for this file: "
+            f"{package} must be installed for this {what}: "
             f"pip install keras-pspnet[{extra}]"
         )

@@ -208,7 +208,7 @@ def _evaluated(options: argparse.Namespace) -> Scores:
     with progress("evaluate", len(pairs)) as done:
         scores = evaluate(network, read(done), ignore_label=ignored, **how)
 
-    protocol = {**(scores.protocol or {}), "ignore_label": ignored}
+    protocol = dict(scores.protocol or {})
     digest = scores.weights_sha256
     if is_exported(options):
         digest = _file_sha256(options.model)

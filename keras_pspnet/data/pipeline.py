@@ -9,8 +9,6 @@ import tensorflow as tf
 
 from keras_pspnet.data.augment import Augmentation
 
-Pair = tuple[str, str]
-
 
 class Pairs(Protocol):
     """Anything that gives (image, mask) arrays by index, as a list does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_pspnet.artefacts import check_installed
 from keras_pspnet.data.decode import Source, read_image
 from keras_pspnet.files import check_writable
 from keras_pspnet.layers import check_choice
@@ -144,7 +144,7 @@ def export_litert(
             f"it alone. Received: {len(calibration)} pictures, "
             f"precision={precision!r}"
         )
-    _check_installed("ai_edge_litert", "ai-edge-litert", "litert")
+    check_installed("ai_edge_litert", "ai-edge-litert", "litert", "export")
     from keras_pspnet.export.litert import write_litert
 
     # Only small copies stay: photographs of a whole folder may be large.
@@ -181,7 +181,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
     _check_backend("export_onnx")
     check_writable(path)
     for module in ("tf2onnx", "onnxruntime"):
-        _check_installed(module, module, "onnx")
+        check_installed(module, module, "onnx", "export")
     from keras_pspnet.export.onnx import write_onnx
 
     return write_onnx(float32_inference_model(model), path)
@@ -201,14 +201,6 @@ def _litert_size(model: keras.Model, size: Any) -> tuple[int, int]:
             f"has one. Received: size={size!r}, network of size {own}"
         )
     return chosen
-
-
-def _check_installed(module: str, package: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise ImportError(
-            f"{package} must be installed for this export: "
-            f"pip install keras-pspnet[{extra}]"
-        )
 
 
 def _check_backend(function: str) -> None:
