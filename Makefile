@@ -68,13 +68,16 @@ format: .venv/tests
 	.venv/bin/python $(PIP) --no-deps --editable .
 	touch $@
 
-.venv/tests: requirements-test.txt .venv/runtime
+# Beam's limits on Pillow and protobuf are older than the pins beside it.
+.venv/tests: requirements-test.txt requirements-beam.txt .venv/runtime
 	.venv/bin/python $(PIP) -r requirements-test.txt
+	.venv/bin/python $(PIP) --no-deps -r requirements-beam.txt
 	touch $@
 
-.venv-colab/tests: requirements-colab.txt setup.cfg pyproject.toml
+.venv-colab/tests: requirements-colab.txt requirements-beam.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/python $(PIP) -r requirements-colab.txt
+	.venv-colab/bin/python $(PIP) --no-deps -r requirements-beam.txt
 	.venv-colab/bin/python $(PIP) --no-deps --editable .
 	touch $@
 

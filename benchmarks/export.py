@@ -511,6 +511,9 @@ def measure(
     folder: Path,
     rounds: int,
     engines: Sequence[Engine] = ENGINES,
+    compare_results: Callable[
+        [dict[str, np.ndarray], Sequence[Engine]], dict[str, float]
+    ] = agreement,
 ) -> dict[str, Result]:
     """Measures engines in rounds that alternate between them.
 
@@ -519,6 +522,8 @@ def measure(
         folder: Where their logs and masks are.
         rounds: How often each runs.
         engines: All engines.
+        compare_results: Says how much the results of the first run agree, as
+            `agreement` does.
 
     Returns:
         The result of each engine.
@@ -533,7 +538,7 @@ def measure(
             child = stack.enter_context(Child(name, command, folder))
             imported[name] = child.start()
             children[name] = child
-        same = agreement(
+        same = compare_results(
             {name: np.load(folder / f"{name}.npy") for name in children},
             engines,
         )

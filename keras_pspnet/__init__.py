@@ -6,6 +6,7 @@ Example:
     >>> kp.segment(model, "photo.jpg").save("out.png")
 """
 
+from keras_pspnet import callbacks as callbacks
 from keras_pspnet.evaluation import Scores as Scores
 from keras_pspnet.evaluation import evaluate as evaluate
 from keras_pspnet.export import export_litert as export_litert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import io
 import os
@@ -67,7 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--smoke",
         action="store_true",
-        help="a few steps of a tiny network, to see that it works",
+        help="a few dozen steps of a tiny network from random weights, to see "
+        "that the loss falls",
+    )
+    train.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        help="what convolutions compute in (default: the recipe's)",
     )
     train.set_defaults(run=_train)
 
@@ -202,17 +209,42 @@ def _add_litert_options(export: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from keras_pspnet.training.train import SCORES_FILE, load_recipe, train
+    from keras_pspnet.callbacks import NonFiniteError
+    from keras_pspnet.training.train import (
+        BEST_FOLDER,
+        CURVES_FILE,
+        HISTORY_FILE,
+        LOGS_FOLDER,
+        MODEL_FOLDER,
+        SCORES_FILE,
+        SHEET_FILE,
+        load_recipe,
+        train,
+    )
 
     recipe = load_recipe(options.recipe)
     if options.check_data:
         return _check_data(recipe, options.data)
     if options.smoke:
+        if recipe.backbone_weights is not None:
+            print(
+                "--smoke leaves out the start from "
+                f"{recipe.backbone_weights} weights: the network is narrower."
+            )
         recipe = recipe.shrunk()
+    if options.precision is not None:
+        recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
     output = options.output or os.path.join("runs", recipe.name)
-    scores = train(recipe, output, options.data)
+    try:
+        scores = train(recipe, output, options.data)
+    except NonFiniteError as error:
+        print_error(str(error))
+        return 1
     print(scores.table())
-    print(f"Written to {output}: model/, {SCORES_FILE}, predictions.png")
+    print(
+        f"Written to {output}: {MODEL_FOLDER}/, {SCORES_FILE}, {SHEET_FILE}, "
+        f"{CURVES_FILE}, {BEST_FOLDER}/, {HISTORY_FILE}, {LOGS_FOLDER}/"
+    )
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pspnet.replicas import BatchNorm
+from keras_pspnet.batch_norm import BatchNorm
 from keras_pspnet.sampling import (
     adaptive_pool,
     apply_height,

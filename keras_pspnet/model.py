@@ -10,6 +10,7 @@ import keras
 from keras import layers
 
 from keras_pspnet.backbone_weights import check_backbone_source, load_backbone
+from keras_pspnet.batch_norm import BatchNorm
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import (
     InputNormalization,
@@ -18,7 +19,6 @@ from keras_pspnet.layers import (
     Resize,
     check_choice,
 )
-from keras_pspnet.replicas import BatchNorm
 from keras_pspnet.resnet import BLOCKS, DilatedResNet
 from keras_pspnet.trainer import PaperTrainer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,20 @@ def poly_decay(
     return keras.optimizers.schedules.PolynomialDecay(
         learning_rate, total_steps, end_learning_rate=0.0, power=POLY_POWER
     )
+
+
+def _after(gradient: Any) -> contextlib.AbstractContextManager[Any]:
+    """Holds a graph's operations back until the gradient is there.
+
+    Products of a weight or a velocity depend on no gradient: TensorFlow
+    computes them first of all and keeps them through the whole step, twice
+    the memory of the weights.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies([gradient])
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -80,12 +95,13 @@ class SGD(keras.optimizers.SGD):
     ) -> None:
         # TensorFlow hands over its own variable, which knows no path.
         known = self._trainable_variables[self._get_variable_index(variable)]
-        if self.l2 and self._decays(known):
-            gradient = ops.cast(gradient, variable.dtype) + ops.multiply(
-                variable, ops.cast(self.l2, variable.dtype)
-            )
         factor = self._rate_factor(known)
-        super().update_step(gradient, variable, learning_rate * factor)
+        with _after(gradient):
+            if self.l2 and self._decays(known):
+                gradient = ops.cast(gradient, variable.dtype) + ops.multiply(
+                    variable, ops.cast(self.l2, variable.dtype)
+                )
+            super().update_step(gradient, variable, learning_rate * factor)
 
     def _decays(self, variable: Any) -> bool:
         return self.decay_norm_and_bias or variable.name not in NORM_AND_BIAS

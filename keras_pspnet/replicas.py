@@ -1,4 +1,4 @@
-"""What differs between one replica and many: sums and batch statistics.
+"""What differs between one replica and many: sums over the global batch.
 
 Only the TensorFlow backend has replicas that run the same Python function
 (`tf.distribute`); on JAX a sharded array is already global, so a plain sum is
@@ -48,35 +48,3 @@ def replica_sum(value: Any) -> Any:
     import tensorflow as tf
 
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-@keras.saving.register_keras_serializable(package="keras_pspnet")
-class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation over the global batch, as the paper trains with.
-
-    Statistics are synchronised whenever more than one TensorFlow replica runs,
-    and computed by the cheaper local formula otherwise. That choice belongs to
-    the run and not to the model, so it is not part of the config and a model
-    saved on one backend loads on every other.
-
-    Args:
-        **kwargs: Passed to `keras.layers.BatchNormalization`. The defaults
-            are momentum 0.9 and epsilon 1e-5.
-
-    Reference:
-        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("momentum", 0.9)
-        kwargs.setdefault("epsilon", 1e-5)
-        super().__init__(**kwargs)
-
-    def _moments(self, inputs: Any, mask: Any) -> Any:
-        self.synchronized = num_replicas() > 1
-        return super()._moments(inputs, mask)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("synchronized", None)
-        return config

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_pspnet.batch_norm import BatchNorm
 from keras_pspnet.layers import check_choice
-from keras_pspnet.replicas import BatchNorm
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -73,7 +73,7 @@ class DilatedResNet(keras.Model):
 
     Reference:
         He et al., "Deep Residual Learning for Image Recognition", 2015; Zhao
-        et al., "Pyramid Scene Parsing Network", 2016, section 3.1 and 5.1.
+        et al., "Pyramid Scene Parsing Network", 2016, sections 3.3 and 5.1.
     """
 
     def __init__(

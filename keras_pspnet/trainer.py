@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
 from keras_pspnet.replicas import num_replicas, replica_sum
 
-# The paper's loss weights, section 3.3.
+# The paper's loss weights, section 5.1.
 LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
 # Variables that do not come with ImageNet weights.
 NEW_LAYERS = r"^(head|aux)_"
@@ -36,11 +37,17 @@ class PaperTrainer(keras.Model):
 
     A subclass sets `num_classes`, `aux` (whether the outputs are the
     dictionary of `main` and `aux`) and `pyramid`.
+
+    `steps_taken` counts the batches since `compile`, over all calls of `fit`
+    and `train_on_batch`; a saved model keeps it. Under `mixed_float16` it
+    exceeds the optimizer's `iterations` by the steps that were skipped
+    because gradients overflowed.
     """
 
     num_classes: int
     aux: bool
     pyramid: PyramidPoolingModule
+    steps_taken: int = 0
 
     # Of the current run; set by compile() and fit().
     _schedule: Any = None
@@ -106,6 +113,7 @@ class PaperTrainer(keras.Model):
             )
         self._awaits_total_steps = optimizer is None and total_steps is None
         self._schedule = None
+        self.steps_taken = 0
         if optimizer is None:
             self._schedule = optimizers.poly_decay(
                 learning_rate, int(total_steps or 1)
@@ -166,14 +174,24 @@ class PaperTrainer(keras.Model):
         if config:
             config["awaits_total_steps"] = self._awaits_total_steps
             config["paper_schedule"] = self._schedule is not None
+            config["steps_taken"] = self.steps_taken
+            config["loss_scaled"] = _is_loss_scaled(self.optimizer)
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         config = dict(config)
         awaits = config.pop("awaits_total_steps", False)
         paper = config.pop("paper_schedule", False)
+        steps_taken = config.pop("steps_taken", 0)
+        loss_scaled = config.pop("loss_scaled", None)
         config = keras.saving.deserialize_keras_object(config)
-        super().compile(**config)
+        optimizer = config["optimizer"]
+        # Keras wraps by the policy of the process, and would then drop all
+        # state of an optimizer that was saved under another.
+        if loss_scaled and not _is_loss_scaled(optimizer):
+            config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
+        super().compile(**config, auto_scale_loss=loss_scaled is None)
+        self.steps_taken = steps_taken
         self._awaits_total_steps = awaits
         if paper:
             # Under mixed_float16 Keras wraps the optimizer.
@@ -238,6 +256,7 @@ class PaperTrainer(keras.Model):
         )
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
+        callbacks = _counting_first(callbacks)
         with self._length_kept_if_trained(awaited), plain_errors():
             return super().fit(
                 x,
@@ -300,9 +319,11 @@ class PaperTrainer(keras.Model):
         self._check_decay_left()
         self._set_class_weight(class_weight)
         with plain_errors():
-            return super().train_on_batch(
+            logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
             )
+        self.steps_taken += 1
+        return logs
 
     def train_step(self, *arguments: Any) -> Any:
         # JAX passes the state of the run before the batch.
@@ -488,6 +509,48 @@ class PaperTrainer(keras.Model):
                 )
         with tf.control_dependencies(checks):
             return tf.identity(x)
+
+
+class _StepCounter(keras.callbacks.Callback):
+    """Counts the batches of `fit`; the optimizer's count may skip some."""
+
+    # Others would make Keras wait for the device after every step. It has
+    # called all when an epoch ends.
+    async_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._before = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = self.model.steps_taken
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # Keras counts an execution of several steps whole, even if the epoch
+        # ends within.
+        done = min(batch + 1, self.params.get("steps") or batch + 1)
+        with self._lock:
+            self.model.steps_taken = max(
+                self.model.steps_taken, self._before + done
+            )
+
+
+def _counting_first(callbacks: Any) -> Any:
+    """Puts a step counter before a user's callbacks, which may ask it."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        first = callbacks.callbacks[:1]
+        if not any(isinstance(each, _StepCounter) for each in first):
+            counter = _StepCounter()
+            counter.set_model(callbacks.model)
+            counter.set_params(callbacks.params)
+            callbacks.callbacks.insert(0, counter)
+        return callbacks
+    return [_StepCounter(), *keras.tree.flatten(callbacks or [])]
+
+
+def _is_loss_scaled(optimizer: Any) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _for_outputs(value: Any, names: tuple[str, ...]) -> Any:

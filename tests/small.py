@@ -5,13 +5,13 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from keras_pspnet.batch_norm import BatchNorm
 from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
     PyramidPoolingModule,
     Resize,
 )
-from keras_pspnet.replicas import BatchNorm
 from keras_pspnet.trainer import PaperTrainer
 
 CLASSES = 3

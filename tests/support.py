@@ -86,6 +86,18 @@ def assert_close(got: Any, want: Any, tolerance: float) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=limit)
 
 
+def per_replica(strategy: tf.distribute.Strategy, *batches: np.ndarray) -> Any:
+    """Gives each replica its half of every batch."""
+    return tuple(
+        strategy.experimental_distribute_values_from_function(
+            lambda context, batch=batch: tf.constant(
+                np.split(batch, 2)[context.replica_id_in_sync_group]
+            )
+        )
+        for batch in batches
+    )
+
+
 def operations(function: Any, x: np.ndarray) -> list[tf.Operation]:
     return function.get_concrete_function(tf.constant(x)).graph.get_operations()
 

@@ -13,13 +13,11 @@ import pytest
 import tensorflow as tf
 
 from keras_pspnet.data.affine import (
-    crop_positions,
+    flatten,
     place_crop,
-    sample_image,
     sample_labels,
+    sample_pair,
 )
-
-SLANTED, STRAIGHT = False, True
 
 
 class Cut(NamedTuple):
@@ -97,7 +95,7 @@ def allowed_labels(mask: np.ndarray, row: float, column: float) -> set[int]:
 
 
 def sample(
-    cut: Cut, image: np.ndarray, mask: np.ndarray, straight: bool
+    cut: Cut, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     placement = place_crop(
         tf.constant(cut.source),
@@ -107,18 +105,25 @@ def sample(
         tf.constant(cut.mirror),
         cut.crop,
     )
-    rows, columns = crop_positions(placement, cut.crop, straight)
-    labels, inside = sample_labels(tf.constant(mask), rows, columns)
-    values = sample_image(tf.constant(image), rows, columns)
+    size = tf.constant(cut.source)
+    pair = flatten(image), flatten(mask)
+    values, labels, inside = sample_pair(*pair, size, placement, cut.crop)
     assert values.dtype == tf.float32
     assert labels.dtype == tf.uint8
+    # Labels may also be had without a picture.
+    for one, other in zip(
+        sample_labels(pair[1], size, placement, cut.crop),
+        (labels, inside),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
     return values.numpy(), labels.numpy(), inside.numpy()
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_every_pixel_is_what_the_reference_looks_up(cut: Cut) -> None:
     image, mask = picture(cut.source)
-    values, labels, inside = sample(cut, image, mask, SLANTED)
+    values, labels, inside = sample(cut, image, mask)
     ties = 0
     for row in range(cut.crop[0]):
         for column in range(cut.crop[1]):
@@ -134,25 +139,54 @@ def test_every_pixel_is_what_the_reference_looks_up(cut: Cut) -> None:
 
 
 @pytest.mark.parametrize("cut", [cut for cut in CUTS if not cut.degrees])
-def test_the_way_without_rotation_gives_the_same_bits(cut: Cut) -> None:
-    image, mask = picture(cut.source)
-    slow = sample(cut, image, mask, SLANTED)
-    fast = sample(cut, image, mask, STRAIGHT)
-    for a, b in zip(slow, fast, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("straight", [SLANTED, STRAIGHT])
-@pytest.mark.parametrize("size", [(9, 13), (8, 10), (1, 1), (375, 500)])
-def test_what_is_only_cut_out_is_a_copy(
-    size: tuple[int, int], straight: bool
+def test_rows_and_columns_are_looked_up_apart_without_rotation(
+    cut: Cut,
 ) -> None:
+    # In a picture whose rows are all the same, the rows of a crop are, too:
+    # bit for bit, as those that overlap the edge.
+    image, mask = picture(cut.source)
+    values, labels, inside = sample(
+        cut, np.repeat(image[:1], len(image), 0), mask
+    )
+    np.testing.assert_array_equal(
+        values, np.broadcast_to(values[:1], values.shape)
+    )
+    within = np.ix_(inside.any(axis=1), inside.any(axis=0))
+    assert inside[within].all()
+    assert inside.sum() == inside[within].size
+    assert (labels[~inside] == 255).all()
+
+
+def test_uint8_and_float32_pictures_give_the_same_bits() -> None:
+    for cut in CUTS:
+        image, mask = picture(cut.source)
+        image = image.astype("uint8")
+        one = sample(cut, image, mask)
+        two = sample(cut, image.astype("float32"), mask)
+        np.testing.assert_array_equal(one[0], two[0])
+
+
+@pytest.mark.parametrize("side", [1, 255, 256, 257, 600])
+def test_flat_pictures_have_few_lengths(side: int) -> None:
+    image, mask = picture((side, side))
+    for flat, array in ((flatten(image), image), (flatten(mask), mask)):
+        assert flat.dtype == array.dtype
+        assert flat.shape[1:] == array.shape[2:]
+        assert len(flat) == max(2**16, 2 ** math.ceil(2 * math.log2(side)))
+        np.testing.assert_array_equal(
+            flat[: side**2], array.reshape(side**2, *array.shape[2:])
+        )
+        assert not np.any(flat[side**2 :])
+
+
+@pytest.mark.parametrize("size", [(9, 13), (8, 10), (1, 1), (375, 500)])
+def test_what_is_only_cut_out_is_a_copy(size: tuple[int, int]) -> None:
     image, mask = picture(size)
     top, left = size[0] // 3, size[1] // 4
     crop = (size[0] - top, size[1] - left)
     for mirror in (False, True):
         cut = Cut(size, size, 0, (top, left), mirror, crop)
-        values, labels, inside = sample(cut, image, mask, straight)
+        values, labels, inside = sample(cut, image, mask)
         step = -1 if mirror else 1
         np.testing.assert_array_equal(values, image[top:, ::step][:, left:])
         np.testing.assert_array_equal(labels, mask[top:, ::step][:, left:])
@@ -171,7 +205,7 @@ def test_a_positive_angle_turns_counter_clockwise(side: int) -> None:
             False,
             (side,) * 2,
         )
-        values, labels, inside = sample(cut, image, mask, SLANTED)
+        values, labels, inside = sample(cut, image, mask)
         np.testing.assert_array_equal(labels, np.rot90(mask, quarters))
         want = np.rot90(image, quarters)
         np.testing.assert_allclose(values, want, atol=1e-4)
@@ -184,7 +218,7 @@ def test_positions_are_exact_in_large_pictures() -> None:
     ramp = np.stack([*np.indices(size), np.zeros(size)], axis=-1)
     cut = Cut(size, (1733, 3466), 9.5, (800, 1500), True, (40, 50))
     _, mask = picture(size)
-    values, labels, _ = sample(cut, ramp.astype("float32"), mask, SLANTED)
+    values, labels, _ = sample(cut, ramp.astype("float32"), mask)
     for row, column in [(0, 0), (0, 49), (39, 0), (17, 23)]:
         r, c = source_position(cut, row, column)
         np.testing.assert_allclose(values[row, column], (r, c, 0), atol=2e-4)
@@ -194,7 +228,7 @@ def test_positions_are_exact_in_large_pictures() -> None:
 def test_beyond_the_picture_its_edge_goes_on() -> None:
     image, mask = picture((3, 4))
     cut = Cut((3, 4), (3, 4), 0, (-2, -3), False, (7, 9))
-    values, labels, inside = sample(cut, image, mask, STRAIGHT)
+    values, labels, inside = sample(cut, image, mask)
     np.testing.assert_array_equal(
         values, np.pad(image, ((2, 2), (3, 2), (0, 0)), "edge")
     )

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_pspnet.data.affine import FILL
 from keras_pspnet.data.augment import (
-    FILL,
     Augmentation,
     mmseg_augmentation,
     semseg_augmentation,

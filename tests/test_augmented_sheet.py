@@ -45,11 +45,17 @@ def test_each_crop_stands_beside_its_labels() -> None:
         for place, color in (
             ((100, 60), LABELS.colors[0]),
             ((100, 260), LABELS.colors[1]),
-            # Ignored pixels.
-            ((300, 60), (0, 0, 0)),
         ):
             want = 0.45 * grey + 0.55 * np.array(color)
             np.testing.assert_allclose(overlay[place], want, atol=1)
+        # Every fourth ignored pixel is white, on diagonals.
+        pixels = overlay[10::20, 10::20]
+        rows, columns = np.indices((16, 16))
+        stripes = (rows >= 12) & ((rows + columns) % 4 == 0)
+        np.testing.assert_array_equal((pixels == 255).all(-1), stripes)
+        # The first of the rows is a line between regions.
+        dark = ~stripes & (rows > 12)
+        np.testing.assert_allclose(pixels[dark], 0.45 * grey, atol=1)
 
 
 def test_a_short_run_fills_a_part_of_a_row() -> None:

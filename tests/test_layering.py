@@ -18,6 +18,7 @@ ORDER = (
     "locks",
     "labels",
     "replicas",
+    "batch_norm",
     "sampling",
     "resizing",
     "layers",
@@ -51,6 +52,10 @@ ORDER = (
     "data.folders",
     "data.readers",
     "data.checks",
+    "data.builders.examples",
+    "data.builders.camvid.dataset_builder",
+    "data.builders.voc2012_segmentation.dataset_builder",
+    "data.builders",
     "data.tfds",
     "data",
     "data.drawing",
@@ -64,6 +69,7 @@ ORDER = (
     "palettes",
     "regions",
     "layout",
+    "curves",
     "sheets",
     "visualize",
     "scores",
@@ -74,6 +80,11 @@ ORDER = (
     "inference",
     "protocols",
     "evaluation",
+    "beam.storage",
+    "beam",
+    "history",
+    "event_files",
+    "callbacks",
     "export.pictures",
     "export.signature",
     "export.verify",
@@ -88,9 +99,15 @@ ORDER = (
     "cli_segment",
     "cli_evaluate",
     "cli",
+    "cli_beam",
+    "beam.__main__",
 )
 # Folders whose own module holds a docstring alone.
-EMPTY = ("convert",)
+EMPTY = (
+    "convert",
+    "data.builders.camvid",
+    "data.builders.voc2012_segmentation",
+)
 # The package is imported where TensorFlow is not: with JAX or torch.
 NEEDS_TENSORFLOW = {
     "data.affine",

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_pspnet.batch_norm import BatchNorm
 from keras_pspnet.labels import generic_labels
 from keras_pspnet.model import PSPNet
 from keras_pspnet.optimizers import SGD
-from keras_pspnet.replicas import BatchNorm
 
 CLASSES = 3
 SIDES = (33, 41)

@@ -220,3 +220,41 @@ def test_refuses_decoupled_decay():
 def test_refuses_negative_l2():
     with pytest.raises(ValueError, match="`l2` must be at least 0.*l2=-0.1"):
         SGD(l2=-0.1)
+
+
+def test_nothing_is_computed_before_its_gradient_is_there():
+    variable = keras.Variable(np.ones((3, 2), "float32"), name="kernel")
+    optimizer = SGD(0.1)
+    optimizer.build([variable])
+
+    @tf.function
+    def update(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.sin(x * variable.value))
+        gradient = tape.gradient(loss, variable.value)
+        optimizer.apply([gradient], [variable])
+
+    graph = update.get_concrete_function(tf.ones((3, 2))).graph
+    products = [
+        operation
+        for operation in graph.get_operations()
+        if operation.type == "Mul"
+        and operation.name.startswith("sgd/")
+        and operation.outputs[0].shape == (3, 2)
+    ]
+    # Of the weight, of the velocity, of the gradient.
+    assert len(products) == 3
+    for product in products:
+        assert "Cos" in types_before(product)
+
+
+def types_before(operation):
+    """Types of all operations that must have run before this one."""
+    seen, waiting = set(), [operation]
+    while waiting:
+        before = waiting.pop()
+        if before not in seen:
+            seen.add(before)
+            waiting += [tensor.op for tensor in before.inputs]
+            waiting += before.control_inputs
+    return {before.type for before in seen}

@@ -18,18 +18,25 @@ from keras_pspnet.training import demo
 from keras_pspnet.training.recipe import Recipe
 from PIL import Image
 from support import conv_model, picture
+from test_event_files import events
 
 import keras_pspnet
 import keras_pspnet.inference
-from keras_pspnet import PSPNet, evaluate, load_pretrained
+from keras_pspnet import PSPNet, callbacks, evaluate, load_pretrained
 from keras_pspnet.backbone_weights import check_backbone_source
+from keras_pspnet.callbacks import Checkpoint, NonFiniteError
 from keras_pspnet.cli import main
+from keras_pspnet.curves import training_curves
 from keras_pspnet.data.augment import train_augmentation
+from keras_pspnet.data.pipeline import batch_indices
 from keras_pspnet.evaluation import Scores
+from keras_pspnet.history import read_history
 from keras_pspnet.labels import AERIAL, CAMVID, SCENES, LabelSet
 
 PUBLISHED = training.RECIPES[2:]
-SMOKE = training.load_recipe("scenes").shrunk()
+SMOKE = dataclasses.replace(
+    training.load_recipe("scenes").shrunk(), steps=4, steps_per_epoch=2
+)
 
 
 def weights_of(path: Path) -> dict[str, np.ndarray]:
@@ -79,6 +86,14 @@ def small(monkeypatch) -> None:
     )
 
 
+class Interrupted(Checkpoint):
+    """Somebody presses Ctrl-C as soon as there is a checkpoint."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Scores]:
     output = tmp_path_factory.mktemp("runs") / "scenes"
@@ -88,6 +103,17 @@ def finished(tmp_path_factory) -> tuple[Path, Scores]:
             tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
         )
         return output, training.train(SMOKE, output, verbose=0)
+
+
+@pytest.fixture
+def half_way(small, monkeypatch, tmp_path_factory) -> Path:
+    """A checkpoint of the first of two epochs."""
+    output = tmp_path_factory.mktemp("half")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Checkpoint", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(SMOKE, output, verbose=0)
+    return output / "last.keras"
 
 
 # === Recipes ===
@@ -121,7 +147,7 @@ def test_a_shrunk_recipe_is_the_same_run_but_smaller(name: str) -> None:
     sizes |= {"val_pictures"}
     assert changed - {"scenes", "backbone_weights"} == sizes
     assert small.backbone_weights is None
-    assert small.steps <= 4
+    assert small.steps <= 40
 
 
 def test_a_recipe_has_no_fields_but_its_own() -> None:
@@ -256,7 +282,11 @@ def test_the_backbone_starts_from_the_recipe_s_weights(tmp_path) -> None:
 def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
     output, scores = finished
     assert sorted(os.listdir(output)) == [
+        "best",
+        "curves.png",
+        "history.csv",
         "last.keras",
+        "logs",
         "model",
         "predictions.png",
         "scores.json",
@@ -268,6 +298,10 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
         sheet.load()
         assert sheet.mode == "RGB"
         assert min(sheet.size) > 300
+    with Image.open(output / "curves.png") as curves:
+        np.testing.assert_array_equal(
+            curves, training_curves(read_history(output / "history.csv"))
+        )
     kept = weights_of(output / "last.keras")
     model = load_pretrained(output / "model", aux=True)
     assert model.labels == SCENES
@@ -294,20 +328,20 @@ def test_a_finished_run_is_scored_again_and_not_trained(
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     finished, small, monkeypatch, tmp_path, capsys
 ) -> None:
-    class Interrupted(training._Checkpoint):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            super().on_epoch_end(epoch, logs)
-            raise KeyboardInterrupt
-
     checkpoint = tmp_path / "last.keras"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_Checkpoint", Interrupted)
+        patch.setattr(training, "Checkpoint", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             training.train(SMOKE, tmp_path, verbose=0)
     assert f"{checkpoint} (kept)" in capsys.readouterr().err
-    assert os.listdir(tmp_path) == ["last.keras"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "best",
+        "history.csv",
+        "last.keras",
+        "logs",
+    ]
     half = keras.saving.load_model(checkpoint)
-    assert int(half.optimizer.iterations) == 2
+    assert int(half.optimizer.iterations) == half.steps_taken == 2
 
     training.train(SMOKE, tmp_path, verbose=0)
     whole, parts = (
@@ -318,6 +352,195 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         np.testing.assert_allclose(
             parts[path], array, rtol=1e-4, atol=1e-5, err_msg=path
         )
+    whole, parts = (
+        read_history(folder / "history.csv")
+        for folder in (finished[0], tmp_path)
+    )
+    assert [row["step"] for row in parts] == [2, 4]
+    for row, want in zip(parts, whole, strict=True):
+        assert row == pytest.approx(want, rel=1e-3)
+
+
+def test_every_evaluation_is_made_once(small, monkeypatch, tmp_path) -> None:
+    steps = []
+
+    def counting(model: PSPNet, *args: Any, **kwargs: Any) -> Scores:
+        steps.append(model.steps_taken)
+        return evaluate(model, *args, **kwargs)
+
+    for module in (callbacks, training):
+        monkeypatch.setattr(module, "evaluate", counting)
+    recipe = dataclasses.replace(SMOKE, steps_per_epoch=1, evaluations=2)
+    scores = training.train(recipe, tmp_path, verbose=0)
+    assert steps == [2, 4]
+    rows = read_history(tmp_path / "history.csv")
+    assert [row["step"] for row in rows if "val_mean_iou" in row] == steps
+    assert rows[-1]["val_mean_iou"] == pytest.approx(scores.mean_iou)
+    # The sheets are drawn when there are scores.
+    drawn = [
+        event.step
+        for event in events(tmp_path / "logs")
+        for value in event.summary.value
+        if value.tag == "predictions"
+    ]
+    assert drawn == steps
+
+
+def test_the_best_of_a_run_is_a_model_with_its_scores(finished) -> None:
+    output, _ = finished
+    kept = Scores.load(output / "best" / "scores.json")
+    told = json.loads((output / "best" / "scores.json").read_text())
+    found = {
+        row["step"]: row["val_mean_iou"]
+        for row in read_history(output / "history.csv")
+    }
+    assert told["step"] == max(found, key=lambda step: found[step])
+    assert kept.mean_iou == pytest.approx(max(found.values()))
+    model = load_pretrained(output / "best", aux=True)
+    again = evaluate(model, training._Scenes(SMOKE).validation())
+    np.testing.assert_array_equal(again.confusion, kept.confusion)
+
+
+def with_nan(
+    batches: tf.data.Dataset, broken: int, first_step: int
+) -> tf.data.Dataset:
+    """The batches of a run, of which one is not a number."""
+
+    def spoil(step: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+        images, masks = batch
+        bad = tf.equal(step, broken - first_step)
+        return tf.where(bad, float("nan"), images), masks
+
+    return batches.enumerate().map(spoil)
+
+
+def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
+    small, monkeypatch, tmp_path, capsys
+) -> None:
+    recipe = training.load_recipe("aerial").shrunk()
+    recipe = dataclasses.replace(
+        recipe, steps=4, steps_per_epoch=2, batch_size=2
+    )
+    data = write_folder(tmp_path / "data", train=5)
+    batches = training._Folder.training_batches
+    monkeypatch.setattr(
+        training._Folder,
+        "training_batches",
+        lambda self, first: with_nan(batches(self, first), 2, first),
+    )
+    output = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match="(at|after) step 3 ") as error:
+        training.train(recipe, output, data, verbose=0)
+    indices = batch_indices(5, 2, recipe.seed, 2)
+    for index in range(5):
+        path = str(data / "train" / "images" / f"{index}.png")
+        assert (path in str(error.value)) == (index in indices)
+    assert keras.saving.load_model(output / "last.keras").steps_taken == 2
+    assert [row["step"] for row in read_history(output / "history.csv")] == [2]
+    # It stops again when it goes on, and again at the same step.
+    monkeypatch.setattr(training, "load_recipe", lambda name: recipe)
+    command = ["train", "aerial", "-o", str(output), "--data", str(data)]
+    assert main(command) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"keras-pspnet: error: {error.value}"
+
+
+def test_a_nan_of_scenes_tells_their_numbers() -> None:
+    source = training._Scenes(SMOKE)
+    indices = batch_indices(8, 4, SMOKE.seed, 1)
+    assert source.batch(1) == f"the scenes {', '.join(map(str, indices))}"
+
+
+# === Mixed precision ===
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_run_in_mixed_precision_goes_on_where_it_was(
+    policy: str, small, monkeypatch, tmp_path
+) -> None:
+    recipe = dataclasses.replace(SMOKE, dtype_policy=policy)
+    states = []
+    scales = []
+
+    class Noting(Checkpoint):
+        def note(self) -> None:
+            optimizer = self.model.optimizer
+            states.append([np.array(each) for each in optimizer.variables])
+            if policy == "mixed_float16":
+                scales.append(float(optimizer.dynamic_scale))
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            if policy == "mixed_float16" and not states:
+                # No gradient survives it: every step is skipped.
+                self.model.optimizer.dynamic_scale.assign(2.0**100)
+            assert self.model.get_layer("head_conv").compute_dtype == policy[6:]
+            self.note()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            self.note()
+            if len(states) == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "Checkpoint", Noting)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(recipe, tmp_path, verbose=0)
+    scores = training.train(recipe, tmp_path, verbose=0)
+    start, half, again, end = states
+    for got, want in zip(again, half, strict=True):
+        np.testing.assert_array_equal(got, want)
+    if policy == "mixed_float16":
+        assert scales == [2.0**k for k in (100, 98, 98, 96)]
+    else:
+        assert [int(state[0]) for state in states] == [0, 2, 2, 4]
+    # All steps count, also those that were skipped.
+    assert [row["step"] for row in read_history(tmp_path / "history.csv")] == [
+        2,
+        4,
+    ]
+    training.train(recipe, tmp_path, verbose=0)
+    assert len(states) == 4
+    assert keras.config.dtype_policy().name == "float32"
+    model = load_pretrained(tmp_path / "model")
+    again = evaluate(model, training._Scenes(recipe).validation())
+    np.testing.assert_array_equal(again.confusion, scores.confusion)
+
+
+def test_the_command_chooses_the_precision(monkeypatch, tmp_path) -> None:
+    given = []
+
+    def train(recipe: Recipe, *_: Any) -> Scores:
+        given.append(recipe.dtype_policy)
+        return Scores(np.eye(11, dtype="int64"), SCENES)
+
+    monkeypatch.setattr(training, "train", train)
+    for more in ([], ["--precision", "mixed_bfloat16"]):
+        assert main(["train", "scenes", *more]) == 0
+    assert given == ["float32", "mixed_bfloat16"]
+
+
+@pytest.mark.parametrize(
+    "epochs, evaluations, want",
+    [
+        (6, 10, [0, 1, 2, 3, 4, 5]),
+        (6, 3, [1, 3, 5]),
+        (7, 2, [3, 6]),
+        (40, 1, [39]),
+        (5, 4, [1, 2, 3, 4]),
+    ],
+)
+def test_evaluations_are_spread_over_the_epochs(
+    epochs: int, evaluations: int, want: list[int]
+) -> None:
+    recipe = dataclasses.replace(
+        SMOKE, steps=2 * epochs, evaluations=evaluations
+    )
+    assert recipe.evaluated_epochs() == want
+
+
+def test_a_run_has_an_evaluation() -> None:
+    with pytest.raises(ValueError, match="`evaluations` must be at least 1"):
+        dataclasses.replace(SMOKE, evaluations=0)
 
 
 def test_interruption_before_the_first_checkpoint_is_told(
@@ -333,11 +556,19 @@ def test_interruption_before_the_first_checkpoint_is_told(
 
 
 def test_a_checkpoint_of_another_network_is_refused(
-    finished, small, tmp_path
+    finished, half_way, small, tmp_path
 ) -> None:
     folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
     other = dataclasses.replace(SMOKE, width=1 / 16)
     with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
+        training.train(other, folder, verbose=0)
+    other = dataclasses.replace(SMOKE, dtype_policy="mixed_float16")
+    with pytest.raises(ValueError, match=r"in mixed_float16.*last\.keras'"):
+        training.train(other, folder, verbose=0)
+    assert keras.config.dtype_policy().name == "float32"
+    other = dataclasses.replace(SMOKE, steps_per_epoch=4)
+    shutil.copyfile(half_way, folder / "last.keras")
+    with pytest.raises(ValueError, match=r"epochs of 4 steps.*at step 2"):
         training.train(other, folder, verbose=0)
     other = dataclasses.replace(SMOKE, steps=8)
     with pytest.raises(
@@ -360,7 +591,7 @@ def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
     assert scores.confusion.sum() == (47 + 48) * 71
     assert scores.labels == AERIAL
     model = keras.saving.load_model(tmp_path / "run" / "last.keras")
-    assert int(model.optimizer.iterations) == 4
+    assert int(model.optimizer.iterations) == recipe.steps
 
 
 def test_data_is_checked_before_training(small, tmp_path) -> None:

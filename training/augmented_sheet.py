@@ -32,10 +32,11 @@ from keras_pspnet.layout import (
 from keras_pspnet.palettes import IGNORED, class_colors
 from keras_pspnet.visualize import Segmentation
 
-from .train import _source, load_recipe
+from .train import load_recipe, open_data
 
 _CROPS = 24
 _CROPS_IN_A_ROW = 3
+_STRIPE = (255, 255, 255)
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("augmented.png"))
     options = parser.parse_args()
     recipe = load_recipe(options.recipe)
-    batches = _source(recipe, options.data_dir).training_batches(0)
+    batches = open_data(recipe, options.data_dir).training_batches(0)
     sheet = augmented_sheet(batches, recipe.labels)
     with writing_atomically(options.output) as stream:
         sheet.save(stream, "PNG")
@@ -69,7 +70,7 @@ def augmented_sheet(
         labels: Classes and colours.
 
     Returns:
-        An RGB picture of at most 24 crops; ignored pixels are black.
+        An RGB picture of at most 24 crops; ignored pixels are striped.
     """
     panels: list[Image.Image] = []
     present: set[int] = set()
@@ -78,6 +79,8 @@ def augmented_sheet(
         cell = cell_size(height, width)
         crop = np.rint(image).astype("uint8")
         overlay = Segmentation(crop, mask, labels).overlay()
+        # Not by colour alone: VOC's background is as black.
+        overlay[(mask == labels.ignore_label) & _stripes(mask.shape)] = _STRIPE
         panels += [
             Image.fromarray(panel).resize(
                 fitting_size(height, width, cell), Image.Resampling.NEAREST
@@ -99,9 +102,16 @@ def augmented_sheet(
         for index in sorted(present - {labels.ignore_label})
     ]
     if labels.ignore_label in present:
-        entries.append(Entry("ignored", IGNORED))
+        entries.append(Entry("ignored (striped)", IGNORED))
     key = legend(entries, sheet.width, text_size(sheet.width))
     return stack([sheet, key], sheet.width)
+
+
+def _stripes(size: tuple[int, int]) -> np.ndarray:
+    """Which pixels are on diagonal stripes, a quarter of them all."""
+    width = max(round(max(size) / 120), 1)
+    rows, columns = np.indices(size)
+    return (rows + columns) // width % 4 == 0
 
 
 def _first(

@@ -7,16 +7,29 @@
 A recipe names the published set that it reads, or takes a folder of
 `train/images`, `train/masks`, `val/images` and `val/masks`: see
 `keras_pspnet.data.load`.
+
+The folder of a run holds:
+
+- `last.keras`: the checkpoint of every epoch, from which the same command
+  goes on;
+- `history.csv`: a row an epoch; `logs`: the same for TensorBoard, with the IoU
+  of each class and sheets of predictions;
+- `best`: the model of the greatest validation mean IoU, with its scores;
+
+and from its end on:
+
+- `model`: the last weights; `scores.json`: their scores;
+- `predictions.png`, `curves.png`: what they predict, and the curves of the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,17 +39,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.callbacks import (
+    BestModel,
+    Checkpoint,
+    EventLog,
+    HistoryFile,
+    StopOnNaN,
+    ValidationScores,
+    prediction_sheet,
+)
+from keras_pspnet.curves import training_curves
 from keras_pspnet.data.checks import check
 from keras_pspnet.data.listing import Fault
-from keras_pspnet.data.pipeline import training_dataset
+from keras_pspnet.data.pipeline import batch_indices, training_dataset
 from keras_pspnet.data.readers import SegmentationData, load
 from keras_pspnet.data.scenes import scene_arrays
+from keras_pspnet.data.trees import TREES
 from keras_pspnet.evaluation import Scores, evaluate
-from keras_pspnet.files import check_writable, write_json
-from keras_pspnet.inference import predict_masks
-from keras_pspnet.labels import LabelSet
+from keras_pspnet.files import check_writable, write_json, writing_atomically
+from keras_pspnet.history import read_history
 from keras_pspnet.pretrained import save_pretrained
-from keras_pspnet.visualize import comparison_sheet
 
 from .recipe import Recipe
 
@@ -52,8 +74,12 @@ RECIPES = (
 )
 CHECKPOINT = "last.keras"
 MODEL_FOLDER = "model"
+BEST_FOLDER = "best"
+LOGS_FOLDER = "logs"
+HISTORY_FILE = "history.csv"
 SCORES_FILE = "scores.json"
 SHEET_FILE = "predictions.png"
+CURVES_FILE = "curves.png"
 _SHEET_ROWS = 6
 # Decoded pictures of a split are kept up to this.
 _CACHE_BYTES = 2**31
@@ -111,8 +137,7 @@ def train(
 ) -> Scores:
     """Runs a recipe, or goes on with it where the output has a checkpoint.
 
-    Writes to `output`: `last.keras` after every epoch, and at the end
-    `model/` (for `load_pretrained`), `scores.json` and `predictions.png`.
+    Writes to `output` what the top of this module lists.
 
     Args:
         recipe: The run.
@@ -123,18 +148,27 @@ def train(
         verbose: Keras's verbosity of `fit`.
 
     Returns:
-        Scores on the validation set.
+        Scores of the last weights on the validation set.
 
     Raises:
+        NonFiniteError: If a loss becomes NaN or infinite; the error names
+            the step and the files of its batch, and the checkpoint stays that
+            of the last whole epoch.
         OSError: If data cannot be read or the output cannot be written.
         ValueError: If the data does not fit.
     """
     output = Path(output)
     # Data first: a run that cannot start leaves no folder behind.
-    source = _source(recipe, data)
+    source = open_data(recipe, data)
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / CHECKPOINT)
-    keras.config.set_dtype_policy(recipe.dtype_policy)
+    with _dtype_policy(recipe.dtype_policy):
+        return _train(recipe, output, source, verbose)
+
+
+def _train(
+    recipe: Recipe, output: Path, source: _Scenes | _Folder, verbose: int
+) -> Scores:
     keras.utils.set_random_seed(recipe.seed)
     checkpoint = output / CHECKPOINT
     strategy = tf.distribute.MirroredStrategy()
@@ -148,16 +182,27 @@ def train(
                 learning_rate=recipe.learning_rate,
                 head_rate_factor=recipe.head_rate_factor,
             )
-    done = int(model.optimizer.iterations.numpy())
+    validation = ValidationScores(
+        source.validation(), recipe.evaluated_epochs(), verbose=bool(verbose)
+    )
+    shown = list(source.samples(_SHEET_ROWS))
+    done = model.steps_taken
     started = time.time()
     if done < recipe.steps:
         try:
             model.fit(
                 source.training_batches(done),
-                epochs=-(-recipe.steps // recipe.steps_per_epoch),
+                epochs=recipe.steps // recipe.steps_per_epoch,
                 initial_epoch=done // recipe.steps_per_epoch,
                 steps_per_epoch=recipe.steps_per_epoch,
-                callbacks=[_Checkpoint(checkpoint)],
+                callbacks=[
+                    StopOnNaN(source.batch),
+                    validation,
+                    BestModel(output / BEST_FOLDER, validation),
+                    HistoryFile(output / HISTORY_FILE),
+                    EventLog(output / LOGS_FOLDER, validation, shown),
+                    Checkpoint(checkpoint),
+                ],
                 verbose=verbose,
             )
         except KeyboardInterrupt:
@@ -169,9 +214,17 @@ def train(
             )
             raise
     seconds = time.time() - started
-    scores = evaluate(model, source.validation(), verbose=bool(verbose))
+    # The last epoch ends with an evaluation; only a run that was finished
+    # before has none.
+    scores = validation.scores or evaluate(
+        model, source.validation(), verbose=bool(verbose)
+    )
     save_pretrained(model, output / MODEL_FOLDER)
-    _write_sheet(model, source, recipe.labels, output / SHEET_FILE)
+    with writing_atomically(output / SHEET_FILE) as stream:
+        prediction_sheet(model, shown).save(stream, "PNG")
+    rows = read_history(output / HISTORY_FILE)
+    with writing_atomically(output / CURVES_FILE) as stream:
+        training_curves(rows).save(stream, "PNG")
     report = {
         "recipe": recipe.name,
         "steps": recipe.steps,
@@ -245,6 +298,10 @@ class _Scenes:
     def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.val[0][:count], self.val[1][:count], strict=True)
 
+    def batch(self, step: int) -> str:
+        indices = _batch_indices(self.recipe, len(self.train[0]), step)
+        return f"the scenes {', '.join(map(str, indices))}"
+
 
 @dataclasses.dataclass
 class _Folder:
@@ -259,9 +316,9 @@ class _Folder:
         self.val = _load(recipe, recipe.val_split, self.folder)
         if recipe.val_pictures is not None:
             del self.val.samples[recipe.val_pictures :]
-        # Training masks are checked as they are read; these would be read
-        # when the training is over.
-        self.val.check_labels()
+        # Training pairs are checked as they are read; these would be read
+        # after a long while.
+        self.val.check_pairs()
 
     def training_batches(self, first_step: int) -> tf.data.Dataset:
         return training_dataset(
@@ -281,10 +338,32 @@ class _Folder:
         chosen = list(range(0, len(self.val), step))[:count]
         return (self.val[index] for index in chosen)
 
+    def batch(self, step: int) -> str:
+        indices = _batch_indices(self.recipe, len(self.train), step)
+        return ", ".join(self.train.files(index)[0] for index in indices)
 
-def _source(
+
+def _batch_indices(recipe: Recipe, count: int, step: int) -> list[int]:
+    return batch_indices(count, recipe.batch_size, recipe.seed, step).tolist()
+
+
+def open_data(
     recipe: Recipe, data: str | os.PathLike[str] | None
 ) -> _Scenes | _Folder:
+    """Opens what a recipe trains and validates on.
+
+    Args:
+        recipe: The run.
+        data: As for `train`.
+
+    Returns:
+        Has `training_batches(first_step)`, `validation()`, `samples(count)`
+        of the validation pictures, and `batch(step)`, the names of a batch.
+
+    Raises:
+        OSError: If data cannot be read.
+        ValueError: If the data does not fit.
+    """
     if recipe.scenes is not None:
         return _Scenes(recipe)
     return _Folder(recipe, _data_folder(recipe, data))
@@ -292,9 +371,13 @@ def _source(
 
 def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
     if data is None:
+        wanted = "with train/images, train/masks, val/images and val/masks."
+        if recipe.data is not None:
+            tree = TREES[recipe.data]
+            wanted = f"with {tree.expected}. {tree.source}"
         raise ValueError(
-            f"`data` must be a folder for recipe {recipe.name!r}. "
-            "Received: data=None"
+            f"`data` must be a folder (--data-dir) for recipe {recipe.name!r}, "
+            f"{wanted} Received: data=None"
         )
     return Path(data)
 
@@ -337,40 +420,31 @@ def _resume(recipe: Recipe, checkpoint: Path) -> Any:
             f"recipe's {recipe.steps}, or none. Received: "
             f"{os.fspath(checkpoint)!r} of {model.total_steps} steps"
         )
+    if model.steps_taken % recipe.steps_per_epoch:
+        raise ValueError(
+            "`output` must hold a checkpoint of whole epochs of "
+            f"{recipe.steps_per_epoch} steps, or none. Received: "
+            f"{os.fspath(checkpoint)!r} at step {model.steps_taken}"
+        )
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    if recipe.dtype_policy == "mixed_float16" and not scaled:
+        raise ValueError(
+            "`output` must hold a checkpoint of a run in mixed_float16 for "
+            "one to go on in it, or none, since others have no loss scale. "
+            f"Received: {os.fspath(checkpoint)!r}"
+        )
     return model
 
 
-class _Checkpoint(keras.callbacks.Callback):
-    """Saves the model with its optimiser after every epoch."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        # A file of its own first: whoever kills the run while it writes
-        # still has the checkpoint before.
-        with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
-            written = os.path.join(folder, CHECKPOINT)
-            self.model.save(written)
-            os.replace(written, self._path)
-
-
-def _write_sheet(
-    model: Any, source: _Scenes | _Folder, labels: LabelSet, path: Path
-) -> None:
-    images, truths, predictions = [], [], []
-    for image, mask in source.samples(_SHEET_ROWS):
-        images.append(image)
-        truths.append(mask)
-        predictions.append(predict_masks(model, image[None])[0])
-    sheet = comparison_sheet(
-        images, truths, predictions, labels, max_rows=_SHEET_ROWS
-    )
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        written = os.path.join(folder, path.name)
-        sheet.save(written)
-        os.replace(written, path)
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Sets Keras's dtype policy for a while."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 if __name__ == "__main__":

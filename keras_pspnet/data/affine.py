@@ -1,9 +1,9 @@
 """Samples a crop of a scaled, rotated and mirrored picture in one step.
 
 No picture of full size is made in between: every pixel of the crop looks up
-where it comes from. Positions are (row, column) in pixels, whole numbers at
-the pixels' centres, and float64, so that labels are exact and a crop that is
-only cut out is a copy bit for bit.
+where it comes from, in loops that XLA compiles. Positions are (row, column)
+in pixels, whole numbers at the pixels' centres, and float64, so that labels
+are exact and a crop that is only cut out is a copy bit for bit.
 
 Shrinking is plain bilinear sampling, as `cv2.resize` in semseg and
 mmsegmentation does it, without a filter against aliasing: the networks of
@@ -15,11 +15,18 @@ resizing and then rotating does (by 5.1, 3.9 and 2.9 of 255 at 0.5, 0.6 and
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from keras_pspnet.losses import IGNORE_LABEL
+
+# Where a crop reaches over the picture's edge: the mean of ImageNet, which
+# the network sees as 0.
+FILL = (123.675, 116.28, 103.53)
+# Pixels that `flatten` leaves room for at least.
+_SHORTEST = 2**16
 
 
 class Placement(NamedTuple):
@@ -72,97 +79,141 @@ def place_crop(
 
 
 def crop_positions(
-    placement: Placement, crop: tuple[int, int], straight: bool
+    placement: Placement, crop: tuple[int, int]
 ) -> tuple[Any, Any]:
     """Gives the source position of every pixel of a crop.
 
     Args:
         placement: Where the crop lies.
         crop: (height, width) of the crop.
-        straight: Whether to leave rotation out; then all pixels of a row lie
-            in one row of the source, which takes a third of the time.
 
     Returns:
-        Rows and columns, float64: (height,) and (width,) where `straight`,
-        else (height, width) both.
+        Rows and columns, both float64 (height, width).
     """
     linear, offset = placement
-    down = tf.range(crop[0], dtype=tf.float64)
+    down = tf.range(crop[0], dtype=tf.float64)[:, None]
     along = tf.range(crop[1], dtype=tf.float64)
-    rows = linear[0, 0] * down + offset[0]
-    columns = linear[1, 1] * along + offset[1]
-    if straight:
-        return rows, columns
-    return (
-        rows[:, None] + linear[0, 1] * along,
-        columns + (linear[1, 0] * down)[:, None],
+    rows = linear[0, 0] * down + offset[0] + linear[0, 1] * along
+    columns = linear[1, 1] * along + offset[1] + linear[1, 0] * down
+    return rows, columns
+
+
+def flatten(picture: Any) -> Any:
+    """Lays a picture's pixels out in a row, and zeros behind them.
+
+    XLA compiles for every length: there are powers of two only, so that
+    pictures of all sizes share a few programs.
+
+    Args:
+        picture: (H, W), or (H, W, channels).
+
+    Returns:
+        (N,) or (N, channels) with N of at least H * W.
+    """
+    picture = tf.convert_to_tensor(picture)
+    channels = picture.shape[2:]
+    count = tf.reduce_prod(tf.shape(picture)[:2])
+    bits = tf.math.log(tf.cast(count, tf.float64)) / math.log(2)
+    length = tf.cast(
+        tf.pow(tf.constant(2, tf.float64), tf.math.ceil(bits)), tf.int32
     )
+    behind = (tf.maximum(length, _SHORTEST) - count) * math.prod(channels)
+    values = tf.reshape(picture, [-1])
+    values = tf.concat([values, tf.zeros([behind], picture.dtype)], 0)
+    return tf.reshape(values, [-1, *channels])
 
 
-def sample_labels(labels: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
-    """Takes the label of the pixel that each position lies in.
+@tf.function(jit_compile=True, reduce_retracing=True)
+def sample_labels(
+    labels: Any, size: Any, placement: Placement, crop: tuple[int, int]
+) -> tuple[Any, Any]:
+    """Takes the label of the pixel that each pixel of a crop lies in.
 
     A position lies in the picture up to half a pixel beyond the outermost
     pixels' centres.
 
     Args:
-        labels: uint8 (H, W).
-        rows: float64 (h,), or (h, w).
-        columns: float64 (w,), or (h, w).
+        labels: uint8 (N,), as of `flatten`.
+        size: int32 (2,), height and width of the picture.
+        placement: Where the crop lies.
+        crop: (height, width) of the crop.
 
     Returns:
-        uint8 (h, w), the ignore label beyond the picture, and bool (h, w),
-        whether a position lies in the picture.
+        uint8 (height, width), the ignore label beyond the picture, and bool
+        (height, width), whether a pixel lies in the picture.
     """
-    size = tf.shape(labels)
-    row, in_height = _pixel(rows, size[0])
-    column, in_width = _pixel(columns, size[1])
-    if row.shape.rank == 1:
-        inside = in_height[:, None] & in_width
-        taken = tf.gather(tf.gather(labels, row), column, axis=1)
-    else:
-        inside = in_height & in_width
-        taken = tf.gather(tf.reshape(labels, [-1]), row * size[1] + column)
-    ignored = tf.constant(IGNORE_LABEL, labels.dtype)
-    return tf.where(inside, taken, ignored), inside
+    return _labels_at(labels, size, *crop_positions(placement, crop))
 
 
-def sample_image(image: Any, rows: Any, columns: Any) -> Any:
-    """Interpolates bilinearly; beyond the picture its edge goes on.
+@tf.function(jit_compile=True, reduce_retracing=True)
+def sample_pair(
+    pixels: Any,
+    labels: Any,
+    size: Any,
+    placement: Placement,
+    crop: tuple[int, int],
+) -> tuple[Any, Any, Any]:
+    """Interpolates a picture bilinearly, and takes its labels.
+
+    Beyond the picture the colours of its edge go on.
 
     Args:
-        image: float32 (H, W, 3).
-        rows: float64 (h,), or (h, w).
-        columns: float64 (w,), or (h, w).
+        pixels: uint8 or float32 (N, 3), as of `flatten`.
+        labels: uint8 (N,).
+        size: int32 (2,), height and width of the picture.
+        placement: Where the crop lies.
+        crop: (height, width) of the crop.
 
     Returns:
-        float32 (h, w, 3).
+        float32 (height, width, 3), and what `sample_labels` returns.
     """
-    size = tf.shape(image)
+    rows, columns = crop_positions(placement, crop)
+    image = _colors_at(pixels, size, rows, columns)
+    return (image, *_labels_at(labels, size, rows, columns))
+
+
+def fill(image: Any, inside: Any) -> Any:
+    """Gives the mean colour to what lies beyond the picture.
+
+    Args:
+        image: float32 (height, width, 3).
+        inside: bool (height, width), as of `sample_labels`.
+
+    Returns:
+        float32 (height, width, 3).
+    """
+    return tf.cond(
+        tf.reduce_all(inside), lambda: image, lambda: _where(inside, image)
+    )
+
+
+@tf.function(jit_compile=True)
+def _where(inside: Any, image: Any) -> Any:
+    return tf.where(inside[..., None], image, FILL)
+
+
+def _labels_at(
+    labels: Any, size: Any, rows: Any, columns: Any
+) -> tuple[Any, Any]:
+    row, in_height = _pixel(rows, size[0])
+    column, in_width = _pixel(columns, size[1])
+    inside = in_height & in_width
+    taken = tf.gather(labels, row * size[1] + column)
+    return tf.where(inside, taken, tf.constant(IGNORE_LABEL, tf.uint8)), inside
+
+
+def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
     top, bottom, down = _neighbours(rows, size[0])
     left, right, along = _neighbours(columns, size[1])
-    if top.shape.rank == 1:
-        # What the crop does not reach is not interpolated.
-        image = image[top[0] : bottom[-1] + 1]
-        top, bottom = top - top[0], bottom - top[0]
-        down, along = down[:, None, None], along[:, None]
-        image = _blend(
-            tf.gather(image, left, axis=1),
-            tf.gather(image, right, axis=1),
-            along,
-        )
-        return _blend(tf.gather(image, top), tf.gather(image, bottom), down)
-    pixels = tf.reshape(image, [-1, 3])
-    down, along = down[..., None], along[..., None]
     above, below = (
         _blend(
-            tf.gather(pixels, row * size[1] + left),
-            tf.gather(pixels, row * size[1] + right),
-            along,
+            tf.cast(tf.gather(pixels, row * size[1] + left), tf.float32),
+            tf.cast(tf.gather(pixels, row * size[1] + right), tf.float32),
+            along[..., None],
         )
         for row in (top, bottom)
     )
-    return _blend(above, below, down)
+    return _blend(above, below, down[..., None])
 
 
 def _pixel(position: Any, size: Any) -> tuple[Any, Any]:

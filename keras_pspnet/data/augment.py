@@ -1,8 +1,8 @@
 """Random changes to a picture and its mask, each a pure function of a seed.
 
-Every function takes an image (H, W, 3) float32 in 0..255, its mask (H, W)
-uint8 and a seed: an int32 tensor of shape (2,). The same seed always gives the
-same result, in whatever order a pipeline calls them.
+Every function takes an image (H, W, 3) in 0..255, uint8 or float32, its mask
+(H, W) uint8 and a seed: an int32 tensor of shape (2,). The same seed always
+gives the same result, in whatever order a pipeline calls them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any
 import tensorflow as tf
 
 from keras_pspnet.data.affine import (
-    crop_positions,
+    Placement,
+    fill,
+    flatten,
     place_crop,
-    sample_image,
     sample_labels,
+    sample_pair,
 )
 from keras_pspnet.data.photometric import random_blur, random_distortion
 from keras_pspnet.losses import IGNORE_LABEL
 
-# Where a crop reaches over the picture's edge: the mean of ImageNet, which
-# the network sees as 0.
-FILL = (123.675, 116.28, 103.53)
 # Crops that mmsegmentation looks at before it takes the next one unseen.
 _TRIES = 10
 
@@ -120,42 +119,25 @@ def train_augmentation(
         mirror = tf.random.stateless_uniform((), seeds[3]) < 0.5
         angle = _random_angle(seeds[5], rotate, rotate_probability)
 
-        def cut(straight: bool) -> tuple[Any, Any, Any]:
-            def positions(start: Any) -> tuple[Any, Any]:
-                placement = place_crop(
-                    size, scaled, angle, start, mirror & flip, crop
-                )
-                return crop_positions(placement, crop, straight)
+        def place(start: Any) -> Placement:
+            return place_crop(size, scaled, angle, start, mirror & flip, crop)
 
-            start = starts[0]
-            if cat_max_ratio < 1:
-                start = _first_balanced(
-                    starts,
-                    lambda start: sample_labels(mask, *positions(start))[0],
-                    cat_max_ratio,
-                )
-            rows, columns = positions(start)
-            return (
-                sample_image(image, rows, columns),
-                *sample_labels(mask, rows, columns),
-            )
+        labels = flatten(mask)
 
-        if rotate:
-            image, mask, inside = tf.cond(
-                angle == 0, lambda: cut(True), lambda: cut(False)
-            )
-        else:
-            image, mask, inside = cut(True)
+        def labels_at(start: Any) -> Any:
+            return sample_labels(labels, size, place(start), crop)[0]
+
+        start = starts[0]
+        if cat_max_ratio < 1:
+            start = _first_balanced(starts, labels_at, cat_max_ratio)
+        image, mask, inside = sample_pair(
+            flatten(image), labels, size, place(start), crop
+        )
         if blur_probability:
             image = random_blur(image, seeds[6], blur_probability)
         if photometric:
             image = random_distortion(image, seeds[7])
-        image = tf.cond(
-            tf.reduce_all(inside),
-            lambda: image,
-            lambda: tf.where(inside[..., None], image, FILL),
-        )
-        return image, mask
+        return fill(image, inside), mask
 
     return augment
 

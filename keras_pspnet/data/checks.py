@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 from keras_pspnet.data.decode import read_image
@@ -18,8 +21,9 @@ def check(data: SegmentationData) -> list[Fault]:
 
     Faults are pictures and masks that are missing or occur twice, that
     cannot be read, or whose sizes differ; masks with labels or colours
-    without a meaning; and splits without a pair. Warnings are masks without
-    any truth, masks of 0 and 255 alone, and classes that no mask shows.
+    without a meaning; and splits without a pair, or without any truth in all
+    their masks. Warnings are single masks without truth, masks of 0 and 255
+    alone, and classes that no mask shows.
 
     Args:
         data: The set, opened with `load(..., strict=False)`.
@@ -40,18 +44,32 @@ def check(data: SegmentationData) -> list[Fault]:
         for index, name in enumerate(data.labels.names)
         if not counts[index]
     ]
-    if counts.any() and absent:
+    if not counts.any():
+        # No mask can be read: others than those that are faults already.
+        return faults
+    place = _place(data.samples)
+    if not counts[:IGNORE_LABEL].any():
+        text = f"no mask in {place} has any truth: all pixels are ignored"
+        faults.append(Fault(text, (place,)))
+    elif absent:
         shown = ", ".join(absent[:_SHOWN])
         if len(absent) > _SHOWN:
             shown += f" and {len(absent) - _SHOWN} more"
-        text = f"no mask that can be read shows these classes: {shown}"
+        text = (
+            f"no mask in {place} that can be read shows these classes: {shown}"
+        )
         if counts[0] and counts[IGNORE_LABEL] and not counts[1:-1].any():
             text += (
                 "; masks hold 0 and 255 alone, and 255 is ignored: two "
                 "classes must be 0 and 1"
             )
-        faults.append(Fault(text, (), is_warning=True))
+        faults.append(Fault(text, (place,), is_warning=True))
     return faults
+
+
+def _place(samples: list[Sample]) -> str:
+    """The folder that holds all masks."""
+    return os.path.commonpath([Path(sample.mask).parent for sample in samples])
 
 
 def _check_sample(sample: Sample, faults: list[Fault]) -> np.ndarray:

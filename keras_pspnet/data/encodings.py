@@ -46,6 +46,10 @@ class Encoding:
         return table
 
     @functools.cached_property
+    def _known(self) -> bytes:
+        return bytes(np.flatnonzero(self._by_value >= 0).tolist())
+
+    @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted colours as integers, and the class of each."""
         classes: dict[int, int] = {}
@@ -74,9 +78,9 @@ class Encoding:
         Raises:
             ValueError: If it holds a value without a meaning.
         """
-        counts = np.bincount(stored.reshape(-1), minlength=256)
-        wrong = np.flatnonzero((counts > 0) & (self._by_value < 0))
-        if wrong.size:
+        # What deleting the known values leaves: faster than counting them.
+        if stored.tobytes().translate(None, self._known):
+            wrong = np.setdiff1d(stored, np.flatnonzero(self._by_value >= 0))
             row, column = _first(stored == wrong[0])
             noun = "labels" if wrong.size > 1 else "label"
             raise ValueError(
@@ -85,7 +89,7 @@ class Encoding:
                 f"{', '.join(map(str, wrong))}, the first at x={column}, "
                 f"y={row}, in mask={mask!r}"
             )
-        return self._by_value.astype(np.uint8)[stored]
+        return self._by_value.astype(np.uint8).take(stored)
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
         """Maps a coloured mask to classes; colours must match exactly.

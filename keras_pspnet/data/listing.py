@@ -117,6 +117,7 @@ def make_listing(
     masks: Mapping[str, tuple[Path, Encoding]],
     places: tuple[str, str],
     faults: list[Fault],
+    listed_in: str = "",
 ) -> Listing:
     """Pairs pictures and masks of the same name.
 
@@ -127,6 +128,7 @@ def make_listing(
         masks: Mask files by name, and what their values mean.
         places: Where pictures and masks are looked for, for faults.
         faults: Those found so far.
+        listed_in: Where a list has the names, for faults; "" if none has.
 
     Returns:
         The pairs, and a fault more for each name without picture or mask,
@@ -151,14 +153,17 @@ def make_listing(
         else:
             faults.append(
                 Fault(
-                    f"{name} is listed, but has neither a picture in "
-                    f"{places[0]} nor a mask in {places[1]}",
+                    f"{listed_in} lists {name!r}, which has neither a picture "
+                    f"in {places[0]} nor a mask in {places[1]}",
                     (),
                 )
             )
     if not samples:
         text = f"there is no pair of pictures in {places[0]} and masks in "
-        faults.append(Fault(text + places[1], places))
+        text += places[1]
+        if listed_in:
+            text += f" that {listed_in} lists"
+        faults.append(Fault(text, places))
     return Listing(labels, samples, faults)
 
 

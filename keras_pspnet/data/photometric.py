@@ -32,14 +32,36 @@ def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
     Returns:
         float32 (H, W, 3).
     """
-    margin = [len(kernel) // 2] * 2
-    image = tf.pad(image, [margin, margin, [0, 0]], "REFLECT")[None]
-    for shape in ((-1, 1, 1, 1), (1, -1, 1, 1)):
-        weights = tf.reshape(tf.constant(kernel, tf.float32), shape)
-        image = tf.nn.depthwise_conv2d(
-            image, tf.tile(weights, (1, 1, 3, 1)), (1, 1, 1, 1), "VALID"
-        )
-    return image[0]
+    kernel = tuple(map(float, kernel))
+    image = tf.convert_to_tensor(image)
+    height, width, channels = image.shape
+    image = tf.reshape(image, (height, -1))
+    image = _smooth_down(image, kernel)
+    image = _smooth_along(image, kernel, channels)
+    return tf.reshape(image, (height, width, channels))
+
+
+@tf.function(jit_compile=True)
+def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
+    margin = len(kernel) // 2
+    height = rows.shape[0]
+    rows = tf.pad(rows, [[margin, margin], [0, 0]], "REFLECT")
+    return sum(weight * rows[k : k + height] for k, weight in enumerate(kernel))
+
+
+@tf.function(jit_compile=True)
+def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
+    """Smooths rows of so many interleaved channels."""
+    margin = len(kernel) // 2
+    height, length = rows.shape
+    pixels = tf.reshape(rows, (height, -1, channels))
+    pixels = tf.pad(pixels, [[0, 0], [margin, margin], [0, 0]], "REFLECT")
+    # Long rows of numbers take a third of the time of short ones of channels.
+    rows = tf.reshape(pixels, (height, -1))
+    return sum(
+        weight * rows[:, k * channels : k * channels + length]
+        for k, weight in enumerate(kernel)
+    )
 
 
 def random_blur(image: Any, seed: Any, probability: float) -> Any:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.data.affine import (
+    FILL,
+    fill,
+    flatten,
+    place_crop,
+    sample_pair,
+)
 from keras_pspnet.data.augment import Augmentation
+from keras_pspnet.losses import IGNORE_LABEL
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Pairs that are made side by side: one more than there are cores, since what
+# is done early keeps its place until its turn.
+_PARALLEL_CALLS = _cores() + 1
 
 
 class Pairs(Protocol):
@@ -35,7 +56,8 @@ def training_dataset(
     Args:
         pairs: uint8 images (H, W, 3) and masks (H, W), as
             `keras_pspnet.data.load` gives them.
-        augment: Makes every pair the same size, from a seed.
+        augment: Makes every pair the same size, from a seed. It is given
+            images as they are, uint8.
         batch_size: Pairs in a global batch.
         total_steps: Batches of the whole run.
         seed: Seed of order and changes.
@@ -47,31 +69,164 @@ def training_dataset(
     """
     count = len(pairs)
 
-    def load(index: Any) -> tuple[Any, Any]:
-        image, mask = tf.numpy_function(
-            lambda i: pairs[int(i)], [index], (tf.uint8, tf.uint8)
-        )
-        image = tf.ensure_shape(image, (None, None, 3))
-        mask = tf.ensure_shape(mask, (None, None))
-        return tf.cast(image, tf.float32), mask
-
     def sample(position: Any) -> tuple[Any, Any]:
-        epoch, place = position // count, position % count
-        order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
-        index = tf.random.experimental.index_shuffle(
-            place,
-            tf.cast(order_seed, tf.int32),
-            tf.constant(count - 1, tf.int64),
-        )
-        image, mask = load(index)
+        image, mask = _read(pairs, _index_at(position, count, seed))
         step_seed = tf.stack([tf.constant(seed, tf.int64), position])
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
     positions = tf.data.Dataset.range(
         first_step * batch_size, total_steps * batch_size
     )
-    return (
-        positions.map(sample, num_parallel_calls=2, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(2)
+    return _batches(positions, sample, batch_size)
+
+
+def batch_indices(
+    count: int, batch_size: int, seed: int, step: int
+) -> np.ndarray:
+    """Tells which pairs are in a batch of `training_dataset`.
+
+    Args:
+        count: Number of pairs.
+        batch_size: Pairs in a global batch.
+        seed: Seed of order and changes.
+        step: Number of the batch, from 0.
+
+    Returns:
+        Their indices in the order of the batch, int64 (batch_size,).
+    """
+    first = step * batch_size
+    positions = tf.range(first, first + batch_size, dtype=tf.int64)
+    # TensorFlow pads a vector of seeds on the wrong side.
+    found = [_index_at(position, count, seed) for position in positions]
+    return np.array(found, np.int64)
+
+
+def evaluation_dataset(
+    pairs: Pairs, batch_size: int, size: tuple[int, int] | None = None
+) -> tf.data.Dataset:
+    """Makes the batches to evaluate on, in order and all of one shape.
+
+    For `validation_data` of `fit`, and for `evaluate` of Keras. What is not
+    of a picture is labelled 255 and counts neither in the loss nor in the
+    metrics; but the network sees it, so that these scores are not quite those
+    that `keras_pspnet.evaluate` takes at the pictures' own size.
+
+    Args:
+        pairs: uint8 images (H, W, 3) and masks (H, W), as
+            `keras_pspnet.data.load` gives them.
+        batch_size: Pairs in a global batch. The last batch is filled up with
+            pictures of the mean colour that are labelled 255 all over.
+        size: (height, width) of the pictures of a batch. Larger ones are
+            shrunk to fit, labels to the nearest; smaller ones are padded
+            below and to the right. None is the size of the first, which all
+            others must have.
+
+    Returns:
+        Data set of batches: images (B, height, width, 3) float32 in 0..255
+        and masks (B, height, width) uint8.
+
+    Raises:
+        ValueError: If there is no pair, `batch_size` or `size` is not
+            positive; while the batches are made, if sizes differ and `size`
+            is None.
+    """
+    count = len(pairs)
+    if not count:
+        raise ValueError("`pairs` must hold at least one. Received: none")
+    if batch_size < 1:
+        raise ValueError(
+            "`batch_size` must be at least 1. "
+            f"Received: batch_size={batch_size}"
+        )
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(
+            "`size` must be two positive numbers of pixels, or None. "
+            f"Received: size={size}"
+        )
+    sides = pairs[0][1].shape if size is None else size
+    height, width = map(int, sides)
+
+    def fit(image: Any, mask: Any) -> tuple[Any, Any]:
+        return _fitted(image, mask, (height, width))
+
+    def check(image: Any, mask: Any) -> tuple[Any, Any]:
+        same = tf.reduce_all(tf.shape(mask) == (height, width))
+        message = (
+            "`size` must be given where pictures differ in size. Received: "
+            f"size=None for pictures of {width}x{height} and of (height, "
+            "width) ="
+        )
+        with tf.control_dependencies(
+            [tf.debugging.Assert(same, [message, tf.shape(mask)])]
+        ):
+            return fit(image, mask)
+
+    def sample(position: Any) -> tuple[Any, Any]:
+        return tf.cond(
+            position < count,
+            lambda: (fit if size else check)(*_read(pairs, position)),
+            lambda: (
+                tf.broadcast_to(tf.constant(FILL), (height, width, 3)),
+                tf.fill((height, width), tf.constant(IGNORE_LABEL, tf.uint8)),
+            ),
+        )
+
+    steps = -(-count // batch_size)
+    positions = tf.data.Dataset.range(steps * batch_size)
+    return _batches(positions, sample, batch_size)
+
+
+def _batches(
+    positions: tf.data.Dataset, sample: Any, batch_size: int
+) -> tf.data.Dataset:
+    samples = positions.map(
+        sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True
     )
+    options = tf.data.Options()
+    # All is said; what would tune it begins with one call at a time, and
+    # keeps the end of the data waiting for its next look at them.
+    options.autotune.enabled = False
+    return (
+        samples.batch(batch_size, drop_remainder=True)
+        .prefetch(2)
+        .with_options(options)
+    )
+
+
+def _read(pairs: Pairs, index: Any) -> tuple[Any, Any]:
+    image, mask = tf.numpy_function(
+        lambda i: pairs[int(i)], [index], (tf.uint8, tf.uint8)
+    )
+    image = tf.ensure_shape(image, (None, None, 3))
+    return image, tf.ensure_shape(mask, (None, None))
+
+
+def _index_at(position: Any, count: int, seed: int) -> Any:
+    """The pair at a place of the run; both int64 scalars."""
+    epoch, place = position // count, position % count
+    order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+    return tf.random.experimental.index_shuffle(
+        place,
+        tf.cast(order_seed, tf.int32),
+        tf.constant(count - 1, tf.int64),
+    )
+
+
+def _fitted(image: Any, mask: Any, size: tuple[int, int]) -> tuple[Any, Any]:
+    """Shrinks a picture that is larger, and pads one that is smaller."""
+    source = tf.shape(mask)
+    sides = tf.cast(source, tf.float64)
+    factor = tf.reduce_min(tf.constant(size, tf.float64) / sides)
+    scaled = tf.round(sides * tf.minimum(factor, 1.0))
+    placement = place_crop(
+        source,
+        tf.maximum(tf.cast(scaled, tf.int32), 1),
+        tf.constant(0.0, tf.float64),
+        tf.constant((0, 0)),
+        tf.constant(False),
+        size,
+    )
+    image, mask, inside = sample_pair(
+        flatten(image), flatten(mask), source, placement, size
+    )
+    return fill(image, inside), mask

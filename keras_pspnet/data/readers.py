@@ -77,16 +77,23 @@ class SegmentationData:
         sample = self.samples[index]
         return sample.image, sample.mask
 
-    def check_labels(self) -> None:
-        """Reads every mask, to find a wrong one before long work starts.
+    def check_pairs(self) -> None:
+        """Reads every pair, to find a wrong one before long work starts.
 
         Raises:
-            OSError: If a mask cannot be opened.
-            ValueError: If a mask cannot be decoded, or holds a value without
-                a meaning.
+            OSError: If a file cannot be opened.
+            ValueError: If one cannot be decoded, the sizes differ, a mask
+                holds a value without a meaning, or none has any truth.
         """
-        for sample in self.samples:
-            read_encoded(sample.mask, sample.encoding)
+        truth = False
+        for _, mask in self:
+            truth = truth or bool((mask != IGNORE_LABEL).any())
+        if len(self) and not truth:
+            raise ValueError(
+                "`mask` must have pixels that are not ignored in at least one "
+                f"of the split. Received: {self.samples[0].mask!r} and "
+                f"{len(self) - 1} more without"
+            )
 
 
 def load(

@@ -1,7 +1,8 @@
 """Examples of TensorFlow Datasets as pairs of pictures and class masks.
 
-The functions take an example as `tfds.as_numpy` or `tfds.data_source` give
-them, and need nothing installed:
+`load_tfds` reads a set by index, as training does. The other functions take
+one example, as `tfds.as_numpy` or `tfds.data_source` give them (or with its
+files as they are, for `tfds.decode.SkipDecoding`), and need nothing installed:
 
     examples = tfds.as_numpy(tfds.load("oxford_iiit_pet", split="test"))
     keras_pspnet.evaluate(model, map(oxford_iiit_pet, examples))
@@ -17,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_pspnet.data.encodings import Encoding
+from keras_pspnet.data.decode import read_image, read_mask
+from keras_pspnet.data.encodings import Encoding, plain_encoding
 from keras_pspnet.data.trees import (
     CITYSCAPES_ENCODING,
     PETS,
     PETS_ENCODING,
 )
-from keras_pspnet.labels import ADE20K, CITYSCAPES, LabelSet
+from keras_pspnet.labels import ADE20K, CAMVID, CITYSCAPES, VOC, LabelSet
 from keras_pspnet.losses import IGNORE_LABEL
 
 # The classes of ADE20K whose objects nobody has counted, so that the masks of
@@ -47,6 +49,81 @@ _INSTANCES = Encoding(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """A set: its builder, and what its examples hold.
+
+    Args:
+        builder: Name of the builder, with the config.
+        labels: The classes.
+        encoding: What the values of masks mean.
+        image: Name of the picture.
+        mask: Name of the mask.
+        read_mask: Reads the file of a mask, `(H, W)`.
+        is_ours: Whether the builder is one of `keras_pspnet.data.builders`.
+    """
+
+    builder: str
+    labels: LabelSet
+    encoding: Encoding
+    image: str = "image"
+    mask: str = "segmentation_mask"
+    read_mask: Callable[[bytes], np.ndarray] = read_mask
+    is_ours: bool = False
+
+    def pair(self, example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Maps an example, of arrays or of the bytes of files."""
+        image, mask = read_image(example[self.image]), example[self.mask]
+        if isinstance(mask, bytes):
+            mask = self.read_mask(mask)
+        else:
+            mask = np.asarray(mask)[..., 0]
+        if image.shape[:2] != mask.shape:
+            raise ValueError(
+                "`example` must have a picture and a mask of one size. "
+                f"Received: a picture of shape {image.shape}, a mask of shape "
+                f"{mask.shape}"
+            )
+        return image, self.encoding.from_values(mask, "example")
+
+
+def _read_first_channel(mask: bytes) -> np.ndarray:
+    return read_image(mask)[..., 0]
+
+
+_PETS = _Known("oxford_iiit_pet", PETS, PETS_ENCODING)
+_CITYSCAPES = _Known(
+    "cityscapes/semantic_segmentation",
+    CITYSCAPES,
+    CITYSCAPES_ENCODING,
+    "image_left",
+    "segmentation_label",
+)
+_SCENE_PARSE = _Known(
+    "scene_parse150",
+    ADE20K,
+    _INSTANCES,
+    mask="annotation",
+    read_mask=_read_first_channel,
+)
+_VOC = _Known(
+    "voc2012_segmentation/voc", VOC, plain_encoding(VOC, "VOC"), is_ours=True
+)
+_CAMVID = _Known(
+    "camvid", CAMVID, plain_encoding(CAMVID, "CamVid"), is_ours=True
+)
+_SETS = {
+    "oxford_iiit_pet": _PETS,
+    "cityscapes": _CITYSCAPES,
+    "scene_parse150": _SCENE_PARSE,
+    "voc2012_segmentation": _VOC,
+    "voc2012_segmentation/sbd": dataclasses.replace(
+        _VOC, builder="voc2012_segmentation/sbd"
+    ),
+    "camvid": _CAMVID,
+}
+
+
 def oxford_iiit_pet(
     example: Mapping[str, Any],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +140,7 @@ def oxford_iiit_pet(
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
     """
-    mask = np.asarray(example["segmentation_mask"])
-    return _pair(example["image"], mask, PETS_ENCODING)
+    return _PETS.pair(example)
 
 
 def cityscapes(example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,8 +157,7 @@ def cityscapes(example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
     """
-    mask = np.asarray(example["segmentation_label"])
-    return _pair(example["image_left"], mask, CITYSCAPES_ENCODING)
+    return _CITYSCAPES.pair(example)
 
 
 def scene_parse150(
@@ -108,24 +183,43 @@ def scene_parse150(
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
     """
-    mask = np.asarray(example["annotation"])[..., :1]
-    return _pair(example["image"], mask, _INSTANCES)
+    return _SCENE_PARSE.pair(example)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Known:
-    builder: str
-    labels: LabelSet
-    pair: Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray]]
+def voc2012_segmentation(
+    example: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps an example of this package's `voc2012_segmentation`.
+
+    Args:
+        example: Has `image` and `segmentation_mask`, 0..20 and 255.
+
+    Returns:
+        Image, uint8 `(H, W, 3)`, and mask, uint8 `(H, W)` of VOC's 21
+        classes and 255.
+
+    Raises:
+        KeyError: If it is an example of another set.
+        ValueError: If the mask holds another value or the sizes differ.
+    """
+    return _VOC.pair(example)
 
 
-_SETS = {
-    "oxford_iiit_pet": _Known("oxford_iiit_pet", PETS, oxford_iiit_pet),
-    "cityscapes": _Known(
-        "cityscapes/semantic_segmentation", CITYSCAPES, cityscapes
-    ),
-    "scene_parse150": _Known("scene_parse150", ADE20K, scene_parse150),
-}
+def camvid(example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Maps an example of this package's `camvid`.
+
+    Args:
+        example: Has `image` and `segmentation_mask`, 0..10 and 255.
+
+    Returns:
+        Image, uint8 `(H, W, 3)`, and mask, uint8 `(H, W)` of CamVid's 11
+        classes and 255.
+
+    Raises:
+        KeyError: If it is an example of another set.
+        ValueError: If the mask holds another value or the sizes differ.
+    """
+    return _CAMVID.pair(example)
 
 
 class TfdsData:
@@ -160,23 +254,40 @@ class TfdsData:
 
 
 def load_tfds(
-    name: str, split: str, data_dir: str | os.PathLike[str] | None = None
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = False,
 ) -> TfdsData:
-    """Opens a data set that TensorFlow Datasets has prepared; never downloads.
+    """Opens a data set of TensorFlow Datasets.
+
+    Pictures are decoded as `read_image` does it, not as TensorFlow Datasets
+    does: exact to the integer, and upright.
 
     Args:
-        name: `"oxford_iiit_pet"`, `"cityscapes"` or `"scene_parse150"`; of
-            each, see the function of that name.
+        name: `"oxford_iiit_pet"`, `"cityscapes"`, `"scene_parse150"`,
+            `"voc2012_segmentation"`, `"voc2012_segmentation/sbd"` or
+            `"camvid"`; of each, see the function of that name.
         split: As TensorFlow Datasets calls it, `"train[:10%]"` for instance.
         data_dir: Where it is; None is TensorFlow Datasets' own default.
+        download: Whether a set that is not there is downloaded and prepared.
+            What needs a login it takes from `downloads/manual` in `data_dir`.
 
     Returns:
         The pairs: `len(data)`, `data[i]`, iteration, `data.labels`.
 
     Raises:
+        FileNotFoundError: If a file has to be downloaded by hand first; tells
+            which, and where to put it.
         ImportError: If TensorFlow Datasets is not installed.
+        OSError: If a download fails.
         ValueError: If `name` or `split` is another, or the set is not
             prepared, or as TFRecord files, which cannot be read by index.
+
+    Example:
+    >>> data = load_tfds("camvid", "validation", "data", download=True)
+    >>> image, mask = data[0]
     """
     if name not in _SETS:
         raise ValueError(
@@ -190,28 +301,39 @@ def load_tfds(
             "tensorflow-datasets must be installed to read its data sets: "
             "pip install keras-pspnet[tfds]"
         ) from error
-    try:
-        examples = tfds.data_source(
-            known.builder, split=split, data_dir=data_dir, download=False
-        )
-    except NotImplementedError as error:
-        # TensorFlow Datasets' own word for "not there" as well.
+    if known.is_ours:
+        # It needs TensorFlow Datasets, and makes the builders known to it.
+        import keras_pspnet.data.builders  # noqa: F401
+    builder = tfds.builder(known.builder, data_dir=data_dir)
+    received = f"Received: data_dir={data_dir!r}, name={name!r}"
+    if download:
+        try:
+            builder.download_and_prepare(file_format="array_record")
+        except AssertionError as error:
+            # Says TensorFlow Datasets of an empty folder of manual downloads.
+            raise FileNotFoundError(
+                "`data_dir` must hold what cannot be downloaded without a "
+                f"login. {received}. {error}"
+            ) from error
+    elif not builder.is_prepared():
         raise ValueError(
-            "`data_dir` must hold the set as ARRAY_RECORD files: "
-            f"tfds.data_source({known.builder!r}, data_dir=...) prepares them "
-            "in a folder of its own. What tfds.load has prepared can only be "
-            f"read in order. Received: data_dir={data_dir!r}, name={name!r}"
+            "`data_dir` must hold the prepared set, unless download=True. "
+            f"{received}"
+        )
+    skip = tfds.decode.SkipDecoding()
+    decoders = {known.image: skip, known.mask: skip}
+    try:
+        examples = builder.as_data_source(split=split, decoders=decoders)
+    except NotImplementedError as error:
+        raise ValueError(
+            "`data_dir` must hold the set as ARRAY_RECORD files; TFRecord "
+            "files, as tfds.load writes them, can only be read in order: "
+            f"download=True writes others in another folder. {received}"
+        ) from error
+    except ValueError as error:
+        splits = ", ".join(builder.info.splits)
+        raise ValueError(
+            f"`split` must be one of {splits}, or parts of them. Received: "
+            f"split={split!r} of {name!r}"
         ) from error
     return TfdsData(examples, known.labels, known.pair)
-
-
-def _pair(
-    image: Any, mask: np.ndarray, encoding: Encoding
-) -> tuple[np.ndarray, np.ndarray]:
-    image = np.asarray(image)
-    if image.shape[:2] != mask.shape[:2]:
-        raise ValueError(
-            "`example` must have a picture and a mask of one size. Received: "
-            f"a picture of shape {image.shape}, a mask of shape {mask.shape}"
-        )
-    return image, encoding.from_values(mask[..., 0], "example")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from keras_pspnet.data.decode import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -127,23 +127,24 @@ def list_tree(name: str, split: str, root: Path) -> Listing:
     """
     tree = TREES[name]
     if tree.splits and split not in tree.splits:
-        raise _no_split(name, split, tree.splits)
+        raise ValueError(
+            f"`split` must be one of {', '.join(tree.splits)} for {name!r}. "
+            f"Received: split={split!r}"
+        )
     split = tree.splits.get(split, split)
     marks = [mark.format(split) for mark in tree.marks]
-    for place in tree.places:
-        if all((root / place / mark).is_dir() for mark in marks):
-            return tree.listing(root / place, split, root)
+    missing = {
+        place: [mark for mark in marks if not (root / place / mark).is_dir()]
+        for place in tree.places
+    }
+    # The place that looks most like the set.
+    place = min(missing, key=lambda place: len(missing[place]))
+    if not missing[place]:
+        return tree.listing(root / place, split, root)
     raise FileNotFoundError(
         f"`root` must be the folder of {name!r}: {tree.expected}. "
         f"{tree.source} Received: root={str(root)!r}, without "
-        f"{' and '.join(marks)}"
-    )
-
-
-def _no_split(name: str, split: str, splits: Iterable[str]) -> ValueError:
-    return ValueError(
-        f"`split` must be one of {', '.join(splits)} for {name!r}. Received: "
-        f"split={split!r}"
+        f"{' and '.join(str(Path(place, mark)) for mark in missing[place])}"
     )
 
 
@@ -152,7 +153,10 @@ def _list_file(name: str, folder: Path, split: str, *more: str) -> Path:
     path = folder / f"{split}.txt"
     if not path.is_file():
         lists = sorted(entry.stem for entry in folder.glob("*.txt"))
-        raise _no_split(name, split, [*lists, *more])
+        raise ValueError(
+            f"`split` must be one of {', '.join([*lists, *more])} for "
+            f"{name!r}, whose lists are in {folder}. Received: split={split!r}"
+        )
     return path
 
 
@@ -176,6 +180,7 @@ def _voc(folder: Path, split: str, root: Path) -> Listing:
         _encoded(find_files(masks, MASK_SUFFIXES, faults), VOC_ENCODING),
         (str(images), str(masks)),
         faults,
+        str(path),
     )
 
 
@@ -193,6 +198,7 @@ def _voc_augmented(folder: Path, root: Path) -> Listing:
     images = find_files(folder / "JPEGImages", IMAGE_SUFFIXES, faults)
     own = folder / "SegmentationClass"
     converted = folder / "SegmentationClassAug"
+    listed_in = str(lists)
     if converted.is_dir():
         place = converted
         more = find_files(converted, MASK_SUFFIXES, faults)
@@ -201,6 +207,7 @@ def _voc_augmented(folder: Path, root: Path) -> Listing:
         sbd = _find_sbd(folder, root)
         check_scipy()
         place = sbd / "cls"
+        listed_in += f" or {sbd}"
         more = find_files(place, (".mat",), faults)
         images = find_files(sbd / "img", IMAGE_SUFFIXES, faults) | images
         names = {
@@ -235,6 +242,7 @@ def _voc_augmented(folder: Path, root: Path) -> Listing:
         chosen,
         (str(folder / "JPEGImages"), f"{own} or {place}"),
         faults,
+        listed_in,
     )
 
 
@@ -266,34 +274,24 @@ def _sbd(folder: Path, split: str, root: Path) -> Listing:
         _encoded(find_files(masks, (".mat",), faults), VOC_ENCODING),
         (str(images), str(masks)),
         faults,
+        str(path),
     )
 
 
 def _cityscapes(folder: Path, split: str, root: Path) -> Listing:
-    images: dict[str, Path] = {}
-    masks: dict[str, tuple[Path, Encoding]] = {}
     faults: list[Fault] = []
     places = folder / "leftImg8bit" / split, folder / "gtFine" / split
-    for city in _folders(places[0]):
-        found = find_files(city, IMAGE_SUFFIXES, faults)
-        images |= {
-            stem.removesuffix("_leftImg8bit"): path
-            for stem, path in found.items()
-            if stem.endswith("_leftImg8bit")
-        }
-    # Where a picture has both, the later ones stay: the original ones.
-    kinds = {
-        "_gtFine_labelTrainIds": _CITYSCAPES_TRAIN,
-        "_gtFine_labelIds": CITYSCAPES_ENCODING,
-    }
-    for city in _folders(places[1]):
-        found = find_files(city, MASK_SUFFIXES, faults)
-        for ending, encoding in kinds.items():
-            masks |= {
-                stem.removesuffix(ending): (path, encoding)
-                for stem, path in found.items()
-                if stem.endswith(ending)
-            }
+    (images,) = _in_cities(places[0], IMAGE_SUFFIXES, ("_leftImg8bit",), faults)
+    ids, train_ids = _in_cities(
+        places[1],
+        MASK_SUFFIXES,
+        ("_gtFine_labelIds", "_gtFine_labelTrainIds"),
+        faults,
+    )
+    # Where a picture has both, the original ones stay.
+    masks = _encoded(train_ids, _CITYSCAPES_TRAIN) | _encoded(
+        ids, CITYSCAPES_ENCODING
+    )
     return make_listing(
         CITYSCAPES,
         sorted(images.keys() | masks.keys()),
@@ -304,8 +302,24 @@ def _cityscapes(folder: Path, split: str, root: Path) -> Listing:
     )
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+def _in_cities(
+    folder: Path,
+    suffixes: Collection[str],
+    endings: Sequence[str],
+    faults: list[Fault],
+) -> list[dict[str, Path]]:
+    """Finds the files of each ending, by what their names have before it."""
+    found: list[dict[str, Path]] = [{} for _ in endings]
+    for city in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        for stem, path in find_files(city, suffixes, faults).items():
+            for files, ending in zip(found, endings, strict=True):
+                if not stem.endswith(ending):
+                    continue
+                other = files.setdefault(stem.removesuffix(ending), path)
+                if other != path:
+                    text = f"{other} and {path} are two files of one name"
+                    faults.append(Fault(text, (str(other), str(path))))
+    return found
 
 
 def _ade20k(folder: Path, split: str, root: Path) -> Listing:
@@ -332,7 +346,10 @@ def _two_folders(
     else:
         names = read_names(list_file, faults)
     places = str(images), str(masks)
-    return make_listing(labels, names, pictures, encoded, places, faults)
+    listed_in = "" if list_file is None else str(list_file)
+    return make_listing(
+        labels, names, pictures, encoded, places, faults, listed_in
+    )
 
 
 def _camvid(folder: Path, split: str, root: Path) -> Listing:

@@ -1,14 +1,23 @@
-"""PASCAL VOC 2012, ResNet-50: the paper's run.
+"""PASCAL VOC 2012, ResNet-50: the paper's run on a smaller backbone.
 
     python -m training.train voc2012_resnet50 --data-dir DIR
 
 DIR holds VOCdevkit/VOC2012 and SBD's benchmark_RELEASE, or a folder
 SegmentationClassAug instead of the latter: 10,582 training pictures.
-Zhao et al., 2016, https://arxiv.org/abs/1612.01105, section 5.1 (schedule and
-changes) and section 5.3 (PASCAL VOC 2012); crop, factor on the rate of new
-layers and center_padding are those of the authors' code, hszhao/semseg.
+
+The paper trains only ResNet-101 on this set. From it, Zhao et al., 2016,
+https://arxiv.org/abs/1612.01105: the ImageNet start (section 3.3), schedule,
+batch and changes (section 5.1), pictures (section 5.3). From the authors'
+later code, https://github.com/hszhao/semseg (config/voc2012, tool/train.py):
+depth, and what the paper leaves open: crop, share of rotated and of blurred
+pictures, rate of new layers, padding on all sides.
+
+To expect: on val, at one scale and at several, semseg has a mean IoU of 77.05
+and 78.02 %, mmsegmentation 77.29 and 78.48 % by its own recipe.
+
 Stem, dilation and resizing are PSPNet's defaults, which fit the ImageNet
-weights that are published; the paper's differ, so scores may as well.
+weights that are published: mmsegmentation's network. Those of the paper and of
+semseg differ.
 """
 
 from keras_pspnet.labels import VOC
@@ -28,10 +37,10 @@ RECIPE = Recipe(
     steps=30_000,
     steps_per_epoch=500,
     learning_rate=0.01,
-    # What ImageNet has not trained learns faster in the authors' code.
+    # semseg's, for all that ImageNet has not trained.
     head_rate_factor=10.0,
     scales=(0.5, 2.0),
-    # Rotation and blur: on ADE20K and PASCAL VOC, not on Cityscapes.
+    # Of every second picture, as in semseg.
     rotate=10.0,
     blur_probability=0.5,
     center_padding=True,

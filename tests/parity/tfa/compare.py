@@ -23,11 +23,11 @@ import tensorflow as tf
 
 from keras_pspnet.data.affine import (
     crop_positions,
+    fill,
+    flatten,
     place_crop,
-    sample_image,
-    sample_labels,
+    sample_pair,
 )
-from keras_pspnet.data.augment import FILL
 from keras_pspnet.data.photometric import distort, gaussian_blur
 from keras_pspnet.optimizers import SGD
 
@@ -53,9 +53,11 @@ def rotations(file: dict[str, np.ndarray]) -> Iterator[Row]:
             tf.constant(False),
             size,
         )
-        rows, columns = crop_positions(placement, size, straight=False)
-        image = sample_image(tf.constant(file["image"]), rows, columns)
-        labels, _ = sample_labels(tf.constant(file["mask"]), rows, columns)
+        flat = flatten(file["image"]), flatten(file["mask"])
+        image, labels, _ = sample_pair(
+            *flat, tf.constant(size), placement, size
+        )
+        rows, columns = crop_positions(placement, size)
         difference = np.abs(image - file[f"image{index}"]).max()
         name = f"rotate {size[0]}x{size[1]} by {degrees:g}"
         yield Row(f"{name}: values", difference, 0.03)
@@ -92,11 +94,11 @@ def cuts(file: dict[str, np.ndarray]) -> Iterator[Row]:
         tf.constant(True),
         crop,
     )
-    rows, columns = crop_positions(placement, crop, straight=True)
-    labels, inside = sample_labels(tf.constant(file["mask"]), rows, columns)
-    pixels = tf.constant(file["image"], tf.float32)
-    image = sample_image(pixels, rows, columns)
-    image = tf.where(inside[..., None], image, FILL)
+    flat = flatten(file["image"]), flatten(file["mask"])
+    image, labels, inside = sample_pair(
+        *flat, tf.constant(size), placement, crop
+    )
+    image = fill(image, inside)
     name = f"scale {size[0]}x{size[1]} to {scaled[0]}x{scaled[1]}"
     yield Row(f"{name}: values", np.abs(image - file["cropped"]).max(), 1e-3)
     yield Row(

@@ -1,0 +1,1 @@
+"""CamVid for TensorFlow Datasets."""

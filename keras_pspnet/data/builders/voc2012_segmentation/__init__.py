@@ -1,0 +1,1 @@
+"""VOC 2012 segmentation for TensorFlow Datasets."""

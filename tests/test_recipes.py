@@ -1,0 +1,247 @@
+"""Tests of the recipes: each runs on its set, and starts where it says."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_pspnet.training.train as training
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch_files
+from data_trees import DRAWINGS, draw_camvid
+from http_server import serving
+from keras_pspnet.training.recipe import Recipe
+from PIL import Image
+from source_states import mmcv_state, random_pspnet
+from support import numpy
+
+from keras_pspnet import PSPNet, load_pretrained, presets
+from keras_pspnet.cli import main
+from keras_pspnet.data.trees import TREES
+from keras_pspnet.presets import find_backbone_weights
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def one_replica(monkeypatch) -> None:
+    monkeypatch.setattr(
+        tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
+    )
+
+
+# === Smoke runs ===
+
+
+def check_run(output: Path, recipe: Recipe) -> None:
+    """A run of a recipe ends with scores, a sheet and a model."""
+    told = json.loads((output / "scores.json").read_text())
+    assert told["recipe"] == recipe.name
+    assert told["steps"] == recipe.shrunk().steps
+    assert list(told["iou"]) == list(recipe.labels.names)
+    assert told["pixels"] > 0
+    with Image.open(output / "predictions.png") as sheet:
+        sheet.load()
+        assert sheet.mode == "RGB"
+        assert min(sheet.size) > 300
+    model = load_pretrained(output / "model")
+    assert model.labels == recipe.labels
+    assert model.get_config()["backbone"] == recipe.backbone
+    assert model.get_config()["width"] == 1 / 8
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_a_smoke_run_learns_on_data_in_the_set_s_form(
+    name: str, one_replica, monkeypatch, tmp_path, capsys
+) -> None:
+    recipe = training.load_recipe(name)
+    output = tmp_path / "run"
+    command = ["train", name, "--smoke", "--output", str(output)]
+    if recipe.scenes is None:
+        DRAWINGS[recipe.data](tmp_path / "data", 12, 2)
+        command += ["--data-dir", str(tmp_path / "data")]
+    losses: list[float] = []
+    fit = PSPNet.fit
+
+    def remember(self: PSPNet, *args: Any, **kwargs: Any) -> Any:
+        history = fit(self, *args, **kwargs)
+        losses.extend(history.history["loss"])
+        return history
+
+    monkeypatch.setattr(PSPNet, "fit", remember)
+    assert main(command) == 0
+    first, last = losses
+    assert 0 < last < 0.97 * first
+    check_run(output, recipe)
+    out = capsys.readouterr().out
+    assert "mean IoU" in out
+    told = "leaves out the start from imagenet weights" in out
+    assert told == (recipe.backbone_weights is not None)
+
+
+def test_a_checkout_runs_a_recipe_as_a_module(tmp_path) -> None:
+    draw_camvid(tmp_path / "data", 4, 1)
+    command = [sys.executable, "-m", "training.train", "camvid_resnet18"]
+    command += ["--data-dir", "data", "--smoke", "--output", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    check_run(tmp_path / "run", training.load_recipe("camvid_resnet18"))
+
+
+# === Bad input ===
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    Image.fromarray(array).save(path)
+
+
+def saved(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+# What is done to a mask, and what is told of which file.
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "another size": (
+        lambda mask: save(mask, saved(mask)[2:]),
+        "of 100x73, image=",
+    ),
+    "colours": (
+        lambda mask: save(mask, np.dstack([saved(mask) + np.uint8(1)] * 3)),
+        "must have the colours that the label set 'aerial' lists",
+    ),
+    "label out of range": (
+        lambda mask: save(mask, saved(mask) + np.uint8(7)),
+        "must hold labels within 0..4, or 255 to ignore",
+    ),
+    "missing": (Path.unlink, "has no mask in"),
+    "unreadable": (cut_off, "PNG file that can be decoded"),
+    "twice": (
+        lambda mask: save(mask.with_suffix(".bmp"), saved(mask)),
+        "1.bmp and 1.png, two files of one name",
+    ),
+    "without truth": (
+        lambda mask: save(mask, np.full_like(saved(mask), 255)),
+        "has no truth: all its pixels are ignored",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_command_names_the_file_of_every_fault(
+    tmp_path, capsys, damage: str
+) -> None:
+    do, told = DAMAGES[damage]
+    DRAWINGS[None](tmp_path, 3, 2)
+    do(tmp_path / "train" / "masks" / "1.png")
+    command = ["train", "aerial", "--check-data", "--data-dir", str(tmp_path)]
+    # A mask without truth is wasted, but does no harm.
+    assert main(command) == (0 if damage == "without truth" else 1)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if told in line]
+    kind = "images/1.jpg" if damage == "missing" else "masks/1."
+    assert str(tmp_path / "train") in line
+    assert kind in line or "/masks holds 1.bmp" in line
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in training.RECIPES if name != "scenes"]
+)
+def test_the_command_tells_where_to_get_a_set(
+    name: str, tmp_path, capsys
+) -> None:
+    for more in (["--check-data"], ["--smoke"]):
+        command = ["train", name, "--data-dir", str(tmp_path), *more]
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(tmp_path) in line
+        data = training.load_recipe(name).data
+        if data is not None:
+            assert TREES[data].expected in line
+            assert TREES[data].source in line
+
+
+# === The start from ImageNet ===
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """The file of ImageNet weights of ResNet-18 on a server, and its values."""
+    source = random_pspnet(18, width=1.0)
+    tensors = OrderedDict(
+        (name, torch_files.tensor(value))
+        for name, value in mmcv_state(source, 18).items()
+    )
+    path = torch_files.save(tmp_path / "weights.pth", tensors)
+    row = find_backbone_weights("resnet18", "deep")
+    place = "/" + row.url.rpartition("/")[2]
+    monkeypatch.setenv("KERAS_PSPNET_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KERAS_PSPNET_MIRROR", raising=False)
+    with serving() as server:
+        server.files[place] = path.read_bytes()
+        row = dataclasses.replace(
+            row,
+            url=server.url(place),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        monkeypatch.setattr(presets, "BACKBONE_WEIGHTS", (row,))
+        yield server, source.backbone
+
+
+def test_a_recipe_starts_from_imagenet(
+    published, one_replica, monkeypatch, tmp_path
+) -> None:
+    server, source = published
+    recipe = training.load_recipe("camvid_resnet18")
+    draw_camvid(tmp_path / "data", 2, 1)
+    started: list[PSPNet] = []
+
+    def stop(self: PSPNet, *args: Any, **kwargs: Any) -> None:
+        started.append(self)
+        raise InterruptedError("before the first step")
+
+    monkeypatch.setattr(PSPNet, "fit", stop)
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            training.train(recipe, tmp_path / "run", tmp_path / "data")
+    # The second run takes the file that the first has kept.
+    assert len(server.seen) == 1
+
+    model = started[1]
+    for got, want in zip(model.backbone.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(numpy(got), numpy(want), want.path)
+
+    # All else is as if there were no such file.
+    keras.utils.set_random_seed(recipe.seed)
+    fresh = dataclasses.replace(recipe, backbone_weights=None).model()
+    backbone = {variable.path for variable in model.backbone.weights}
+    for got, want in zip(model.weights, fresh.weights, strict=True):
+        if got.path not in backbone and "seed_generator" not in got.path:
+            assert got.path.startswith(("head_", "aux_"))
+            np.testing.assert_array_equal(numpy(got), numpy(want), got.path)
+
+    # And learns ten times as fast: step = rate * (gradient + 1e-4 * weight).
+    before = [numpy(variable) for variable in model.trainable_variables]
+    model.optimizer.apply([keras.ops.ones_like(v) for v in before])
+    for variable, weight in zip(model.trainable_variables, before, strict=True):
+        factor = 1 if variable.path in backbone else 10
+        want = weight - 0.01 * factor * (1 + 1e-4 * weight)
+        np.testing.assert_allclose(numpy(variable), want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_smoke_run_asks_for_no_published_weights(published) -> None:
+    server, _ = published
+    training.load_recipe("camvid_resnet18").shrunk().model()
+    assert not server.seen
