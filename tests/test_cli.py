@@ -1140,7 +1140,10 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
     [
         (["mars"], "`recipe` must be one of scenes, aerial, "),
         (["mars.py"], "`recipe` must be an existing file"),
-        (["aerial"], "`data` must be a folder for recipe 'aerial'"),
+        (
+            ["aerial"],
+            "`data` must be a folder (--data-dir) for recipe 'aerial'",
+        ),
         (["aerial", "--data", "none"], "`name_or_dir` must be an existing"),
         (["aerial", "--data", "empty"], "there is no pair of pictures in"),
         (["scenes", "-o", "photo.png"], "photo.png"),

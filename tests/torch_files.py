@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -125,6 +126,15 @@ def parameter(data: Tensor) -> Call:
 
 class _Pickler(pickle._Pickler):
     """Python's own pickler, but for names that cannot be imported."""
+
+    # dill, which Beam and TensorFlow Datasets import, puts its own in the
+    # places of these, for every pickler.
+    dispatch = {
+        **pickle._Pickler.dispatch,
+        dict: pickle._Pickler.save_dict,
+        type: pickle._Pickler.save_type,
+        types.FunctionType: pickle._Pickler.save_global,
+    }
 
     def __init__(self, stream: io.BytesIO, protocol: int, form: str) -> None:
         super().__init__(stream, protocol)

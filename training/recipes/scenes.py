@@ -24,4 +24,5 @@ RECIPE = Recipe(
     steps_per_epoch=50,
     learning_rate=0.05,
     scenes=(1600, 200),
+    evaluations=3,
 )
