@@ -13,8 +13,9 @@ semseg has float32, and neither transposes nor normalises them: the most that
 OpenCV can do.
 
 Both have the same cores: one, on which the DataLoader works itself, as it is
-faster there than with a worker; then all, with as many workers or threads. Each has a process of its own. Rounds alternate between the two, and who
-waits is stopped, as in `export.py`. A round is a pass over the same number of
+faster there than with a worker; then all, with as many workers or threads.
+Each has a process of its own. Rounds alternate between the two, and who waits
+is stopped, as in `export.py`. A round is a pass over the same number of
 batches, from an empty pipeline to an empty pipeline.
 
 Then follows what each step of ours costs by itself on one core. A mirror is

@@ -78,8 +78,10 @@ class Encoding:
         Raises:
             ValueError: If it holds a value without a meaning.
         """
-        # What deleting the known values leaves: faster than counting them.
-        if stored.tobytes().translate(None, self._known):
+        # Bytes translate in half the time that NumPy takes to look them up;
+        # what deleting the known ones leaves is unknown.
+        values = stored.tobytes()
+        if values.translate(None, self._known):
             wrong = np.setdiff1d(stored, np.flatnonzero(self._by_value >= 0))
             row, column = _first(stored == wrong[0])
             noun = "labels" if wrong.size > 1 else "label"
@@ -89,7 +91,9 @@ class Encoding:
                 f"{', '.join(map(str, wrong))}, the first at x={column}, "
                 f"y={row}, in mask={mask!r}"
             )
-        return self._by_value.astype(np.uint8).take(stored)
+        table = self._by_value.astype(np.uint8).tobytes()
+        classes = bytearray(values.translate(table))
+        return np.frombuffer(classes, np.uint8).reshape(stored.shape)
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
         """Maps a coloured mask to classes; colours must match exactly.

