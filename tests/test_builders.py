@@ -567,6 +567,6 @@ def test_the_ten_lines_of_the_documentation(
     for label in labels.names:
         assert label in printed
     assert (len(names["train"]), len(names["test"])) == (3, 1)
-    assert names["model"].optimizer.iterations.numpy() == 2
+    assert names["net"].optimizer.iterations.numpy() == 2
     with Image.open("pet.png") as sheet:
         assert sheet.width >= 30
