@@ -593,6 +593,12 @@ def table(results: dict[str, Result]) -> list[str]:
     return lines
 
 
+def check_peer(python: Path) -> None:
+    """Raises BenchmarkError if there is no peer to compare with."""
+    if not python.exists():
+        raise BenchmarkError(f"{python} must exist: make .venv-mmseg/peer")
+
+
 def peer_parser(description: str, rounds: int) -> argparse.ArgumentParser:
     """Returns the options of a benchmark beside mmsegmentation.
 

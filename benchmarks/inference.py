@@ -31,6 +31,7 @@ from export import (
     BenchmarkError,
     Engine,
     Run,
+    check_peer,
     measure,
     peer_parser,
     run_to_end,
@@ -152,10 +153,7 @@ def compare(options: argparse.Namespace) -> None:
     Raises:
         BenchmarkError: If a process fails, or there is no peer.
     """
-    if not options.peer_python.exists():
-        raise BenchmarkError(
-            f"{options.peer_python} must exist: make .venv-mmseg/peer"
-        )
+    check_peer(options.peer_python)
     print(
         f"PSPNet, {options.backbone}, {options.size}x{options.size}, "
         f"{options.threads} threads, medians of {options.rounds}",

@@ -43,6 +43,7 @@ from export import (
     BenchmarkError,
     Engine,
     Run,
+    check_peer,
     measure,
     run_to_end,
     serve,
@@ -83,8 +84,8 @@ def write_pairs(folder: Path, count: int) -> None:
 
     from keras_pspnet.data.scenes import make_scene
     from keras_pspnet.labels import VOC
+    from keras_pspnet.palettes import index_picture
 
-    palette = [value for color in VOC.colors for value in color]
     for kind in ("images", "masks"):
         (folder / kind).mkdir()
     for index in range(count):
@@ -94,9 +95,7 @@ def write_pairs(folder: Path, count: int) -> None:
             quality=QUALITY,
             subsampling="4:2:0",
         )
-        picture = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
-        picture.putpalette(palette)
-        picture.save(folder / f"masks/{index:03}.png")
+        index_picture(mask, VOC).save(folder / f"masks/{index:03}.png")
 
 
 def use_cores(count: int) -> None:
@@ -259,10 +258,7 @@ def compare(options: argparse.Namespace) -> None:
     Raises:
         BenchmarkError: If a process fails, or there is no peer.
     """
-    if not options.peer_python.exists():
-        raise BenchmarkError(
-            f"{options.peer_python} must exist: make .venv-mmseg/peer"
-        )
+    check_peer(options.peer_python)
     print(
         f"{SIZE[1]}x{SIZE[0]} JPEG files to {options.size}x{options.size} "
         f"crops, batches of {BATCH}, medians of {options.rounds}, per core",

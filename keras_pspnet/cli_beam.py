@@ -18,7 +18,7 @@ from keras_pspnet.beam import (
 )
 from keras_pspnet.cli_shared import (
     DEFAULT_MODEL,
-    integer_or_none,
+    add_inference_options,
     print_error,
 )
 
@@ -98,36 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backbone", help="which of a published model's backbones"
     )
-    parser.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        metavar="S",
-        help="sizes whose probabilities are averaged (default: 1)",
-    )
-    parser.add_argument(
-        "--flip", action="store_true", help="average mirrored pictures in"
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help="side of windows that slide over the picture, instead of the "
-        "whole at once",
-    )
-    parser.add_argument(
-        "--max-side",
-        type=integer_or_none,
-        metavar="N",
-        help="longer pictures are shrunk to this for the network; none keeps "
-        "them as they are (default: 1024, with windows none)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="files with more are refused before they are decoded",
-    )
+    add_inference_options(parser)
     parser.add_argument(
         "--confidence",
         action="store_true",

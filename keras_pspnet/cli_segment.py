@@ -14,8 +14,8 @@ from typing import Any
 import keras
 
 from keras_pspnet.cli_shared import (
+    add_inference_options,
     add_model_options,
-    integer_or_none,
     load_network,
     print_error,
     progress,
@@ -87,36 +87,7 @@ def add_parser(
         action="store_true",
         help="colours that colour-blind people tell apart, and numbers",
     )
-    parser.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        metavar="S",
-        help="sizes whose probabilities are averaged (default: 1)",
-    )
-    parser.add_argument(
-        "--flip", action="store_true", help="average mirrored pictures in"
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help="side of windows that slide over the picture, instead of the "
-        "whole at once",
-    )
-    parser.add_argument(
-        "--max-side",
-        type=integer_or_none,
-        metavar="N",
-        help="longer pictures are shrunk to this for the network; none keeps "
-        "them as they are (default: 1024, with windows none)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="files with more are refused before they are decoded",
-    )
+    add_inference_options(parser)
     parser.set_defaults(run=run)
 
 

@@ -47,6 +47,44 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_inference_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `keras_pspnet.segment` by their names there.
+
+    Args:
+        parser: One whose `argument_default` is `argparse.SUPPRESS`.
+    """
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        metavar="S",
+        help="sizes whose probabilities are averaged (default: 1)",
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="average mirrored pictures in"
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="side of windows that slide over the picture, instead of the "
+        "whole at once",
+    )
+    parser.add_argument(
+        "--max-side",
+        type=integer_or_none,
+        metavar="N",
+        help="longer pictures are shrunk to this for the network; none keeps "
+        "them as they are (default: 1024, with windows none)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="files with more are refused before they are decoded",
+    )
+
+
 def is_exported(options: argparse.Namespace) -> bool:
     """Tells whether the options name an exported file, and no model.
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
 from keras_pspnet.picture_checks import check_mask
@@ -129,6 +130,25 @@ def colorize(
     """
     check_mask(mask, labels)
     return class_colors(labels, colorblind)[mask]
+
+
+def index_picture(
+    mask: np.ndarray, labels: LabelSet, colorblind: bool = False
+) -> Image.Image:
+    """Makes a picture whose pixels are class ids, drawn in their colours.
+
+    Args:
+        mask: Class ids, uint8 `(H, W)`.
+        labels: The label set of the ids.
+        colorblind: As of `class_colors`.
+
+    Returns:
+        A palette picture; saved as PNG, it is an index mask.
+    """
+    height, width = mask.shape
+    picture = Image.frombytes("P", (width, height), mask.tobytes())
+    picture.putpalette(class_colors(labels, colorblind).tobytes())
+    return picture
 
 
 def confidence_colors(confidence: np.ndarray) -> np.ndarray:

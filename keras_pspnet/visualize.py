@@ -25,6 +25,7 @@ from keras_pspnet.palettes import (
     IGNORED,
     class_colors,
     confidence_colors,
+    index_picture,
 )
 from keras_pspnet.palettes import colorize as colorize
 from keras_pspnet.picture_checks import (
@@ -210,7 +211,9 @@ class Segmentation:
         elif what == "confidence":
             data = _encode(self.confidence_picture(), _FORMATS[suffix])
         else:
-            data = _encode(self._index_picture(colorblind), "PNG")
+            data = _encode(
+                index_picture(self.mask, self.labels, colorblind), "PNG"
+            )
         write_atomically(path, data)
 
     def _shares(self) -> list[tuple[int, float]]:
@@ -251,12 +254,6 @@ class Segmentation:
                 "segment(..., confidence=True). Received: confidence=None"
             )
         return self.confidence
-
-    def _index_picture(self, colorblind: bool) -> Image.Image:
-        height, width = self.mask.shape
-        picture = Image.frombytes("P", (width, height), self.mask.tobytes())
-        picture.putpalette(class_colors(self.labels, colorblind).tobytes())
-        return picture
 
     def _repr_png_(self) -> bytes:
         return _encode(self.picture(), "PNG")

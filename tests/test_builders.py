@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -145,15 +145,12 @@ class _InTemporaryFolder:
     """Writes the dummy data; as downloaded archives, each in its folder."""
 
     DL_EXTRACT_RESULT = "extracted"
+    write: Callable[[Path], None]
 
     @property
     def test_session(self):
         """A method of TensorFlow's test case, which is no test."""
         return super().test_session
-
-    @staticmethod
-    def write(folder: Path) -> None:
-        raise NotImplementedError
 
     @classmethod
     def setUpClass(cls) -> None:

@@ -22,7 +22,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 try:
@@ -52,7 +51,7 @@ from keras_pspnet.data.decode import MAX_PIXELS, read_mask
 from keras_pspnet.inference import check_scales, segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.network import Network, as_network, weights_sha256
-from keras_pspnet.palettes import class_colors
+from keras_pspnet.palettes import index_picture
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import HUB_PREFIX, load_pretrained
 from keras_pspnet.version import __version__
@@ -500,13 +499,11 @@ def _encoded(
     mask: np.ndarray, labels: LabelSet, confidence: float | None
 ) -> bytes:
     """Makes an index PNG that keeps what its pixels do not tell."""
-    picture = Image.fromarray(mask)
-    picture.putpalette(class_colors(labels).tobytes())
     notes = PngInfo()
     if confidence is not None:
         notes.add_text(_CONFIDENCE, repr(confidence))
     stream = BytesIO()
-    picture.save(stream, "PNG", pnginfo=notes)
+    index_picture(mask, labels).save(stream, "PNG", pnginfo=notes)
     return stream.getvalue()
 
 

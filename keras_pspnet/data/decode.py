@@ -449,9 +449,6 @@ def _upright(
         stored = stored.swapaxes(0, 1)
     # Pillow warns where it converts transparency that RGB cannot hold.
     picture.info.pop("transparency", None)
-    if max(width, height) <= _BLOCK:
-        stored[...] = convert(picture)
-        return upright
     for top in range(0, height, _BLOCK):
         bottom = min(top + _BLOCK, height)
         for left in range(0, width, _BLOCK):

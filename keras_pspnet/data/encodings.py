@@ -47,7 +47,13 @@ class Encoding:
 
     @functools.cached_property
     def _known(self) -> bytes:
+        """The values that have a meaning."""
         return bytes(np.flatnonzero(self._by_value >= 0).tolist())
+
+    @functools.cached_property
+    def _table(self) -> bytes:
+        """The class of each value; of unknown ones, anything."""
+        return self._by_value.astype(np.uint8).tobytes()
 
     @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +88,7 @@ class Encoding:
         # what deleting the known ones leaves is unknown.
         values = stored.tobytes()
         if values.translate(None, self._known):
-            wrong = np.setdiff1d(stored, np.flatnonzero(self._by_value >= 0))
+            wrong = np.setdiff1d(stored, np.frombuffer(self._known, np.uint8))
             row, column = _first(stored == wrong[0])
             noun = "labels" if wrong.size > 1 else "label"
             raise ValueError(
@@ -91,8 +97,7 @@ class Encoding:
                 f"{', '.join(map(str, wrong))}, the first at x={column}, "
                 f"y={row}, in mask={mask!r}"
             )
-        table = self._by_value.astype(np.uint8).tobytes()
-        classes = bytearray(values.translate(table))
+        classes = bytearray(values.translate(self._table))
         return np.frombuffer(classes, np.uint8).reshape(stored.shape)
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
