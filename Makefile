@@ -3,6 +3,7 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 the same on the versions that Colab has
+#   make slow                       50 runs killed at random moments
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make lint                       format, lint and types
@@ -13,7 +14,7 @@ PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab parity parity-tfa lint format clean
+.PHONY: demo test test-colab slow parity parity-tfa lint format clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -23,6 +24,9 @@ test: .venv/tests
 
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST)
+
+slow: .venv/tests
+	.venv/bin/python tests/killed_runs.py
 
 # The peer writes checkpoints and logits, predictions, scores; this package
 # reads them in an environment that has no PyTorch. PICTURES is a folder of

@@ -76,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
         help="what convolutions compute in (default: the recipe's)",
     )
+    train.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="with several machines (TF_CONFIG): how long one may be silent "
+        "before the others end with status 75 (60)",
+    )
     train.set_defaults(run=_train)
 
     export = commands.add_parser(
@@ -236,10 +244,18 @@ def _train(options: argparse.Namespace) -> int:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
     output = options.output or os.path.join("runs", recipe.name)
     try:
-        scores = train(recipe, output, options.data)
+        scores = train(
+            recipe,
+            output,
+            options.data,
+            worker_timeout=options.worker_timeout,
+        )
     except NonFiniteError as error:
         print_error(str(error))
         return 1
+    if scores is None:
+        print("The run is done; the first worker scores and writes.")
+        return 0
     print(scores.table())
     print(
         f"Written to {output}: {MODEL_FOLDER}/, {SCORES_FILE}, {SHEET_FILE}, "

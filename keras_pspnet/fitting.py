@@ -22,8 +22,9 @@ BATCH_OF_ONE = (
     "use freeze='batch_norm' or drop the last partial batch. "
 )
 FEWER_THAN_REPLICAS = (
-    "the global batch must hold at least one image for every replica; drop "
-    "the last partial batch. "
+    "the global batch must hold at least one image for every replica, where "
+    "each takes ceil(images / replicas) until none are left; drop the last "
+    "partial batch. "
 )
 
 

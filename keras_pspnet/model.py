@@ -11,6 +11,7 @@ from keras import layers
 
 from keras_pspnet.backbone_weights import check_backbone_source, load_backbone
 from keras_pspnet.batch_norm import BatchNorm
+from keras_pspnet.dropout import GlobalSpatialDropout2D
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import (
     InputNormalization,
@@ -255,7 +256,7 @@ def _classify(
     """Turns a head's convolution into logits of the image's size."""
     x = BatchNorm(name=f"{name}_bn")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
-    x = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+    x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
     resize = Resize(align_corners, name=f"{name}_resize")
     x = layers.Conv2D(
         num_classes,

@@ -1,4 +1,4 @@
-"""What differs between one replica and many: sums over the global batch.
+"""What differs between one replica and many: sums and places in the batch.
 
 Only the TensorFlow backend has replicas that run the same Python function
 (`tf.distribute`); on JAX a sharded array is already global, so a plain sum is
@@ -7,9 +7,13 @@ the global sum.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import keras
+
+# The process's first strategy whose replicas talk by collectives.
+_claimed: weakref.ref[Any] | None = None
 
 
 def _replica_context() -> Any:
@@ -48,3 +52,66 @@ def replica_sum(value: Any) -> Any:
     import tensorflow as tf
 
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def batch_place(batch: Any) -> tuple[Any, Any]:
+    """Returns the place of this replica's pictures in the global batch.
+
+    In the global batch the replicas' pictures follow each other in the order
+    of the replicas; their parts may differ in size.
+
+    Args:
+        batch: Number of this replica's pictures, an integer or an int32
+            scalar.
+
+    Returns:
+        Number of pictures before this replica's first one, and of all of the
+        global batch: int32 scalars, or (0, `batch`) outside replicas.
+    """
+    context = _replica_context()
+    if context is None:
+        return 0, batch
+    import tensorflow as tf
+
+    replica = context.replica_id_in_sync_group
+    parts = replica_sum(
+        batch * tf.one_hot(replica, context.num_replicas_in_sync, dtype="int32")
+    )
+    return tf.reduce_sum(parts[:replica]), tf.reduce_sum(parts)
+
+
+def claim_collectives(strategy: Any) -> None:
+    """Refuses a second strategy whose replicas would talk by collectives.
+
+    Every strategy numbers its collectives from the start, and TensorFlow
+    remembers their shapes for as long as the process lives: those of a second
+    strategy fail, or hang, unless all its tensors are as the first one's.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: If the process has trained on several replicas of another
+            strategy. Strategies that add up on one device are free.
+    """
+    import tensorflow as tf
+
+    global _claimed
+    if isinstance(
+        getattr(strategy.extended, "_cross_device_ops", None),
+        (
+            tf.distribute.HierarchicalCopyAllReduce,
+            tf.distribute.NcclAllReduce,
+            tf.distribute.ReductionToOneDevice,
+        ),
+    ):
+        return
+    if _claimed is None:
+        _claimed = weakref.ref(strategy)
+    if _claimed() is not strategy:
+        raise ValueError(
+            "`strategy` must be the one that this process has trained with "
+            "before: keep that instance, or make others with "
+            "cross_device_ops=tf.distribute.ReductionToOneDevice(). "
+            f"Received: another {type(strategy).__name__}"
+        )

@@ -24,7 +24,11 @@ from keras_pspnet.fitting import (
 from keras_pspnet.layers import PyramidPoolingModule
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
-from keras_pspnet.replicas import num_replicas, replica_sum
+from keras_pspnet.replicas import (
+    claim_collectives,
+    num_replicas,
+    replica_sum,
+)
 
 # The paper's loss weights, section 5.1.
 LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
@@ -237,9 +241,12 @@ class PaperTrainer(keras.Model):
             ValueError: If sizes of images and masks differ, a label is
                 outside 0..C-1 and 255, a batch would hold one image while
                 batch normalisation is live, the length of the decay cannot
-                be told, or the decay has come to its end.
+                be told, the decay has come to its end, `check_replicas`
+                refuses, or the model is one of several workers.
         """
         self._assert_compile_called("fit")
+        self._check_one_worker()
+        self.check_replicas()
         check_arrays(x, y, self.num_classes)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             check_arrays(
@@ -310,6 +317,7 @@ class PaperTrainer(keras.Model):
             ValueError: As `fit`.
         """
         self._assert_compile_called("train_on_batch")
+        self.check_replicas()
         check_arrays(x, y, self.num_classes)
         if self._awaits_total_steps:
             raise ValueError(
@@ -324,6 +332,67 @@ class PaperTrainer(keras.Model):
             )
         self.steps_taken += 1
         return logs
+
+    def check_replicas(self) -> None:
+        """Refuses what breaks, or trains wrongly, on several replicas.
+
+        `fit` and `train_on_batch` ask it; a loop that runs `train_step` in
+        `tf.distribute`'s replicas should, too, before its first step. With
+        one replica nothing is refused.
+
+        Raises:
+            ValueError: If the model is not compiled; or, on several replicas,
+                if it is compiled with `steps_per_execution` above 1 or with
+                `jit_compile`, if an optimizer has
+                `gradient_accumulation_steps` or `use_ema`, or if the process
+                has trained with another strategy before.
+        """
+        self._assert_compile_called("check_replicas")
+        strategy = self._strategy()
+        if strategy is None or strategy.num_replicas_in_sync < 2:
+            return
+        for name, owner, wanted in (
+            ("steps_per_execution", self, 1),
+            ("jit_compile", self, False),
+            *(
+                (name, optimizer, wanted)
+                for optimizer in _with_inner(self.optimizer)
+                for name, wanted in (
+                    ("gradient_accumulation_steps", None),
+                    ("use_ema", False),
+                )
+            ),
+        ):
+            value = getattr(owner, name)
+            if value != wanted:
+                raise ValueError(
+                    f"`{name}` must be {wanted} on several replicas. "
+                    f"Received: {name}={value} on "
+                    f"{strategy.num_replicas_in_sync} replicas"
+                )
+        claim_collectives(strategy)
+
+    def build_training(self, height: int | None, width: int | None) -> None:
+        """Creates all variables that a step of training needs.
+
+        Keras's `fit` does so by itself. A loop that runs `train_step` in
+        `tf.distribute`'s replicas calls this once before, since none of
+        them can create variables. Nothing is computed, and variables that
+        there are keep their values.
+
+        Args:
+            height: Height of the pictures in pixels, None where it varies.
+            width: Width of the pictures in pixels, None where it varies.
+
+        Raises:
+            ValueError: If the model is not compiled.
+        """
+        self._assert_compile_called("build_training")
+        images = keras.KerasTensor((None, height, width, 3), "float32")
+        masks = keras.KerasTensor((None, height, width), "int32")
+        strategy = self._strategy()
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            self._symbolic_build(data_batch=(images, masks, None))
 
     def train_step(self, *arguments: Any) -> Any:
         # JAX passes the state of the run before the batch.
@@ -360,6 +429,35 @@ class PaperTrainer(keras.Model):
             y_pred,
             sample_weight=self._by_output(sample_weight),
         )
+
+    def _strategy(self) -> Any:
+        """Returns TensorFlow's strategy, None on other backends."""
+        if keras.backend.backend() != "tensorflow":
+            return None
+        return self.distribute_strategy
+
+    def _check_one_worker(self) -> None:
+        """Refuses `fit` on several workers, where Keras's own breaks."""
+        strategy = self._strategy()
+        if strategy is None or strategy.num_replicas_in_sync < 2:
+            return
+        import tensorflow as tf
+
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise ValueError(
+                "`fit` must run on one worker: on several, train with "
+                "`keras-pspnet train`, or in a loop that runs `train_step`. "
+                f"Received: {type(strategy).__name__} of "
+                f"{strategy.num_replicas_in_sync} replicas"
+            )
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        # Keras averages the replicas' parts of the first batch to learn its
+        # shape, and fails where they differ in size.
+        if self._distribute_strategy is not None:
+            self.build_training(*self.input_shape[1:3])
 
     def _check_output_names(self, argument: str, value: Any) -> None:
         if not isinstance(value, Mapping):
@@ -547,6 +645,15 @@ def _counting_first(callbacks: Any) -> Any:
             callbacks.callbacks.insert(0, counter)
         return callbacks
     return [_StepCounter(), *keras.tree.flatten(callbacks or [])]
+
+
+def _with_inner(optimizer: Any) -> Iterator[Any]:
+    """Gives an optimizer and those that it wraps, at any depth."""
+    yield optimizer
+    wrapped = [getattr(optimizer, "inner_optimizer", None)]
+    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
+        if inner is not None:
+            yield from _with_inner(inner)
 
 
 def _is_loss_scaled(optimizer: Any) -> bool:

@@ -1117,7 +1117,7 @@ def test_export_explains_what_max_side_takes(photo, capsys) -> None:
 def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
     calls = []
 
-    def train(recipe: Any, *places: Any) -> Scores:
+    def train(recipe: Any, *places: Any, **_: Any) -> Scores:
         calls.append((recipe, *places))
         return Scores(np.eye(3, dtype="int64"), LABELS)
 
@@ -1157,7 +1157,7 @@ def test_train_refuses(photo, capsys, arguments: list[str], told: str) -> None:
 
 
 def test_train_passes_interruption_on(photo, monkeypatch, capsys) -> None:
-    def train(*_: Any) -> None:
+    def train(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", train)

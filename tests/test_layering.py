@@ -19,6 +19,7 @@ ORDER = (
     "labels",
     "replicas",
     "batch_norm",
+    "dropout",
     "sampling",
     "resizing",
     "layers",

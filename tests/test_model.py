@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_pspnet.batch_norm import BatchNorm
+from keras_pspnet.dropout import GlobalSpatialDropout2D
 from keras_pspnet.labels import generic_labels
 from keras_pspnet.model import PSPNet
 from keras_pspnet.optimizers import SGD
@@ -394,3 +395,19 @@ def test_input_shape_error(input_shape):
 def test_constructor_errors(arguments, match):
     with pytest.raises(ValueError, match=match):
         PSPNet(CLASSES, **{**SMALL, **arguments})
+
+
+def test_dropout_of_both_heads_is_that_of_the_global_batch():
+    model = make_model(dropout=0.3)
+    found = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.SpatialDropout2D)
+    ]
+    assert sorted(layer.name for layer in found) == [
+        "aux_dropout",
+        "head_dropout",
+    ]
+    for layer in found:
+        assert type(layer) is GlobalSpatialDropout2D
+        assert layer.rate == 0.3

@@ -27,6 +27,7 @@ from support import numpy
 from keras_pspnet import PSPNet, load_pretrained, presets
 from keras_pspnet.cli import main
 from keras_pspnet.data.trees import TREES
+from keras_pspnet.history import read_history
 from keras_pspnet.presets import find_backbone_weights
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +62,7 @@ def check_run(output: Path, recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("name", training.RECIPES)
 def test_a_smoke_run_learns_on_data_in_the_set_s_form(
-    name: str, one_replica, monkeypatch, tmp_path, capsys
+    name: str, one_replica, tmp_path, capsys
 ) -> None:
     recipe = training.load_recipe(name)
     output = tmp_path / "run"
@@ -69,17 +70,8 @@ def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     if recipe.scenes is None:
         DRAWINGS[recipe.data](tmp_path / "data", 12, 2)
         command += ["--data-dir", str(tmp_path / "data")]
-    losses: list[float] = []
-    fit = PSPNet.fit
-
-    def remember(self: PSPNet, *args: Any, **kwargs: Any) -> Any:
-        history = fit(self, *args, **kwargs)
-        losses.extend(history.history["loss"])
-        return history
-
-    monkeypatch.setattr(PSPNet, "fit", remember)
     assert main(command) == 0
-    first, last = losses
+    first, last = (row["loss"] for row in read_history(output / "history.csv"))
     assert 0 < last < 0.97 * first
     check_run(output, recipe)
     out = capsys.readouterr().out
@@ -95,6 +87,60 @@ def test_a_checkout_runs_a_recipe_as_a_module(tmp_path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     check_run(tmp_path / "run", training.load_recipe("camvid_resnet18"))
+
+
+# === Ablations ===
+
+
+def test_the_pyramid_and_the_auxiliary_branch_are_the_recipe_s() -> None:
+    recipe = training.load_recipe("scenes").shrunk()
+    config = recipe.model().get_config()
+    assert (config["pooling"], config["reduce"]) == ("average", True)
+    assert config["aux"]
+    assert recipe.loss_weights == {"main": 1.0, "aux": 0.4}
+    other = dataclasses.replace(
+        recipe, bin_sizes=(1,), pooling="max", reduce=False, aux_weight=0
+    )
+    config = other.model().get_config()
+    assert config["bin_sizes"] == (1,)
+    assert (config["pooling"], config["reduce"]) == ("max", False)
+    assert not config["aux"]
+    assert other.loss_weights is None
+
+
+@pytest.mark.parametrize("weight", [0, 0.9])
+def test_a_run_weighs_the_auxiliary_loss(
+    weight: float, one_replica, monkeypatch, tmp_path
+) -> None:
+    recipe = dataclasses.replace(
+        training.load_recipe("scenes").shrunk(), aux_weight=weight
+    )
+    started: list[PSPNet] = []
+    compile_model = PSPNet.compile
+
+    def stop(self: PSPNet, *args: Any, **kwargs: Any) -> None:
+        compile_model(self, *args, **kwargs)
+        started.append(self)
+        raise InterruptedError("before the first step")
+
+    monkeypatch.setattr(PSPNet, "compile", stop)
+    with pytest.raises(InterruptedError):
+        training.train(recipe, tmp_path / "run")
+    (model,) = started
+    assert model.aux == (weight > 0)
+    # With one output, Keras leaves the weight out.
+    want = {"main": 1.0, "aux": 0.9} if weight else None
+    assert model.get_compile_config()["loss_weights"] == want
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
+    match = (
+        "`aux_weight` must be a finite number, at least 0. "
+        f"Received: aux_weight={weight}"
+    )
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(training.load_recipe("scenes"), aux_weight=weight)
 
 
 # === Bad input ===
@@ -208,11 +254,11 @@ def test_a_recipe_starts_from_imagenet(
     draw_camvid(tmp_path / "data", 2, 1)
     started: list[PSPNet] = []
 
-    def stop(self: PSPNet, *args: Any, **kwargs: Any) -> None:
-        started.append(self)
+    def stop(model: PSPNet, *args: Any, **kwargs: Any) -> None:
+        started.append(model)
         raise InterruptedError("before the first step")
 
-    monkeypatch.setattr(PSPNet, "fit", stop)
+    monkeypatch.setattr(training.loop, "run", stop)
     for _ in range(2):
         with pytest.raises(InterruptedError):
             training.train(recipe, tmp_path / "run", tmp_path / "data")

@@ -1,10 +1,11 @@
 """Tests of sums over replicas."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from support import per_replica
 
-from keras_pspnet.replicas import num_replicas, replica_sum
+from keras_pspnet.replicas import batch_place, num_replicas, replica_sum
 
 
 def test_outside_replicas_a_sum_is_the_value() -> None:
@@ -37,3 +38,26 @@ def test_inside_replicas_there_are_two(two_replicas) -> None:
     counts = two_replicas.run(lambda: tf.constant(num_replicas()))
     for count in two_replicas.experimental_local_results(counts):
         assert count == 2
+
+
+def test_outside_replicas_the_batch_is_the_global_one() -> None:
+    assert batch_place(5) == (0, 5)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("parts", [(2, 2), (3, 1), (0, 4)])
+def test_inside_replicas_pictures_follow_each_other(
+    two_replicas, parts, graph
+) -> None:
+    counts = two_replicas.experimental_distribute_values_from_function(
+        lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+    )
+
+    def run(counts):
+        return two_replicas.run(batch_place, (counts,))
+
+    first, total = (tf.function(run) if graph else run)(counts)
+    for place, wanted in (first, [0, parts[0]]), (total, [4, 4]):
+        found = two_replicas.experimental_local_results(place)
+        assert [value.dtype for value in found] == [tf.int32] * 2
+        np.testing.assert_array_equal(found, wanted)

@@ -422,3 +422,175 @@ def test_two_replicas_equal_one(two_replicas, make):
     assert sorted(reports) == sorted(wanted_reports)
     for name, value in wanted_reports.items():
         assert reports[name] == pytest.approx(value, rel=1e-4)
+
+
+def test_unequal_parts_of_the_first_batch_equal_one(two_replicas):
+    def trained(strategy, eager):
+        with strategy.scope():
+            model = small(eager=eager, learning_rate=0.05)
+        # 3 images and 2, then one image each.
+        data = tf.data.Dataset.from_tensor_slices((IMAGES[:7], MASKS[:7]))
+        model.fit(data.batch(5), verbose=0)
+        return values(model)
+
+    got = trained(two_replicas, False)
+    assert_same(got, trained(tf.distribute.get_strategy(), True))
+
+
+# === What several replicas cannot do ===
+
+
+def accumulating():
+    return keras.optimizers.SGD(gradient_accumulation_steps=2)
+
+
+def averaging():
+    return keras.optimizers.SGD(use_ema=True)
+
+
+# What is compiled -> the argument that is refused, and what it must be.
+REFUSED = {
+    "steps": (lambda: {"steps_per_execution": 2}, "steps_per_execution", 1),
+    "xla": (lambda: {"jit_compile": True}, "jit_compile", False),
+    "accumulation": (
+        lambda: {"optimizer": accumulating()},
+        "gradient_accumulation_steps",
+        None,
+    ),
+    "ema": (lambda: {"optimizer": averaging()}, "use_ema", False),
+    "scaled": (
+        lambda: {"optimizer": keras.optimizers.LossScaleOptimizer(averaging())},
+        "use_ema",
+        False,
+    ),
+    "several": (
+        lambda: {
+            "optimizer": keras.optimizers.MultiOptimizer(
+                keras.optimizers.OptimizerMap(accumulating())
+            )
+        },
+        "gradient_accumulation_steps",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_replicas_cannot_train_with(two_replicas, case):
+    settings, name, wanted = REFUSED[case]
+    with two_replicas.scope():
+        model = small()
+        model.compile(**settings())
+    for call in (
+        model.check_replicas,
+        lambda: model.fit(batches()),
+        lambda: model.train_on_batch(IMAGES[:2], MASKS[:2]),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=f"^`{name}` must be {wanted} on several replicas. "
+            f"Received: {name}=(2|True) on 2 replicas$",
+        ):
+            call()
+    model = small()
+    model.compile(**settings())
+    model.check_replicas()
+
+
+def test_a_second_strategy_is_refused(two_replicas):
+    with two_replicas.scope():
+        model = small()
+    model.check_replicas()
+    model.check_replicas()
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        other = small()
+    with pytest.raises(
+        ValueError,
+        match=r"^`strategy` must be the one .*=tf.distribute.ReductionToOne"
+        r"Device\(\). Received: another MirroredStrategy$",
+    ):
+        other.fit(batches())
+
+
+def test_a_second_strategy_that_reduces_to_one_device_trains(two_replicas):
+    with two_replicas.scope():
+        small(eager=False).fit(batches(4, 4), verbose=0)
+    strategy = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+    with strategy.scope():
+        model = small(bins=(2,), eager=False)
+    model.fit(batches(4, 4), verbose=0)
+    one = small(bins=(2,))
+    one.fit(batches(4, 4), verbose=0)
+    assert_same(values(model), values(one))
+
+
+def test_fit_is_refused_on_several_workers(two_replicas, monkeypatch):
+    with two_replicas.scope():
+        model = small()
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", type(two_replicas)
+    )
+    with pytest.raises(
+        ValueError,
+        match="^`fit` must run on one worker.*`keras-pspnet train`.*of 2 rep",
+    ):
+        model.fit(batches())
+    # A loop over train_step may go on.
+    model.check_replicas()
+
+
+# === A loop over train_step ===
+
+
+def test_a_loop_in_replicas_creates_nothing_and_equals_fit(two_replicas):
+    def made():
+        with two_replicas.scope():
+            return small(eager=False, total_steps=2)
+
+    model, created = made(), []
+    before = [weight.numpy() for weight in model.weights]
+    model.build_training(None, None)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+    def creator(make_variable, **kwargs):
+        created.append(kwargs)
+        return make_variable(**kwargs)
+
+    @tf.function
+    def step(batch):
+        return two_replicas.run(model.train_step, (batch,))
+
+    data = batches(8, 4)
+    with tf.variable_creator_scope(creator):
+        for batch in two_replicas.experimental_distribute_dataset(data):
+            step(batch)
+    assert not created
+    assert int(model.optimizer.iterations.numpy()) == 2
+    fitted = made()
+    fitted.fit(data, verbose=0)
+    for name in "weights", "metrics_variables":
+        for got, wanted in zip(
+            getattr(model, name), getattr(fitted, name), strict=True
+        ):
+            np.testing.assert_allclose(
+                got.numpy(), wanted.numpy(), rtol=0, atol=1e-6
+            )
+
+
+def test_a_loop_without_replicas_creates_nothing():
+    model = small(eager=False, total_steps=1)
+    model.build_training(*SIDES)
+    count = len(model.variables)
+    tf.function(model.train_step)((IMAGES[:2], MASKS[:2]))
+    assert len(model.variables) == count
+
+
+@pytest.mark.parametrize("name", ["build_training", "check_replicas"])
+def test_a_loop_needs_a_compiled_model(name):
+    arguments = SIDES if name == "build_training" else ()
+    with pytest.raises(ValueError, match=r"must call `compile\(\)`"):
+        getattr(Small(), name)(*arguments)

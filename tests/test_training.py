@@ -14,7 +14,8 @@ import keras_pspnet.training.train as training
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras_pspnet.training import demo
+from keras_pspnet.training import checkpoints, demo
+from keras_pspnet.training.checkpoints import SaveCheckpoints
 from keras_pspnet.training.recipe import Recipe
 from PIL import Image
 from support import conv_model, picture
@@ -24,7 +25,7 @@ import keras_pspnet
 import keras_pspnet.inference
 from keras_pspnet import PSPNet, callbacks, evaluate, load_pretrained
 from keras_pspnet.backbone_weights import check_backbone_source
-from keras_pspnet.callbacks import Checkpoint, NonFiniteError
+from keras_pspnet.callbacks import NonFiniteError
 from keras_pspnet.cli import main
 from keras_pspnet.curves import training_curves
 from keras_pspnet.data.augment import train_augmentation
@@ -33,19 +34,28 @@ from keras_pspnet.evaluation import Scores
 from keras_pspnet.history import read_history
 from keras_pspnet.labels import AERIAL, CAMVID, SCENES, LabelSet
 
-PUBLISHED = training.RECIPES[2:]
+PUBLISHED = tuple(
+    name
+    for name in training.RECIPES
+    if name.endswith(("resnet18", "resnet50", "resnet101"))
+)
 SMOKE = dataclasses.replace(
     training.load_recipe("scenes").shrunk(), steps=4, steps_per_epoch=2
 )
 
 
-def weights_of(path: Path) -> dict[str, np.ndarray]:
-    """The weights of a checkpoint by path, without state of random layers."""
-    model = keras.saving.load_model(path)
+def last(output: Path) -> checkpoints.Checkpoint:
+    found = checkpoints.newest(output / "checkpoints")
+    assert found is not None
+    return found
+
+
+def weights_of(output: Path) -> dict[str, np.ndarray]:
+    """The weights of the last checkpoint by path."""
     return {
-        variable.path: keras.ops.convert_to_numpy(variable)
-        for variable in model.weights
-        if "seed_generator" not in variable.path
+        name.removeprefix("model/"): array
+        for name, array in last(output).tensors.items()
+        if name.startswith("model/") and "seed_generator" not in name
     }
 
 
@@ -65,14 +75,13 @@ def write_folder(folder: Path, train: int = 3, val: int = 2) -> Path:
 
 
 def small_network(recipe: Recipe) -> PSPNet:
-    """Without dropout, whose numbers a checkpoint does not go on with."""
+    """Without a pyramid."""
     return PSPNet(
         recipe.labels.num_classes,
         "resnet18",
         (*recipe.crop, 3),
         width=recipe.width,
         bin_sizes=(),
-        dropout=0.0,
         labels=recipe.labels,
     )
 
@@ -86,7 +95,7 @@ def small(monkeypatch) -> None:
     )
 
 
-class Interrupted(Checkpoint):
+class Interrupted(SaveCheckpoints):
     """Somebody presses Ctrl-C as soon as there is a checkpoint."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -107,13 +116,13 @@ def finished(tmp_path_factory) -> tuple[Path, Scores]:
 
 @pytest.fixture
 def half_way(small, monkeypatch, tmp_path_factory) -> Path:
-    """A checkpoint of the first of two epochs."""
+    """The folder of a run that ended after the first of two epochs."""
     output = tmp_path_factory.mktemp("half")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "Checkpoint", Interrupted)
+        patch.setattr(checkpoints, "SaveCheckpoints", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             training.train(SMOKE, output, verbose=0)
-    return output / "last.keras"
+    return output
 
 
 # === Recipes ===
@@ -265,6 +274,7 @@ def test_the_head_s_rate_is_the_recipe_s(small, monkeypatch, tmp_path) -> None:
         "total_steps": 4,
         "learning_rate": 0.05,
         "head_rate_factor": 7.0,
+        "loss_weights": {"main": 1.0, "aux": 0.4},
     }
 
 
@@ -283,9 +293,9 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
     output, scores = finished
     assert sorted(os.listdir(output)) == [
         "best",
+        "checkpoints",
         "curves.png",
         "history.csv",
-        "last.keras",
         "logs",
         "model",
         "predictions.png",
@@ -302,7 +312,7 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
         np.testing.assert_array_equal(
             curves, training_curves(read_history(output / "history.csv"))
         )
-    kept = weights_of(output / "last.keras")
+    kept = weights_of(output)
     model = load_pretrained(output / "model", aux=True)
     assert model.labels == SCENES
     for variable in model.weights:
@@ -318,35 +328,34 @@ def test_a_finished_run_is_scored_again_and_not_trained(
 ) -> None:
     folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
     (folder / "scores.json").unlink()
-    before = (folder / "last.keras").read_bytes()
+    before = last(folder).digest
     scores = training.train(SMOKE, folder, verbose=0)
     np.testing.assert_array_equal(scores.confusion, finished[1].confusion)
-    assert (folder / "last.keras").read_bytes() == before
+    assert last(folder).digest == before
     assert (folder / "scores.json").is_file()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     finished, small, monkeypatch, tmp_path, capsys
 ) -> None:
-    checkpoint = tmp_path / "last.keras"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "Checkpoint", Interrupted)
+        patch.setattr(checkpoints, "SaveCheckpoints", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             training.train(SMOKE, tmp_path, verbose=0)
-    assert f"{checkpoint} (kept)" in capsys.readouterr().err
+    folder = tmp_path / "checkpoints"
+    told = f"{folder} (step-00000002.safetensors)"
+    assert told in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == [
         "best",
+        "checkpoints",
         "history.csv",
-        "last.keras",
         "logs",
     ]
-    half = keras.saving.load_model(checkpoint)
-    assert int(half.optimizer.iterations) == half.steps_taken == 2
+    half = last(tmp_path)
+    assert half.tensors["optimizer/sgd/iteration"] == half.step == 2
 
     training.train(SMOKE, tmp_path, verbose=0)
-    whole, parts = (
-        weights_of(path) for path in (finished[0] / "last.keras", checkpoint)
-    )
+    whole, parts = (weights_of(folder) for folder in (finished[0], tmp_path))
     for path, array in whole.items():
         # The order of threads may change the last digits of sums.
         np.testing.assert_allclose(
@@ -426,7 +435,9 @@ def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
     monkeypatch.setattr(
         training._Folder,
         "training_batches",
-        lambda self, first: with_nan(batches(self, first), 2, first),
+        lambda self, first, parts, shard: with_nan(
+            batches(self, first, parts, shard), 2, first
+        ),
     )
     output = tmp_path / "run"
     with pytest.raises(NonFiniteError, match="(at|after) step 3 ") as error:
@@ -435,7 +446,7 @@ def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
     for index in range(5):
         path = str(data / "train" / "images" / f"{index}.png")
         assert (path in str(error.value)) == (index in indices)
-    assert keras.saving.load_model(output / "last.keras").steps_taken == 2
+    assert last(output).step == 2
     assert [row["step"] for row in read_history(output / "history.csv")] == [2]
     # It stops again when it goes on, and again at the same step.
     monkeypatch.setattr(training, "load_recipe", lambda name: recipe)
@@ -462,7 +473,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
     states = []
     scales = []
 
-    class Noting(Checkpoint):
+    class Noting(SaveCheckpoints):
         def note(self) -> None:
             optimizer = self.model.optimizer
             states.append([np.array(each) for each in optimizer.variables])
@@ -470,6 +481,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
                 scales.append(float(optimizer.dynamic_scale))
 
         def on_train_begin(self, logs: Any = None) -> None:
+            super().on_train_begin(logs)
             if policy == "mixed_float16" and not states:
                 # No gradient survives it: every step is skipped.
                 self.model.optimizer.dynamic_scale.assign(2.0**100)
@@ -482,7 +494,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
             if len(states) == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "Checkpoint", Noting)
+    monkeypatch.setattr(checkpoints, "SaveCheckpoints", Noting)
     with pytest.raises(KeyboardInterrupt):
         training.train(recipe, tmp_path, verbose=0)
     scores = training.train(recipe, tmp_path, verbose=0)
@@ -509,7 +521,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
 def test_the_command_chooses_the_precision(monkeypatch, tmp_path) -> None:
     given = []
 
-    def train(recipe: Recipe, *_: Any) -> Scores:
+    def train(recipe: Recipe, *_: Any, **__: Any) -> Scores:
         given.append(recipe.dtype_policy)
         return Scores(np.eye(11, dtype="int64"), SCENES)
 
@@ -549,35 +561,101 @@ def test_interruption_before_the_first_checkpoint_is_told(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PSPNet, "fit", interrupt)
+    monkeypatch.setattr(PSPNet, "train_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         training.train(SMOKE, tmp_path, verbose=0)
-    assert "last.keras (none yet)" in capsys.readouterr().err
+    assert "checkpoints (none yet)" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    finished, half_way, small, tmp_path
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"width": 1 / 16},
+            r"width=0\.0625, and a checkpoint with width=0\.125",
+        ),
+        (
+            {"dtype_policy": "mixed_float16"},
+            "policy='mixed_float16', and a checkpoint with .*='float32'",
+        ),
+        ({"steps_per_epoch": 4}, "epoch=4, and a checkpoint with .*epoch=2"),
+        ({"steps": 8}, "steps=8, and a checkpoint with steps=4"),
+        ({"seed": 1}, "seed=1, and a checkpoint with seed=0"),
+        ({"aux_weight": 0.3}, r"=0\.3, and a checkpoint with aux_weight=0\.4"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_name(
+    half_way, small, tmp_path, change: dict[str, Any], message: str
 ) -> None:
-    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
-    other = dataclasses.replace(SMOKE, width=1 / 16)
-    with pytest.raises(ValueError, match=r"same recipe.*last\.keras'.*another"):
-        training.train(other, folder, verbose=0)
-    other = dataclasses.replace(SMOKE, dtype_policy="mixed_float16")
-    with pytest.raises(ValueError, match=r"in mixed_float16.*last\.keras'"):
+    folder = Path(shutil.copytree(half_way, tmp_path / "run"))
+    before = last(folder).digest
+    other = dataclasses.replace(SMOKE, **change)
+    with pytest.raises(ValueError, match=f"`output`.*same run.*{message}"):
         training.train(other, folder, verbose=0)
     assert keras.config.dtype_policy().name == "float32"
-    other = dataclasses.replace(SMOKE, steps_per_epoch=4)
-    shutil.copyfile(half_way, folder / "last.keras")
-    with pytest.raises(ValueError, match=r"epochs of 4 steps.*at step 2"):
-        training.train(other, folder, verbose=0)
-    other = dataclasses.replace(SMOKE, steps=8)
-    with pytest.raises(
-        ValueError, match=r"recipe's 8.*last\.keras' of 4 steps"
-    ):
-        training.train(other, folder, verbose=0)
-    (folder / "last.keras").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"last\.keras"):
+    assert last(folder).digest == before
+
+
+def test_what_the_weights_do_not_depend_on_may_change(
+    half_way, small, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(half_way, tmp_path / "run"))
+    other = dataclasses.replace(
+        SMOKE, name="mine", evaluations=1, checkpoint_steps=1, val_pictures=1
+    )
+    training.train(other, folder, verbose=0)
+    assert last(folder).step == 4
+
+
+def test_other_training_pictures_are_refused(small, tmp_path) -> None:
+    recipe = dataclasses.replace(
+        training.load_recipe("aerial").shrunk(), steps=2, steps_per_epoch=2
+    )
+    data = write_folder(tmp_path / "data")
+    training.train(recipe, tmp_path / "run", data, verbose=0)
+    moved = data.rename(tmp_path / "moved")
+    training.train(recipe, tmp_path / "run", moved, verbose=0)
+    for kind in ("images", "masks"):
+        folder = moved / "train" / kind
+        (folder / "0.png").rename(folder / "9.png")
+    with pytest.raises(ValueError, match="pictures=3 pictures, names "):
+        training.train(recipe, tmp_path / "run", moved, verbose=0)
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(
+    half_way, small, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(half_way, tmp_path / "run"))
+    for path in checkpoints.listed(folder / "checkpoints"):
+        path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="`output` must hold a checkpoint th"):
         training.train(SMOKE, folder, verbose=0)
+
+
+def test_a_disk_that_fills_up_stops_the_run(
+    small, monkeypatch, tmp_path
+) -> None:
+    fsync = os.fsync
+    saved: list[int] = []
+
+    class Full(SaveCheckpoints):
+        def _save(self) -> None:
+            if self.model.steps_taken == 4 and 4 not in saved:
+                monkeypatch.setattr(os, "fsync", full)
+            saved.append(self.model.steps_taken)
+            super()._save()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "SaveCheckpoints", Full)
+    with pytest.raises(OSError, match="No space left on device"):
+        training.train(SMOKE, tmp_path, verbose=0)
+    assert saved == [2, 4]
+    assert last(tmp_path).step == 2
+    monkeypatch.setattr(os, "fsync", fsync)
+    training.train(SMOKE, tmp_path, verbose=0)
+    assert last(tmp_path).step == 4
 
 
 def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
@@ -590,8 +668,8 @@ def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
     # All but the three rows without truth.
     assert scores.confusion.sum() == (47 + 48) * 71
     assert scores.labels == AERIAL
-    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
-    assert int(model.optimizer.iterations) == recipe.steps
+    tensors = last(tmp_path / "run").tensors
+    assert tensors["optimizer/sgd/iteration"] == recipe.steps
 
 
 def test_data_is_checked_before_training(small, tmp_path) -> None:
@@ -740,3 +818,28 @@ def test_a_finished_demo_is_not_trained_again(tmp_path, capsys) -> None:
     (tmp_path / "scores.json").write_text('{"mean_iou": 0.5}')
     assert demo._train_and_export(tmp_path) == 0
     assert "mean IoU 0.500; delete it" in capsys.readouterr().out
+
+
+# === Several machines ===
+
+
+def test_the_command_passes_the_timeout_on(
+    monkeypatch, tmp_path, capsys
+) -> None:
+    given = []
+
+    def train(*_: Any, worker_timeout: float) -> None:
+        given.append(worker_timeout)
+
+    monkeypatch.setattr(training, "train", train)
+    assert main(["train", "scenes"]) == 0
+    assert main(["train", "scenes", "--worker-timeout", "7.5"]) == 0
+    assert given == [60.0, 7.5]
+    assert "the first worker scores and writes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
+def test_a_timeout_is_positive(tmp_path, timeout: float) -> None:
+    with pytest.raises(ValueError, match="`worker_timeout` must be.*above 0"):
+        training.train(SMOKE, tmp_path, worker_timeout=timeout)
+    assert not os.listdir(tmp_path)

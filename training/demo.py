@@ -71,6 +71,7 @@ def _train_and_export(output: Path) -> int:
         return 0
     recipe = load_recipe("scenes")
     scores = train(recipe, output)
+    assert scores is not None, "the demo is for one machine"
     print(scores.table())
     print(f"picture | truth | prediction | error: {output / 'predictions.png'}")
     if scores.mean_iou < FLOOR:

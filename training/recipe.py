@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from keras_pspnet.data.augment import Augmentation, train_augmentation
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.model import PSPNet
+
+# Fields that the weights do not depend on.
+_WITHOUT_EFFECT = {
+    "name",
+    "val_split",
+    "val_pictures",
+    "evaluations",
+    "checkpoint_steps",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +42,10 @@ class Recipe:
         head_rate_factor: See `PSPNet.compile`.
         backbone_weights: See `PSPNet`.
         bin_sizes: See `PSPNet`.
+        pooling: See `PSPNet`.
+        reduce: See `PSPNet`.
+        aux_weight: Weight of the auxiliary loss beside the main one's 1; 0
+            leaves the auxiliary branch out.
         fixed_size: Whether the network takes pictures of the crops' size
             only, rather than any.
         scales: See `train_augmentation`, as all that follows up to
@@ -49,6 +63,10 @@ class Recipe:
         evaluations: How often the run is scored on the validation split, at
             the end of epochs that are spread evenly; the last time is the end
             of the run.
+        checkpoint_steps: Steps between checkpoints within an epoch; its end
+            has one in any case.
+        deterministic: Whether to compute in TensorFlow's deterministic
+            kernels alone: two runs are then equal bit for bit, at some cost.
         dtype_policy: Keras dtype policy.
         seed: Seed of weights, order and changes.
 
@@ -73,6 +91,9 @@ class Recipe:
     val_split: str = "val"
     val_pictures: int | None = None
     bin_sizes: tuple[int, ...] = (1, 2, 3, 6)
+    pooling: str = "average"
+    reduce: bool = True
+    aux_weight: float = 0.4
     fixed_size: bool = False
     scales: tuple[float, float] | None = (0.5, 2.0)
     flip: bool = True
@@ -85,6 +106,8 @@ class Recipe:
     photometric: bool = False
     scenes: tuple[int, int] | None = None
     evaluations: int = 10
+    checkpoint_steps: int = 500
+    deterministic: bool = False
     dtype_policy: str = "float32"
     seed: int = 0
 
@@ -100,6 +123,16 @@ class Recipe:
                 "`evaluations` must be at least 1. "
                 f"Received: evaluations={self.evaluations}"
             )
+        if self.checkpoint_steps < 1:
+            raise ValueError(
+                "`checkpoint_steps` must be at least 1. "
+                f"Received: checkpoint_steps={self.checkpoint_steps}"
+            )
+        if not 0 <= self.aux_weight < math.inf:
+            raise ValueError(
+                "`aux_weight` must be a finite number, at least 0. "
+                f"Received: aux_weight={self.aux_weight}"
+            )
 
     def model(self) -> PSPNet:
         """Builds the untrained network."""
@@ -109,9 +142,19 @@ class Recipe:
             (*self.crop, 3) if self.fixed_size else (None, None, 3),
             width=self.width,
             bin_sizes=self.bin_sizes,
+            pooling=self.pooling,
+            reduce=self.reduce,
+            aux=self.aux_weight > 0,
             labels=self.labels,
             backbone_weights=self.backbone_weights,
         )
+
+    @property
+    def loss_weights(self) -> dict[str, float] | None:
+        """Weights by output for `PSPNet.compile`; None with one output."""
+        if self.aux_weight == 0:
+            return None
+        return {"main": 1.0, "aux": self.aux_weight}
 
     def augmentation(self) -> Augmentation:
         """Returns the changes of the run, see `train_augmentation`."""
@@ -127,6 +170,14 @@ class Recipe:
             blur_probability=self.blur_probability,
             photometric=self.photometric,
         )
+
+    def identity(self) -> dict[str, str]:
+        """Returns name -> value of all that the weights depend on."""
+        return {
+            field.name: repr(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in _WITHOUT_EFFECT
+        }
 
     def evaluated_epochs(self) -> list[int]:
         """Returns the epochs, from 0, after which the run is scored."""

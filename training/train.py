@@ -10,8 +10,8 @@ A recipe names the published set that it reads, or takes a folder of
 
 The folder of a run holds:
 
-- `last.keras`: the checkpoint of every epoch, from which the same command
-  goes on;
+- `checkpoints`: the last two, from which the same command goes on, also in
+  the middle of an epoch;
 - `history.csv`: a row an epoch; `logs`: the same for TensorBoard, with the IoU
   of each class and sheets of predictions;
 - `best`: the model of the greatest validation mean IoU, with its scores;
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -41,7 +42,6 @@ import tensorflow as tf
 
 from keras_pspnet.callbacks import (
     BestModel,
-    Checkpoint,
     EventLog,
     HistoryFile,
     StopOnNaN,
@@ -58,21 +58,26 @@ from keras_pspnet.data.trees import TREES
 from keras_pspnet.evaluation import Scores, evaluate
 from keras_pspnet.files import check_writable, write_json, writing_atomically
 from keras_pspnet.history import read_history
+from keras_pspnet.model import PSPNet
 from keras_pspnet.pretrained import save_pretrained
+from keras_pspnet.version import __version__
 
+from . import checkpoints, loop
+from .cluster import Cluster, cluster_from_environment, watching
 from .recipe import Recipe
 
 RECIPES = (
     "scenes",
     "aerial",
     "camvid_resnet18",
+    "camvid_scratch",
     "voc2012_resnet50",
     "voc2012_resnet101",
     "cityscapes_resnet101",
     "ade20k_resnet50",
     "ade20k_resnet101",
 )
-CHECKPOINT = "last.keras"
+CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
 LOGS_FOLDER = "logs"
@@ -80,6 +85,8 @@ HISTORY_FILE = "history.csv"
 SCORES_FILE = "scores.json"
 SHEET_FILE = "predictions.png"
 CURVES_FILE = "curves.png"
+# Seconds: see `training.cluster.watching`.
+WORKER_TIMEOUT = 60.0
 _SHEET_ROWS = 6
 # Decoded pictures of a split are kept up to this.
 _CACHE_BYTES = 2**31
@@ -134,10 +141,13 @@ def train(
     output: str | os.PathLike[str],
     data: str | os.PathLike[str] | None = None,
     verbose: int = 1,
-) -> Scores:
+    worker_timeout: float = WORKER_TIMEOUT,
+) -> Scores | None:
     """Runs a recipe, or goes on with it where the output has a checkpoint.
 
-    Writes to `output` what the top of this module lists.
+    Writes to `output` what the top of this module lists. Where `TF_CONFIG`
+    names several machines, this is the part of one of them: all share the
+    output folder, the first scores and writes.
 
     Args:
         recipe: The run.
@@ -146,73 +156,129 @@ def train(
             training and validation pairs, or of the set that the recipe
             names.
         verbose: Keras's verbosity of `fit`.
+        worker_timeout: Seconds after which a machine that is not heard of
+            counts as lost, see `training.cluster.watching`.
 
     Returns:
-        Scores of the last weights on the validation set.
+        Scores of the last weights on the validation set; None on all
+        machines but the first.
 
     Raises:
         NonFiniteError: If a loss becomes NaN or infinite; the error names
-            the step and the files of its batch, and the checkpoint stays that
-            of the last whole epoch.
+            the step and the files of its batch, and the checkpoints stay
+            those of before.
         OSError: If data cannot be read or the output cannot be written.
-        ValueError: If the data does not fit.
+        ValueError: If the data does not fit, or the output is of another run.
     """
+    if not worker_timeout > 0:
+        raise ValueError(
+            "`worker_timeout` must be a number of seconds above 0. "
+            f"Received: worker_timeout={worker_timeout}"
+        )
     output = Path(output)
+    cluster = cluster_from_environment()
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Before anything is computed: machines have to be known by then.
+    strategy = cluster.strategy()
     # Data first: a run that cannot start leaves no folder behind.
     source = open_data(recipe, data)
-    output.mkdir(parents=True, exist_ok=True)
-    check_writable(output / CHECKPOINT)
-    with _dtype_policy(recipe.dtype_policy):
-        return _train(recipe, output, source, verbose)
+    folder = output / CHECKPOINTS_FOLDER
+    if cluster.is_chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder / "step")
+    run = recipe.identity() | {"pictures": source.identity()}
+    checkpoint = checkpoints.newest(folder)
+    if checkpoint is not None:
+        checkpoints.check_run(checkpoint, run)
+    start = {"keras_pspnet": __version__, "checkpoint": "none"}
+    if checkpoint is not None:
+        start["checkpoint"] = f"step {checkpoint.step}, {checkpoint.digest}"
+    with (
+        watching(cluster, run | start, worker_timeout),
+        _dtype_policy(recipe.dtype_policy),
+    ):
+        keras.utils.set_random_seed(recipe.seed)
+        with strategy.scope():
+            model = _model(recipe, checkpoint)
+        return _train(recipe, output, source, model, run, cluster, verbose)
+
+
+def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:
+    if checkpoint is not None:
+        # What its backbone started from is in the checkpoint.
+        recipe = dataclasses.replace(recipe, backbone_weights=None)
+    model = recipe.model()
+    model.compile(
+        total_steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        head_rate_factor=recipe.head_rate_factor,
+        loss_weights=recipe.loss_weights,
+    )
+    model.build_training(*recipe.crop)
+    if checkpoint is not None:
+        checkpoints.restore(model, checkpoint)
+    return model
 
 
 def _train(
-    recipe: Recipe, output: Path, source: _Scenes | _Folder, verbose: int
-) -> Scores:
-    keras.utils.set_random_seed(recipe.seed)
-    checkpoint = output / CHECKPOINT
-    strategy = tf.distribute.MirroredStrategy()
-    with strategy.scope():
-        if checkpoint.exists():
-            model = _resume(recipe, checkpoint)
-        else:
-            model = recipe.model()
-            model.compile(
-                total_steps=recipe.steps,
-                learning_rate=recipe.learning_rate,
-                head_rate_factor=recipe.head_rate_factor,
-            )
+    recipe: Recipe,
+    output: Path,
+    source: _Scenes | _Folder,
+    model: PSPNet,
+    run: dict[str, str],
+    cluster: Cluster,
+    verbose: int,
+) -> Scores | None:
     validation = ValidationScores(
         source.validation(), recipe.evaluated_epochs(), verbose=bool(verbose)
     )
     shown = list(source.samples(_SHEET_ROWS))
-    done = model.steps_taken
+    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(source.batch)]
+    if cluster.is_chief:
+        callbacks += [
+            validation,
+            BestModel(output / BEST_FOLDER, validation),
+            HistoryFile(output / HISTORY_FILE),
+            EventLog(output / LOGS_FOLDER, validation, shown),
+        ]
+    folder = output / CHECKPOINTS_FOLDER
+    callbacks.append(
+        checkpoints.SaveCheckpoints(
+            folder, run, recipe.checkpoint_steps, writes=cluster.is_chief
+        )
+    )
+    first_step = model.steps_taken
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return source.training_batches(
+            first_step,
+            context.num_replicas_in_sync,
+            (context.input_pipeline_id, context.num_input_pipelines),
+        )
+
     started = time.time()
-    if done < recipe.steps:
+    if first_step < recipe.steps:
         try:
-            model.fit(
-                source.training_batches(done),
-                epochs=recipe.steps // recipe.steps_per_epoch,
-                initial_epoch=done // recipe.steps_per_epoch,
-                steps_per_epoch=recipe.steps_per_epoch,
-                callbacks=[
-                    StopOnNaN(source.batch),
-                    validation,
-                    BestModel(output / BEST_FOLDER, validation),
-                    HistoryFile(output / HISTORY_FILE),
-                    EventLog(output / LOGS_FOLDER, validation, shown),
-                    Checkpoint(checkpoint),
-                ],
-                verbose=verbose,
+            loop.run(
+                model,
+                batches,
+                recipe.steps // recipe.steps_per_epoch,
+                recipe.steps_per_epoch,
+                callbacks,
+                verbose if cluster.is_chief else 0,
             )
         except KeyboardInterrupt:
-            kept = "kept" if checkpoint.exists() else "none yet"
+            last = checkpoints.listed(folder)[:1]
+            kept = last[0].name if last else "none yet"
             print(
-                f"\nInterrupted. Last checkpoint: {checkpoint} ({kept}); "
+                f"\nInterrupted. Last checkpoint: {folder} ({kept}); "
                 "the same command goes on from there.",
                 file=sys.stderr,
             )
             raise
+    if not cluster.is_chief:
+        return None
     seconds = time.time() - started
     # The last epoch ends with an evaluation; only a run that was finished
     # before has none.
@@ -278,7 +344,12 @@ class _Scenes:
         # Scenes of other indices: never seen in training.
         self.val = scene_arrays(train_count, val_count, size, seed)
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(
+        self,
+        first_step: int,
+        parts: int = 1,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
         return training_dataset(
             list(zip(*self.train, strict=True)),
             dataclasses.replace(self.recipe, scales=None).augmentation(),
@@ -286,6 +357,8 @@ class _Scenes:
             self.recipe.steps,
             self.recipe.seed,
             first_step,
+            parts,
+            shard,
         )
 
     def validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -297,6 +370,9 @@ class _Scenes:
 
     def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.val[0][:count], self.val[1][:count], strict=True)
+
+    def identity(self) -> str:
+        return f"{len(self.train[0])} scenes"
 
     def batch(self, step: int) -> str:
         indices = _batch_indices(self.recipe, len(self.train[0]), step)
@@ -320,7 +396,12 @@ class _Folder:
         # after a long while.
         self.val.check_pairs()
 
-    def training_batches(self, first_step: int) -> tf.data.Dataset:
+    def training_batches(
+        self,
+        first_step: int,
+        parts: int = 1,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
         return training_dataset(
             self.train,
             self.recipe.augmentation(),
@@ -328,6 +409,8 @@ class _Folder:
             self.recipe.steps,
             self.recipe.seed,
             first_step,
+            parts,
+            shard,
         )
 
     def validation(self) -> SegmentationData:
@@ -337,6 +420,13 @@ class _Folder:
         step = max(1, len(self.val) // count)
         chosen = list(range(0, len(self.val), step))[:count]
         return (self.val[index] for index in chosen)
+
+    def identity(self) -> str:
+        # By name: the order of a run goes by it, and the folder may move.
+        count = len(self.train)
+        names = [Path(self.train.files(k)[0]).name for k in range(count)]
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        return f"{count} pictures, names {digest[:16]}"
 
     def batch(self, step: int) -> str:
         indices = _batch_indices(self.recipe, len(self.train), step)
@@ -357,8 +447,10 @@ def open_data(
         data: As for `train`.
 
     Returns:
-        Has `training_batches(first_step)`, `validation()`, `samples(count)`
-        of the validation pictures, and `batch(step)`, the names of a batch.
+        Has `training_batches(first_step, parts, shard)`, see
+        `training_dataset`; `validation()`; `samples(count)` of the validation
+        pictures; `batch(step)`, the names of a batch; and `identity()`, which
+        tells whether the training pictures are those of another time.
 
     Raises:
         OSError: If data cannot be read.
@@ -402,38 +494,6 @@ def _load(
             f"{recipe.name!r}. Received: labels={recipe.labels.name!r}"
         )
     return data
-
-
-def _resume(recipe: Recipe, checkpoint: Path) -> Any:
-    model = keras.saving.load_model(checkpoint)
-    # What its backbone started from is no part of a network.
-    fresh = dataclasses.replace(recipe, backbone_weights=None).model()
-    expected = fresh.get_config() | {"name": model.name}
-    if model.get_config() != expected:
-        raise ValueError(
-            "`output` must hold a checkpoint of the same recipe, or none. "
-            f"Received: {os.fspath(checkpoint)!r} of another network"
-        )
-    if model.total_steps != recipe.steps:
-        raise ValueError(
-            "`output` must hold a checkpoint of a run of as many steps as the "
-            f"recipe's {recipe.steps}, or none. Received: "
-            f"{os.fspath(checkpoint)!r} of {model.total_steps} steps"
-        )
-    if model.steps_taken % recipe.steps_per_epoch:
-        raise ValueError(
-            "`output` must hold a checkpoint of whole epochs of "
-            f"{recipe.steps_per_epoch} steps, or none. Received: "
-            f"{os.fspath(checkpoint)!r} at step {model.steps_taken}"
-        )
-    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    if recipe.dtype_policy == "mixed_float16" and not scaled:
-        raise ValueError(
-            "`output` must hold a checkpoint of a run in mixed_float16 for "
-            "one to go on in it, or none, since others have no loss scale. "
-            f"Received: {os.fspath(checkpoint)!r}"
-        )
-    return model
 
 
 @contextlib.contextmanager

@@ -46,6 +46,8 @@ def training_dataset(
     total_steps: int,
     seed: int = 0,
     first_step: int = 0,
+    parts: int = 1,
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Makes the batches of a training run.
 
@@ -62,22 +64,48 @@ def training_dataset(
         total_steps: Batches of the whole run.
         seed: Seed of order and changes.
         first_step: Batches that an earlier part of the run has seen.
+        parts: Equal parts, one for each replica, that every batch comes in,
+            one after the other.
+        shard: (index, count) for one of several machines: of the parts of
+            every batch, the index-th of count equal runs.
 
     Returns:
-        Data set of total_steps - first_step batches: images (B, H, W, 3)
-        float32 in 0..255 and masks (B, H, W) uint8.
+        Data set of (total_steps - first_step) * parts / count elements:
+        images (B / parts, H, W, 3) float32 in 0..255 and masks
+        (B / parts, H, W) uint8.
+
+    Raises:
+        ValueError: If the batch is not a multiple of the parts, or these are
+            not of the shards.
     """
+    index, shards = shard
+    if parts < 1 or batch_size % parts:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas, so "
+            "that each has as many pictures. Received: "
+            f"batch_size={batch_size} for {parts} replicas"
+        )
+    if not 0 <= index < shards or parts % shards:
+        raise ValueError(
+            "`shard` must be (index, count) with index below count, and "
+            "`parts` a multiple of count. Received: "
+            f"shard={shard}, parts={parts}"
+        )
     count = len(pairs)
+    share = batch_size // shards
+
+    def place(number: Any) -> Any:
+        """From the number of a pair in the shard to that in the run."""
+        step, rest = number // share, number % share
+        return step * batch_size + index * share + rest
 
     def sample(position: Any) -> tuple[Any, Any]:
         image, mask = _read(pairs, _index_at(position, count, seed))
         step_seed = tf.stack([tf.constant(seed, tf.int64), position])
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
-    positions = tf.data.Dataset.range(
-        first_step * batch_size, total_steps * batch_size
-    )
-    return _batches(positions, sample, batch_size)
+    numbers = tf.data.Dataset.range(first_step * share, total_steps * share)
+    return _batches(numbers.map(place), sample, batch_size // parts)
 
 
 def batch_indices(
