@@ -110,19 +110,23 @@ def main() -> int:
                     break
                 process = start(output, log)
                 # Most of a short life is getting started.
-                late = draw.random() < 0.9
-                wait = draw.uniform(first if late else 0.0, length)
+                if draw.random() < 0.9:
+                    while process.poll() is None and phase(log) == "starting":
+                        time.sleep(0.02)
+                    wait = draw.uniform(0.0, length - first)
+                else:
+                    wait = draw.uniform(0.0, first)
                 try:
                     process.wait(wait)
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
                     met[phase(log)] += 1
-                else:
-                    # It was quicker than the first; that is no kill.
-                    if process.returncode:
-                        raise SystemExit(f"A run failed:\n{log.read_text()}")
-                    break
+                    continue
+                # It was quicker than the first; that is no kill.
+                if process.returncode:
+                    raise SystemExit(f"A run failed:\n{log.read_text()}")
+                break
             finish(output, log)
             difference = same(output, whole)
             if difference:

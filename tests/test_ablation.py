@@ -9,21 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras_pspnet.training import ablation
+from keras_pspnet.training import ablation, ablation_report
 from keras_pspnet.training.ablation import (
+    RECIPE,
+    main,
+    read_results,
+    run_missing,
+)
+from keras_pspnet.training.ablation_report import (
+    chart,
+    report,
+)
+from keras_pspnet.training.ablation_tables import (
     COMPARISONS,
     NETWORKS,
-    RECIPE,
     TABLES,
     Estimate,
     Results,
     Scored,
-    chart,
     difference,
-    main,
-    read_results,
-    report,
-    run_missing,
     spread,
     verdict,
 )
@@ -423,7 +427,7 @@ def test_the_chart_shows_values_where_they_are() -> None:
         "b1236_ave_dr": 90,
     }.items():
         results[name] = {3: Scored(value, 0.0)}
-    found = spots(chart(results), ablation._OURS)
+    found = spots(chart(results), ablation_report._OURS)
     # Rows of the first table are 30 pixels high; the first is at 60.
     x = {}
     for row in (0, 2, 6):
@@ -435,7 +439,7 @@ def test_the_chart_shows_values_where_they_are() -> None:
     # Nothing is drawn for a network without runs.
     assert not (np.abs(found[:, 0] - 90) < 8).any()
     # The paper's are all there, on their own side.
-    theirs = spots(chart(results), ablation._THEIRS)
+    theirs = spots(chart(results), ablation_report._THEIRS)
     assert theirs[:, 1].min() > 640
     tops = {round(y / 30) for y in theirs[:, 0]}
     rows = [*range(2, 9), *range(13, 18), *range(22, 26)]
@@ -446,10 +450,10 @@ def test_the_chart_has_room_for_the_deviation() -> None:
     results: Results = {name: {} for name in NETWORKS}
     # The lower end of the deviation lies below all values.
     results["aux_0.9"] = {3: Scored(0, 0), 4: Scored(0, 0), 5: Scored(9, 0)}
-    found = spots(chart(results), ablation._OURS)
+    found = spots(chart(results), ablation_report._OURS)
     middle, deviation = 3.0, np.std([0, 0, 9], ddof=1)
     left, right = found[:, 1].min(), found[:, 1].max()
-    dot = spots(chart(results), ablation._SEED)[:, 1]
+    dot = spots(chart(results), ablation_report._SEED)[:, 1]
     unit = (dot.max() - 4 - (dot.min() + 4)) / 9
     assert right - left == pytest.approx(2 * deviation * unit, abs=4)
     assert (left + right) / 2 == pytest.approx(

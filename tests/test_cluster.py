@@ -291,6 +291,17 @@ def test_workers_start_and_end_together(start, addresses: list[str]) -> None:
 
 
 @pytest.mark.multiworker
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_slow_worker_is_not_taken_for_lost(
+    start, addresses: list[str], slow: int
+) -> None:
+    thens = [0, 0, 0]
+    thens[slow] = 8
+    for worker in start_all(start, addresses, tuple(thens), timeout=3.0):
+        assert worker.result() == (0, "")
+
+
+@pytest.mark.multiworker
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_a_killed_worker_ends_the_others_at_once(
     start, addresses: list[str], victim: int
@@ -546,6 +557,10 @@ def knock(port: int) -> list[socket.socket]:
             link.shutdown(socket.SHUT_WR)
             # Nothing is answered.
             assert link.recv(1) == b""
+    # What announces too much is not waited for.
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+        link.sendall(struct.pack(">I", 1 << 20))
+        assert link.recv(1) == b""
     half = socket.create_connection(("127.0.0.1", port))
     half.sendall(b"\0")
     return [half, socket.create_connection(("127.0.0.1", port))]
