@@ -50,7 +50,10 @@ with heartbeats.watching(addresses, index, run, timeout) as watch:
             raise ConnectionError("recvmsg: reset by peer")
         except ConnectionError as error:
             watch.blame(error)
-    time.sleep(then)
+    if then == "wait":
+        sys.stdin.readline()
+    else:
+        time.sleep(then)
     print("worked", flush=True)
 print("ended", flush=True)
 """
@@ -93,6 +96,7 @@ class Process:
         training = str(ROOT / "training")
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, training, json.dumps(settings)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -569,19 +573,20 @@ def knock(port: int) -> list[socket.socket]:
 @pytest.mark.multiworker
 def test_strangers_do_no_harm(start, addresses: list[str]) -> None:
     port = int(addresses[0].split(":")[1]) + 1
-    chief = start(addresses, 0, 4)
+    chief = start(addresses, 0, "wait")
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             strangers = knock(port)
             break
         time.sleep(0.05)
-    others = [start(addresses, index, 4) for index in (1, 2)]
+    others = [start(addresses, index, 0) for index in (1, 2)]
     for worker in (chief, *others):
         worker.wait_for("started")
     strangers += knock(port)
     # More than it hears out at a time, some of them for ten seconds.
     for _ in range(100):
         strangers.append(socket.create_connection(("127.0.0.1", port)))
+    # `result` closes what the chief waits for.
     for worker in (chief, *others):
         assert worker.result() == (0, "")
     for each in strangers:

@@ -73,7 +73,7 @@ class Cluster:
         """
         if self.size == 1:
             return tf.distribute.MirroredStrategy()
-        # TensorFlow would wait for a missing chief for an hour, and say
+        # TensorFlow would wait for a missing worker for many minutes, and say
         # nothing.
         with heartbeats.watching(self.addresses, self.index, {}):
             return tf.distribute.MultiWorkerMirroredStrategy()

@@ -1,0 +1,1 @@
+../../pspnet/1/model.py
