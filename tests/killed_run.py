@@ -1,29 +1,33 @@
-"""A short training run that may kill itself, for tests of going on.
+"""Short training runs, each in a process of its own that may be killed.
 
-    python killed_run.py OUTPUT [WHERE COUNT]
+    python killed_run.py
 
-It stands for whatever ends a process without a word: out of memory, a power
-cut, a preempted machine. WHERE is
+reads from the standard input a line of JSON for each run, [OUTPUT, LOG,
+WHERE, COUNT], starts it in a fork of this process (which has imported all that
+takes long, and started nothing), and writes its process number, and at its end
+its status as `os.waitpid` gives it. What the run prints goes to LOG; lines of
+`phase: stepping`, `phase: saving`, `phase: evaluating` or `phase: finishing`
+say what it is about to do, for somebody else to kill it.
+
+A run whose WHERE is not empty kills itself, which stands for whatever ends a
+process without a word: out of memory, a power cut, a preempted machine. WHERE
+is
 
 - `step`: after the COUNT-th step of this process;
 - `evaluate`: in the middle of the COUNT-th evaluation;
 - `written`: when the COUNT-th checkpoint is on the disk under its temporary
   name;
 - `renamed`: when it has its name and older ones have not been removed.
-
-    python killed_run.py OUTPUT phases
-
-says on the standard output what it is about to do, for somebody else to kill
-it: lines of `phase: stepping`, `phase: saving`, `phase: evaluating` or
-`phase: finishing`.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,20 +78,26 @@ def arm(where: str, count: int) -> None:
         name = "on_train_batch_end"
         setattr(stop, name, killing(getattr(stop, name), count))
     elif where == "evaluate":
-        # Its pictures are looked at one after the other.
-        callbacks.evaluate = killing(callbacks.evaluate, count, before=True)
+        # Its pictures have been asked for, and its scores are still missing.
+        evaluate = callbacks.evaluate
+        calls = itertools.count(1)
+
+        def evaluated(model: Any, dataset: Any, **kwargs: Any) -> Any:
+            if next(calls) == count:
+                dataset = map(killing(lambda pair: pair, 1), dataset)
+            return evaluate(model, dataset, **kwargs)
+
+        callbacks.evaluate = evaluated
     elif where == "written":
         write = checkpoints.write_atomically
+        calls = itertools.count(1)
 
         def written(path: Path, data: bytes) -> None:
-            replace = files.os.replace
-            files.os.replace = killing(replace, 1, before=True)
+            if next(calls) == count:
+                files.os.replace = killing(files.os.replace, 1, before=True)
             write(path, data)
 
-        calls = itertools.count(1)
-        checkpoints.write_atomically = lambda path, data: (
-            written if next(calls) == count else write
-        )(path, data)
+        checkpoints.write_atomically = written
     elif where == "renamed":
         checkpoints.write_atomically = killing(
             checkpoints.write_atomically, count
@@ -117,13 +127,33 @@ def tell_phases() -> None:
     training.save_pretrained = telling(training.save_pretrained, "finishing")
 
 
-def main() -> None:
-    output, *plan = sys.argv[1:]
-    if plan == ["phases"]:
-        tell_phases()
-    elif plan:
-        arm(plan[0], int(plan[1]))
+def run(output: str, log: str, where: str, count: int) -> None:
+    """Trains; the process is this run's."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    tell_phases()
+    if where:
+        arm(where, count)
     training.train(RECIPE, output, verbose=0)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                run(*json.loads(line))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(status, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ run at work.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -30,48 +31,112 @@ from rich.table import Table
 
 PROGRAM = Path(__file__).with_name("killed_run.py")
 KILLS_A_RUN = 5
+# Of twelve steps and three evaluations, seconds are too few to say.
+_PATIENCE = 300.0
 
 
-def start(output: Path, log: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    return subprocess.Popen(
-        [sys.executable, os.fspath(PROGRAM), os.fspath(output), "phases"],
-        env=environment,
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-    )
+class Runs:
+    """Starts runs of `killed_run.py`, one after the other.
+
+    Args:
+        log: File that has what the run at hand prints.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
+        environment.pop("TF_CONFIG", None)
+        self._program = subprocess.Popen(
+            [sys.executable, os.fspath(PROGRAM)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._process = 0
+
+    def start(self, output: Path, where: str = "", count: int = 0) -> None:
+        self._log.write_text("")
+        plan = [os.fspath(output), os.fspath(self._log), where, count]
+        assert self._program.stdin is not None
+        self._program.stdin.write(json.dumps(plan) + "\n")
+        self._program.stdin.flush()
+        self._process = self._answer()
+
+    def kill(self) -> None:
+        os.kill(self._process, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Waits for the end: 0, or what `subprocess` has as a return code."""
+        return os.waitstatus_to_exitcode(self._answer())
+
+    def finish(self, output: Path, where: str = "", count: int = 0) -> int:
+        self.start(output, where, count)
+        return self.wait()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def phase(self) -> str:
+        """What the run was about last, by its own word."""
+        told = re.findall(r"^phase: (\w+)$", self.log, re.MULTILINE)
+        return told[-1] if told else "starting"
+
+    def wait_for_work(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        while self.phase == "starting" and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        assert self._program.stdin is not None
+        self._program.stdin.close()
+        self._program.wait()
+
+    def _answer(self) -> int:
+        assert self._program.stdout is not None
+        return int(self._program.stdout.readline())
 
 
-def finish(output: Path, log: Path) -> tuple[float, float]:
-    """Lets a run come to its end; when its work began, and how long it took."""
-    began = time.monotonic()
-    process = start(output, log)
-    first = 0.0
-    while process.poll() is None:
-        time.sleep(0.02)
-        if not first and phase(log) != "starting":
-            first = time.monotonic() - began
-    if process.returncode:
-        raise SystemExit(f"A run failed:\n{log.read_text()}")
-    return first, time.monotonic() - began
+def kill_at_random(
+    runs: Runs, output: Path, draw: random.Random, length: float
+) -> str:
+    """Starts a run and kills it.
+
+    Args:
+        runs: Where to start it.
+        output: Its folder.
+        draw: Random numbers.
+        length: Seconds that a whole run works.
+
+    Returns:
+        What the kill met; "" if the run was quicker.
+    """
+    runs.start(output)
+    # Most of a short life is getting started.
+    if draw.random() < 0.9:
+        runs.wait_for_work()
+    time.sleep(draw.uniform(0.0, length))
+    runs.kill()
+    status = runs.wait()
+    if status == 0:
+        return ""
+    assert status == -signal.SIGKILL, runs.log
+    return runs.phase
 
 
-def phase(log: Path) -> str:
-    """What a run was doing last, by its own word."""
-    told = re.findall(r"^phase: (\w+)$", log.read_text(), re.MULTILINE)
-    return told[-1] if told else "starting"
-
-
-def same(output: Path, whole: Path) -> str:
+def difference(output: Path, whole: Path) -> str:
     """The first thing in which two finished runs differ, or nothing."""
     from keras_pspnet.training.checkpoints import newest
 
     got, wanted = (newest(folder / "checkpoints") for folder in (output, whole))
-    assert got is not None and wanted is not None
+    if got is None or wanted is None or got.step != wanted.step:
+        return "step"
     for name, array in wanted.tensors.items():
         if not np.array_equal(got.tensors[name], array):
             return name
@@ -95,53 +160,39 @@ def main() -> int:
     draw = random.Random(options.seed)
     met: Counter[str] = Counter()
     differing = []
-    runs = 0
+    count = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        log = folder / "log.txt"
-        whole = folder / "whole"
-        first, length = finish(whole, log)
-        print(f"A run works from second {first:.1f} to {length:.1f}.")
+        runs = Runs(folder / "log.txt")
+        runs.start(folder / "whole")
+        runs.wait_for_work()
+        began = time.monotonic()
+        assert runs.wait() == 0, runs.log
+        length = time.monotonic() - began
         while sum(met.values()) < options.kills:
-            runs += 1
-            output = folder / f"run{runs}"
-            for _ in range(KILLS_A_RUN):
-                if sum(met.values()) == options.kills:
+            count += 1
+            output = folder / f"run{count}"
+            for _ in range(min(KILLS_A_RUN, options.kills - sum(met.values()))):
+                phase = kill_at_random(runs, output, draw, length)
+                if not phase:
                     break
-                process = start(output, log)
-                # Most of a short life is getting started.
-                if draw.random() < 0.9:
-                    while process.poll() is None and phase(log) == "starting":
-                        time.sleep(0.02)
-                    wait = draw.uniform(0.0, length - first)
-                else:
-                    wait = draw.uniform(0.0, first)
-                try:
-                    process.wait(wait)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    met[phase(log)] += 1
-                    continue
-                # It was quicker than the first; that is no kill.
-                if process.returncode:
-                    raise SystemExit(f"A run failed:\n{log.read_text()}")
-                break
-            finish(output, log)
-            difference = same(output, whole)
-            if difference:
-                differing.append(f"run {runs}: {difference}")
+                met[phase] += 1
+            assert runs.finish(output) == 0, runs.log
+            found = difference(output, folder / "whole")
+            if found:
+                differing.append(f"run {count}: {found}")
             print(
-                f"run {runs}: {sum(met.values())} kills so far, "
-                f"{difference or 'bit-equal'}",
+                f"run {count}: {sum(met.values())} kills so far, "
+                f"{found or 'bit-equal'}",
                 flush=True,
             )
+        runs.close()
     table = Table("killed while", "times")
-    for each, count in sorted(met.items()):
-        table.add_row(each, str(count))
+    for each, times in sorted(met.items()):
+        table.add_row(each, str(times))
     table.add_row("all", str(sum(met.values())), style="bold")
     Console().print(table)
-    print(f"{runs} runs, {len(differing)} of them not bit-equal")
+    print(f"{count} runs, {len(differing)} of them not bit-equal")
     for text in differing:
         print(text)
     at_work = sum(met.values()) - met["starting"]

@@ -1,26 +1,31 @@
 """Tests of runs that are killed: they end with the weights of those that
 are not, bit for bit.
 
-The short form kills at chosen places; `make slow` at 50 random moments.
+The short form kills at 6 chosen places and at 14 random moments; `make slow`
+at 50 random moments.
 """
 
 import os
+import random
 import signal
-import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from keras_pspnet.training import checkpoints
 from keras_pspnet.training.checkpoints import newest
+from killed_runs import KILLS_A_RUN, Runs, difference, kill_at_random
 
-from keras_pspnet import load_pretrained
+pytestmark = [
+    pytest.mark.resume,
+    pytest.mark.skipif(sys.platform == "win32", reason="no fork, no SIGKILL"),
+]
 
-pytestmark = pytest.mark.resume
-
-PROGRAM = Path(__file__).with_name("killed_run.py")
 LAST_STEP = 12
+RANDOM_KILLS = 14
 # Kills in a row, each of the run that goes on from the one before. What is
 # there after each is the checkpoint that the next one takes.
 KILLS = (
@@ -32,87 +37,95 @@ KILLS = (
 )
 
 
-def launch(output: Path, *plan: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    environment.pop("TF_CONFIG", None)
-    return subprocess.run(
-        [sys.executable, os.fspath(PROGRAM), os.fspath(output), *plan],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Iterator[Runs]:
+    runs = Runs(tmp_path_factory.mktemp("runs") / "log.txt")
+    yield runs
+    runs.close()
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """The folder of a run that nobody disturbs."""
-    output = tmp_path_factory.mktemp("runs") / "whole"
-    done = launch(output)
-    assert done.returncode == 0, done.stderr
-    return output
+def whole(runs, tmp_path_factory) -> tuple[Path, float]:
+    """The folder of a run that nobody disturbs, and how long it worked."""
+    output = tmp_path_factory.mktemp("whole")
+    runs.start(output)
+    runs.wait_for_work()
+    began = time.monotonic()
+    assert runs.wait() == 0, runs.log
+    return output, time.monotonic() - began
 
 
-def test_killed_runs_end_with_the_same_weights(whole, tmp_path) -> None:
+def test_runs_killed_at_chosen_places_end_with_the_same_weights(
+    runs, whole, tmp_path
+) -> None:
     output = tmp_path / "killed"
     for where, count, step in KILLS:
-        done = launch(output, where, str(count))
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert runs.finish(output, where, count) == -signal.SIGKILL, runs.log
         kept = newest(output / "checkpoints")
         assert (None if kept is None else kept.step) == step, (where, count)
-    done = launch(output)
-    assert done.returncode == 0, done.stderr
-    same_run(output, whole)
+    assert runs.finish(output) == 0, runs.log
+    assert difference(output, whole[0]) == ""
     assert not [
         each for each in os.listdir(output / "checkpoints") if each[0] == "."
     ]
 
 
-def test_a_cut_checkpoint_costs_steps_and_nothing_else(whole, tmp_path) -> None:
+def test_runs_killed_at_random_moments_end_with_the_same_weights(
+    runs, whole, tmp_path
+) -> None:
+    draw = random.Random(0)
+    met: list[str] = []
+    while len(met) < RANDOM_KILLS:
+        output = tmp_path / str(len(met))
+        for _ in range(min(KILLS_A_RUN, RANDOM_KILLS - len(met))):
+            phase = kill_at_random(runs, output, draw, whole[1])
+            if not phase:
+                break
+            met.append(phase)
+        assert runs.finish(output) == 0, runs.log
+        assert difference(output, whole[0]) == "", met
+    # Not only those that had done nothing yet.
+    assert len(met) - met.count("starting") >= RANDOM_KILLS // 2, met
+
+
+def test_a_cut_checkpoint_costs_steps_and_nothing_else(
+    runs, whole, tmp_path
+) -> None:
     output = tmp_path / "cut"
-    done = launch(output, "renamed", "3")
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert runs.finish(output, "renamed", 3) == -signal.SIGKILL, runs.log
     last = checkpoints.path_of(output / "checkpoints", 7)
     last.write_bytes(last.read_bytes()[:1000])
-    done = launch(output)
-    assert done.returncode == 0, done.stderr
-    assert "the one before is taken" in done.stderr
-    same_run(output, whole)
-
-
-def same_run(output: Path, whole: Path) -> None:
-    got, wanted = (newest(folder / "checkpoints") for folder in (output, whole))
-    assert got is not None and wanted is not None
-    assert got.step == wanted.step == LAST_STEP
-    for name, array in wanted.tensors.items():
-        np.testing.assert_array_equal(got.tensors[name], array, err_msg=name)
-    assert got.digest == wanted.digest
-    for name in ("history.csv", "best/model.safetensors"):
-        assert (output / name).read_bytes() == (whole / name).read_bytes()
-    models = [
-        load_pretrained(folder / "model").get_weights()
-        for folder in (output, whole)
-    ]
-    for a, b in zip(*models, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert runs.finish(output) == 0, runs.log
+    assert "the one before is taken" in runs.log
+    assert difference(output, whole[0]) == ""
 
 
 def test_the_run_that_is_compared_learns(whole) -> None:
     # Equal weights would say little of a run that changes none.
     first, last = (
-        checkpoints.read(path).tensors
-        for path in reversed(checkpoints.listed(whole / "checkpoints"))
+        checkpoints.read(path)
+        for path in reversed(checkpoints.listed(whole[0] / "checkpoints"))
     )
+    assert last.step == LAST_STEP
     changed = [
         name
-        for name in first
+        for name, array in first.tensors.items()
         if name.endswith("kernel")
-        and not np.array_equal(first[name], last[name])
+        and not np.array_equal(array, last.tensors[name])
     ]
     assert len(changed) > 20
-    rows = (whole / "history.csv").read_text().splitlines()
+    rows = (whole[0] / "history.csv").read_text().splitlines()
     assert len(rows) == 4
+
+
+def test_a_difference_is_seen(whole, tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    checkpoint = newest(whole[0] / "checkpoints")
+    assert checkpoint is not None
+    tensors = dict(checkpoint.tensors)
+    checkpoints.save(tmp_path / "a" / "checkpoints", tensors, {}, 12, 4)
+    name = next(each for each in tensors if each.endswith("kernel"))
+    tensors[name] = np.nextafter(tensors[name], np.float32(np.inf))
+    checkpoints.save(tmp_path / "b" / "checkpoints", tensors, {}, 12, 4)
+    assert difference(tmp_path / "a", tmp_path / "b") == name

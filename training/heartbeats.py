@@ -17,13 +17,14 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
+
+from .links import MOST_BYTES, Link
 
 # EX_TEMPFAIL of sysexits.h: the same command may succeed later.
 LOST_WORKER_STATUS = 75
@@ -34,8 +35,6 @@ _LINGER = 2.0
 # Seconds for an exception of all workers, such as for a loss that is not
 # finite, to come up in each, before it ends those that it was told to.
 _GRACE = 1.0
-_LENGTH = struct.Struct(">I")
-_MOST_BYTES = 1 << 16
 _MOST_CHARACTERS = 2000
 _HELLO = "keras_pspnet worker"
 # Connections that have not said who they are: seconds, and how many.
@@ -82,9 +81,9 @@ def watching(
             f"Received: timeout={timeout}"
         )
     run = {"workers": ", ".join(addresses), "timeout": str(timeout), **run}
-    if len(json.dumps(run)) > _MOST_BYTES // 2:
+    if len(json.dumps(run)) > MOST_BYTES // 2:
         raise ValueError(
-            f"`run` must be at most {_MOST_BYTES // 2} bytes of JSON. "
+            f"`run` must be at most {MOST_BYTES // 2} bytes of JSON. "
             f"Received: {len(json.dumps(run))} bytes"
         )
     watch: Watch = (_Worker if index else _Chief)(
@@ -99,76 +98,6 @@ def watching(
         raise
     finally:
         watch.close()
-
-
-class _Link:
-    """A connection on which JSON objects go both ways."""
-
-    def __init__(self, connection: socket.socket, timeout: float) -> None:
-        self._socket = connection
-        self._lock = threading.Lock()
-        self.heard = time.monotonic()
-        self.wait_at_most(timeout)
-
-    def wait_at_most(self, seconds: float) -> None:
-        self._timeout = seconds
-        self._socket.settimeout(seconds)
-
-    @property
-    def silence(self) -> float:
-        """Seconds since the other side was heard."""
-        return time.monotonic() - self.heard
-
-    def send(self, kind: str, **fields: Any) -> bool:
-        """Sends an object; False if the connection is gone."""
-        data = json.dumps({"kind": kind, **fields}).encode()
-        try:
-            with self._lock:
-                self._socket.sendall(_LENGTH.pack(len(data)) + data)
-        except OSError:
-            return False
-        return True
-
-    def receive(self) -> dict[str, Any]:
-        """Waits for an object.
-
-        Raises:
-            OSError: If the connection ends or carries something else.
-            TimeoutError: If nothing whole comes in time.
-        """
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        if length > _MOST_BYTES:
-            raise ConnectionError("not a message")
-        try:
-            message = json.loads(self._read(length))
-        except (ValueError, RecursionError) as error:
-            raise ConnectionError("not a message") from error
-        if not isinstance(message, dict):
-            raise ConnectionError("not a message")
-        self.heard = time.monotonic()
-        return message
-
-    def _read(self, count: int) -> bytes:
-        started = time.monotonic()
-        data = b""
-        while len(data) < count:
-            part = self._socket.recv(count - len(data))
-            if not part:
-                raise ConnectionError("the connection ended")
-            data += part
-            if time.monotonic() - started > self._timeout:
-                raise TimeoutError("too slow")
-        return data
-
-    def end(self) -> None:
-        """Sends no more; what was sent still arrives."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
 
 class Watch:
@@ -235,7 +164,7 @@ class Watch:
         thread.start()
         return thread
 
-    def _is_silent(self, link: _Link) -> bool:
+    def _is_silent(self, link: Link) -> bool:
         return link.silence > 2.5 * self._interval
 
     def _lost(self, worker: int, error: Exception) -> None:
@@ -282,7 +211,7 @@ class _Chief(Watch):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._links: dict[int, _Link] = {}
+        self._links: dict[int, Link] = {}
         self._runs: dict[int, Mapping[str, Any]] = {}
         self._done: set[int] = set()
         self._started = False
@@ -399,7 +328,7 @@ class _Chief(Watch):
 
     def _greet(self, connection: socket.socket) -> None:
         """Hears out whoever has connected."""
-        link = _Link(connection, min(self._timeout, _HELLO_TIMEOUT))
+        link = Link(connection, min(self._timeout, _HELLO_TIMEOUT))
         try:
             hello = link.receive()
         except OSError:
@@ -442,7 +371,7 @@ class _Chief(Watch):
             f"{self._addresses[0]}. Received: index={worker}"
         )
 
-    def _hear(self, worker: int, link: _Link) -> None:
+    def _hear(self, worker: int, link: Link) -> None:
         while True:
             try:
                 message = link.receive()
@@ -476,7 +405,7 @@ class _Chief(Watch):
 class _Worker(Watch):
     """Has a connection to the chief, and hears from it of the others."""
 
-    _link: _Link | None = None
+    _link: Link | None = None
 
     def join(self) -> None:
         limit = max(self._timeout, JOINING)
@@ -505,7 +434,7 @@ class _Worker(Watch):
         self._link = link
         self._readers.append(self._start(self._hear, link))
 
-    def _connect(self, until: float) -> _Link | None:
+    def _connect(self, until: float) -> Link | None:
         """Connects to the chief; None if it is not there in time."""
         while time.monotonic() < until:
             try:
@@ -520,7 +449,7 @@ class _Worker(Watch):
             if connection.getsockname() == connection.getpeername():
                 connection.close()
                 continue
-            link = _Link(connection, self._timeout)
+            link = Link(connection, self._timeout)
             link.send(_HELLO, worker=self._index, run=dict(self._run))
             self._start(self._beat, link)
             return link
@@ -554,11 +483,11 @@ class _Worker(Watch):
             self._drain()
             self._link.close()
 
-    def _beat(self, link: _Link) -> None:
+    def _beat(self, link: Link) -> None:
         while link.send("beat") and not self._closed.wait(self._interval):
             pass
 
-    def _hear(self, link: _Link) -> None:
+    def _hear(self, link: Link) -> None:
         while True:
             try:
                 message = link.receive()
