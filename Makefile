@@ -6,6 +6,7 @@
 #   make slow                       50 runs killed at random moments
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
+#   make serve-check                the model repository in NVIDIA Triton
 #   make lint                       format, lint and types
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab slow parity parity-tfa lint format clean
+.PHONY: demo test test-colab slow parity parity-tfa serve-check lint format clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -22,8 +23,9 @@ demo: .venv/runtime
 test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
+# What does not touch TensorFlow is the same there.
 test-colab: .venv-colab/tests
-	.venv-colab/bin/python $(PYTEST)
+	.venv-colab/bin/python $(PYTEST) -m "not (beam or resume or multiworker)"
 
 slow: .venv/tests
 	.venv/bin/python tests/killed_runs.py
@@ -55,6 +57,10 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
 	.venv-mmseg/bin/python tests/parity/tfa/torch_peer.py $(PARITY)-tfa
 	.venv/bin/python tests/parity/tfa/compare.py $(PARITY)-tfa
 	rm -rf $(PARITY)-tfa
+
+# Python 3.11 with a shared libpython, which Triton's backend loads.
+serve-check: .venv/tests .venv-triton/server
+	.venv/bin/python -m pytest tests/serving -q
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .
@@ -95,5 +101,10 @@ format: .venv/tests
 	.venv-tfa/bin/python $(PIP) -r tests/parity/tfa/requirements.txt
 	touch $@
 
+.venv-triton/server: tests/serving/requirements-triton.txt
+	$(PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python $(PIP) -r tests/serving/requirements-triton.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa demo build
+	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa .venv-triton demo build

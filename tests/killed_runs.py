@@ -95,8 +95,10 @@ class Runs:
 
     def close(self) -> None:
         assert self._program.stdin is not None
+        assert self._program.stdout is not None
         self._program.stdin.close()
         self._program.wait()
+        self._program.stdout.close()
 
     def _answer(self) -> int:
         assert self._program.stdout is not None

@@ -10,6 +10,7 @@ exported, in the Python of the server, and nothing else of this project.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,9 @@ class TritonPythonModel:
             each["name"]: triton.triton_string_to_numpy(each["data_type"])
             for each in config["input"]
         }
+        # All this stays. Collections need not look through it, least of all
+        # the last one, for which a server that is told to end would wait.
+        gc.freeze()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers requests that came together.
@@ -146,9 +150,9 @@ def _parameter(config: Mapping[str, Any], name: str) -> str:
 
 
 def _error(error: tf.errors.OpError, code: int) -> triton.TritonError:
-    # The other lines tell where in the graph it was.
-    lines = [line for line in error.message.splitlines() if line.strip()]
-    return triton.TritonError(lines[0] if lines else "failed", code)
+    # What is before and after it tells where in the graph it was.
+    cause = error.message.split("\n\t [[")[0].strip().rpartition("\n")[2]
+    return triton.TritonError(cause, code)
 
 
 def _response(request: Any, answer: Arrays | triton.TritonError) -> Any:
