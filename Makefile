@@ -23,9 +23,10 @@ demo: .venv/runtime
 test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
-# What does not touch TensorFlow is the same there.
+# Without the slowest: runs in processes of their own, and pipelines.
 test-colab: .venv-colab/tests
-	.venv-colab/bin/python $(PYTEST) -m "not (beam or resume or multiworker)"
+	.venv-colab/bin/python $(PYTEST) \
+	    -m "not (beam or resume or multiworker or replicas)"
 
 slow: .venv/tests
 	.venv/bin/python tests/killed_runs.py

@@ -13,6 +13,7 @@ run at work.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -68,7 +69,9 @@ class Runs:
         self._process = self._answer()
 
     def kill(self) -> None:
-        os.kill(self._process, signal.SIGKILL)
+        # It may have come to its end meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
 
     def wait(self) -> int:
         """Waits for the end: 0, or what `subprocess` has as a return code."""

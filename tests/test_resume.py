@@ -7,6 +7,7 @@ at 50 random moments.
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -116,6 +117,13 @@ def test_the_run_that_is_compared_learns(whole) -> None:
     assert len(changed) > 20
     rows = (whole[0] / "history.csv").read_text().splitlines()
     assert len(rows) == 4
+
+
+def test_a_kill_that_comes_late_does_no_harm(runs, whole, tmp_path) -> None:
+    output = Path(shutil.copytree(whole[0], tmp_path / "done"))
+    assert runs.finish(output) == 0, runs.log
+    runs.kill()
+    assert runs.finish(output) == 0, runs.log
 
 
 def test_a_difference_is_seen(whole, tmp_path) -> None:
