@@ -35,7 +35,7 @@ LONG = 60.0
 WORKER = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-import heartbeats
+from training import heartbeats
 
 addresses, index, run, timeout, joining, then = json.loads(sys.argv[2])
 heartbeats.JOINING = joining
@@ -93,9 +93,8 @@ class Process:
         joining: float = LONG,
     ) -> None:
         settings = [addresses, index, run or {}, timeout, joining, then]
-        training = str(ROOT / "training")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, training, json.dumps(settings)],
+            [sys.executable, "-c", WORKER, str(ROOT), json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
