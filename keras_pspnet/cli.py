@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from keras_pspnet.training.heartbeats import TIMEOUT
+
     parser = argparse.ArgumentParser(
         prog="keras-pspnet", description="PSPNet for Keras and TensorFlow."
     )
@@ -79,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--worker-timeout",
         type=float,
-        default=60.0,
+        default=TIMEOUT,
         metavar="SECONDS",
         help="with several machines (TF_CONFIG): how long one may be silent "
-        "before the others end with status 75 (60)",
+        f"before the others end with status 75 ({TIMEOUT:g})",
     )
     train.set_defaults(run=_train)
 

@@ -40,7 +40,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class _Scale:
+class Scale:
     """From values to pixels.
 
     Args:
@@ -127,11 +127,11 @@ def _panel(
 ) -> list[Image.Image]:
     """Draws one pair of axes with its title and legend above."""
     values = [value for points in curves.values() for _, value in points]
-    x = _Scale(0.0, steps, _LEFT, _WIDTH - _RIGHT)
+    x = Scale(0.0, steps, _LEFT, _WIDTH - _RIGHT)
     # From 0, so that heights can be compared.
     low, high = min(0.0, *values), max(0.0, *values)
     high = high if high > low else low + 1.0
-    y = _Scale(low, 1.06 * high, _HEIGHT - _BOTTOM, _SIZE / 2)
+    y = Scale(low, 1.06 * high, _HEIGHT - _BOTTOM, _SIZE / 2)
     plot = _plot(curves, x, y)
     draw = ImageDraw.Draw(plot)
     font = font_of(_SIZE)
@@ -157,7 +157,7 @@ def _panel(
 
 
 def _plot(
-    curves: Mapping[str, list[tuple[float, float]]], x: _Scale, y: _Scale
+    curves: Mapping[str, list[tuple[float, float]]], x: Scale, y: Scale
 ) -> Image.Image:
     """Draws grid and curves, without any text."""
     plot = Image.new("RGB", (_FINE * _WIDTH, _FINE * _HEIGHT), _PAPER)

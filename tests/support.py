@@ -86,6 +86,16 @@ def assert_close(got: Any, want: Any, tolerance: float) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=limit)
 
 
+# Of values that are all tiny, nothing but their size matters.
+FLOOR = 1e-3
+
+
+def distance(got: Any, want: Any) -> float:
+    """Largest difference, relative to the largest value of a variable."""
+    difference = np.abs(np.asarray(got, "float64") - want).max(initial=0)
+    return float(difference / max(np.abs(want).max(initial=0), FLOOR))
+
+
 def per_replica(strategy: tf.distribute.Strategy, *batches: np.ndarray) -> Any:
     """Gives each replica its half of every batch."""
     return tuple(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_pspnet.training import checkpoints
+from support import distance
 from test_cluster import free_port
 
 pytestmark = pytest.mark.multiworker
@@ -25,8 +26,6 @@ STEPS = 5
 TIMEOUT = 30
 # One process and two differ by the order of sums.
 TOLERANCE = 1e-5
-# Of values that are all tiny, nothing but their size matters.
-FLOOR = 1e-3
 RECIPE = f"""
 import itertools
 import os
@@ -174,13 +173,14 @@ def assert_same(
     assert got.keys() == wanted.keys()
     assert any("moving_variance" in name for name in wanted)
     assert any("momentum" in name for name in wanted)
-    far = {}
-    for name, value in wanted.items():
-        difference = np.abs(got[name].astype("float64") - value).max(initial=0)
-        distance = difference / max(np.abs(value).max(initial=0), FLOOR)
-        if distance > TOLERANCE:
-            far[name] = distance
-    assert not far
+    distances = {
+        name: distance(got[name], value) for name, value in wanted.items()
+    }
+    assert not {
+        name: value
+        for name, value in distances.items()
+        if not value <= TOLERANCE
+    }
 
 
 def test_two_processes_equal_one(folder, alone) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import distance
 
 pytestmark = pytest.mark.replicas
 
@@ -13,8 +14,6 @@ RUN = Path(__file__).parent / "replica_run.py"
 SAME = ("pspnet", "small", "dropout")
 # One replica and many differ by what a batch in another order does.
 TOLERANCE = 1e-5
-# Of values that are all tiny, nothing but their size matters.
-FLOOR = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,7 @@ def runs(tmp_path_factory):
 def distances(got, wanted):
     """Name -> largest difference of any replica, relative to the variable."""
     assert list(got) == list(wanted)
-    found = {}
-    for name, value in wanted.items():
-        difference = got[name].astype("float64") - value
-        size = max(np.abs(value).max(), FLOOR)
-        found[name] = np.abs(difference).max() / size
-    return found
+    return {name: distance(got[name], value) for name, value in wanted.items()}
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
@@ -51,9 +45,9 @@ def test_replicas_equal_one(runs, case, replicas):
     for name, value in got.items():
         assert name.startswith("start") or len(value) == replicas
     far = {
-        name: distance
-        for name, distance in distances(got, wanted).items()
-        if distance > TOLERANCE
+        name: value
+        for name, value in distances(got, wanted).items()
+        if not value <= TOLERANCE
     }
     assert not far
 
@@ -68,7 +62,7 @@ def test_something_was_learned(runs, case):
         if name.startswith("weight") and "moving" not in name
     }
     moved = [
-        np.abs(end - found[start]).max() / max(np.abs(end).max(), FLOOR)
+        distance(found[start], end)
         for start, end in zip(starts, weights.values(), strict=True)
     ]
     assert min(moved) > TOLERANCE

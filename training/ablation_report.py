@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_pspnet.curves import ticks
+from keras_pspnet.curves import Scale, ticks
 from keras_pspnet.labels import Color
 from keras_pspnet.layout import font_of, stack
 
@@ -153,17 +152,11 @@ def chart(results: Results) -> Image.Image:
     return picture.resize(size, Image.Resampling.BOX)
 
 
-class _Axis:
-    """From values to pixels, with some room around the values."""
-
-    def __init__(self, values: Sequence[float], ends: tuple[int, int]) -> None:
-        low, high = min(values, default=0.0), max(values, default=100.0)
-        room = 0.06 * (high - low) or 1.0
-        self.values = low - room, high + room
-        self.ends = ends
-
-    def __call__(self, value: float) -> float:
-        return float(np.interp(value, self.values, self.ends))
+def _axis(values: Sequence[float], start: int, end: int) -> Scale:
+    """Makes an axis with some room around the values."""
+    low, high = min(values, default=0.0), max(values, default=100.0)
+    room = 0.06 * (high - low) or 1.0
+    return Scale(low - room, high + room, start, end)
 
 
 class _Canvas:
@@ -195,16 +188,16 @@ def _panel(title: str, rows: dict[str, str], results: Results) -> _Canvas:
     canvas.text(_SIZE, _LINE, title, "lm")
     ours = [x for name in rows.values() for x in _extent(results[name])]
     paper = [NETWORKS[name].paper.mean_iou for name in rows.values()]
-    axes = [_Axis(*pair) for pair in zip((ours, paper), _AXES, strict=True)]
+    axes = [_axis(ours, *_AXES[0]), _axis(paper, *_AXES[1])]
     bottom = (len(rows) + 2) * _LINE
     for axis, words in zip(
         axes, ("mean IoU, scenes", "the paper's, ADE20K"), strict=True
     ):
-        for value in ticks(*axis.values):
+        for value in ticks(axis.low, axis.high):
             x = axis(value)
             canvas.line((x, 1.5 * _LINE), (x, bottom), _GRID)
             canvas.text(x, bottom, f"{value:g}", "mt")
-        canvas.text(sum(axis.ends) / 2, bottom + _LINE, words, "mm")
+        canvas.text((axis.start + axis.end) / 2, bottom + _LINE, words, "mm")
     for number, (label, name) in enumerate(rows.items(), start=2):
         y = number * _LINE
         canvas.text(_AXES[0][0] - _SIZE, y, label, "rm")
@@ -223,7 +216,7 @@ def _extent(runs: dict[int, Scored]) -> list[float]:
 
 
 def _draw_runs(
-    canvas: _Canvas, axis: _Axis, y: float, runs: dict[int, Scored]
+    canvas: _Canvas, axis: Scale, y: float, runs: dict[int, Scored]
 ) -> None:
     found = spread(runs, 0)
     if found is None:

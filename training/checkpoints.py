@@ -9,6 +9,7 @@ and renamed; the last two are kept.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -33,24 +34,19 @@ _NAME = re.compile(r"step-(\d{8})\.safetensors")
 _HASH = "sha256"
 
 
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint in memory, as `read` gives it.
 
-    Args:
+    Attributes:
         tensors: Name -> array of every variable.
         header: What the file says of itself, without the hash.
         digest: The hash over both.
     """
 
-    def __init__(
-        self,
-        tensors: dict[str, np.ndarray],
-        header: dict[str, str],
-        digest: str,
-    ) -> None:
-        self.tensors = tensors
-        self.header = header
-        self.digest = digest
+    tensors: dict[str, np.ndarray]
+    header: dict[str, str]
+    digest: str
 
     @property
     def step(self) -> int:
@@ -115,10 +111,12 @@ def save(
     )
     path = path_of(folder, step)
     write_atomically(path, data)
+    # The new name has to be on the disk before the old ones go.
     _sync_names(folder)
+    found = listed(folder)
     # Those of later steps are of a past from which the run went back.
-    of_run = [each for each in listed(folder) if each <= path]
-    for each in set(listed(folder)) - set(of_run[:KEPT]):
+    of_run = [each for each in found if each <= path]
+    for each in set(found) - set(of_run[:KEPT]):
         each.unlink(missing_ok=True)
     return path
 

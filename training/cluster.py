@@ -170,7 +170,9 @@ def _wrong(field: str, rule: str, value: Any) -> ValueError:
 
 @contextlib.contextmanager
 def watching(
-    cluster: Cluster, run: Mapping[str, str], timeout: float = 60.0
+    cluster: Cluster,
+    run: Mapping[str, str],
+    timeout: float = heartbeats.TIMEOUT,
 ) -> Iterator[None]:
     """Ends this worker where another is lost; see `heartbeats.watching`.
 

@@ -13,6 +13,7 @@ else connects to the port is not answered.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import json
 import os
@@ -28,6 +29,8 @@ from .links import MOST_BYTES, Link
 
 # EX_TEMPFAIL of sysexits.h: the same command may succeed later.
 LOST_WORKER_STATUS = 75
+# Seconds after which a worker that is not heard is lost, if nobody says else.
+TIMEOUT = 60.0
 # Seconds for all workers to start: images are pulled, folders are listed.
 JOINING = 300.0
 # Seconds for what was sent last to arrive, before the process ends.
@@ -47,7 +50,7 @@ def watching(
     addresses: Sequence[str],
     index: int,
     run: Mapping[str, str],
-    timeout: float = 60.0,
+    timeout: float = TIMEOUT,
 ) -> Iterator[Watch]:
     """Waits for all workers, then ends this one if another is lost.
 
@@ -100,7 +103,7 @@ def watching(
         watch.close()
 
 
-class Watch:
+class Watch(abc.ABC):
     """One worker's part; see `watching`."""
 
     def __init__(
@@ -125,17 +128,17 @@ class Watch:
         self._leaving = False
         self._readers: list[threading.Thread] = []
 
+    @abc.abstractmethod
     def join(self) -> None:
         """Waits for all workers and compares their runs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def finish(self) -> None:
         """Waits until all workers are at the end of the block."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def fail(self, error: str) -> None:
         """Tells the others that this worker failed."""
-        raise NotImplementedError
 
     def blame(self, error: BaseException) -> NoReturn:
         """Ends the process for an error that another worker may have caused.
@@ -149,8 +152,9 @@ class Watch:
         while True:
             time.sleep(3600)
 
+    @abc.abstractmethod
     def _trouble(self, error: str) -> None:
-        raise NotImplementedError
+        """Lets the heartbeats say who caused an error, and ends."""
 
     def close(self) -> None:
         self._closed.set()
@@ -191,8 +195,9 @@ class Watch:
         self._drain()
         _exit(LOST_WORKER_STATUS)
 
+    @abc.abstractmethod
     def _tell_lost(self, worker: int, why: str) -> None:
-        """What the chief tells the others before it leaves."""
+        """Tells the others before this one leaves."""
 
     def _drain(self) -> None:
         """Waits a little for the other sides to close.
@@ -482,6 +487,9 @@ class _Worker(Watch):
             self._link.end()
             self._drain()
             self._link.close()
+
+    def _tell_lost(self, worker: int, why: str) -> None:
+        """The chief hears the connection end, and tells the others."""
 
     def _beat(self, link: Link) -> None:
         while link.send("beat") and not self._closed.wait(self._interval):

@@ -62,7 +62,7 @@ from keras_pspnet.model import PSPNet
 from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.version import __version__
 
-from . import checkpoints, loop
+from . import checkpoints, heartbeats, loop
 from .cluster import Cluster, cluster_from_environment, watching
 from .recipe import Recipe
 
@@ -85,8 +85,6 @@ HISTORY_FILE = "history.csv"
 SCORES_FILE = "scores.json"
 SHEET_FILE = "predictions.png"
 CURVES_FILE = "curves.png"
-# Seconds: see `training.cluster.watching`.
-WORKER_TIMEOUT = 60.0
 _SHEET_ROWS = 6
 # Decoded pictures of a split are kept up to this.
 _CACHE_BYTES = 2**31
@@ -141,7 +139,7 @@ def train(
     output: str | os.PathLike[str],
     data: str | os.PathLike[str] | None = None,
     verbose: int = 1,
-    worker_timeout: float = WORKER_TIMEOUT,
+    worker_timeout: float = heartbeats.TIMEOUT,
 ) -> Scores | None:
     """Runs a recipe, or goes on with it where the output has a checkpoint.
 

@@ -94,18 +94,16 @@ def training_dataset(
     count = len(pairs)
     share = batch_size // shards
 
-    def place(number: Any) -> Any:
-        """From the number of a pair in the shard to that in the run."""
+    def sample(number: Any) -> tuple[Any, Any]:
+        # From the number of a pair in the shard to that in the run.
         step, rest = number // share, number % share
-        return step * batch_size + index * share + rest
-
-    def sample(position: Any) -> tuple[Any, Any]:
+        position = step * batch_size + index * share + rest
         image, mask = _read(pairs, _index_at(position, count, seed))
         step_seed = tf.stack([tf.constant(seed, tf.int64), position])
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
     numbers = tf.data.Dataset.range(first_step * share, total_steps * share)
-    return _batches(numbers.map(place), sample, batch_size // parts)
+    return _batches(numbers, sample, batch_size // parts)
 
 
 def batch_indices(
