@@ -18,6 +18,8 @@ from keras_pspnet.network import Network
 # Where exports keep `network.description`: a file of a SavedModel, a file in
 # a LiteRT file's archive, an entry of an ONNX file's metadata.
 SIDE_FILE = "assets.extra/pspnet.json"
+# Hashes of a SavedModel's files, as `sha256sum --check` reads them.
+SUMS_FILE = "assets.extra/SHA256SUMS"
 SIDE_ENTRY = "pspnet.json"
 _SUFFIXES = (".tflite", ".onnx")
 

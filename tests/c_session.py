@@ -1,22 +1,25 @@
 """A SavedModel loaded and run as TensorFlow Serving does, in C++.
 
 `CSession` calls the C interface of the library in the wheel; neither Python's
-TensorFlow nor Keras takes part. `run_in_child` does so in a fresh process,
-which alone ends if a request aborts it.
+TensorFlow nor Keras takes part. `ChildSession` does so in a process of its
+own, which alone ends if a request aborts it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
 import importlib.util
+import pickle
+import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ _DTYPES = {
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 # sizeof(TF_TString)
 _STRING_SIZE = 24
+_START_SECONDS = 120
 
 
 class SessionError(Exception):
@@ -73,15 +77,6 @@ class Signature:
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
     method_name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """The arguments of one `CSession.run`."""
-
-    signature: str
-    inputs: Mapping[str, np.ndarray]
-    outputs: Sequence[str] | None = None
 
 
 class CSession:
@@ -218,112 +213,107 @@ class CSession:
 # === A process of its own ===
 
 
-def run_in_child(
-    saved_model: str | Path, requests: Sequence[Request], folder: Path
-) -> list[Arrays | SessionError]:
-    """Answers requests in a fresh process that has only the C library.
+class ChildSession:
+    """A `CSession` in a fresh process, which has only the C library.
 
     Args:
-        saved_model: The SavedModel.
-        requests: What to run, in this order, in one session.
-        folder: An empty folder for what goes between the processes.
-
-    Returns:
-        For every request its outputs, or the error it was answered with.
+        folder: The SavedModel.
 
     Raises:
-        ChildProcessError: If the process ended before all were answered.
+        ChildProcessError: If it cannot be loaded.
     """
-    for index, request in enumerate(requests):
-        fields = {"signature": np.array(request.signature)}
-        if request.outputs is not None:
-            fields["outputs"] = np.array(request.outputs, str)
-        fields |= _pack(request.inputs)
-        np.savez(folder / f"{index}.request.npz", **fields)
-    # -I: nothing comes in from the current folder or this one.
-    done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", __file__, saved_model, folder],
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    answers = [
-        _read_answer(folder / f"{index}.answer.npz")
-        for index in range(len(list(folder.glob("*.answer.npz"))))
-    ]
-    if done.returncode or len(answers) != len(requests):
-        raise ChildProcessError(
-            f"status {done.returncode} after {len(answers)} of "
-            f"{len(requests)} answers: {done.stderr}"
+
+    def __init__(self, folder: str | Path) -> None:
+        with ExitStack() as stack:
+            self._stderr = stack.enter_context(tempfile.TemporaryFile())
+            # -I: nothing comes in from the current folder or this one.
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-W", "error", __file__, folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+            )
+            stack.callback(self._end)
+            self._receive(_START_SECONDS)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> ChildSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        seconds: float = 60,
+    ) -> Arrays:
+        """As `CSession.run`.
+
+        Args:
+            signature: See there.
+            inputs: See there.
+            outputs: See there.
+            seconds: How long to wait for the answer.
+
+        Raises:
+            ChildProcessError: If the process has ended, or ends.
+            KeyError: If the signature lacks one of the names.
+            SessionError: If TensorFlow answers with an error.
+            TimeoutError: If there is no answer in time.
+        """
+        # The answer tells of a process that has ended.
+        with contextlib.suppress(BrokenPipeError):
+            pickle.dump((signature, inputs, outputs), self.process.stdin)
+            self.process.stdin.flush()
+        answer = self._receive(seconds)
+        if isinstance(answer, dict):
+            return answer
+        kind, arguments = answer
+        raise {"KeyError": KeyError, "SessionError": SessionError}[kind](
+            *arguments
         )
-    return answers
+
+    def close(self) -> None:
+        """Ends the process; it may be called again."""
+        self._stack.close()
+
+    def _receive(self, seconds: float) -> Any:
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            raise TimeoutError(f"no answer after {seconds} s")
+        try:
+            return pickle.load(self.process.stdout)
+        except EOFError:
+            status = self.process.wait()
+            self._stderr.seek(0)
+            told = self._stderr.read().decode(errors="replace")
+            raise ChildProcessError(f"status {status}: {told}") from None
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        # What it did not read any more cannot be written.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
 
 
-def _answer_all(saved_model: str, folder: Path) -> None:
-    """Does the work of the child: K.request.npz gives K.answer.npz."""
-    assert "tensorflow" not in sys.modules
-    count = len(list(folder.glob("*.request.npz")))
-    with CSession(saved_model) as session:
-        for index in range(count):
-            with np.load(folder / f"{index}.request.npz") as found:
-                request = dict(found)
-            outputs = request.get("outputs")
+def _answer_all(folder: str) -> None:
+    """Does the work of the child, until it is ended."""
+    answers = sys.stdout.buffer
+    with CSession(folder) as session:
+        answer: Any = "loaded"
+        while True:
+            assert "tensorflow" not in sys.modules
+            pickle.dump(answer, answers)
+            answers.flush()
+            request = pickle.load(sys.stdin.buffer)
             try:
-                answer = _pack(
-                    session.run(
-                        str(request["signature"]),
-                        _unpack(request),
-                        None if outputs is None else outputs.tolist(),
-                    )
-                )
-            except SessionError as error:
-                answer = {
-                    "code": np.array(error.code),
-                    "message": np.array(error.message),
-                }
-            # One file each: should a request abort the process, those before
-            # it are answered.
-            np.savez(folder / f"{index}.answer.npz", **answer)
-    assert "tensorflow" not in sys.modules
-
-
-def _read_answer(path: Path) -> Arrays | SessionError:
-    with np.load(path) as found:
-        fields = dict(found)
-    if "code" in fields:
-        return SessionError(int(fields["code"]), str(fields["message"]))
-    return _unpack(fields)
-
-
-def _pack(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Names arrays for a file that holds no Python objects."""
-    fields = {}
-    for name, array in arrays.items():
-        array = np.asarray(array)
-        if array.dtype == object:
-            lengths = [len(value) for value in array.flat]
-            lengths = np.array(lengths, "int64").reshape(array.shape)
-            fields[f"lengths:{name}"] = lengths
-            array = np.frombuffer(b"".join(array.flat), "uint8")
-        fields[f"array:{name}"] = array
-    return fields
-
-
-def _unpack(fields: Arrays) -> Arrays:
-    arrays = {}
-    for key, array in fields.items():
-        kind, _, name = key.partition(":")
-        if kind != "array":
-            continue
-        lengths = fields.get(f"lengths:{name}")
-        if lengths is not None:
-            joined = BytesIO(array.tobytes())
-            array = np.empty(lengths.shape, object)
-            for index, length in enumerate(lengths.flat):
-                array.flat[index] = joined.read(length)
-        arrays[name] = array
-    return arrays
+                answer = session.run(*request)
+            except (KeyError, SessionError) as error:
+                answer = type(error).__name__, error.args
 
 
 # === The C interface ===
@@ -573,4 +563,4 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    _answer_all(sys.argv[1], Path(sys.argv[2]))
+    _answer_all(sys.argv[1])

@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
+import promises
 import pytest
 import tensorflow as tf
 
@@ -14,6 +15,18 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+
+
+def pytest_itemcollected(item):
+    promises.note(item)
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = promises.table(terminalreporter.stats)
+    if lines:
+        terminalreporter.section("what is promised of a server")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

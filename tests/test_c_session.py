@@ -1,13 +1,14 @@
 """Tests of c_session: the C++ loader gives what Python's loader gives."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from c_session import CSession, Request, SessionError, run_in_child
+from c_session import ChildSession, CSession, SessionError
 
 INVALID_ARGUMENT = 3
 NOT_FOUND = 5
@@ -21,10 +22,10 @@ def strings(*values: bytes) -> np.ndarray:
 TEXTS = strings(b"", b"a", b"\0", b"a\0b\0", b"x" * 22, b"y" * 23, b"z" * 5000)
 FLOATS = np.linspace(-2, 3, 12, dtype="float32").reshape(3, 4)
 REQUESTS = {
-    "floats": Request("floats", {"x": FLOATS}),
-    "not contiguous": Request("floats", {"x": FLOATS[::2, ::-1]}),
-    "no rows": Request("floats", {"x": FLOATS[:0]}),
-    "dtypes": Request(
+    "floats": ("floats", {"x": FLOATS}),
+    "not contiguous": ("floats", {"x": FLOATS[::2, ::-1]}),
+    "no rows": ("floats", {"x": FLOATS[:0]}),
+    "dtypes": (
         "dtypes",
         {
             "bytes": np.arange(250, 256, dtype="uint8").reshape(1, 2, 3),
@@ -33,10 +34,10 @@ REQUESTS = {
             "small": np.array(-(2**31), "int32"),
         },
     ),
-    "strings": Request("strings", {"x": TEXTS}),
-    "table": Request("strings", {"x": TEXTS[:6].reshape(2, 3)}),
-    "one": Request("strings", {"x": np.array(b"one\0", object)}),
-    "none": Request("strings", {"x": TEXTS[:0]}),
+    "strings": ("strings", {"x": TEXTS}),
+    "table": ("strings", {"x": TEXTS[:6].reshape(2, 3)}),
+    "one": ("strings", {"x": np.array(b"one\0", object)}),
+    "none": ("strings", {"x": TEXTS[:0]}),
 }
 
 
@@ -120,9 +121,9 @@ def session(folder) -> Any:
         yield session
 
 
-def oracle(loaded: Any, request: Request) -> dict[str, np.ndarray]:
-    outputs = loaded.signatures[request.signature](
-        **{name: tf.constant(x) for name, x in request.inputs.items()}
+def oracle(loaded: Any, signature: str, inputs: Any) -> dict[str, np.ndarray]:
+    outputs = loaded.signatures[signature](
+        **{name: tf.constant(x) for name, x in inputs.items()}
     )
     return {name: np.asarray(y.numpy()) for name, y in outputs.items()}
 
@@ -143,9 +144,8 @@ def assert_equal(got: Any, want: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_gives_what_tensorflow_gives(session, loaded, name) -> None:
-    request = REQUESTS[name]
-    got = session.run(request.signature, request.inputs)
-    want = oracle(loaded, request)
+    got = session.run(*REQUESTS[name])
+    want = oracle(loaded, *REQUESTS[name])
     if name == "one":
         # NumPy's bytes dtype loses the zero at the end.
         want["same"] = np.array(b"one\0", object)
@@ -158,7 +158,7 @@ def test_values_are_right(session) -> None:
     assert got["same"].tolist() == TEXTS.tolist()
     assert got["longer"].tolist() == [b"\0".join([x, x]) for x in TEXTS]
     assert got["length"].tolist() == [len(x) for x in TEXTS]
-    got = session.run("dtypes", REQUESTS["dtypes"].inputs)
+    got = session.run(*REQUESTS["dtypes"])
     assert got["bytes"].ravel().tolist() == [251, 252, 253, 254, 255, 0]
     assert got["flag"].tolist() == [False, True, False]
     assert got["large"].tolist() == [2**40 - 1, -(2**62) - 1]
@@ -213,10 +213,10 @@ def test_memory_is_given_back(session, name) -> None:
 
 
 def test_fetches_the_named_outputs(session, loaded) -> None:
-    request = REQUESTS["strings"]
-    want = oracle(loaded, request)
+    signature, inputs = REQUESTS["strings"]
+    want = oracle(loaded, signature, inputs)
     for names in (["length"], ["same", "length"]):
-        got = session.run("strings", request.inputs, names)
+        got = session.run(signature, inputs, names)
         assert_equal(got, {name: want[name] for name in names})
 
 
@@ -333,30 +333,44 @@ def test_a_closed_session_does_not_run(folder) -> None:
 # === In a process of its own ===
 
 
-def test_the_child_answers_the_same(session, folder, tmp_path) -> None:
-    negative = Request("positive", {"x": np.array([-5], "int32")})
-    subset = Request("strings", {"x": TEXTS}, ["length"])
-    requests = [negative, *REQUESTS.values(), subset]
-    answers = run_in_child(folder, requests, tmp_path)
-    assert len(answers) == len(requests)
-    error = answers[0]
-    assert isinstance(error, SessionError)
-    assert error.code == INVALID_ARGUMENT
-    assert "x must be > 0" in error.message
-    for request, answer in zip(requests[1:], answers[1:], strict=True):
-        want = session.run(request.signature, request.inputs, request.outputs)
-        assert_equal(answer, want)
+@pytest.fixture
+def child(folder) -> Any:
+    with ChildSession(folder) as child:
+        yield child
 
 
-def test_an_abort_of_the_child_is_reported(folder, tmp_path) -> None:
-    good = REQUESTS["floats"]
-    end = Request("abort", {"x": np.array(1, "int32")})
-    match = "(?s)status -6 after 1 of 3 answers: .*asked for"
-    with pytest.raises(ChildProcessError, match=match):
-        run_in_child(folder, [good, end, good], tmp_path)
+def test_the_child_answers_the_same(session, child) -> None:
+    with pytest.raises(SessionError, match="x must be > 0") as caught:
+        child.run("positive", {"x": np.array([-5], "int32")})
+    assert caught.value.code == INVALID_ARGUMENT
+    with pytest.raises(KeyError, match="other"):
+        child.run("other", {})
+    for request in REQUESTS.values():
+        assert_equal(child.run(*request), session.run(*request))
+    subset = child.run("strings", {"x": TEXTS}, ["length"])
+    assert_equal(subset, session.run("strings", {"x": TEXTS}, ["length"]))
+
+
+def test_an_abort_of_the_child_is_reported(child) -> None:
+    for _ in range(2):
+        with pytest.raises(ChildProcessError, match="(?s)-6: .*asked for"):
+            child.run("abort", {"x": np.array(1, "int32")})
+
+
+def test_a_child_that_is_stopped_is_not_waited_for(child) -> None:
+    child.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError, match=r"no answer after 0\.1 s"):
+        child.run(*REQUESTS["floats"], seconds=0.1)
+
+
+def test_the_child_ends_with_the_session(folder) -> None:
+    with ChildSession(folder) as child:
+        pass
+    assert child.process.returncode == -signal.SIGKILL
+    child.close()
 
 
 def test_a_child_that_cannot_load_is_reported(tmp_path) -> None:
-    match = "(?s)status 1 after 0 of 1 answers: .*SessionError: .*nowhere"
+    match = "(?s)status 1: .*SessionError: .*nowhere"
     with pytest.raises(ChildProcessError, match=match):
-        run_in_child(tmp_path / "nowhere", [REQUESTS["floats"]], tmp_path)
+        ChildSession(tmp_path / "nowhere")

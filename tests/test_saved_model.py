@@ -7,10 +7,10 @@ requests, good and bad; the tests look at what it wrote down.
 import base64
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from c_session import Request, run_in_child
+from c_session import ChildSession
 from PIL import Image
 from support import assert_close, conv_model, picture, tiny_pspnet
 from tensorflow.core.protobuf import saved_model_pb2
@@ -51,7 +51,8 @@ def files(texts):
 
 def call(request):
     if "shape" in request:
-        return served["predict_array"](images=tf.zeros(request["shape"]))
+        images = tf.fill(request["shape"], float(request.get("value", 0)))
+        return served["predict_array"](images=images)
     data = tf.constant(files(request["files"]), tf.string)
     data = tf.reshape(data, request.get("reshape", [-1]))
     return served["serving_default"](image_bytes=data)
@@ -124,6 +125,8 @@ def bad_requests() -> dict[str, dict[str, Any]]:
         "no pictures": {"shape": [0, 16, 16, 3]},
         "no rows": {"shape": [1, 0, 16, 3]},
         "no columns": {"shape": [1, 16, 0, 3]},
+        "NaN": {"shape": [1, 16, 16, 3], "value": "nan"},
+        "infinity": {"shape": [1, 16, 16, 3], "value": "-inf"},
         "no files": files(),
         "file of rank 0": files(jpeg) | {"reshape": []},
         "file of rank 2": files(jpeg) | {"reshape": [1, 1]},
@@ -263,6 +266,8 @@ def test_bad_requests_end_in_an_error_and_no_abort(answers, name) -> None:
     if name.startswith("no "):
         what = "image_bytes" if name == "no files" else "images"
         assert f"{what} must not be empty" in told[name]
+    if name in ("NaN", "infinity"):
+        assert "images must be finite" in told[name]
 
 
 # === What is written ===
@@ -289,13 +294,13 @@ def test_the_network_is_written_once_as_constants(model, exported) -> None:
 
 
 def test_the_c_loader_of_servers_gives_the_same(exported, good) -> None:
-    requests = [
-        Request("predict_array", {"images": IMAGES.astype("float32")}),
-        Request("serving_default", {"image_bytes": np.array(encoded(), "O")}),
-        Request("serving_default", {"image_bytes": np.array([b"x"], "O")}),
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        array, files, poor = run_in_child(exported, requests, Path(folder))
+    def run(signature: str, name: str, values: Any, dtype: str) -> Any:
+        return child.run(signature, {name: np.array(values, dtype)})
+
+    with ChildSession(exported) as child:
+        array = run("predict_array", "images", IMAGES, "float32")
+        files = run("serving_default", "image_bytes", encoded(), "O")
+        poor = run("serving_default", "image_bytes", [b"x"], "O")
     np.testing.assert_array_equal(array["mask"], good["array"])
     for k, png in enumerate(files["mask_png_bytes"]):
         assert png == good[f"png{k}"].tobytes()
@@ -321,6 +326,30 @@ def test_the_side_files_are_for_clients_and_servers(model, exported) -> None:
         assert answer["status"].numpy().tolist() == [b"OK"]
 
 
+def test_sums_tell_whether_an_export_is_whole(exported, tmp_path) -> None:
+    folder = tmp_path / "1"
+    shutil.copytree(exported, folder)
+    check = ["sha256sum", "--check", "--quiet", "assets.extra/SHA256SUMS"]
+
+    def status() -> int:
+        return subprocess.run(check, cwd=folder, capture_output=True).returncode
+
+    assert status() == 0
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    sums = folder / "assets.extra" / "SHA256SUMS"
+    assert len(sums.read_text().splitlines()) == len(files) - 1 > 4
+    for path in set(files) - {sums}:
+        data = path.read_bytes()
+        middle = len(data) // 2
+        changed = bytes([data[middle] ^ 1])
+        path.write_bytes(data[:middle] + changed + data[middle + 1 :])
+        assert status() != 0
+        path.unlink()
+        assert status() != 0
+        path.write_bytes(data)
+    assert status() == 0
+
+
 # === Options ===
 
 
@@ -337,6 +366,23 @@ def test_long_pictures_are_shrunk_for_the_network(model, tmp_path) -> None:
     # Pillow and TensorFlow round some levels of the small picture apart.
     assert got.shape == want.shape
     assert (got == want).mean() > 0.99
+
+
+def test_larger_pictures_than_allowed_are_refused(model, tmp_path) -> None:
+    export_saved_model(model, tmp_path / "1", max_pixels=30 * 40)
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    fitting, larger = (
+        tf.constant(picture(*size)[None]) for size in ((30, 40), (31, 39))
+    )
+    assert served["predict_uint8"](images=fitting)["mask"].shape == (1, 30, 40)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="at most 1200 pixels"
+    ):
+        served["predict_uint8"](images=larger)
+    stream = BytesIO()
+    Image.fromarray(picture(31, 39)).save(stream, "PNG")
+    answer = served["serving_default"](tf.constant([stream.getvalue()]))
+    assert answer["status"].numpy().tolist() == [b"TOO_LARGE"]
 
 
 def test_views_are_averaged_in_the_graph(model, tmp_path) -> None:

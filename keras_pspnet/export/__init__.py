@@ -49,8 +49,9 @@ def export_saved_model(
     process of its own beside the model before it gets its name, so that a
     server that watches the folder's parent never sees a half-written or
     wrong one. `assets.extra/` holds warm-up requests for
-    tensorflow_model_server and `pspnet.json`: class names, versions, the
-    weights' hash, parity.
+    tensorflow_model_server, `pspnet.json` (class names, versions, the weights'
+    hash, parity) and `SHA256SUMS`: in the folder,
+    `sha256sum --check assets.extra/SHA256SUMS` tells whether it is whole.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
@@ -63,7 +64,7 @@ def export_saved_model(
         window: Side of windows that slide over the picture, None for the
             whole picture at once.
         max_pixels: Encoded pictures with more are answered with the status
-            TOO_LARGE; None is 89 million.
+            TOO_LARGE, arrays with an error; None is 89 million.
         batch_sizes: Numbers of pictures of the warm-up requests: a server's
             `allowed_batch_sizes`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -16,12 +17,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.artefacts import SIDE_FILE
+from keras_pspnet.artefacts import SIDE_FILE, SUMS_FILE
 from keras_pspnet.export.signature import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
     Parity,
     compare,
+    default_pictures,
     pictures,
 )
 from keras_pspnet.export.warmup import WarmupRequest, write_warmup
@@ -35,7 +37,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-folder, requests, answers, side = sys.argv[1:]
+folder, requests, answers = sys.argv[1:]
 served = tf.saved_model.load(folder).signatures
 with np.load(requests) as images:
     found = {
@@ -43,7 +45,6 @@ with np.load(requests) as images:
         for name, image in images.items()
     }
     first = tf.cast(next(iter(images.values()))[0], tf.uint8)
-first = first[: int(side), : int(side)]
 file = tf.io.encode_png(first)
 answer = served["serving_default"](image_bytes=file[None])
 assert answer["status"].numpy()[0] == b"OK", answer
@@ -83,17 +84,18 @@ def write_saved_model(
     try:
         written = os.path.join(parent, "model")
         module = ServingModule(model, options, precision)
+        side = math.isqrt(options.max_pixels)
         tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
-            lambda images: _run_in_child(
-                written, images, parent, options.max_pixels
-            ),
+            lambda images: _run_in_child(written, images, parent),
             "SavedModel",
             precision,
+            [image[:, :side, :side] for image in default_pictures(model)],
         )
         write_warmup(written, _warmup_requests(model, batch_sizes))
         _write_side_file(model, written, parity)
+        _write_sums(Path(written))
         os.rename(written, folder)
     finally:
         shutil.rmtree(parent, ignore_errors=True)
@@ -101,7 +103,7 @@ def write_saved_model(
 
 
 def _run_in_child(
-    folder: str, images: list[np.ndarray], scratch: str, max_pixels: int
+    folder: str, images: list[np.ndarray], scratch: str
 ) -> list[np.ndarray]:
     requests = os.path.join(scratch, "requests.npz")
     answers = os.path.join(scratch, "answers.npz")
@@ -110,7 +112,7 @@ def _run_in_child(
     done = subprocess.run(
         [
             *(sys.executable, "-I", "-c", _LOADER),
-            *(folder, requests, answers, str(math.isqrt(max_pixels))),
+            *(folder, requests, answers),
         ],
         check=False,
         capture_output=True,
@@ -160,3 +162,14 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
     }
     with open(os.path.join(folder, SIDE_FILE), "w") as stream:
         json.dump(content, stream, indent=1)
+
+
+def _write_sums(folder: Path) -> None:
+    """Lets `sha256sum --check` tell whether an export is whole."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = []
+    for path in files:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    (folder / SUMS_FILE).write_text("".join(lines))

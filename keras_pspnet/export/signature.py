@@ -33,7 +33,8 @@ class ServingOptions:
         flip: Whether mirrored pictures are averaged in as well.
         window: Side of square windows that slide over the picture, a third
             of each shared with its neighbour; None is the whole picture.
-        max_pixels: Encoded pictures with more are not decoded.
+        max_pixels: Pictures with more are refused; files before they are
+            decoded.
     """
 
     max_side: int | None = 1024
@@ -119,7 +120,7 @@ class ServingModule(tf.Module):
         Returns:
             `mask`: uint8 (B, H, W) class ids.
         """
-        images = _checked(images)
+        images = self._checked(images)
         return {"mask": self._masks(images)}
 
     @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.uint8, "images")])
@@ -132,7 +133,7 @@ class ServingModule(tf.Module):
         Returns:
             `mask`: uint8 (B, H, W) class ids.
         """
-        images = tf.cast(_checked(images), tf.float32)
+        images = tf.cast(self._checked(images), tf.float32)
         return {"mask": self._masks(images)}
 
     # A signature of its own: servers compute every output of a signature,
@@ -147,7 +148,7 @@ class ServingModule(tf.Module):
         Returns:
             `probabilities`: float32 (B, H, W, C).
         """
-        images = _checked(images)
+        images = self._checked(images)
         scores = self._network_scores(images)
         scores = resize(scores, spatial_size(images))
         return {"probabilities": self._probabilities(scores)}
@@ -162,7 +163,7 @@ class ServingModule(tf.Module):
         Returns:
             `logits`: float32 (B, h, w, C), h and w as of `predict_logits`.
         """
-        return {"logits": self._logits(_checked(images))}
+        return {"logits": self._logits(self._checked(images))}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
@@ -236,6 +237,31 @@ class ServingModule(tf.Module):
         )
         return {"scores": shares, "status": statuses}
 
+    def _checked(self, images: Any) -> Any:
+        """Refuses images that the network could not make sense of."""
+        # A tensor of another rank would abort the process in a convolution:
+        # servers check names and not shapes.
+        images = tf.ensure_shape(images, IMAGES)
+        sizes = tf.shape(images, tf.int64)[:3]
+        most = self._options.max_pixels
+        checks = [
+            _not_empty(sizes, "images"),
+            tf.debugging.Assert(
+                sizes[1] * sizes[2] <= most,
+                [f"images must have at most {most} pixels. Shape:", sizes],
+            ),
+        ]
+        if images.dtype.is_floating:
+            # One such value spreads, and every pixel gets the first class.
+            checks.append(
+                tf.debugging.Assert(
+                    tf.reduce_all(tf.math.is_finite(images)),
+                    ["images must be finite. Shape:", sizes],
+                )
+            )
+        with tf.control_dependencies(checks):
+            return tf.identity(images)
+
     def _mask_of_file(self, data: Any) -> tuple[Any, Any]:
         """Returns mask (H, W), (0, 0) where there is none, and status."""
         image, status = pictures.decode(data, self._options.max_pixels)
@@ -295,26 +321,17 @@ class ServingModule(tf.Module):
         return logits[:, : fitted[0], : fitted[1]]
 
 
-def _checked(images: Any) -> Any:
-    """Refuses images of another rank, or without pixels."""
-    # A tensor of another rank would abort the process in a convolution:
-    # servers check names and not shapes.
-    images = tf.ensure_shape(images, IMAGES)
-    return _not_empty(images, tf.shape(images)[:3], "images")
-
-
 def _checked_files(image_bytes: Any) -> Any:
     image_bytes = tf.ensure_shape(image_bytes, [None])
-    return _not_empty(image_bytes, tf.shape(image_bytes), "image_bytes")
+    check = _not_empty(tf.shape(image_bytes), "image_bytes")
+    with tf.control_dependencies([check]):
+        return tf.identity(image_bytes)
 
 
-def _not_empty(tensor: Any, sizes: Any, name: str) -> Any:
-    """Returns a tensor that cannot be had while one of its sizes is 0."""
-    check = tf.debugging.Assert(
+def _not_empty(sizes: Any, name: str) -> Any:
+    return tf.debugging.Assert(
         tf.reduce_all(sizes > 0), [f"{name} must not be empty. Shape:", sizes]
     )
-    with tf.control_dependencies([check]):
-        return tf.identity(tensor)
 
 
 def _rounded(sides: Any) -> Any:

@@ -101,8 +101,8 @@ def compare(
             0..255 to their logits (1, H, W, C).
         artefact: What to call it.
         precision: Key of `LIMITS`.
-        images: Pictures (1, H, W, 3) to compare on; None makes some of the
-            network's own size, or of several where it takes any.
+        images: Pictures (1, H, W, 3) to compare on; None is
+            `default_pictures`.
 
     Returns:
         What was measured.
@@ -111,12 +111,7 @@ def compare(
         ExportError: If it is not within the limits; the table is in it.
     """
     if images is None:
-        own = network_size(model)
-        images = [
-            image[None]
-            for index, size in enumerate(_SIZES if own is None else (own,))
-            for image in pictures(size, seed=index)
-        ]
+        images = default_pictures(model)
     got = run(list(images))
     want = [predict_logits(model, image) for image in images]
     sizes = dict.fromkeys(image.shape[1:3] for image in images)
@@ -136,6 +131,16 @@ def compare(
             f"the exported model must give the model's logits.\n{parity}"
         )
     return parity
+
+
+def default_pictures(model: keras.Model) -> list[np.ndarray]:
+    """Makes float32 pictures (1, H, W, 3) in 0..255 that a model takes."""
+    own = network_size(model)
+    return [
+        image[None]
+        for index, size in enumerate(_SIZES if own is None else (own,))
+        for image in pictures(size, seed=index)
+    ]
 
 
 def _row(

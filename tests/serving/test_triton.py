@@ -1,7 +1,6 @@
 """Tests of serving/triton in NVIDIA's Triton; `make serve-check` runs them."""
 
 import concurrent.futures
-import io
 import json
 import os
 import re
@@ -17,8 +16,8 @@ import psutil
 import pytest
 import tensorflow as tf
 import triton_server
-from PIL import Image
-from support import picture, tiny_pspnet
+from picture_files import SIZES, encode, image
+from support import picture
 from triton_server import (
     MODELS,
     PYTHON,
@@ -30,76 +29,9 @@ from triton_server import (
     predict_http,
 )
 
-from keras_pspnet import export_saved_model
-
 PREDICT = {"http": predict_http, "grpc": predict_grpc}
 CODES = {"http": 400, "grpc": "INVALID_ARGUMENT"}
-SIZES = ((33, 47), (40, 21), (64, 64), (1, 1), (120, 75), (21, 90))
 MIB = 2**20
-
-
-def encoded(height, width, form="PNG"):
-    stream = io.BytesIO()
-    Image.fromarray(picture(height, width)).save(stream, form)
-    return stream.getvalue()
-
-
-@pytest.fixture(scope="session")
-def export(tmp_path_factory):
-    """A SavedModel of a small PSPNet."""
-    folder = tmp_path_factory.mktemp("export") / "model.savedmodel"
-    export_saved_model(tiny_pspnet(), folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def signatures(export):
-    module = tf.saved_model.load(str(export))
-    # Its functions live as long as the module does.
-    yield module.signatures
-    del module
-
-
-@pytest.fixture(scope="session")
-def models(export, tmp_path_factory):
-    """The repository as it is, with the export where users put theirs."""
-    folder = tmp_path_factory.mktemp("models") / "triton"
-    shutil.copytree(
-        MODELS,
-        folder,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("model.savedmodel"),
-    )
-    (folder / "pspnet/1/model.savedmodel").symlink_to(export)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def triton(models, tmp_path_factory):
-    # The log then tells of each sample of the warm-up.
-    option = "--log-verbose=1"
-    folder = tmp_path_factory.mktemp("run")
-    with triton_server.serving(models, folder, option) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def files():
-    return [
-        encoded(*size, form)
-        for size, form in zip(SIZES, ("PNG", "JPEG") * 3, strict=True)
-    ]
-
-
-@pytest.fixture(scope="session")
-def masks(signatures, files):
-    """What TensorFlow itself makes of each file."""
-    answers = [signatures["serving_default"](tf.constant([f])) for f in files]
-    assert all(answer["status"][0] == b"OK" for answer in answers)
-    pngs = [answer["mask_png_bytes"][0].numpy() for answer in answers]
-    # Masks of one class would say little.
-    assert len(np.unique(Image.open(io.BytesIO(pngs[2])))) > 1
-    return pngs
 
 
 def ask(triton, *files, protocol="http"):
@@ -492,7 +424,7 @@ def test_eight_clients(triton, files, masks, capsys):
 
 
 def test_full_queue_refuses_at_once(triton, files, masks):
-    large = encoded(300, 300)
+    large = encode(image(size=(300, 300)), "PNG")
 
     def client(_):
         try:
@@ -601,7 +533,7 @@ def test_ends_with_its_models_after_the_last_answer(only_pspnet, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     before = set(Path("/dev/shm").iterdir())
-    large = encoded(600, 600)
+    large = encode(image(size=(600, 600)), "PNG")
     with (
         concurrent.futures.ThreadPoolExecutor(4) as pool,
         triton_server.serving(only_pspnet, run) as triton,

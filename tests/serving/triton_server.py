@@ -18,9 +18,11 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -96,12 +98,42 @@ class Refusal(Exception):
         self.message = message
 
 
+class GrpcClient:
+    """A client over gRPC, in a process of Triton's environment.
+
+    Args:
+        address: `host:port` of the server.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._process = subprocess.Popen(
+            [PYTHON, "-I", GRPC_CLIENT, address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._lock = threading.Lock()
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a request, as triton_grpc.py takes it."""
+        with self._lock:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
 @dataclasses.dataclass(frozen=True)
 class Triton:
     """A running server.
 
     Attributes:
         process: It; the models run in its children.
+        client: Of its gRPC port.
         http: `host:port` of KServe's protocol over HTTP.
         grpc: The same over gRPC.
         metrics: The same for Prometheus, at /metrics.
@@ -160,7 +192,7 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
     """
     site, libraries, version = _environment()
     _link_backend(site, folder, version)
-    http_port, grpc_port, metrics_port = _free_ports(3)
+    http_port, grpc_port, metrics_port = free_ports(3)
     prefix = f"pspnet-{os.getpid()}-{http_port}-"
     server = site / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     command = [
@@ -197,16 +229,17 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
             # The models end with it, however it ends.
             start_new_session=True,
         )
-    triton = Triton(
-        process,
-        *(f"127.0.0.1:{port}" for port in (http_port, grpc_port, metrics_port)),
-        log_file,
-    )
+    addresses = [
+        f"127.0.0.1:{port}" for port in (http_port, grpc_port, metrics_port)
+    ]
+    client = GrpcClient(addresses[1])
+    triton = Triton(process, client, *addresses, log_file)
     try:
         _await_ready(triton)
         yield triton
         _end(triton)
     finally:
+        client.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -268,27 +301,34 @@ def predict_http(
 
 
 def predict_grpc(
-    triton: Triton, model: str, inputs: Mapping[str, Tensor]
+    triton: Triton,
+    model: str,
+    inputs: Mapping[str, Tensor],
+    seconds: float = _REQUEST_SECONDS,
+    cancel: bool = False,
 ) -> Tensors:
-    """Asks a model over gRPC, by the client that is in Triton's environment.
+    """Asks a model over gRPC.
+
+    Args:
+        triton: The server.
+        model: Name of the model.
+        inputs: By name.
+        seconds: The deadline of the request.
+        cancel: Whether to send it and then take it back.
 
     Raises:
-        Refusal: If the server answers with an error.
+        Refusal: If the server answers with an error, or not in time.
     """
-    request = {"address": triton.grpc, "model": model, "inputs": []}
-    for name, tensor in inputs.items():
-        request["inputs"].append(
+    request = {
+        "model": model,
+        "inputs": [
             [name, tensor.datatype, tensor.shape, _text(tensor.data)]
-        )
-    done = subprocess.run(
-        [PYTHON, "-I", GRPC_CLIENT],
-        input=json.dumps(request),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=_REQUEST_SECONDS,
-    )
-    answer = json.loads(done.stdout)
+            for name, tensor in inputs.items()
+        ],
+        "seconds": seconds,
+        "cancel": cancel,
+    }
+    answer = triton.client.ask(request)
     if "code" in answer:
         raise Refusal(answer["code"], answer["message"])
     return {
@@ -346,7 +386,8 @@ def _link_backend(site: Path, folder: Path, version: str) -> None:
         (target / path.name).symlink_to(path)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Finds ports of 127.0.0.1 that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

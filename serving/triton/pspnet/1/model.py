@@ -11,6 +11,7 @@ exported, in the Python of the server, and nothing else of this project.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ import tensorflow as tf
 import triton_python_backend_utils as triton
 
 Arrays = Mapping[str, np.ndarray]
+
+# Written by the export.
+_SUMS_FILE = "assets.extra/SHA256SUMS"
 
 
 class TritonPythonModel:
@@ -34,8 +38,9 @@ class TritonPythonModel:
                 JSON, its folder and version.
 
         Raises:
-            ValueError: If the SavedModel or the signature is missing. Triton
-                then does not offer the model.
+            ValueError: If the SavedModel or the signature is missing, or a
+                file is not as it was exported. Triton then does not offer the
+                model, or goes on with the version that it has.
         """
         config = json.loads(args["model_config"])
         folder = os.path.normpath(
@@ -50,6 +55,7 @@ class TritonPythonModel:
                 "the parameter `saved_model` must be the folder of a "
                 f"SavedModel. Received: {folder}"
             )
+        _check_files(folder)
         # Its functions live as long as the module does.
         self._module = tf.saved_model.load(folder)
         name = _parameter(config, "signature")
@@ -147,6 +153,26 @@ def _parameter(config: Mapping[str, Any], name: str) -> str:
     if not value:
         raise ValueError(f"config.pbtxt must have the parameter `{name}`")
     return value
+
+
+def _check_files(folder: str) -> None:
+    """Refuses a SavedModel that is not whole.
+
+    A changed bit among its weights would load, and give other masks.
+    """
+    try:
+        with open(os.path.join(folder, _SUMS_FILE)) as stream:
+            lines = stream.read().splitlines()
+        sums = dict(line.split("  ", 1)[::-1] for line in lines)
+        for name, expected in sums.items():
+            with open(os.path.join(folder, name), "rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != expected:
+                raise ValueError(f"{name} is not the file of {_SUMS_FILE}")
+        if not sums:
+            raise ValueError(f"{_SUMS_FILE} must not be empty")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} must be a whole export: {error}") from error
 
 
 def _error(error: tf.errors.OpError, code: int) -> triton.TritonError:

@@ -1,0 +1,186 @@
+"""Files that clients send: pictures, no pictures, and far too large ones."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+from support import picture
+
+# Of `good`, (height, width) each.
+SIZES = ((33, 47), (40, 21), (64, 64), (1, 1), (120, 75), (21, 90))
+
+_SIZE = (33, 47)
+_CUTS = 10
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    """Writes a picture as a file in memory."""
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def image(mode: str = "RGB", size: tuple[int, int] = _SIZE) -> Image.Image:
+    """A picture of (height, width), converted to one of Pillow's modes."""
+    return Image.fromarray(picture(*size)).convert(mode)
+
+
+def good() -> list[bytes]:
+    """PNG and JPEG files in turn, of `SIZES`."""
+    return [
+        encode(image(size=size), form)
+        for size, form in zip(SIZES, ("PNG", "JPEG") * 3, strict=True)
+    ]
+
+
+@functools.cache
+def malformed() -> dict[str, tuple[bytes, str]]:
+    """Files without a mask, and the status of each."""
+    jpeg, png = encode(image(), "JPEG"), encode(image(), "PNG")
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9"/></svg>'
+    place = png.index(b"IDAT") + 10
+    wrong_sum = png[:place] + bytes([png[place] ^ 1]) + png[place + 1 :]
+    unknown = "NOT_JPEG_OR_PNG"
+    cases = {
+        "empty": (b"", "EMPTY"),
+        "text": (b"some notes", unknown),
+        "HTML": (b"<!doctype html><title>404</title>", unknown),
+        "SVG": (svg, unknown),
+        "TIFF": (encode(image(), "TIFF"), unknown),
+        "WebP": (encode(image(), "WEBP"), unknown),
+        "GIF": (encode(image(), "GIF"), unknown),
+        "BMP": (encode(image(), "BMP"), unknown),
+        "PNG with a wrong sum": (wrong_sum, "DAMAGED"),
+        "PNG that starts as a JPEG": (jpeg[:3] + png[3:], "DAMAGED"),
+    }
+    for form, data in (("JPEG", jpeg), ("PNG", png)):
+        # All beyond the first bytes, by which a format is known. The last
+        # cuts of a PNG take data away and not only its end mark.
+        start, end = len(_PNG_START), len(data) - 20
+        for cut in np.linspace(start, end, _CUTS, dtype=int):
+            cases[f"{form} cut at {cut}"] = data[:cut], "DAMAGED"
+    return cases
+
+
+@functools.cache
+def odd() -> dict[str, bytes]:
+    """Files that are rare and right."""
+    values = np.asarray(image("L")).astype("uint16") * 257
+    cases = {
+        "grey": encode(image("L"), "JPEG"),
+        "CMYK": encode(image("CMYK"), "JPEG"),
+        "palette": encode(image("P"), "PNG"),
+        "16 bits": encode(Image.fromarray(values), "PNG"),
+        "alpha": encode(image("RGBA"), "PNG"),
+        "1 bit": encode(image("1"), "PNG"),
+        "progressive": encode(image(), "JPEG", progressive=True),
+        "1x1": encode(image(size=(1, 1)), "PNG"),
+        "1x5000": encode(image(size=(1, 5000)), "PNG"),
+        "5000x1": encode(image(size=(5000, 1)), "PNG"),
+    }
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encode(image(), "JPEG", exif=exif)
+        cases[f"EXIF orientation {orientation}"] = data
+    return cases
+
+
+@functools.cache
+def bombs() -> dict[str, tuple[bytes, set[str]]]:
+    """Small files that are huge when unpacked, and what may be said of them."""
+    too_large = {"TOO_LARGE"}
+    jpeg = encode(image(), "JPEG")
+    progressive = encode(image(), "JPEG", progressive=True)
+    png = encode(image(), "PNG")
+    # What stands beside the pixels may be left out, or be too much.
+    beside = {"OK", "DAMAGED"}
+    profile = _chunk(b"iCCP", b"all\0\0" + _zeros(2**30))
+    text = _chunk(b"zTXt", b"all\0\0" + _zeros(2**30))
+    return {
+        "PNG of 20000x20000": (_black_png(20000, 20000), too_large),
+        "PNG of 40000x40000": (_black_png(40000, 40000), too_large),
+        "PNG 2^31-1 wide": (_black_png(1, 2**31 - 1, rows=0), too_large),
+        "GIF of 65535x65535": (_gif(), {"NOT_JPEG_OR_PNG"}),
+        "JPEG of 65500x65500": (_enlarged(jpeg, b"\xff\xc0"), too_large),
+        "progressive JPEG of 65500x65500": (
+            _enlarged(progressive, b"\xff\xc2"),
+            too_large,
+        ),
+        "colour profile of 1 GiB": (_with_chunk(png, profile), beside),
+        "text of 1 GiB": (_with_chunk(png, text), beside),
+    }
+
+
+def flipped(count: int) -> Iterator[bytes]:
+    """Pictures of five kinds with one to ten changed bytes each."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    seeds = (
+        encode(image(), "JPEG"),
+        encode(image(), "JPEG", progressive=True, exif=exif),
+        encode(image("L"), "JPEG"),
+        encode(image(), "PNG"),
+        encode(image("P"), "PNG"),
+    )
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        data = np.frombuffer(seeds[number % len(seeds)], np.uint8).copy()
+        places = rng.integers(len(data), size=rng.integers(1, 11))
+        data[places] ^= rng.integers(1, 256, len(places), np.uint8)
+        yield data.tobytes()
+
+
+@functools.cache
+def _zeros(count: int) -> bytes:
+    """So many zeros, deflated."""
+    return _deflated(2**20, count // 2**20)
+
+
+def _deflated(size: int, times: int) -> bytes:
+    packer = zlib.compressobj(9)
+    block = bytes(size)
+    packed = [packer.compress(block) for _ in range(times)]
+    return b"".join([*packed, packer.flush()])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + _crc(body)
+
+
+def _crc(body: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(body))
+
+
+def _black_png(height: int, width: int, rows: int | None = None) -> bytes:
+    """A PNG of one bit a pixel, with fewer rows than it tells if asked to."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    data = _deflated(1 + -(-width // 8), height if rows is None else rows)
+    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    return _PNG_START + b"".join(_chunk(*each) for each in chunks)
+
+
+def _with_chunk(png: bytes, chunk: bytes) -> bytes:
+    """Puts a chunk behind the header."""
+    place = len(_PNG_START) + 25
+    return png[:place] + chunk + png[place:]
+
+
+def _gif() -> bytes:
+    data = encode(image(), "GIF")
+    return data[:6] + struct.pack("<HH", 65535, 65535) + data[10:]
+
+
+def _enlarged(jpeg: bytes, frame: bytes) -> bytes:
+    """Changes the size that a JPEG's header tells."""
+    place = jpeg.index(frame) + 5
+    size = struct.pack(">HH", 65500, 65500)
+    return jpeg[:place] + size + jpeg[place + 4 :]
