@@ -327,7 +327,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         version = int(match[2]) if match[2] else None
         try:
             request = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Refusal(
                 "INVALID_ARGUMENT", f"JSON Parse error: {error}"
             ) from error
@@ -444,11 +444,20 @@ def from_json(value: Any, dtype: str) -> np.ndarray:
             return np.array([from_json_string(each) for each in value], object)
         return np.array(from_json_string(value), object)
     try:
+        # NumPy would cut fractions off.
+        if dtype in ("uint8", "int32") and _has_fractions(value):
+            raise TypeError("whole numbers have no point")
         return np.array(value, DTYPES[dtype][2])
     except (TypeError, ValueError, OverflowError) as error:
         raise Refusal(
             "INVALID_ARGUMENT", f"JSON Value is not of expected type: {dtype}"
         ) from error
+
+
+def _has_fractions(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_fractions, value))
+    return isinstance(value, float)
 
 
 def from_json_string(value: Any) -> bytes:

@@ -3,6 +3,7 @@
 import io
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,10 +44,18 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def export(tmp_path_factory):
-    """A SavedModel of a small PSPNet."""
+def network():
+    """A small PSPNet without its auxiliary branch."""
+    # Fixtures of the session come before those that set seeds.
+    keras.utils.set_random_seed(0)
+    return tiny_pspnet().inference_model()
+
+
+@pytest.fixture(scope="session")
+def export(network, tmp_path_factory):
+    """Its SavedModel."""
     folder = tmp_path_factory.mktemp("export") / "model.savedmodel"
-    export_saved_model(tiny_pspnet(), folder, max_pixels=MAX_PIXELS)
+    export_saved_model(network, folder, max_pixels=MAX_PIXELS)
     return folder
 
 
@@ -116,6 +125,14 @@ def triton(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     with triton_server.serving(models, folder, option) as found:
         yield found
+
+
+@pytest.fixture
+def only_pspnet(models, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "pspnet").symlink_to(models / "pspnet")
+    return folder
 
 
 @pytest.fixture(scope="session")

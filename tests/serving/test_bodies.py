@@ -52,7 +52,7 @@ KSERVE = {
     "no data": b'{"inputs": [{"name": "images", "datatype": "UINT8"}]}',
     "unknown datatype": tensor(datatype="UINT9"),
     "text for numbers": tensor(data=["a", "b", "c"]),
-    "numbers that are too large": tensor(data=[1, 2, 300]),
+    "no name": tensor(name=None),
     "sizes below zero": tensor(shape=[1, -1, -1, 3]),
     "fewer numbers than told": tensor(data=[1, 2]),
     "deep nesting": b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",

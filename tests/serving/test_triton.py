@@ -5,18 +5,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
 import subprocess
-import time
-from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import tensorflow as tf
 import triton_server
-from picture_files import SIZES, encode, image
+from picture_files import SIZES
 from support import picture
 from triton_server import (
     MODELS,
@@ -365,6 +361,15 @@ def test_metrics_count_requests_and_pictures(triton, files):
     assert made == {"request_success": 4, "request_failure": 0, "count": 7}
 
 
+def test_the_readme_names_metrics_that_there_are(triton):
+    text = (ROOT / "serving/README.md").read_text()
+    named = set(re.findall(r"`(nv_\w+)", text))
+    assert len(named) >= 4
+    served = fetch(triton.metrics, "/metrics")[1].decode()
+    for name in named:
+        assert re.search(rf'^{name}{{model="pspnet",', served, re.M), name
+
+
 def test_requests_that_meet_are_batched(triton, files, masks):
     names = ("nv_inference_count", "nv_inference_exec_count")
     before = [triton.count(name) for name in names]
@@ -379,69 +384,6 @@ def test_requests_that_meet_are_batched(triton, files, masks):
     )
     assert pictures == 64
     assert 16 <= runs <= 48
-
-
-def test_eight_clients(triton, files, masks, capsys):
-    """Some hundred requests of mixed sizes: no error, and memory stays."""
-    processes = [
-        psutil.Process(triton.process.pid),
-        triton.model_process("pspnet"),
-    ]
-
-    def memory():
-        return np.array([each.memory_info().rss / MIB for each in processes])
-
-    def client(number):
-        rng = np.random.default_rng(number)
-        times = []
-        for _ in range(50):
-            chosen = rng.integers(len(files), size=rng.integers(1, 5))
-            began = time.perf_counter()
-            answer = ask(triton, *(files[n] for n in chosen))
-            times.append(time.perf_counter() - began)
-            want = [masks[n] for n in chosen]
-            assert answer["mask_png_bytes"].strings == want
-        return times
-
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        # Buffers grow to what the load takes, once.
-        list(pool.map(client, range(8)))
-        before = memory()
-        began = time.perf_counter()
-        times = np.concatenate(list(pool.map(client, range(8, 16))))
-        seconds = time.perf_counter() - began
-    growth = memory() - before
-    half, late = 1000 * np.quantile(times, [0.5, 0.99])
-    with capsys.disabled():
-        print(
-            f"\n{len(times)} requests of 1..4 pictures by 8 clients: "
-            f"{len(times) / seconds:.0f}/s, p50 {half:.0f} ms, p99 {late:.0f} "
-            f"ms; memory {before.sum():.0f} MiB, server {growth[0]:+.1f}, "
-            f"model {growth[1]:+.1f}"
-        )
-    assert growth[0] < 16
-    assert growth[1] < 32
-
-
-def test_full_queue_refuses_at_once(triton, files, masks):
-    large = encode(image(size=(300, 300)), "PNG")
-
-    def client(_):
-        try:
-            answer = ask(triton, large)
-        except Refusal as refusal:
-            return refusal.code, refusal.message
-        return answer["status"].strings[0], ""
-
-    with concurrent.futures.ThreadPoolExecutor(128) as pool:
-        results = list(pool.map(client, range(128)))
-    refused = [each for each in results if each != (b"OK", "")]
-    # As many as wait in the queue have their answers.
-    assert 0 < len(refused) <= 128 - 64
-    for code, message in refused:
-        assert code == 503
-        assert "maximum queue size" in message
-    assert ask(triton, files[0])["mask_png_bytes"].strings == [masks[0]]
 
 
 # === Beginning and end ===
@@ -498,14 +440,6 @@ def test_models_that_cannot_be_loaded_are_told(models, export, tmp_path):
         )
 
 
-@pytest.fixture
-def only_pspnet(models, tmp_path):
-    folder = tmp_path / "models"
-    folder.mkdir()
-    (folder / "pspnet").symlink_to(models / "pspnet")
-    return folder
-
-
 def test_model_that_died_stays_dead(only_pspnet, tmp_path, files):
     """What the README says about it, and its health check, of this release.
 
@@ -526,28 +460,3 @@ def test_model_that_died_stays_dead(only_pspnet, tmp_path, files):
             assert caught.value.code == 500
         for path in ("/v2/health/ready", "/v2/models/pspnet/ready"):
             assert fetch(triton.http, path)[0] == 200
-
-
-def test_ends_with_its_models_after_the_last_answer(only_pspnet, tmp_path):
-    """SIGTERM while it works: what was asked is answered, nothing is left."""
-    run = tmp_path / "run"
-    run.mkdir()
-    before = set(Path("/dev/shm").iterdir())
-    large = encode(image(size=(600, 600)), "PNG")
-    with (
-        concurrent.futures.ThreadPoolExecutor(4) as pool,
-        triton_server.serving(only_pspnet, run) as triton,
-    ):
-        model = triton.model_process("pspnet")
-        answers = [pool.submit(ask, triton, large) for _ in range(4)]
-        while not triton.count("nv_inference_pending_request_count"):
-            assert not any(each.done() for each in answers)
-        # They are in the server: sent, and in the queue or beyond it.
-        time.sleep(0.2)
-        assert not any(each.done() for each in answers)
-        triton.process.send_signal(signal.SIGTERM)
-        for answer in answers:
-            assert answer.result()["status"].strings == [b"OK"]
-    assert triton.process.returncode == 0
-    assert not model.is_running()
-    assert set(Path("/dev/shm").iterdir()) <= before

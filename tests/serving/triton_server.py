@@ -141,6 +141,7 @@ class Triton:
     """
 
     process: subprocess.Popen[bytes]
+    client: GrpcClient
     http: str
     grpc: str
     metrics: str
@@ -232,14 +233,13 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
     addresses = [
         f"127.0.0.1:{port}" for port in (http_port, grpc_port, metrics_port)
     ]
-    client = GrpcClient(addresses[1])
-    triton = Triton(process, client, *addresses, log_file)
     try:
-        _await_ready(triton)
-        yield triton
-        _end(triton)
+        with contextlib.closing(GrpcClient(addresses[1])) as client:
+            triton = Triton(process, client, *addresses, log_file)
+            _await_ready(triton)
+            yield triton
+            _end(triton)
     finally:
-        client.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,0 +1,157 @@
+"""Many requests at once, too many, and such as are not waited for."""
+
+import concurrent.futures
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import triton_server
+from picture_files import encode, image
+from triton_server import Refusal, Tensor, predict_grpc, predict_http
+
+MIB = 2**20
+CLIENTS = 8
+QUICK, SLOW = 2_000, 100_000
+# Parts of a load, between which memory is read.
+PARTS = 10
+
+
+def ask(triton, *files):
+    return predict_http(triton, "pspnet", {"image_bytes": Tensor.of(files)})
+
+
+@pytest.mark.promise("R17")
+def test_eight_clients(
+    triton, files, masks, pytestconfig, record_property, capsys
+):
+    """Pictures of mixed sizes: no error, and memory stays."""
+    count = SLOW if pytestconfig.getoption("slow") else QUICK
+    record_property("engine", "Triton HTTP")
+    record_property("cases", count)
+    processes = [
+        psutil.Process(triton.process.pid),
+        triton.model_process("pspnet"),
+    ]
+
+    def client(number):
+        rng = np.random.default_rng(number)
+        times = []
+        for _ in range(count // PARTS // CLIENTS):
+            chosen = rng.integers(len(files), size=rng.integers(1, 5))
+            began = time.perf_counter()
+            answer = ask(triton, *(files[n] for n in chosen))
+            times.append(time.perf_counter() - began)
+            want = [masks[n] for n in chosen]
+            assert answer["mask_png_bytes"].strings == want
+        return times
+
+    memory, times = [], []
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        for part in range(PARTS):
+            numbers = range(part * CLIENTS, (part + 1) * CLIENTS)
+            for each in pool.map(client, numbers):
+                times += each
+            memory.append([each.memory_info().rss / MIB for each in processes])
+    seconds = time.perf_counter() - began
+    # Buffers grow to what the load takes, once: the first half is for that.
+    late = np.array(memory)[PARTS // 2 :]
+    slopes = np.polyfit(range(len(late)), late, 1)[0] / (count / PARTS)
+    slopes *= 10_000
+    half, most = 1000 * np.quantile(times, [0.5, 0.99])
+    with capsys.disabled():
+        print(
+            f"\n{len(times)} requests of 1..4 pictures by {CLIENTS} clients: "
+            f"{len(times) / seconds:.0f}/s, p50 {half:.0f} ms, p99 {most:.0f} "
+            f"ms; memory {late[-1].sum():.0f} MiB, in 10,000 requests server "
+            f"{slopes[0]:+.2f}, model {slopes[1]:+.2f}"
+        )
+    assert len(times) == count
+    growth = late[-1] - late[0]
+    assert growth.max() < 16
+    if count == SLOW:
+        # Of fewer requests it would be noise.
+        assert slopes.max() < 1
+
+
+@pytest.mark.promise("R18")
+def test_full_queue_refuses_at_once(triton, files, masks, record_property):
+    record_property("engine", "Triton HTTP")
+    large = encode(image(size=(300, 300)), "PNG")
+
+    def client(_):
+        try:
+            answer = ask(triton, large)
+        except Refusal as refusal:
+            return refusal.code, refusal.message
+        return answer["status"].strings[0], ""
+
+    with concurrent.futures.ThreadPoolExecutor(128) as pool:
+        results = list(pool.map(client, range(128)))
+    refused = [each for each in results if each != (b"OK", "")]
+    # As many as wait in the queue have their answers.
+    assert 0 < len(refused) <= 128 - 64
+    for code, message in refused:
+        assert code == 503
+        assert "maximum queue size" in message
+    assert ask(triton, files[0])["mask_png_bytes"].strings == [masks[0]]
+
+
+@pytest.mark.promise("R18")
+@pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
+def test_deadline_is_kept(engine, triton, files):
+    large = encode(image(size=(900, 900)), "JPEG")
+    began = time.monotonic()
+    with pytest.raises(Refusal) as caught:
+        predict_grpc(
+            triton, "pspnet", {"image_bytes": Tensor.of([large])}, seconds=0.001
+        )
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.promise("R18")
+@pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
+def test_client_takes_its_request_back(engine, triton, files):
+    large = encode(image(size=(900, 900)), "JPEG")
+    for _ in range(8):
+        with pytest.raises(Refusal) as caught:
+            predict_grpc(
+                triton,
+                "pspnet",
+                {"image_bytes": Tensor.of([large])},
+                cancel=True,
+            )
+        assert caught.value.code == "CANCELLED"
+
+
+@pytest.mark.promise("R18")
+def test_ends_with_its_models_after_the_last_answer(
+    only_pspnet, tmp_path, record_property
+):
+    """SIGTERM while it works: what was asked is answered, nothing is left."""
+    record_property("engine", "Triton HTTP")
+    run = tmp_path / "run"
+    run.mkdir()
+    before = set(Path("/dev/shm").iterdir())
+    large = encode(image(size=(600, 600)), "PNG")
+    with (
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+        triton_server.serving(only_pspnet, run) as triton,
+    ):
+        model = triton.model_process("pspnet")
+        answers = [pool.submit(ask, triton, large) for _ in range(4)]
+        while not triton.count("nv_inference_pending_request_count"):
+            assert not any(each.done() for each in answers)
+        # They are in the server: sent, and in the queue or beyond it.
+        time.sleep(0.2)
+        assert not any(each.done() for each in answers)
+        triton.process.send_signal(signal.SIGTERM)
+        for answer in answers:
+            assert answer.result()["status"].strings == [b"OK"]
+    assert triton.process.returncode == 0
+    assert not model.is_running()
+    assert set(Path("/dev/shm").iterdir()) <= before

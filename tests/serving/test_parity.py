@@ -1,0 +1,139 @@
+"""The same pictures in every runtime that takes an export."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from c_session import ChildSession
+from triton_server import Tensor, predict_http
+
+from keras_pspnet import export_litert, export_onnx
+from keras_pspnet.export.verify import LIMITS, pictures
+from keras_pspnet.inference import predict_masks
+from keras_pspnet.network import predict_logits
+
+SHAPES = ((33, 47), (64, 64), (97, 65), (48, 120), (128, 96))
+COUNT = 20
+# Of the greatest logit, and of the pixels.
+FLOAT32 = 1e-4, 0.9999
+LITERT = ("float32", "float16", "int8")
+
+
+@pytest.fixture(scope="module")
+def images():
+    """float32 (20, H, W, 3) by shape; whole numbers, as files have them."""
+    return {
+        shape: np.concatenate(
+            [pictures(shape, seed=seed) for seed in range(COUNT // 2)]
+        ).round()
+        for shape in SHAPES
+    }
+
+
+@pytest.fixture(scope="module")
+def logits(network, images):
+    """What Keras computes."""
+    return {
+        shape: [predict_logits(network, image[None]) for image in images[shape]]
+        for shape in SHAPES
+    }
+
+
+def assert_same(found, wanted, limits, record_property, engine):
+    """Compares all pictures of one shape, and notes how many there were."""
+    most, least = limits
+    assert len(found) == len(wanted) == COUNT
+    scale = max(np.abs(want).max() for want in wanted)
+    same = []
+    for got, want in zip(found, wanted, strict=True):
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= most * scale
+        same.append((got.argmax(-1) == want.argmax(-1)).mean())
+    assert np.mean(same) >= least
+    record_property("engine", engine)
+    record_property("cases", COUNT)
+
+
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+@pytest.mark.promise("R8")
+@shapes
+def test_saved_model(signatures, images, logits, shape, record_property):
+    found = [
+        signatures["logits"](images=tf.constant(image[None]))["logits"].numpy()
+        for image in images[shape]
+    ]
+    assert_same(found, logits[shape], FLOAT32, record_property, "SavedModel")
+
+
+@pytest.mark.promise("R8")
+@shapes
+def test_c_session(export, images, logits, shape, record_property):
+    with ChildSession(export) as child:
+        found = [
+            child.run("logits", {"images": image[None]})["logits"]
+            for image in images[shape]
+        ]
+    assert_same(found, logits[shape], FLOAT32, record_property, "C session")
+
+
+@pytest.fixture(scope="module")
+def onnx_file(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(network, path)
+    return path
+
+
+@pytest.mark.promise("R8")
+@shapes
+def test_onnx(onnx_file, images, logits, shape, record_property):
+    session = onnxruntime.InferenceSession(onnx_file)
+    found = [
+        session.run(["logits"], {"images": image[None]})[0]
+        for image in images[shape]
+    ]
+    assert_same(found, logits[shape], FLOAT32, record_property, "ONNX")
+
+
+@pytest.mark.promise("R8")
+@shapes
+@pytest.mark.parametrize("precision", LITERT)
+def test_litert(
+    network, images, logits, shape, precision, record_property, tmp_path
+):
+    path = tmp_path / "model.tflite"
+    # Others than those that are compared.
+    calibration = [
+        image
+        for seed in range(COUNT, COUNT + 8)
+        for image in pictures(shape, seed=seed)
+    ]
+    export_litert(
+        network,
+        path,
+        shape,
+        precision,
+        calibration if precision == "int8" else (),
+    )
+    runner = Interpreter(str(path)).get_signature_runner()
+    found = [runner(images=image[None])["logits"] for image in images[shape]]
+    limits = FLOAT32 if precision == "float32" else LIMITS[precision]
+    engine = f"LiteRT {precision}"
+    assert_same(found, logits[shape], limits, record_property, engine)
+
+
+@pytest.mark.promise("R8")
+@shapes
+def test_triton(network, triton, images, shape, record_property):
+    same = []
+    for image in images[shape]:
+        inputs = {"images": Tensor.of(image[None].astype("uint8"))}
+        answer = predict_http(triton, "pspnet_array", inputs)
+        want = predict_masks(network, image[None])
+        assert answer["mask"].array.shape == want.shape
+        same.append((answer["mask"].array == want).mean())
+    assert np.mean(same) >= FLOAT32[1]
+    record_property("engine", "Triton HTTP")
+    record_property("cases", len(same))
