@@ -69,7 +69,7 @@ def table(stats: dict[str, list[Any]]) -> list[str]:
     lines = [f"{'':<4} {'':<28} {'':<16}" + "".join(map(_right, _OUTCOMES))]
     total = [0, 0, 0]
     for row, title in ROWS.items():
-        for engine in dict.fromkeys(each[1] for each in counts):
+        for engine in sorted({each[1] for each in counts}):
             found = [counts[row, engine, place] for place in range(3)]
             if any(found):
                 lines.append(_line(row, title, engine, found))
