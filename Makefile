@@ -6,7 +6,7 @@
 #   make slow                       50 runs killed at random moments
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
-#   make serve-check                the model repository in NVIDIA Triton
+#   make serve-check                NVIDIA Triton and nginx, the real servers
 #   make lint                       format, lint and types
 
 PYTHON ?= python3
@@ -60,7 +60,7 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
 	rm -rf $(PARITY)-tfa
 
 # Python 3.11 with a shared libpython, which Triton's backend loads.
-serve-check: .venv/tests .venv-triton/server
+serve-check: .venv/tests .venv-triton/server .nginx/server
 	.venv/bin/python -m pytest tests/serving -q
 
 lint: .venv/tests
@@ -107,5 +107,15 @@ format: .venv/tests
 	.venv-triton/bin/python $(PIP) -r tests/serving/requirements-triton.txt
 	touch $@
 
+# Debian's package with its libraries, unpacked and not installed: that needs no
+# rights. No stamp and no failure where it cannot be: the tests then say so.
+.nginx/server:
+	rm -rf .nginx && mkdir .nginx
+	@PATH="$$PATH:/usr/sbin"; command -v nginx || { cd .nginx && \
+	    apt-get download nginx $$(apt-cache depends nginx | awk \
+	        '$$1 == "Depends:" && $$2 ~ /^z?lib/ && $$2 != "libc6" {print $$2}') && \
+	    printf '%s\n' *.deb | xargs -I{} dpkg -x {} . && touch server; } || \
+	    echo "There is no nginx, and no package of it to be fetched."
+
 clean:
-	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa .venv-triton demo build
+	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa .venv-triton .nginx demo build

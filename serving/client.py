@@ -107,6 +107,8 @@ def segment_rest(
     label: str | None = None,
     timeout: float = 10.0,
     retries: int = 3,
+    login: tuple[str, str] | None = None,
+    ca: str | os.PathLike[str] | None = None,
 ) -> list[Result]:
     """Segments pictures over REST.
 
@@ -121,6 +123,10 @@ def segment_rest(
             `version`.
         timeout: Seconds that each attempt may take.
         retries: Attempts after the first one, for failures that pass.
+        login: Name and password for a proxy that asks for them (HTTP basic
+            authentication); only over https.
+        ca: PEM file of the certificates to trust, in the place of the
+            system's; only over https.
 
     Returns:
         One result for each picture, in their order. A picture that the
@@ -128,6 +134,7 @@ def segment_rest(
         their masks.
 
     Raises:
+        OSError: If `ca` cannot be read.
         ServingError: If the server cannot be reached, refuses, is too slow,
             or gives an answer that is not what the model promises.
         TypeError: If `pictures` is something other than a sequence of bytes.
@@ -139,7 +146,13 @@ def segment_rest(
             "`address` must be http://host:port or https://host:port. "
             f"Received: address={address!r}"
         )
-    _check_request(pictures, version, label, timeout, retries)
+    if parts.scheme != "https" and (login is not None or ca is not None):
+        raise ValueError(
+            "`address` must be https://host:port where there is a `login` or "
+            f"`ca`. Received: address={address!r}"
+        )
+    _check_request(pictures, version, label, timeout, retries, login)
+    context = _trusting(ca)
     chosen = ""
     if version is not None:
         chosen = f"/versions/{version}"
@@ -161,9 +174,11 @@ def segment_rest(
         data=json.dumps(body).encode("ascii"),
         headers={"Content-Type": "application/json"},
     )
+    if login is not None:
+        request.add_header("Authorization", _basic(login))
 
     def attempt() -> list[Result]:
-        answer = _json(_post(request, timeout))
+        answer = _json(_post(request, timeout, context))
         if not isinstance(answer, dict) or "outputs" not in answer:
             raise ServingError("the server's answer has no `outputs`")
         outputs = answer["outputs"]
@@ -187,8 +202,10 @@ def segment_grpc(
     label: str | None = None,
     timeout: float = 10.0,
     retries: int = 3,
+    login: tuple[str, str] | None = None,
+    ca: str | os.PathLike[str] | None = None,
 ) -> list[Result]:
-    """Segments pictures over gRPC, without TLS.
+    """Segments pictures over gRPC, with TLS where `login` or `ca` is given.
 
     Args:
         address: `host:port`.
@@ -198,11 +215,15 @@ def segment_grpc(
         label: As for `segment_rest`.
         timeout: As for `segment_rest`.
         retries: As for `segment_rest`.
+        login: As for `segment_rest`.
+        ca: As for `segment_rest`, in the place of those that gRPC's package
+            brings.
 
     Returns:
         As `segment_rest`.
 
     Raises:
+        OSError: As `segment_rest`.
         ServingError: As `segment_rest`, or if gRPC's packages are missing.
         TypeError: As `segment_rest`.
         ValueError: As `segment_rest`.
@@ -211,7 +232,9 @@ def segment_grpc(
         raise ValueError(
             f"`address` must be host:port. Received: address={address!r}"
         )
-    _check_request(pictures, version, label, timeout, retries)
+    _check_request(pictures, version, label, timeout, retries, login)
+    # For its errors: gRPC's would be that the server cannot be reached.
+    _trusting(ca)
     grpc, types_pb2, predict_pb2, service_pb2_grpc = _grpc_modules()
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
@@ -228,14 +251,24 @@ def segment_grpc(
     request.output_filter.extend(_OUTPUTS)
 
     options = [("grpc.max_receive_message_length", LARGEST_RESPONSE)]
+    metadata = [] if login is None else [("authorization", _basic(login))]
+    roots = None if ca is None else Path(ca).read_bytes()
+
+    def connected() -> Any:
+        if login is None and ca is None:
+            return grpc.insecure_channel(address, options)
+        credentials = grpc.ssl_channel_credentials(roots)
+        return grpc.secure_channel(address, credentials, options)
 
     def attempt() -> list[Result]:
         # A new channel: one that could not connect waits longer than we do
         # before it tries again.
-        with grpc.insecure_channel(address, options) as channel:
+        with connected() as channel:
             stub = service_pb2_grpc.PredictionServiceStub(channel)
             try:
-                response = stub.Predict(request, timeout=timeout)
+                response = stub.Predict(
+                    request, timeout=timeout, metadata=metadata
+                )
             except grpc.RpcError as error:
                 raise _refusal(
                     error.code().name, error.details() or "", timeout
@@ -438,6 +471,16 @@ def _parser() -> argparse.ArgumentParser:
         "--retries", type=int, default=3, help="attempts after the first (3)"
     )
     parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="for a proxy with passwords; yours in PSPNET_PASSWORD, over TLS",
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM file of the certificates to trust; gRPC then uses TLS",
+    )
+    parser.add_argument(
         "--mask", action="store_true", help="write class ids, not an overlay"
     )
     return parser
@@ -462,6 +505,16 @@ def _run(options: argparse.Namespace) -> None:
             "`output` must be a file other than the picture. "
             f"Received: output={options.output!r}"
         )
+    login = None
+    if options.user is not None:
+        # Not an argument: every user of a machine sees those.
+        password = os.environ.get("PSPNET_PASSWORD")
+        if password is None:
+            raise ValueError(
+                "`user` must come with PSPNET_PASSWORD in the environment. "
+                f"Received: user={options.user!r}"
+            )
+        login = options.user, password
     labels = None if options.labels is None else read_labels(options.labels)
     data = Path(options.picture).read_bytes()
 
@@ -476,6 +529,8 @@ def _run(options: argparse.Namespace) -> None:
         label=options.label,
         timeout=options.timeout,
         retries=options.retries,
+        login=login,
+        ca=options.ca,
     )
     if result.mask is None:
         raise ServingError(
@@ -528,6 +583,7 @@ def _check_request(
     label: str | None,
     timeout: float,
     retries: int,
+    login: tuple[str, str] | None,
 ) -> None:
     if isinstance(pictures, bytes | str) or not all(
         isinstance(picture, bytes) for picture in pictures
@@ -556,6 +612,28 @@ def _check_request(
         raise ValueError(
             f"`retries` must be at least 0. Received: retries={retries}"
         )
+    if login is not None and ":" in login[0]:
+        raise ValueError(
+            "`login` must have a name without a colon. "
+            f"Received: name={login[0]!r}"
+        )
+
+
+def _trusting(ca: str | os.PathLike[str] | None) -> ssl.SSLContext | None:
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError as error:
+        raise ValueError(
+            "`ca` must be a PEM file of certificates. "
+            f"Received: ca={os.fspath(ca)!r}"
+        ) from error
+
+
+def _basic(login: tuple[str, str]) -> str:
+    pair = ":".join(login).encode("utf-8")
+    return f"Basic {base64.b64encode(pair).decode('ascii')}"
 
 
 def _repeated(
@@ -585,10 +663,16 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(request: urllib.request.Request, timeout: float) -> bytes:
+def _post(
+    request: urllib.request.Request,
+    timeout: float,
+    context: ssl.SSLContext | None,
+) -> bytes:
     """Sends a request once and returns the body of the answer."""
     deadline = time.monotonic() + timeout
-    opener = urllib.request.build_opener(_NoRedirects)
+    opener = urllib.request.build_opener(
+        _NoRedirects, urllib.request.HTTPSHandler(context=context)
+    )
     try:
         with opener.open(request, timeout=timeout) as response:
             return _read(response, deadline)
@@ -642,11 +726,13 @@ def _read(response: Any, deadline: float) -> bytes:
     return b"".join(chunks)
 
 
-# What TF Serving makes of its own codes; a proxy's mean much the same.
+# What TF Serving makes of its own codes; a proxy's mean much the same, and its
+# 502 that it cannot reach the server.
 _CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }

@@ -15,9 +15,11 @@ import dataclasses
 import http.server
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -79,6 +81,8 @@ class Contract:
         raw: Body that REST sends as it is, in the place of an answer.
         seen: (protocol, version, signature) of each request.
         filters: `output_filter` of each gRPC request.
+        logins: What each request has for authorization, which TF Serving does
+            not look at.
         rest: Address of the REST server.
         grpc: Address of the gRPC server.
     """
@@ -97,6 +101,7 @@ class Contract:
         default_factory=list
     )
     filters: list[list[str]] = dataclasses.field(default_factory=list)
+    logins: list[str | None] = dataclasses.field(default_factory=list)
     rest: str = ""
     grpc: str = ""
 
@@ -159,8 +164,18 @@ class Contract:
 
 
 @contextlib.contextmanager
-def serving(signatures: Mapping[str, Signature]) -> Iterator[Contract]:
-    """Runs both servers on 127.0.0.1 and yields what they serve."""
+def serving(
+    signatures: Mapping[str, Signature],
+    *,
+    rest_port: int = 0,
+    grpc_port: int = 0,
+    certificate: tuple[Path, Path] | None = None,
+) -> Iterator[Contract]:
+    """Runs both servers on 127.0.0.1 and yields what they serve.
+
+    Without ports, they find themselves free ones. With a certificate and its
+    key, they speak TLS, as a proxy in front of TF Serving does.
+    """
     contract = Contract(signatures)
     rpc = grpc.server(
         futures.ThreadPoolExecutor(4),
@@ -173,11 +188,22 @@ def serving(signatures: Mapping[str, Signature]) -> Iterator[Contract]:
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         Servicer(contract), rpc
     )
-    contract.grpc = f"127.0.0.1:{rpc.add_insecure_port('127.0.0.1:0')}"
-    rpc.start()
-    web = Web(("127.0.0.1", 0), Handler)
+    web = Web(("127.0.0.1", rest_port), Handler)
     web.contract = contract
     contract.rest = f"http://127.0.0.1:{web.server_address[1]}"
+    contract.grpc = f"127.0.0.1:{grpc_port}"
+    if certificate is None:
+        port = rpc.add_insecure_port(contract.grpc)
+    else:
+        chain, key = (path.read_bytes() for path in certificate)
+        credentials = grpc.ssl_server_credentials([(key, chain)])
+        port = rpc.add_secure_port(contract.grpc, credentials)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificate)
+        web.socket = context.wrap_socket(web.socket, server_side=True)
+        contract.rest = contract.rest.replace("http:", "https:")
+    contract.grpc = f"127.0.0.1:{port}"
+    rpc.start()
     thread = threading.Thread(
         target=web.serve_forever, kwargs={"poll_interval": 0.01}
     )
@@ -198,6 +224,8 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(
         self, request: predict_pb2.PredictRequest, context: Any
     ) -> predict_pb2.PredictResponse:
+        metadata = dict(context.invocation_metadata())
+        self.contract.logins.append(metadata.get("authorization"))
         try:
             return self.answer(request)
         except Refusal as refusal:
@@ -335,6 +363,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal("INVALID_ARGUMENT", "JSON Value: Is not object")
         name = request.get("signature_name", "serving_default")
         contract.seen.append(("rest", version, name))
+        contract.logins.append(self.headers["Authorization"])
         if contract.refusals:
             raise contract.refusals.pop(0)
         contract.version(match[1], version, match[3])

@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import certificates
 import contract_server
 import grpc
 import http_server
@@ -161,6 +162,7 @@ def server(running):
     running.refusals.clear()
     running.seen.clear()
     running.filters.clear()
+    running.logins.clear()
     running.mangle = running.raw = None
     return running
 
@@ -525,6 +527,92 @@ def test_a_body_that_trickles_is_given_up(pauses):
             stop.set()
 
 
+@pytest.mark.parametrize(("status", "attempts"), [(401, 1), (413, 1), (502, 3)])
+def test_answers_of_a_proxy(pauses, status, attempts):
+    class Refusing(http_server.Handler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+    with http_server.serving() as proxy:
+        proxy.RequestHandlerClass = Refusing
+        proxy.statuses = [status] * 9
+        with pytest.raises(client.ServingError, match="<html>No.</html>"):
+            client.segment_rest(proxy.url(""), [b""], retries=2)
+    assert len(proxy.seen) == attempts
+
+
+# TLS and passwords, which only a proxy asks for.
+
+LOGIN = ("älice", "a pass:word")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return certificates.self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def secured(certificate):
+    with contract_server.serving(SIGNATURES, certificate=certificate) as found:
+        yield found
+
+
+@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("login", [None, LOGIN])
+def test_a_certificate_and_a_login(secured, certificate, protocol, login):
+    (result,) = SEGMENT[protocol](
+        getattr(secured, protocol),
+        [encoded(photo(8, 8))],
+        login=login,
+        ca=certificate[0],
+    )
+    np.testing.assert_array_equal(result.mask, threshold(photo(8, 8)))
+    (sent,) = secured.logins
+    if login is None:
+        assert sent is None
+    else:
+        scheme, _, pair = sent.partition(" ")
+        assert scheme == "Basic"
+        assert base64.b64decode(pair).decode() == "älice:a pass:word"
+
+
+@pytest.mark.parametrize("protocol", SEGMENT)
+def test_no_login_is_sent_to_a_server_that_is_not_trusted(
+    secured, pauses, protocol
+):
+    with pytest.raises(client.ServingError, match="(?i)certificate") as caught:
+        SEGMENT[protocol](getattr(secured, protocol), [b""], login=LOGIN)
+    assert caught.value.passing == (protocol == "grpc")
+    assert secured.logins == []
+
+
+@pytest.mark.parametrize("kwargs", [{"login": LOGIN}, {"ca": FOLDER}])
+def test_rest_needs_https_for_a_login(server, kwargs):
+    with pytest.raises(ValueError, match="`address` must be https://.*http:"):
+        client.segment_rest(server.rest, [b""], **kwargs)
+    assert server.seen == []
+
+
+def test_grpc_sends_a_login_over_tls_alone(server, pauses):
+    with pytest.raises(client.ServingError, match="UNAVAILABLE"):
+        client.segment_grpc(server.grpc, [b""], login=LOGIN, retries=0)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("protocol", SEGMENT)
+def test_wrong_logins_and_certificates(secured, tmp_path, protocol):
+    (tmp_path / "no.pem").write_text("none")
+    for kwargs, error, words in (
+        ({"login": ("a:b", "c")}, ValueError, "without a colon.*'a:b'"),
+        ({"ca": tmp_path / "no.pem"}, ValueError, "`ca` must .*no.pem'"),
+        ({"ca": tmp_path / "none"}, FileNotFoundError, "No such"),
+    ):
+        with pytest.raises(error, match=words):
+            SEGMENT[protocol](getattr(secured, protocol), [b""], **kwargs)
+    assert secured.seen == []
+
+
 # What the client believes.
 
 
@@ -819,6 +907,21 @@ def test_an_existing_output_is_replaced_whole_or_not_at_all(
     assert read_png(output).shape == (24, 36, 3)
 
 
+@pytest.mark.parametrize("protocol", SEGMENT)
+def test_the_command_takes_the_password_from_the_environment(
+    run, secured, certificate, photo_file, tmp_path, monkeypatch, protocol
+):
+    monkeypatch.setenv("PSPNET_PASSWORD", LOGIN[1])
+    status, _, err = run(
+        *(photo_file, "-o", tmp_path / "m.png"),
+        *(f"--{protocol}", getattr(secured, protocol)),
+        *("--user", LOGIN[0], "--ca", certificate[0]),
+    )
+    assert (status, err) == (0, "")
+    pair = base64.b64encode("älice:a pass:word".encode()).decode()
+    assert secured.logins == [f"Basic {pair}"]
+
+
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_failed_write_leaves_all_as_it_was(
     run, photo_file, tmp_path, monkeypatch, failing
@@ -852,6 +955,8 @@ def assert_one_line(result, words):
         (["photo.png", "-o", "m.png", "--labels", "no"], "No such file.*no"),
         (["photo.png", "-o", "m.png", "--rest", "ftp://x"], "`address` must"),
         (["photo.png", "-o", "m.png", "--timeout", "-1"], "`timeout` must"),
+        (["photo.png", "-o", "m.png", "--user", "a"], "`user` .*_PASSWORD"),
+        (["photo.png", "-o", "m.png", "--ca", "no"], "https.* `login` or `ca`"),
         (["photo.png", "-o", "m.png", "--version", "1", "--label", "a"], "not"),
     ],
 )

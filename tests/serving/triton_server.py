@@ -337,6 +337,15 @@ def predict_grpc(
     }
 
 
+def free_ports(count: int) -> list[int]:
+    """Finds ports of 127.0.0.1 on which nobody listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
@@ -384,15 +393,6 @@ def _link_backend(site: Path, folder: Path, version: str) -> None:
         parts / "python_backend_stubs" / version / "triton_python_backend_stub",
     ):
         (target / path.name).symlink_to(path)
-
-
-def free_ports(count: int) -> list[int]:
-    """Finds ports of 127.0.0.1 that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _await_ready(triton: Triton) -> None:
