@@ -3,7 +3,8 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 the same on the versions that Colab has
-#   make slow                       50 runs killed at random moments
+#   make slow                       50 runs killed at random moments; 100,000
+#                                   requests and 10,000 damaged files, an hour
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make serve-check                NVIDIA Triton and nginx, the real servers
@@ -28,8 +29,9 @@ test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST) \
 	    -m "not (beam or resume or multiworker or replicas)"
 
-slow: .venv/tests
+slow: .venv/tests .venv-triton/server
 	.venv/bin/python tests/killed_runs.py
+	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
 
 # The peer writes checkpoints and logits, predictions, scores; this package
 # reads them in an environment that has no PyTorch. PICTURES is a folder of
