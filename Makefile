@@ -9,14 +9,25 @@
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make serve-check                NVIDIA Triton and nginx, the real servers
 #   make lint                       format, lint and types
+#   make hashes                     write the hashes beside the pins
+#   make sbom                       what it runs on, as build/sbom.cdx.json
+#   make audit                      known vulnerabilities of what is pinned
 
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
+# Nothing but files whose hashes are listed, to build with either: pip would
+# fetch what an isolated build needs without asking for hashes.
+PINNED = $(PIP) --require-hashes --no-build-isolation
+SELF = $(PIP) --no-deps --no-build-isolation --editable .
+# Lists with hashes; a peer's packages come from wherever they still are.
+LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
+PEERS = $(wildcard tests/parity/*/requirements.txt)
 PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab slow parity parity-tfa serve-check lint format clean
+.PHONY: demo test test-colab slow parity parity-tfa serve-check lint format
+.PHONY: hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -63,7 +74,8 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
 
 # Python 3.11 with a shared libpython, which Triton's backend loads.
 serve-check: .venv/tests .venv-triton/server .nginx/server
-	.venv/bin/python -m pytest tests/serving -q
+	.venv/bin/python -m pytest -q tests/serving tests/test_archives.py \
+	    tests/test_supply_chain.py
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .
@@ -74,24 +86,40 @@ format: .venv/tests
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# With the oldest tool there is: the lists are what the others come from.
+hashes:
+	$(PYTHON) .ci/hashes.py $(LISTS)
+
+# The standard's own schema has the last word about its form.
+sbom: .venv/runtime .venv-supply/tools
+	mkdir -p build
+	.venv/bin/python .ci/sbom.py requirements.txt build/sbom.cdx.json
+	.venv-supply/bin/python .ci/check_sbom.py build/sbom.cdx.json
+
+# Ends with 1 if something is known, with 75 if nobody could be asked.
+audit: .venv-supply/tools
+	.venv-supply/bin/python .ci/audit.py $(LISTS) --peers $(PEERS)
+
 # Stamps, so that the second call installs nothing.
-.venv/runtime: requirements.txt setup.cfg pyproject.toml
+.venv/runtime: requirements.txt requirements-build.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -r requirements.txt
-	.venv/bin/python $(PIP) --no-deps --editable .
+	.venv/bin/python $(PINNED) -r requirements.txt
+	.venv/bin/python $(SELF)
 	touch $@
 
 # Beam's limits on Pillow and protobuf are older than the pins beside it.
 .venv/tests: requirements-test.txt requirements-beam.txt .venv/runtime
-	.venv/bin/python $(PIP) -r requirements-test.txt
-	.venv/bin/python $(PIP) --no-deps -r requirements-beam.txt
+	.venv/bin/python $(PINNED) -r requirements-test.txt
+	.venv/bin/python $(PINNED) --no-deps -r requirements-beam.txt
 	touch $@
 
-.venv-colab/tests: requirements-colab.txt requirements-beam.txt setup.cfg pyproject.toml
+.venv-colab/tests: requirements-colab.txt requirements-beam.txt \
+    requirements-build.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-colab
-	.venv-colab/bin/python $(PIP) -r requirements-colab.txt
-	.venv-colab/bin/python $(PIP) --no-deps -r requirements-beam.txt
-	.venv-colab/bin/python $(PIP) --no-deps --editable .
+	.venv-colab/bin/python $(PINNED) -r requirements-build.txt
+	.venv-colab/bin/python $(PINNED) -r requirements-colab.txt
+	.venv-colab/bin/python $(PINNED) --no-deps -r requirements-beam.txt
+	.venv-colab/bin/python $(SELF)
 	touch $@
 
 .venv-mmseg/peer: tests/parity/mmseg/requirements.txt
@@ -104,9 +132,15 @@ format: .venv/tests
 	.venv-tfa/bin/python $(PIP) -r tests/parity/tfa/requirements.txt
 	touch $@
 
-.venv-triton/server: tests/serving/requirements-triton.txt
+.venv-triton/server: tests/serving/requirements-triton.txt \
+    requirements-build.txt
 	$(PYTHON) -m venv .venv-triton
-	.venv-triton/bin/python $(PIP) -r tests/serving/requirements-triton.txt
+	.venv-triton/bin/python $(PINNED) -r tests/serving/requirements-triton.txt
+	touch $@
+
+.venv-supply/tools: requirements-supply.txt
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/python $(PINNED) -r requirements-supply.txt
 	touch $@
 
 # Debian's package with its libraries, unpacked and not installed: that needs no
@@ -120,4 +154,5 @@ format: .venv/tests
 	    echo "There is no nginx, and no package of it to be fetched."
 
 clean:
-	rm -rf .venv .venv-colab .venv-mmseg .venv-tfa .venv-triton .nginx demo build
+	rm -rf .venv .venv-colab .venv-mmseg .venv-supply .venv-tfa .venv-triton \
+	    .nginx demo build

@@ -21,6 +21,8 @@ SIDE_FILE = "assets.extra/pspnet.json"
 # Hashes of a SavedModel's files, as `sha256sum --check` reads them.
 SUMS_FILE = "assets.extra/SHA256SUMS"
 SIDE_ENTRY = "pspnet.json"
+# A description of thousands of classes stays below this.
+_MAX_DESCRIPTION = 2**24  # bytes
 _SUFFIXES = (".tflite", ".onnx")
 
 
@@ -123,11 +125,7 @@ def _load_litert(path: Path, threads: int) -> Network:
     )
     classes = _check_tensors(path, inputs, outputs)
     batch_size, height, width, _ = inputs["images"]
-    text = None
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if SIDE_ENTRY in archive.namelist():
-                text = archive.read(SIDE_ENTRY)
+    text = _opened(path, lambda: _read_side_entry(path))
 
     def run(images: np.ndarray) -> np.ndarray:
         return runner(images=images)["logits"]
@@ -138,6 +136,20 @@ def _load_litert(path: Path, threads: int) -> Network:
         batch_size=batch_size,
         **_described(path, text, classes),
     )
+
+
+def _read_side_entry(path: Path) -> bytes | None:
+    """Reads what is zipped behind a LiteRT file, which may be a bomb."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if SIDE_ENTRY not in archive.namelist():
+            return None
+        with archive.open(SIDE_ENTRY) as entry:
+            text = entry.read(_MAX_DESCRIPTION + 1)
+    if len(text) > _MAX_DESCRIPTION:
+        raise ValueError(f"over {_MAX_DESCRIPTION} bytes in {SIDE_ENTRY}")
+    return text
 
 
 def _load_onnx(path: Path, threads: int) -> Network:

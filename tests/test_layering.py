@@ -1,4 +1,4 @@
-"""Tests of the source itself: who imports whom, and what nobody does."""
+"""Tests of the source itself: who imports whom, and who may print."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ import pytest
 import keras_pspnet
 
 PACKAGE = Path(keras_pspnet.__file__).parent
-TRAINING = PACKAGE.parent / "training"
 
 # A module imports only from those above it, wherever in the file it does so.
 ORDER = (
@@ -132,8 +131,6 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-SOURCES = [*MODULES.values(), *sorted(TRAINING.rglob("*.py"))]
-SOURCES.append(PACKAGE.parent / "keras_pspnet_command.py")
 
 
 def parse(path: Path) -> ast.Module:
@@ -227,28 +224,3 @@ def test_only_the_command_line_prints_and_exits(name: str) -> None:
     calls = set(names_called(parse(MODULES[name])))
     exits = {"print", "sys.exit", "exit", "quit", "os._exit", "input"}
     assert name.startswith("cli") or calls.isdisjoint(exits)
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_nothing_runs_what_a_file_says(path: Path) -> None:
-    tree = parse(path)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names]
-            names.append(getattr(node, "module", None) or "")
-            roots = {each.split(".")[0] for each in names}
-            assert roots.isdisjoint({"pickle", "dill", "marshal", "shelve"})
-    calls = set(names_called(tree))
-    assert calls.isdisjoint({"eval", "exec", "compile", "os.system"})
-    assert not [
-        f"line {keyword.value.lineno}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-        if (keyword.arg, ast.unparse(keyword.value))
-        in {
-            ("allow_pickle", "True"),
-            ("safe_mode", "False"),
-            ("shell", "True"),
-        }
-    ]
