@@ -2,7 +2,7 @@
 #
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
-#   make test-colab                 the same on the versions that Colab has
+#   make test-colab                 what notebooks use, on Colab's versions
 #   make slow                       50 runs killed at random moments; 100,000
 #                                   requests and 10,000 damaged files, an hour
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
@@ -35,9 +35,13 @@ demo: .venv/runtime
 test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
-# Without the slowest: runs in processes of their own, and pipelines.
+# What calls TensorFlow and Keras: the rest is plain Python, and tested above.
+COLAB = augment batch_norm callbacks checkpoints dropout exports fitting \
+    inference layers losses loop metrics mixed_precision model network \
+    optimizers photometric pipeline pretrained published resnet saved_model \
+    sampling trainer training visualize warmup
 test-colab: .venv-colab/tests
-	.venv-colab/bin/python $(PYTEST) \
+	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
 
 slow: .venv/tests .venv-triton/server

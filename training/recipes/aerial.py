@@ -20,13 +20,20 @@ RECIPE = Recipe(
     width=0.5,
     crop=(240, 240),
     batch_size=8,
-    # 67 passes over the crops: 70 minutes on two idle cores with AVX-512.
-    steps=4500,
-    steps_per_epoch=100,
+    # 178 passes over the crops: 1 hour 45 minutes on two cores with AMX.
+    steps=12000,
+    steps_per_epoch=200,
     # Without ImageNet weights the paper's 0.01 leaves the network behind.
     learning_rate=0.03,
     scales=(0.5, 2.0),
     flip=True,
     # Seen from above nothing has an upside.
     turns=True,
+    rotate=10.0,
+    # Half of all pixels are land.
+    cat_max_ratio=0.75,
+    blur_probability=0.5,
+    photometric=True,
+    evaluations=6,
+    dtype_policy="mixed_bfloat16",
 )
