@@ -121,8 +121,8 @@ class CSessionEngine(Engine):
         return [psutil.Process(self._child.process.pid)]
 
 
-class GrpcEngine(Engine):
-    """PredictionService over gRPC.
+class ServerEngine(Engine):
+    """A server that is one process.
 
     Args:
         name: What serves it.
@@ -134,7 +134,21 @@ class GrpcEngine(Engine):
         self, name: str, process: subprocess.Popen[str], address: str
     ) -> None:
         self.name = name
+        self.address = address
         self._process = process
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return [psutil.Process(self._process.pid)]
+
+
+class GrpcEngine(ServerEngine):
+    """PredictionService over gRPC."""
+
+    def __init__(
+        self, name: str, process: subprocess.Popen[str], address: str
+    ) -> None:
+        super().__init__(name, process, address)
         # What a client has that sets no options: 4 MiB at most come in.
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
             grpc.insecure_channel(address)
@@ -162,26 +176,9 @@ class GrpcEngine(Engine):
             for name, tensor in answer.outputs.items()
         }
 
-    @property
-    def processes(self) -> list[psutil.Process]:
-        return [psutil.Process(self._process.pid)]
 
-
-class RestEngine(Engine):
-    """`:predict` over REST, by columns.
-
-    Args:
-        name: What serves it.
-        process: The server.
-        address: Its `host:port`.
-    """
-
-    def __init__(
-        self, name: str, process: subprocess.Popen[str], address: str
-    ) -> None:
-        self.name = name
-        self.address = address
-        self._process = process
+class RestEngine(ServerEngine):
+    """`:predict` over REST, by columns."""
 
     def predict(
         self, signature: str, inputs: Mapping[str, np.ndarray]
@@ -211,10 +208,6 @@ class RestEngine(Engine):
             _check_alive(self._process)
             raise
         return status, json.loads(answer)
-
-    @property
-    def processes(self) -> list[psutil.Process]:
-        return [psutil.Process(self._process.pid)]
 
 
 class TritonEngine(Engine):
