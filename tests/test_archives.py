@@ -146,8 +146,8 @@ def accept_archive(
 def test_a_path_that_leads_out(
     place: Place, checkpoint: Path, monkeypatch, way: str
 ) -> None:
-    # Below the folder that an archive is unpacked in, this is `escaped`.
-    escape = "/".join([".."] * 4 + ["escaped"])
+    # From cache/second/downloads/extracted/NAME, where it would be unpacked.
+    escape = "/".join([".."] * 5 + ["escaped"])
     if way == "absolute":
         escape = str(place.root / "escaped")
     given = place.root / "given"
