@@ -75,8 +75,7 @@ def measure(
     def client(_: int) -> list[float]:
         times = []
         while (began := time.perf_counter()) < end:
-            inputs = {"image_bytes": triton_server.Tensor.of([data])}
-            answer = triton_server.predict_http(triton, "pspnet", inputs)
+            answer = triton_server.segment(triton, data)
             assert answer["status"].strings == [b"OK"]
             times.append(time.perf_counter() - began)
         return times
@@ -122,17 +121,15 @@ def main() -> None:
             flush=True,
         )
         for number, (setting, change) in enumerate(SETTINGS.items()):
-            models, run = folder / f"models{number}", folder / f"run{number}"
-            target = models / "pspnet"
-            shutil.copytree(
-                triton_server.MODELS / "pspnet",
-                target,
-                ignore=shutil.ignore_patterns("model.savedmodel"),
-            )
-            (target / "1/model.savedmodel").symlink_to(folder / "export")
-            file = target / "config.pbtxt"
-            file.write_text(change(file.read_text()))
+            run = folder / f"run{number}"
             run.mkdir()
+            models = triton_server.repository(
+                folder / f"models{number}", folder / "export"
+            )
+            # Only the model that is measured.
+            shutil.rmtree(models / "pspnet_array")
+            file = models / "pspnet/config.pbtxt"
+            file.write_text(change(file.read_text()))
             with triton_server.serving(models, run) as triton:
                 for clients in CLIENTS:
                     measure(triton, data, clients, 5)

@@ -93,14 +93,9 @@ def models(export, tmp_path_factory):
     Beside its two models, `pspnet_float` takes what `pspnet_array` takes as
     float32.
     """
-    folder = tmp_path_factory.mktemp("models") / "triton"
-    shutil.copytree(
-        triton_server.MODELS,
-        folder,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("model.savedmodel"),
+    folder = triton_server.repository(
+        tmp_path_factory.mktemp("models") / "triton", export
     )
-    (folder / "pspnet/1/model.savedmodel").symlink_to(export)
     shutil.copytree(
         folder / "pspnet_array", folder / "pspnet_float", symlinks=True
     )

@@ -153,11 +153,8 @@ def _deflated(size: int, times: int) -> bytes:
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     body = kind + data
-    return struct.pack(">I", len(data)) + body + _crc(body)
-
-
-def _crc(body: bytes) -> bytes:
-    return struct.pack(">I", zlib.crc32(body))
+    length, total = len(data), zlib.crc32(body)
+    return struct.pack(">I", length) + body + struct.pack(">I", total)
 
 
 def _black_png(height: int, width: int, rows: int | None = None) -> bytes:

@@ -10,17 +10,13 @@ import psutil
 import pytest
 import triton_server
 from picture_files import encode, image
-from triton_server import Refusal, Tensor, predict_grpc, predict_http
+from triton_server import Refusal, Tensor, predict_grpc, segment
 
 MIB = 2**20
 CLIENTS = 8
 QUICK, SLOW = 2_000, 100_000
 # Parts of a load, between which memory is read.
 PARTS = 10
-
-
-def ask(triton, *files):
-    return predict_http(triton, "pspnet", {"image_bytes": Tensor.of(files)})
 
 
 @pytest.mark.promise("R17")
@@ -42,7 +38,7 @@ def test_eight_clients(
         for _ in range(count // PARTS // CLIENTS):
             chosen = rng.integers(len(files), size=rng.integers(1, 5))
             began = time.perf_counter()
-            answer = ask(triton, *(files[n] for n in chosen))
+            answer = segment(triton, *(files[n] for n in chosen))
             times.append(time.perf_counter() - began)
             want = [masks[n] for n in chosen]
             assert answer["mask_png_bytes"].strings == want
@@ -84,7 +80,7 @@ def test_full_queue_refuses_at_once(triton, files, masks, record_property):
 
     def client(_):
         try:
-            answer = ask(triton, large)
+            answer = segment(triton, large)
         except Refusal as refusal:
             return refusal.code, refusal.message
         return answer["status"].strings[0], ""
@@ -97,12 +93,12 @@ def test_full_queue_refuses_at_once(triton, files, masks, record_property):
     for code, message in refused:
         assert code == 503
         assert "maximum queue size" in message
-    assert ask(triton, files[0])["mask_png_bytes"].strings == [masks[0]]
+    assert segment(triton, files[0])["mask_png_bytes"].strings == [masks[0]]
 
 
 @pytest.mark.promise("R18")
 @pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
-def test_deadline_is_kept(engine, triton, files):
+def test_deadline_is_kept(engine, triton):
     large = encode(image(size=(900, 900)), "JPEG")
     began = time.monotonic()
     with pytest.raises(Refusal) as caught:
@@ -115,7 +111,7 @@ def test_deadline_is_kept(engine, triton, files):
 
 @pytest.mark.promise("R18")
 @pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
-def test_client_takes_its_request_back(engine, triton, files):
+def test_client_takes_its_request_back(engine, triton):
     large = encode(image(size=(900, 900)), "JPEG")
     for _ in range(8):
         with pytest.raises(Refusal) as caught:
@@ -144,7 +140,7 @@ def test_ends_with_its_models_after_the_last_answer(
         triton_server.serving(only_pspnet, run) as triton,
     ):
         model = triton.model_process("pspnet")
-        answers = [pool.submit(ask, triton, large) for _ in range(count)]
+        answers = [pool.submit(segment, triton, large) for _ in range(count)]
         while not triton.count("nv_inference_pending_request_count"):
             assert not all(each.done() for each in answers)
         # They are in the server: sent, and in the queue or beyond it.

@@ -10,7 +10,7 @@ import pytest
 import triton_server
 from c_session import ChildSession
 from support import tiny_pspnet
-from triton_server import Tensor, fetch, predict_http
+from triton_server import fetch, segment
 
 from keras_pspnet import export_saved_model
 
@@ -97,8 +97,7 @@ def versions(server):
 
 
 def answer(server, *files):
-    inputs = {"image_bytes": Tensor.of(files)}
-    return predict_http(server, "pspnet", inputs)["mask_png_bytes"].strings
+    return segment(server, *files)["mask_png_bytes"].strings
 
 
 @pytest.mark.promise("R9")

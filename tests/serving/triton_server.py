@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -245,6 +246,31 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
         process.wait()
         for left in _SHARED_MEMORY.glob(f"{prefix}*"):
             left.unlink()
+
+
+def repository(folder: Path, export: Path) -> Path:
+    """Copies serving/triton, with an export where users put theirs.
+
+    Args:
+        folder: A folder to make.
+        export: The SavedModel; it is linked, not copied.
+
+    Returns:
+        The folder.
+    """
+    shutil.copytree(
+        MODELS,
+        folder,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("model.savedmodel"),
+    )
+    (folder / "pspnet/1/model.savedmodel").symlink_to(export)
+    return folder
+
+
+def segment(triton: Triton, *files: bytes) -> Tensors:
+    """Asks `pspnet` over HTTP for the masks of files."""
+    return predict_http(triton, "pspnet", {"image_bytes": Tensor.of(files)})
 
 
 def fetch(
