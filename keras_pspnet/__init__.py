@@ -1,6 +1,6 @@
 """PSPNet, the Pyramid Scene Parsing Network, for Keras 3 and TensorFlow.
 
-Example:
+Examples:
     >>> import keras_pspnet as kp
     >>> model = kp.load_pretrained("aerial")
     >>> kp.segment(model, "photo.jpg").save("out.png")

@@ -54,6 +54,11 @@ def load_artefact(
         FileNotFoundError: If there is nothing at the path.
         ImportError: If what runs it is not installed.
         ValueError: If it is not an exported PSPNet.
+
+    Examples:
+        >>> from keras_pspnet.artefacts import load_artefact
+        >>> parity = kp.export_litert(net, "net.tflite", size=(33, 33))
+        >>> scores = kp.evaluate(load_artefact("net.tflite"), pairs)
     """
     path = Path(path)
     if not path.exists():

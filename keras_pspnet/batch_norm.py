@@ -26,6 +26,12 @@ class BatchNorm(keras.layers.BatchNormalization):
         **kwargs: Passed to `keras.layers.BatchNormalization`. The defaults
             are momentum 0.9 and epsilon 1e-5.
 
+    Examples:
+        >>> from keras_pspnet.batch_norm import BatchNorm
+        >>> layer = BatchNorm()
+        >>> layer.momentum, layer.epsilon
+        (0.9, 1e-05)
+
     Reference:
         Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1.
     """

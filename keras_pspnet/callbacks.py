@@ -4,21 +4,16 @@ They stand in the list in the order in which they are to act: `StopOnNaN`
 first, `ValidationScores` before what uses its scores, `Checkpoint` last, so
 that whatever a checkpoint has seen has also been logged.
 
-Example:
-    >>> import keras_pspnet as kp
-    >>> validation = kp.callbacks.ValidationScores(val)
-    >>> model.fit(
-    ...     train,
-    ...     epochs=50,
-    ...     callbacks=[
-    ...         kp.callbacks.StopOnNaN(),
-    ...         validation,
-    ...         kp.callbacks.BestModel("run/best", validation),
-    ...         kp.callbacks.HistoryFile("run/history.csv"),
-    ...         kp.callbacks.EventLog("run/logs", validation),
-    ...         kp.callbacks.Checkpoint("run/last.keras"),
-    ...     ],
-    ... )
+Examples:
+    >>> validation = kp.callbacks.ValidationScores(pairs)
+    >>> callbacks = [  # for fit, in this order
+    ...     kp.callbacks.StopOnNaN(),
+    ...     validation,
+    ...     kp.callbacks.BestModel("best", validation),
+    ...     kp.callbacks.HistoryFile("history.csv"),
+    ...     kp.callbacks.EventLog("logs", validation),
+    ...     kp.callbacks.Checkpoint("last.keras"),
+    ... ]
 """
 
 from __future__ import annotations
@@ -86,6 +81,10 @@ class StopOnNaN(keras.callbacks.Callback):
 
     Raises:
         NonFiniteError: From `fit`. Checkpoints keep what they held.
+
+    Examples:
+        >>> stop = kp.callbacks.StopOnNaN()
+        >>> history = net.fit(images, masks, callbacks=[stop], verbose=0)
     """
 
     def __init__(self, batch: Callable[[int], str] | None = None) -> None:
@@ -131,6 +130,12 @@ class ValidationScores(keras.callbacks.Callback):
             once for each of the epochs.
         epochs: Epochs, from 0, after which to evaluate; None is all.
         **kwargs: Passed to `keras_pspnet.evaluate`.
+
+    Examples:
+        >>> validation = kp.callbacks.ValidationScores(pairs)
+        >>> history = net.fit(images, masks, callbacks=[validation], verbose=0)
+        >>> history.history["val_mean_iou"] == [validation.scores.mean_iou]
+        True
     """
 
     def __init__(
@@ -173,6 +178,11 @@ class BestModel(keras.callbacks.Callback):
     Raises:
         ValueError: From `fit`, if the folder's `scores.json` is something
             else.
+
+    Examples:
+        >>> validation = kp.callbacks.ValidationScores(pairs)
+        >>> best = kp.callbacks.BestModel("best", validation)
+        >>> callbacks = [validation, best]  # for fit, in this order
     """
 
     def __init__(
@@ -218,6 +228,13 @@ class HistoryFile(keras.callbacks.Callback):
     Raises:
         OSError: From `fit`, if it cannot be written.
         ValueError: From `fit`, if it holds anything else.
+
+    Examples:
+        >>> from keras_pspnet.history import read_history
+        >>> log = kp.callbacks.HistoryFile("history.csv")
+        >>> history = net.fit(images, masks, callbacks=[log], verbose=0)
+        >>> read_history("history.csv")[-1]["epoch"]
+        1
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -266,6 +283,10 @@ class EventLog(keras.callbacks.Callback):
 
     Raises:
         OSError: From `fit`, if the folder cannot be written.
+
+    Examples:
+        >>> log = kp.callbacks.EventLog("logs", pairs=pairs[:2])
+        >>> history = net.fit(images, masks, callbacks=[log], verbose=0)
     """
 
     def __init__(
@@ -323,6 +344,10 @@ class Checkpoint(keras.callbacks.Callback):
         NonFiniteError: From `fit`, if a weight is NaN or infinite; the file
             keeps what it held.
         OSError: From `fit`, if it cannot be written.
+
+    Examples:
+        >>> keep = kp.callbacks.Checkpoint("last.keras")
+        >>> history = net.fit(images, masks, callbacks=[keep], verbose=0)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -351,6 +376,10 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
 
     Returns:
         An RGB picture, see `keras_pspnet.visualize.comparison_sheet`.
+
+    Examples:
+        >>> from keras_pspnet.callbacks import prediction_sheet
+        >>> prediction_sheet(model, pairs[:2]).save("sheet.png")
     """
     return comparison_sheet(
         [image for image, _ in pairs],

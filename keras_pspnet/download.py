@@ -47,6 +47,11 @@ def cache_folder() -> Path:
     Returns:
         `$KERAS_PSPNET_HOME` where it is set, else `keras_pspnet` in the
         user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`.
+
+    Examples:
+        >>> from keras_pspnet.download import cache_folder
+        >>> cache_folder()
+        PosixPath('...')
     """
     home = os.environ.get(HOME_VARIABLE)
     if home:

@@ -36,6 +36,13 @@ class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
     Output shape:
         Same as input.
 
+    Examples:
+        >>> from keras_pspnet.dropout import GlobalSpatialDropout2D
+        >>> layer = GlobalSpatialDropout2D(0.5, seed=0)
+        >>> x = layer(np.ones((2, 3, 3, 8)), training=True)
+        >>> sorted({float(value) for value in np.ravel(x)})
+        [0.0, 2.0]
+
     Reference:
         Tompson et al., "Efficient Object Localization Using Convolutional
         Networks", 2015, section 3.2.

@@ -85,8 +85,10 @@ def segment(
         OSError: If the file cannot be read.
         ValueError: If it is not a picture, or an argument is out of range.
 
-    Example:
-        >>> result = segment(load_pretrained("aerial"), "photo.jpg")
+    Examples:
+        >>> result = kp.segment(model, "photo.jpg", scales=(0.75, 1), flip=True)
+        >>> result.mask.shape, result.mask.dtype
+        ((96, 128), dtype('uint8'))
         >>> result.save("out.png")
     """
     scales = check_scales(scales)
@@ -137,6 +139,11 @@ def predict_masks(
 
     Returns:
         uint8 (B, H, W).
+
+    Examples:
+        >>> from keras_pspnet.inference import predict_masks
+        >>> predict_masks(model, images).shape
+        (4, 33, 33)
     """
     network = as_network(model)
     size = images.shape[1:3]

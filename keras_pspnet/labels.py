@@ -23,10 +23,11 @@ class LabelSet:
         TypeError: If a name is not a string, or a number not an integer.
         ValueError: If a count or a range above is not kept.
 
-    Example:
-    >>> labels = LabelSet("pets", ("cat", "dog"), ((255, 0, 0), (0, 0, 255)))
-    >>> labels.num_classes
-    2
+    Examples:
+        >>> colors = ((255, 0, 0), (0, 0, 255))
+        >>> labels = kp.LabelSet("pets", ("cat", "dog"), colors)
+        >>> labels.num_classes
+        2
     """
 
     name: str
@@ -109,6 +110,11 @@ def generic_labels(num_classes: int) -> LabelSet:
     Raises:
         TypeError: If `num_classes` is not an integer.
         ValueError: If `num_classes` is outside 1..255.
+
+    Examples:
+        >>> from keras_pspnet.labels import generic_labels
+        >>> generic_labels(3).names
+        ('class_0', 'class_1', 'class_2')
     """
     if not _is_integer(num_classes):
         raise TypeError(
@@ -330,6 +336,11 @@ def published_labels(num_classes: int) -> LabelSet | None:
 
     Returns:
         VOC for 21, ADE20K for 150, Cityscapes for 19; None for others.
+
+    Examples:
+        >>> from keras_pspnet.labels import published_labels
+        >>> published_labels(21).names[15]
+        'person'
     """
     return {
         labels.num_classes: labels for labels in (VOC, ADE20K, CITYSCAPES)

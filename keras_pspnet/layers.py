@@ -70,6 +70,12 @@ class Resize(keras.layers.Layer):
 
     Output shape:
         (B, H, W, C), float32 unless a `dtype` says otherwise.
+
+    Examples:
+        >>> from keras_pspnet.layers import Resize
+        >>> small, large = keras.Input((60, 60, 21)), keras.Input((473, 473, 3))
+        >>> Resize(align_corners=True)([small, large]).shape
+        (None, 473, 473, 21)
     """
 
     def __init__(self, align_corners: bool = False, **kwargs: Any) -> None:
@@ -122,6 +128,12 @@ class InputNormalization(keras.layers.Layer):
 
     Output shape:
         (B, H, W, 3), float32 unless a `dtype` says otherwise.
+
+    Examples:
+        >>> from keras_pspnet.layers import InputNormalization
+        >>> layer = InputNormalization(mean=(100, 100, 100), std=(50, 50, 50))
+        >>> float(layer(np.full((1, 1, 1, 3), 200, "uint8"))[0, 0, 0, 0])
+        2.0
     """
 
     def __init__(
@@ -180,9 +192,9 @@ class PyramidPoolingModule(keras.layers.Layer):
         (B, H, W, C + len(bin_sizes) * filters), or
         (B, H, W, C * (1 + len(bin_sizes))) without `reduce`.
 
-    Example:
+    Examples:
         >>> features = keras.Input((60, 60, 2048))
-        >>> PyramidPoolingModule()(features).shape
+        >>> kp.PyramidPoolingModule()(features).shape
         (None, 60, 60, 4096)
 
     Reference:
@@ -344,6 +356,12 @@ class PyramidConv(keras.layers.Layer):
 
     Output shape:
         (B, H, W, filters).
+
+    Examples:
+        >>> pyramid = kp.PyramidPoolingModule(bin_sizes=(1, 2, 3, 6))
+        >>> features = keras.Input((60, 60, 2048))
+        >>> kp.PyramidConv(512, pyramid)(features).shape
+        (None, 60, 60, 512)
     """
 
     def __init__(

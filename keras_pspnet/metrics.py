@@ -40,6 +40,13 @@ def confusion_matrix(
     Returns:
         int32 tensor (C, C), rows are true classes: exact for up to 2**31 - 1
         pixels, of which a batch has fewer.
+
+    Examples:
+        >>> from keras_pspnet.metrics import confusion_matrix
+        >>> matrix = confusion_matrix([0, 1, 255], [0, 0, 1], num_classes=2)
+        >>> keras.ops.convert_to_numpy(matrix)
+        array([[1, 0],
+               [1, 0]], dtype=int32)
     """
     masks = ops.cast(masks, "int32")
     predictions = ops.cast(predictions, "int32")
@@ -151,6 +158,13 @@ class MeanIoU(_ConfusionMetric):
         ignore_label: Label that is never counted.
         name: Name of the metric.
         **kwargs: Passed to `keras.metrics.Metric`.
+
+    Examples:
+        >>> metric = kp.MeanIoU(num_classes=2)
+        >>> logits = np.array([[[[9.0, 0], [0, 9], [9, 0]]]])  # classes 0, 1, 0
+        >>> metric.update_state(np.array([[[0, 1, 255]]]), logits)
+        >>> float(metric.result())
+        1.0
     """
 
     def __init__(
@@ -180,6 +194,13 @@ class PixelAccuracy(_ConfusionMetric):
         ignore_label: Label that is never counted.
         name: Name of the metric.
         **kwargs: Passed to `keras.metrics.Metric`.
+
+    Examples:
+        >>> metric = kp.PixelAccuracy(num_classes=2)
+        >>> logits = np.array([[[[9.0, 0], [9, 0], [9, 0]]]])  # class 0
+        >>> metric.update_state(np.array([[[0, 1, 255]]]), logits)
+        >>> float(metric.result())
+        0.5
     """
 
     def __init__(

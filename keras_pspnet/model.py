@@ -73,10 +73,11 @@ class PSPNet(PaperTrainer):
     Output shape:
         (B, H, W, num_classes) for each output, float32.
 
-    Example:
-        >>> model = PSPNet(num_classes=21, input_shape=(473, 473, 3))
-        >>> model.compile()
-        >>> model.fit(train, epochs=50)
+    Examples:
+        >>> net = kp.PSPNet(num_classes=3, backbone="resnet18", width=1 / 8)
+        >>> {name: logits.shape for name, logits in net.output.items()}
+        {'main': (None, None, None, 3), 'aux': (None, None, None, 3)}
+        >>> net.compile()  # the paper's recipe, for net.fit(images, masks)
 
     Reference:
         Zhao et al., "Pyramid Scene Parsing Network", 2016, sections 3 and 5.
@@ -235,6 +236,11 @@ class PSPNet(PaperTrainer):
         Returns:
             A model with one output tensor, the main logits (B, H, W, C);
             this very model if it has no auxiliary branch.
+
+        Examples:
+            >>> net = kp.PSPNet(3, "resnet18", width=1 / 16)
+            >>> net.inference_model().output.shape
+            (None, None, None, 3)
         """
         if not self.aux:
             return self

@@ -49,6 +49,16 @@ class Network:
         batch_size: The number of images that `run` takes, None for any. Where
             there are fewer, the last one is repeated.
         model: The Keras model behind it, if there is one.
+
+    Examples:
+        >>> from keras_pspnet.labels import generic_labels
+        >>> from keras_pspnet.network import Network
+        >>> labels = generic_labels(2)  # dark, bright
+        >>> def run(pictures):  # any function from pictures to logits
+        ...     light = pictures.mean(axis=-1) - 128
+        ...     return np.stack([-light, light], axis=-1)
+        >>> kp.segment(Network(run, labels), "photo.jpg").mask.max()
+        np.uint8(1)
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -132,6 +142,11 @@ def as_network(
         TypeError: If it is none of these.
         ValueError: If the precision is another one, or bfloat16 is wanted of
             what cannot be copied.
+
+    Examples:
+        >>> from keras_pspnet.network import as_network
+        >>> network = as_network(model, precision="bfloat16")
+        >>> result = kp.segment(network, "photo.jpg")
     """
     check_choice("precision", precision, PRECISIONS)
     if isinstance(model, Network):

@@ -26,6 +26,12 @@ def poly_decay(
 
     Returns:
         A Keras schedule.
+
+    Examples:
+        >>> from keras_pspnet.optimizers import poly_decay
+        >>> rate = poly_decay(0.01, total_steps=1000)
+        >>> [round(float(rate(step)), 5) for step in (0, 500, 1000)]
+        [0.01, 0.00536, 0.0]
     """
     return keras.optimizers.schedules.PolynomialDecay(
         learning_rate, total_steps, end_learning_rate=0.0, power=POLY_POWER
@@ -63,6 +69,10 @@ class SGD(keras.optimizers.SGD):
         rate_factors: Regular expression on the variable's path -> factor on
             its learning rate. The first expression that is found counts.
         **kwargs: Passed to `keras.optimizers.SGD`.
+
+    Examples:
+        >>> sgd = kp.SGD(0.01, rate_factors={"^(head|aux)_": 10.0})
+        >>> net.compile(sgd)
 
     Reference:
         Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1.

@@ -212,6 +212,12 @@ def find_preset(name: str, backbone: str | None = None) -> Preset:
 
     Raises:
         ValueError: If there is no such row.
+
+    Examples:
+        >>> from keras_pspnet.presets import find_preset
+        >>> row = find_preset("voc")
+        >>> row.backbone, row.mean_iou
+        ('resnet50', 0.7729)
     """
     rows = {each.backbone: each for each in PRESETS if each.name == name}
     if not rows:
@@ -286,6 +292,11 @@ def find_backbone_weights(backbone: str, stem: str) -> BackboneWeights:
 
     Raises:
         ValueError: If nobody publishes weights of this backbone and stem.
+
+    Examples:
+        >>> from keras_pspnet.presets import find_backbone_weights
+        >>> find_backbone_weights("resnet50", "deep").sha256
+        '2cccc1ad'
     """
     for row in BACKBONE_WEIGHTS:
         if (row.backbone, row.stem) == (backbone, stem):

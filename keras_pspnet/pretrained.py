@@ -99,8 +99,13 @@ def load_pretrained(
             weights cannot be downloaded or kept.
         ValueError: If files are damaged or do not belong together.
 
-    Example:
-        >>> model = load_pretrained("voc", backbone="resnet101")
+    Examples:
+        >>> model = kp.load_pretrained("aerial")
+        >>> model.labels.names
+        ('building', 'land', 'road', 'vegetation', 'water')
+        >>> model = kp.load_pretrained("aerial", num_classes=3, aux=True)
+        >>> model.num_classes
+        3
     """
     folder = _folder(source, backbone)
     config, digest = _read_config(folder / CONFIG_FILE)
@@ -191,9 +196,11 @@ def convert_file(
         TypeError: If `geometry` has another argument.
         ValueError: If the file is damaged or of another network.
 
-    Example:
-        >>> model = convert_file("pspnet_r50-d8_512x512_40k_voc12aug.pth")
-        >>> save_pretrained(model, "my_voc")
+    Examples:
+        >>> model = kp.convert_file("pspnet.pth")
+        >>> model.labels.names[15]  # 21 classes are those of PASCAL VOC
+        'person'
+        >>> kp.save_pretrained(model, "my_voc")
     """
     for name in geometry:
         if name not in GEOMETRY:
@@ -240,6 +247,11 @@ def save_pretrained(
         OSError: If the folder cannot be written.
         TypeError: If the model is not a `PSPNet`.
         ValueError: If `dtype` is neither, or a weight is not finite.
+
+    Examples:
+        >>> kp.save_pretrained(model, "my_model", dtype="float16")
+        >>> kp.load_pretrained("my_model").num_classes
+        5
     """
     if not isinstance(model, PSPNet):
         raise TypeError(

@@ -94,6 +94,11 @@ def make_protocol(
 
     Raises:
         ValueError: If an argument is out of range, or not for this protocol.
+
+    Examples:
+        >>> from keras_pspnet.protocols import make_protocol
+        >>> make_protocol("semseg")
+        Protocol(name='semseg', scales=(1.0,), flip=True, window=473, base=512)
     """
     check_choice("protocol", name, NAMES)
     scales = check_scales(scales)

@@ -66,10 +66,11 @@ class DilatedResNet(keras.Model):
         the default stride; C is 1024 and 2048 for bottlenecks of width 1,
         256 and 512 for basic blocks.
 
-    Example:
-        >>> stage4, stage5 = DilatedResNet(50)(keras.Input((473, 473, 3)))
+    Examples:
+        >>> backbone = kp.DilatedResNet(18, (473, 473, 3))
+        >>> stage4, stage5 = backbone.outputs
         >>> stage5.shape
-        (None, 60, 60, 2048)
+        (None, 60, 60, 512)
 
     Reference:
         He et al., "Deep Residual Learning for Image Recognition", 2015; Zhao

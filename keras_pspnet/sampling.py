@@ -32,6 +32,13 @@ def interpolation_matrix(
 
     Returns:
         Tensor of shape (out_size, in_size); every row sums to 1.
+
+    Examples:
+        >>> from keras_pspnet.sampling import interpolation_matrix
+        >>> keras.ops.convert_to_numpy(interpolation_matrix(2, 3, True))
+        array([[1. , 0. ],
+               [0.5, 0.5],
+               [0. , 1. ]], dtype=float32)
     """
     if isinstance(in_size, int) and isinstance(out_size, int):
         # Fixed sizes are computed in float64 and become a graph constant.
@@ -82,6 +89,12 @@ def adaptive_pooling_matrix(
 
     Returns:
         Tensor of shape (bins, size); every row sums to 1.
+
+    Examples:
+        >>> from keras_pspnet.sampling import adaptive_pooling_matrix
+        >>> keras.ops.convert_to_numpy(adaptive_pooling_matrix(3, 2))
+        array([[0.5, 0.5, 0. ],
+               [0. , 0.5, 0.5]], dtype=float32)
     """
     if isinstance(size, int):
         inside = _bin_membership(np, size, bins).astype("float64")
@@ -131,6 +144,11 @@ def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
 
     Returns:
         Tensor (B, height, width, C) of the dtype of `x`.
+
+    Examples:
+        >>> from keras_pspnet.sampling import resize
+        >>> resize(keras.ops.ones((1, 6, 6, 8)), (60, 71)).shape
+        TensorShape([1, 60, 71, 8])
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     height, width = spatial_size(x)
@@ -152,6 +170,11 @@ def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
 
     Returns:
         Tensor (B, bins, bins, C).
+
+    Examples:
+        >>> from keras_pspnet.sampling import adaptive_pool
+        >>> adaptive_pool(keras.ops.ones((1, 60, 71, 8)), bins=6).shape
+        TensorShape([1, 6, 6, 8])
     """
     height, width = spatial_size(x)
     if divides(height, bins) and divides(width, bins):

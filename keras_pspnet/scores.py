@@ -54,6 +54,14 @@ class Confusion:
     Attributes:
         counts: int64 (C, C), rows are true classes.
         pictures: How many pictures were added.
+
+    Examples:
+        >>> from keras_pspnet.scores import Confusion
+        >>> confusion = Confusion(num_classes=2)
+        >>> confusion.add(np.array([[0, 1, 255]]), np.array([[0, 0, 1]]))
+        >>> confusion.counts
+        array([[1, 0],
+               [1, 0]])
     """
 
     def __init__(
@@ -210,6 +218,13 @@ class Scores:
         TypeError: If an argument has the wrong type.
         ValueError: If a count is negative, or a shape or a value does not
             fit.
+
+    Examples:
+        >>> labels = kp.LabelSet("pets", ("cat", "dog"), ((9, 9, 9), (0, 0, 0)))
+        >>> scores = kp.Scores(np.array([[3, 1], [0, 4]]), labels)
+        >>> scores.iou.round(2), round(scores.pixel_accuracy, 3)
+        (array([0.75, 0.8 ]), 0.875)
+        >>> scores.save("scores.json")
     """
 
     confusion: np.ndarray
@@ -459,6 +474,11 @@ def confusion_picture(scores: Scores) -> Image.Image:
     Returns:
         An RGB picture, about 1000 pixels wide for up to 60 classes, and 16
         pixels a class and their names for more.
+
+    Examples:
+        >>> from keras_pspnet.scores import confusion_picture
+        >>> scores = kp.evaluate(net, zip(images, masks))
+        >>> confusion_picture(scores).save("confusion.png")
     """
     names, count = scores.labels.names, scores.labels.num_classes
     cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)

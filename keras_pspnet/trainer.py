@@ -97,6 +97,11 @@ class PaperTrainer(keras.Model):
             ValueError: If `total_steps` is not a positive integer, the
                 recipe's arguments are given together with an `optimizer`, or
                 a dictionary names another output than there is.
+
+        Examples:
+            >>> net.compile(learning_rate=0.02, total_steps=1000)
+            >>> net.optimizer
+            <keras_pspnet.optimizers.SGD object at ...>
         """
         if total_steps is not None and not (
             isinstance(total_steps, int | np.integer) and total_steps > 0
@@ -243,6 +248,12 @@ class PaperTrainer(keras.Model):
                 batch normalisation is live, the length of the decay cannot
                 be told, the decay has come to its end, `check_replicas`
                 refuses, or the model is one of several workers.
+
+        Examples:
+            >>> net.compile()
+            >>> history = net.fit(images, masks, epochs=2, verbose=0)
+            >>> sorted(history.history)
+            ['loss', 'mean_iou', 'pixel_accuracy']
         """
         self._assert_compile_called("fit")
         self._check_one_worker()
@@ -386,6 +397,10 @@ class PaperTrainer(keras.Model):
 
         Raises:
             ValueError: If the model is not compiled.
+
+        Examples:
+            >>> net.compile(total_steps=1000)
+            >>> net.build_training(None, None)
         """
         self._assert_compile_called("build_training")
         images = keras.KerasTensor((None, height, width, 3), "float32")

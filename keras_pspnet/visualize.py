@@ -62,6 +62,17 @@ class Segmentation:
         TypeError: If an array has another dtype.
         ValueError: If an array has another shape, two differ in size, or one
             holds a value unknown to `labels` or outside 0..1.
+
+    Examples:
+        >>> result = kp.segment(model, "photo.jpg", confidence=True)
+        >>> sorted(result.areas()) == sorted(
+        ...     model.labels.names[index] for index in np.unique(result.mask)
+        ... )
+        True
+        >>> result.overlay(alpha=0.4).shape
+        (96, 128, 3)
+        >>> result.save("mask.png", what="mask")
+        >>> result.save("sure.png", what="confidence")
     """
 
     image: np.ndarray

@@ -139,6 +139,14 @@ def segment_rest(
             or gives an answer that is not what the model promises.
         TypeError: If `pictures` is something other than a sequence of bytes.
         ValueError: If an argument is out of its range.
+
+    Examples:
+        >>> from client import segment_rest
+        >>> with open("photo.jpg", "rb") as stream:
+        ...     photo = stream.read()
+        >>> photo_result, other = segment_rest(address, [photo, b"text"])
+        >>> photo_result.mask.shape, other.status
+        ((96, 128), 'NOT_JPEG_OR_PNG')
     """
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -227,6 +235,13 @@ def segment_grpc(
         ServingError: As `segment_rest`, or if gRPC's packages are missing.
         TypeError: As `segment_rest`.
         ValueError: As `segment_rest`.
+
+    Examples:
+        >>> from client import segment_grpc
+        >>> with open("photo.jpg", "rb") as stream:
+        ...     (result,) = segment_grpc(grpc_address, [stream.read()])
+        >>> result.mask.shape
+        (96, 128)
     """
     if "//" in address or ":" not in address:
         raise ValueError(
@@ -309,6 +324,11 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it does not hold labels.
+
+    Examples:
+        >>> from client import read_labels
+        >>> read_labels("models/pspnet/1/assets.extra/pspnet.json").names[0]
+        'building'
     """
     data = Path(path).read_bytes()
     try:
@@ -342,6 +362,11 @@ def made_up_labels(mask: np.ndarray, ignore_label: int = 255) -> Labels:
     Returns:
         Labels for all classes up to the largest in the mask. The colour of a
         class does not depend on the mask.
+
+    Examples:
+        >>> from client import made_up_labels
+        >>> made_up_labels(np.array([[0, 2]], "uint8")).names
+        ('class_0', 'class_1', 'class_2')
     """
     classes = mask[mask != ignore_label]
     count = int(classes.max()) + 1 if classes.size else 1
@@ -369,6 +394,11 @@ def overlay(image: np.ndarray, mask: np.ndarray, labels: Labels) -> np.ndarray:
     Raises:
         ServingError: If the sizes differ, or the mask has a class without a
             name.
+
+    Examples:
+        >>> from client import made_up_labels, overlay
+        >>> overlay(images[0], masks[0], made_up_labels(masks[0])).shape
+        (33, 33, 3)
     """
     if image.shape[:2] != mask.shape:
         raise ServingError(
@@ -397,6 +427,12 @@ def shares(mask: np.ndarray, labels: Labels) -> list[tuple[str, float]]:
 
     Returns:
         `(name, share in 0..1)` of the classes present, the largest first.
+
+    Examples:
+        >>> from client import made_up_labels, shares
+        >>> mask = np.array([[0, 0, 0, 1]], "uint8")
+        >>> shares(mask, made_up_labels(mask))
+        [('class_0', 0.75), ('class_1', 0.25)]
     """
     names = dict(enumerate(labels.names)) | {labels.ignore_label: "ignored"}
     counts = np.bincount(mask.reshape(-1), minlength=256)

@@ -1,11 +1,4 @@
-"""Any number of pictures on any number of machines, with Apache Beam.
-
-Example:
-    >>> import apache_beam
-    >>> from keras_pspnet.beam import SegmentPictures
-    >>> with apache_beam.Pipeline() as pipeline:
-    ...     pipeline | SegmentPictures("photos/*.jpg", "aerial", "out")
-"""
+"""Any number of pictures on any number of machines, with Apache Beam."""
 
 from __future__ import annotations
 
@@ -134,6 +127,12 @@ class SegmentPictures(beam.PTransform):
             the output not be written.
         TypeError: If `patterns` holds something else than strings.
         ValueError: If there are no patterns, or an argument is out of range.
+
+    Examples:
+        >>> import apache_beam
+        >>> from keras_pspnet.beam import SegmentPictures
+        >>> segmented = SegmentPictures("photo.jpg", "aerial", "out", window=96)
+        >>> rows, errors = apache_beam.Pipeline() | segmented
     """
 
     def __init__(

@@ -53,10 +53,11 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         ValueError: If it is no checkpoint, is damaged, or calls something
             that checkpoints have no need of.
 
-    Example:
+    Examples:
+        >>> from keras_pspnet.convert.torch_file import read_torch_file
         >>> state = read_torch_file("pspnet.pth")["state_dict"]
-        >>> state["decode_head.conv_seg.weight"].shape
-        (19, 512, 1, 1)
+        >>> state["decode_head.conv_seg.bias"].shape
+        (21,)
     """
     name = os.fspath(path)
     received = f"Received: path={name!r}"

@@ -1,9 +1,8 @@
 """Data: decoding, augmentation, pipelines, procedural scenes, data sets.
 
-Example:
+Examples:
     >>> from keras_pspnet.data import check, load
-    >>> data = load("camvid", "val", root="data")
-    >>> check(data)
+    >>> check(load("data", "val", strict=False))
     []
 """
 

@@ -90,6 +90,13 @@ def train_augmentation(
         ValueError: If a size or range is not positive or a range is in the
             wrong order, `rotate` is not within 0..180, a share is not within
             0..1, or the crop is too small to be blurred.
+
+    Examples:
+        >>> from keras_pspnet.data.augment import train_augmentation
+        >>> change = train_augmentation(crop=(24, 32), rotate=10.0)
+        >>> image, mask = change(images[0], masks[0], (0, 7))  # seed 0, 7
+        >>> image.shape, mask.shape
+        (TensorShape([24, 32, 3]), TensorShape([24, 32]))
     """
     _check_sizes(crop, base_size)
     _check_ranges(scales, aspect_ratios)
@@ -163,6 +170,10 @@ def semseg_augmentation(
     Raises:
         ValueError: As `train_augmentation`.
 
+    Examples:
+        >>> from keras_pspnet.data.augment import semseg_augmentation
+        >>> change = semseg_augmentation(crop=(473, 473))
+
     Reference:
         Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1;
         https://github.com/hszhao/semseg, tool/train.py.
@@ -199,6 +210,10 @@ def mmseg_augmentation(
 
     Raises:
         ValueError: As `train_augmentation`.
+
+    Examples:
+        >>> from keras_pspnet.data.augment import mmseg_augmentation
+        >>> change = mmseg_augmentation(crop=(512, 512))
 
     Reference:
         https://github.com/open-mmlab/mmsegmentation,

@@ -34,6 +34,11 @@ def check(data: SegmentationData) -> list[Fault]:
 
     Raises:
         ImportError: If masks are MATLAB files and SciPy is not installed.
+
+    Examples:
+        >>> from keras_pspnet.data import check, load
+        >>> check(load("data", "train", strict=False))
+        []
     """
     faults = list(data.faults)
     counts = np.zeros(256, np.int64)

@@ -77,6 +77,17 @@ def training_dataset(
     Raises:
         ValueError: If the batch is not a multiple of the parts, or these are
             not of the shards.
+
+    Examples:
+        >>> from keras_pspnet.data.augment import train_augmentation
+        >>> from keras_pspnet.data.pipeline import training_dataset
+        >>> crops = train_augmentation(crop=(24, 24))
+        >>> batches = training_dataset(pairs, crops, 2, total_steps=5)
+        >>> len(batches)
+        5
+        >>> images, masks = next(iter(batches))
+        >>> images.shape, masks.shape
+        (TensorShape([2, 24, 24, 3]), TensorShape([2, 24, 24]))
     """
     index, shards = shard
     if parts < 1 or batch_size % parts:
@@ -119,6 +130,12 @@ def batch_indices(
 
     Returns:
         Their indices in the order of the batch, int64 (batch_size,).
+
+    Examples:
+        >>> from keras_pspnet.data.pipeline import batch_indices
+        >>> indices = batch_indices(count=4, batch_size=4, seed=0, step=0)
+        >>> sorted(indices.tolist())
+        [0, 1, 2, 3]
     """
     first = step * batch_size
     positions = tf.range(first, first + batch_size, dtype=tf.int64)
@@ -155,6 +172,12 @@ def evaluation_dataset(
         ValueError: If there is no pair, `batch_size` or `size` is not
             positive; while the batches are made, if sizes differ and `size`
             is None.
+
+    Examples:
+        >>> from keras_pspnet.data.pipeline import evaluation_dataset
+        >>> batches = evaluation_dataset(pairs, batch_size=3, size=(40, 40))
+        >>> [images.shape[0] for images, masks in batches]
+        [3, 3]
     """
     count = len(pairs)
     if not count:

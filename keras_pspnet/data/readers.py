@@ -164,9 +164,12 @@ def load(
         ValueError: If a name or split is unknown, `labels.txt` is wrong, or
             by `strict`.
 
-    Example:
-    >>> data = load("voc", "val", root="data")
-    >>> image, mask = data[0]
+    Examples:
+        >>> from keras_pspnet.data import load
+        >>> data = load("data", "train")  # has images, masks, labels.txt
+        >>> image, mask = data[0]
+        >>> image.shape, mask.shape, data.labels.names[:2]
+        ((96, 128, 3), (96, 128), ('sky', 'grass'))
     """
     name = os.fspath(name_or_dir)
     if isinstance(name_or_dir, str) and name in TREES:

@@ -51,10 +51,11 @@ def make_scene(
         (height, width): class ids 0..10 in the order of the scene labels,
         and 255 on a border 2 pixels wide around objects.
 
-    Example:
-    >>> image, mask = make_scene(seed=0, index=3, size=(64, 96))
-    >>> image.shape, mask.shape
-    ((64, 96, 3), (64, 96))
+    Examples:
+        >>> from keras_pspnet.data.scenes import make_scene
+        >>> image, mask = make_scene(seed=0, index=3, size=(64, 96))
+        >>> image.shape, mask.shape
+        ((64, 96, 3), (64, 96))
     """
     seed = _checked("seed", seed)
     index = _checked("index", index)
@@ -78,6 +79,12 @@ def scene_arrays(
     Returns:
         Images, uint8 (count, height, width, 3), and masks, uint8
         (count, height, width).
+
+    Examples:
+        >>> from keras_pspnet.data.scenes import scene_arrays
+        >>> images, masks = scene_arrays(0, 5, (32, 48), seed=1)
+        >>> images.shape, masks.shape
+        ((5, 32, 48, 3), (5, 32, 48))
     """
     first_index = _checked("first_index", first_index)
     count = _checked("count", count, least=1)
@@ -113,6 +120,12 @@ def scenes_dataset(
         shuffle: Whether each epoch has an order of its own. The orders
             follow from `seed` and, where one is set, TensorFlow's own.
         drop_remainder: Whether a last batch that is not full is left out.
+
+    Examples:
+        >>> from keras_pspnet.data.scenes import scenes_dataset
+        >>> batches = scenes_dataset(count=5, batch_size=2, size=(32, 48))
+        >>> len(batches)
+        3
     """
     import tensorflow as tf
 
@@ -137,11 +150,12 @@ class Scenes(keras.utils.PyDataset):
         shuffle: Whether each epoch has an order of its own.
         **kwargs: `workers` and the like, for `keras.utils.PyDataset`.
 
-    Example:
-    >>> scenes = Scenes(count=20, batch_size=8)
-    >>> len(scenes)
-    3
-    >>> images, masks = scenes[0]
+    Examples:
+        >>> from keras_pspnet.data.scenes import Scenes
+        >>> scenes = Scenes(count=20, batch_size=8, size=(32, 48))
+        >>> len(scenes)
+        3
+        >>> images, masks = scenes[0]
     """
 
     def __init__(

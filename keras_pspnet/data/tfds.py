@@ -139,6 +139,15 @@ def oxford_iiit_pet(
     Raises:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
+
+    Examples:
+        >>> from keras_pspnet.data.tfds import oxford_iiit_pet
+        >>> trimap = np.array([[[1], [2]]], "uint8")
+        >>> picture = np.zeros((1, 2, 3), "uint8")
+        >>> example = {"image": picture, "segmentation_mask": trimap}
+        >>> image, mask = oxford_iiit_pet(example)
+        >>> mask
+        array([[0, 1]], dtype=uint8)
     """
     return _PETS.pair(example)
 
@@ -285,9 +294,12 @@ def load_tfds(
         ValueError: If `name` or `split` is another, or the set is not
             prepared, or as TFRecord files, which cannot be read by index.
 
-    Example:
-    >>> data = load_tfds("camvid", "validation", "data", download=True)
-    >>> image, mask = data[0]
+    Examples:
+        >>> from keras_pspnet.data.tfds import load_tfds
+        >>> data = load_tfds(  # doctest: +SKIP
+        ...     "camvid", "validation", "data", download=True
+        ... )
+        >>> image, mask = data[0]  # doctest: +SKIP
     """
     if name not in _SETS:
         raise ValueError(

@@ -77,6 +77,13 @@ def export_saved_model(
         ExportError: If the export gives other logits than the model.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
+
+    Examples:
+        >>> parity = kp.export_saved_model(  # doctest: +SKIP
+        ...     model, "models/aerial/1", max_side=512
+        ... )
+        >>> parity.passed  # doctest: +SKIP
+        True
     """
     _check_backend("export_saved_model")
     check_choice("precision", precision, PRECISIONS)
@@ -133,6 +140,11 @@ def export_litert(
         ExportError: If the export gives other logits than the model.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
+
+    Examples:
+        >>> parity = kp.export_litert(net, "net.tflite", size=(33, 33))
+        >>> print(parity)
+        LiteRT, float32: at most 1e-05 of the greatest logit, ...
     """
     _check_backend("export_litert")
     check_choice("precision", precision, LITERT_PRECISIONS)
@@ -178,6 +190,11 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
         OSError: If the file cannot be written.
         ExportError: If the export gives other logits than the model.
         ValueError: If Keras does not run on TensorFlow.
+
+    Examples:
+        >>> parity = kp.export_onnx(net, "net.onnx")
+        >>> print(parity)
+        ONNX, float32: at most 1e-05 of the greatest logit, ...
     """
     _check_backend("export_onnx")
     check_writable(path)

@@ -109,6 +109,13 @@ def compare(
 
     Raises:
         ExportError: If it is not within the limits; the table is in it.
+
+    Examples:
+        >>> from keras_pspnet.export.verify import compare, default_pictures
+        >>> def run(pictures):
+        ...     return [net.predict_on_batch(picture) for picture in pictures]
+        >>> compare(net, run, "itself", "float32").passed
+        True
     """
     if images is None:
         images = default_pictures(model)
