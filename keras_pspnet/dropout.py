@@ -48,6 +48,9 @@ class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
         Networks", 2015, section 3.2.
     """
 
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         if not training or self.rate == 0:
             return inputs

@@ -81,7 +81,7 @@ class SegmentationLoss(keras.losses.Loss):
         sample_weight: None, or a tensor that broadcasts to the masks: (B,),
             (B, H, W) or (B, H, W, 1).
 
-    Returns:
+    Call returns:
         Scalar float32 (float64 for float64 logits). Its SUM over replicas is
         the loss of the global batch, as gradients are summed there.
 

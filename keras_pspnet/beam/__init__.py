@@ -71,7 +71,7 @@ _STEM_BYTES = 100
 class Outputs(NamedTuple):
     """What becomes of the pictures.
 
-    Args:
+    Attributes:
         rows: Of every picture that has a mask, a row of the table as a
             dictionary.
         errors: Of every other, `{"path": ..., "error": ...}`.
