@@ -9,6 +9,7 @@
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make serve-check                NVIDIA Triton and nginx, the real servers
 #   make lint                       format, lint and types
+#   make docs                       the documentation, as build/site
 #   make hashes                     write the hashes beside the pins
 #   make sbom                       what it runs on, as build/sbom.cdx.json
 #   make audit                      known vulnerabilities of what is pinned
@@ -27,7 +28,7 @@ PHOTO ?=
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-colab slow parity parity-tfa serve-check lint format
-.PHONY: hashes sbom audit clean
+.PHONY: docs hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -90,6 +91,15 @@ format: .venv/tests
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# Sources are read, not run: TensorFlow is not needed. The theme's word on its
+# own end, which CONTRIBUTING.md has too, would hide warnings.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv-docs/tools
+	.venv-docs/bin/python docs/tools/stage.py build/pages
+	.venv-docs/bin/mkdocs build --strict --quiet
+	.venv-docs/bin/python docs/tools/check.py build/site
+	@echo "Written to build/site; open build/site/index.html"
+
 # With the oldest tool there is: the lists are what the others come from.
 hashes:
 	$(PYTHON) .ci/hashes.py $(LISTS)
@@ -147,6 +157,11 @@ audit: .venv-supply/tools
 	.venv-supply/bin/python $(PINNED) -r requirements-supply.txt
 	touch $@
 
+.venv-docs/tools: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PINNED) -r requirements-docs.txt
+	touch $@
+
 # Debian's package with its libraries, unpacked and not installed: that needs no
 # rights. No stamp and no failure where it cannot be: the tests then say so.
 .nginx/server:
@@ -158,5 +173,5 @@ audit: .venv-supply/tools
 	    echo "There is no nginx, and no package of it to be fetched."
 
 clean:
-	rm -rf .venv .venv-colab .venv-mmseg .venv-supply .venv-tfa .venv-triton \
-	    .nginx demo build
+	rm -rf .venv .venv-colab .venv-docs .venv-mmseg .venv-supply .venv-tfa \
+	    .venv-triton .nginx demo build

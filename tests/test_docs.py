@@ -4,11 +4,13 @@ import ast
 import contextlib
 import doctest
 import importlib
+import importlib.util
 import inspect
 import json
 import pkgutil
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import contract_server
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from small import Small
 from source_states import mmseg_state, random_pspnet
@@ -26,9 +29,32 @@ import keras_pspnet as kp
 from keras_pspnet.data.scenes import make_scene
 from keras_pspnet.labels import SCENES
 from keras_pspnet.network import description
+from keras_pspnet.sampling import adaptive_pooling_matrix
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+# Modules of which every function and class is for users.
+USED = (
+    "callbacks",
+    "export",
+    "optimizers",
+)
+
+
+def program(path: Path) -> Any:
+    """Imports a file that is not part of the package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check, commands, stage = (
+    program(DOCS / f"tools/{name}.py")
+    for name in ("check", "commands", "stage")
+)
+draw = program(DOCS / "drawings/draw.py")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -70,16 +96,17 @@ def code_blocks(page: Path) -> list[str]:
 
 
 def write_data(folder: Path) -> None:
-    """A folder of somebody's own: scenes, in the form that `load` reads."""
+    """A folder of somebody's own, of five classes."""
     for split in ("train", "val"):
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
         for index in range(16):
             image, mask = make_scene(0, index, (96, 128))
+            mask = np.where(mask == 255, 255, np.minimum(mask, 4))
             for kind, array in (("images", image), ("masks", mask)):
                 path = folder / split / kind / f"{index}.png"
                 Image.fromarray(array).save(path)
-    (folder / "labels.txt").write_text("\n".join(SCENES.names))
+    (folder / "labels.txt").write_text("\n".join(SCENES.names[:5]))
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +149,227 @@ def test_examples_of_docstrings(
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     runner.run(test, out=output.append)
     assert not runner.failures, "".join(output)
+
+
+def test_what_users_call_has_an_example() -> None:
+    with_example = {test.name for test in EXAMPLES}
+    for name, where in check.exported().items():
+        assert where in with_example, name
+    for module in USED:
+        for name in check.public_names(module):
+            assert f"keras_pspnet.{module}.{name}" in with_example
+
+
+def test_only_what_takes_long_is_skipped() -> None:
+    skipped = {
+        test.name
+        for test in EXAMPLES
+        for example in test.examples
+        if doctest.SKIP in example.options
+    }
+    # Preparing a set, and exporting, which has tests of its own.
+    assert skipped == {
+        "keras_pspnet.data.tfds.load_tfds",
+        "keras_pspnet.export.export_saved_model",
+    }
+
+
+# === Python on pages ===
+
+
+PAGES = sorted(ROOT / source for source in [*stage.pages(), "README.md"])
+# With all that they need at hand, and in a moment.
+RUN = (
+    "add-backbone",
+    "add-dataset",
+    "add-weights",
+    "deployment",
+    "evaluation",
+    "index",
+    "models",
+    "recipes",
+    "segment",
+    "start",
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_of_pages_compiles(page: Path) -> None:
+    for block in code_blocks(page):
+        ast.parse(block, str(page))
+
+
+@pytest.mark.filterwarnings("ignore:Even though the .*functions_eagerly")
+@pytest.mark.parametrize("name", RUN)
+def test_python_of_pages_runs(
+    name: str, prelude: dict[str, Any], monkeypatch
+) -> None:
+    monkeypatch.chdir(prelude["folder"])
+    blocks = code_blocks(DOCS / f"{name}.md")
+    assert blocks
+    if name == "deployment":
+        kp.export_onnx(prelude["net"], "pspnet.onnx")
+        kp.export_litert(prelude["net"], "pspnet.tflite", (240, 240))
+    # Graphs of training take longer to trace than the steps do.
+    tf.config.run_functions_eagerly(True)
+    try:
+        names: dict[str, Any] = {}
+        for block in blocks:
+            exec(compile(block, f"docs/{name}.md", "exec"), names)
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+# === Nothing is left out, and no link leads nowhere ===
+
+
+def directives(page: Path) -> list[str]:
+    """The names whose docstrings a page shows."""
+    return re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    shown = {
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in directives(page)
+    }
+    exported = check.exported()
+    assert len(exported) > 15
+    for name in exported:
+        assert f"keras_pspnet.{name}" in shown
+    for module in check.MODULES:
+        path = f"keras_pspnet.{module}"
+        names = check.public_names(module)
+        assert names, module
+        for name in names:
+            whole = f"{path}.{name}"
+            assert {path, whole} & shown or whole in exported.values(), whole
+
+
+def test_every_constant_is_in_the_reference() -> None:
+    text = "".join(p.read_text() for p in (DOCS / "reference").glob("*.md"))
+    for name in check.MODULES:
+        module = importlib.import_module(f"keras_pspnet.{name}")
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                (target,) = getattr(node, "targets", None) or [node.target]
+                constant = ast.unparse(target)
+                # Imports that may fail assign module names.
+                if constant.isidentifier() and constant[0] != "_":
+                    assert f"`{constant}`" in text, f"{name}.{constant}"
+
+
+def test_the_page_of_commands_is_what_the_parsers_say() -> None:
+    written = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert written == commands.text(), "run docs/tools/commands.py"
+
+
+def slugs(text: str) -> set[str]:
+    """Anchors of a page's headings, as MkDocs makes them."""
+    found: list[str] = []
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        named = re.fullmatch(r"(.*) \{ #(\S+) \}", heading)
+        plain = re.sub(r"[^\w\s-]", "", heading).strip().lower()
+        found.append(named[2] if named else re.sub(r"[-\s]+", "-", plain))
+    return set(found)
+
+
+def test_every_link_and_anchor_leads_somewhere(tmp_path: Path) -> None:
+    stage.stage(tmp_path)
+    count = 0
+    for page in tmp_path.rglob("*.md"):
+        if page.is_relative_to(tmp_path / "source"):
+            continue
+        text = re.sub(
+            r"^```.*?^```$|`[^`\n]+`", "", page.read_text(), flags=re.M | re.S
+        )
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" in target:
+                continue
+            path, _, anchor = target.partition("#")
+            other = page.parent / path if path else page
+            assert other.is_file(), f"{page.name}: {target}"
+            if anchor:
+                shown = directives(other)
+                is_shown = any(anchor.startswith(name) for name in shown)
+                where = f"{page.name}: {target}"
+                assert is_shown or anchor in slugs(other.read_text()), where
+            count += 1
+    assert count > 100
+
+
+def test_no_line_becomes_a_heading_by_chance() -> None:
+    for source in stage.pages():
+        text = (ROOT / source).read_text()
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+        # As the number of an issue does at the start of a line.
+        assert not re.findall(r"^#+[^# ].*$", text, re.MULTILINE), source
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"([\w/-]+\.md)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(stage.pages().values())
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    for text, message in {
+        "[a](b.md)": "page.md: there is no b.md",
+        "[`a`](../c.py#d)": r"page.md: there is no \.\./c.py#d",
+        "<!-- section: page.md#Other -->": "page.md: there is no section",
+    }.items():
+        (tmp_path / "page.md").write_text(f"# Page\n\n`[x](y.md)`\n\n{text}\n")
+        monkeypatch.setattr(stage, "pages", lambda: {"page.md": "page.md"})
+        with pytest.raises(stage.BrokenLinkError, match=message):
+            stage.stage(tmp_path / "out")
+
+
+def test_the_check_of_the_site_finds_what_is_missing(
+    tmp_path: Path, capsys
+) -> None:
+    names = [f"keras_pspnet.{name}" for name in check.exported()]
+    names += [
+        f"keras_pspnet.{module}.{name}"
+        for module in check.MODULES
+        for name in check.public_names(module)
+    ]
+
+    def write(names: list[str], page: str) -> None:
+        lines = "".join(f"{name} py:function 1 x.html#$ -\n" for name in names)
+        packed = zlib.compress(lines.encode())
+        (tmp_path / "objects.inv").write_bytes(b"#\n#\n#\n#\n" + packed)
+        (tmp_path / "index.html").write_text(page)
+
+    write(names, '<a href="https://arxiv.org">paper</a><img src="a.png">')
+    assert check.main(tmp_path) == 0
+    write(names[1:], "")
+    assert check.main(tmp_path) == 1
+    assert f"{names[0]} is not in the reference" in capsys.readouterr().out
+    for fetching in (
+        '<script src="https://host/a.js">',
+        "<link href=//fonts.host/css rel=stylesheet>",
+        "<style>body{background:url(https://host/a.png)}</style>",
+    ):
+        write(names, fetching)
+        assert check.main(tmp_path) == 1
+        assert "index.html fetches" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["network", "dilation", "bins", "shortcut"])
+def test_drawings_are_what_their_program_draws(
+    name: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(draw, "HERE", tmp_path)
+    getattr(draw, name)()
+    drawn = (tmp_path / f"{name}.svg").read_text()
+    assert drawn == (DOCS / f"drawings/{name}.svg").read_text()
+
+
+@pytest.mark.parametrize("size, bins", [(60, 6), (10, 6), (7, 3), (2, 6)])
+def test_drawn_bins_are_those_of_the_package(size: int, bins: int) -> None:
+    matrix = np.asarray(adaptive_pooling_matrix(size, bins))
+    for row, (start, end) in zip(matrix, draw.bins_of(size, bins), strict=True):
+        np.testing.assert_array_equal(np.nonzero(row)[0], range(start, end))

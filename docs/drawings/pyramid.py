@@ -32,7 +32,7 @@ RUNS = {
 }
 # Scenes that neither run was trained or scored on.
 FIRST, COUNT, ROWS = 10_000, 60, 5
-CELL, GAP, HEAD = (384, 96), 8, 26
+CELL, GAP, HEAD = (384, 96), 8, 34
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def sheet(titles: list[str], rows: list[list[np.ndarray]]) -> Image.Image:
         (250, 250, 250),
     )
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(18)
+    font = ImageFont.load_default(24)
     for column, title in enumerate(titles):
         draw.text((column * (width + GAP) + 4, 2), title, (29, 42, 51), font)
     for row, cells in enumerate(rows):
