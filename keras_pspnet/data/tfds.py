@@ -165,6 +165,14 @@ def cityscapes(example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
+
+    Examples:
+        >>> from keras_pspnet.data.tfds import cityscapes
+        >>> ids = np.array([[[7], [0]]], "uint8")  # road, and unlabelled
+        >>> picture = np.zeros((1, 2, 3), "uint8")
+        >>> example = {"image_left": picture, "segmentation_label": ids}
+        >>> cityscapes(example)[1]
+        array([[  0, 255]], dtype=uint8)
     """
     return _CITYSCAPES.pair(example)
 
@@ -191,6 +199,13 @@ def scene_parse150(
     Raises:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
+
+    Examples:
+        >>> from keras_pspnet.data.tfds import scene_parse150
+        >>> instances = np.zeros((1, 2, 3), "uint8")
+        >>> example = {"image": instances, "annotation": instances}
+        >>> scene_parse150(example)[1]
+        array([[255, 255]], dtype=uint8)
     """
     return _SCENE_PARSE.pair(example)
 
@@ -210,6 +225,14 @@ def voc2012_segmentation(
     Raises:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
+
+    Examples:
+        >>> from keras_pspnet.data.tfds import voc2012_segmentation
+        >>> ids = np.array([[[3], [255]]], "uint8")
+        >>> picture = np.zeros((1, 2, 3), "uint8")
+        >>> example = {"image": picture, "segmentation_mask": ids}
+        >>> voc2012_segmentation(example)[1]
+        array([[  3, 255]], dtype=uint8)
     """
     return _VOC.pair(example)
 
@@ -227,6 +250,14 @@ def camvid(example: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         KeyError: If it is an example of another set.
         ValueError: If the mask holds another value or the sizes differ.
+
+    Examples:
+        >>> from keras_pspnet.data.tfds import camvid
+        >>> ids = np.array([[[3], [255]]], "uint8")
+        >>> picture = np.zeros((1, 2, 3), "uint8")
+        >>> example = {"image": picture, "segmentation_mask": ids}
+        >>> camvid(example)[1]
+        array([[  3, 255]], dtype=uint8)
     """
     return _CAMVID.pair(example)
 
