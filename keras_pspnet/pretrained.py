@@ -34,6 +34,7 @@ from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import check_choice
 from keras_pspnet.locks import locked
 from keras_pspnet.model import PSPNet
+from keras_pspnet.model_card import model_card
 from keras_pspnet.presets import (
     PRESET_NAMES,
     PRESETS,
@@ -44,6 +45,7 @@ from keras_pspnet.version import __version__
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
 WEIGHTS_DTYPES = ("float32", "float16")
 _DTYPE_CODES = {
     "float32": "F32",
@@ -236,11 +238,12 @@ def save_pretrained(
     folder: str | os.PathLike[str],
     dtype: str = "float32",
 ) -> None:
-    """Writes a model as a folder of a config and its weights.
+    """Writes a model as a folder of a config, its weights and a model card.
 
     Args:
         model: The model; optimiser state is left out.
-        folder: Made if it does not exist; its two files are replaced.
+        folder: Made if it does not exist; its files are replaced, but not a
+            `README.md` that says anything else than what was written here.
         dtype: `"float32"`, or `"float16"` at half the size.
 
     Raises:
@@ -267,16 +270,37 @@ def save_pretrained(
         {variable.path: variable for variable in model.weights},
         dtype,
     )
-    _write_config(folder / CONFIG_FILE, model, digest)
+    parameters = sum(math.prod(each.shape) for each in model.weights)
+    card = model_card(model.get_config(), parameters, dtype).encode()
+    replaced = _may_write_card(folder)
+    _write_config(folder / CONFIG_FILE, model, digest, card)
+    if replaced:
+        write_atomically(folder / CARD_FILE, card)
 
 
-def _write_config(path: Path, model: PSPNet, digest: str) -> None:
+def _may_write_card(folder: Path) -> bool:
+    """Returns whether there is no card, or one that nobody has changed."""
+    path = folder / CARD_FILE
+    if not os.path.lexists(path):
+        return True
+    try:
+        written = json.loads((folder / CONFIG_FILE).read_bytes())
+        return written["card_sha256"] == _digest(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_config(
+    path: Path, model: PSPNet, digest: str, card: bytes | None = None
+) -> None:
     config = {
         "keras_pspnet": __version__,
         "model": model.get_config(),
         "model_sha256": _model_digest(model.get_config()),
         "weights_sha256": digest,
     }
+    if card is not None:
+        config["card_sha256"] = hashlib.sha256(card).hexdigest()
     write_atomically(path, (json.dumps(config, indent=2) + "\n").encode())
 
 

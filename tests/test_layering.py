@@ -43,6 +43,7 @@ ORDER = (
     "fitting",
     "trainer",
     "model",
+    "model_card",
     "data.decode",
     "data.sbd",
     "data.encodings",

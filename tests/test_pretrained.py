@@ -17,11 +17,13 @@ import keras_pspnet
 from keras_pspnet import DilatedResNet, PSPNet
 from keras_pspnet.inference import segment
 from keras_pspnet.labels import AERIAL, LabelSet
+from keras_pspnet.model_card import model_card
 from keras_pspnet.network import predict_logits
 from keras_pspnet.presets import find_preset
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 LABELS = LabelSet("three", ("x", "y", "z"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+FILES = ["README.md", "config.json", "model.safetensors"]
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
 
 
@@ -80,7 +82,7 @@ def test_float32_weights_come_back_bit_for_bit(model, saved) -> None:
     assert list(found) == list(want)
     for path, array in want.items():
         np.testing.assert_array_equal(found[path], array, err_msg=path)
-    assert sorted(os.listdir(saved)) == ["config.json", "model.safetensors"]
+    assert sorted(os.listdir(saved)) == FILES
 
 
 def test_the_auxiliary_head_is_dropped_unless_asked_for(model, saved) -> None:
@@ -159,7 +161,64 @@ def test_another_input_shape(saved) -> None:
 def test_saving_replaces_what_was_there(model, folder) -> None:
     save_pretrained(load_pretrained(folder), folder)
     assert load_pretrained(folder, aux=True).get_config()["aux"] is True
-    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    assert sorted(os.listdir(folder)) == FILES
+
+
+# === The model card ===
+
+
+def test_a_card_says_what_the_files_hold(saved: Path) -> None:
+    text = (saved / "README.md").read_text(encoding="utf-8")
+    # Model hubs read what stands between the first two rules, as YAML.
+    _, front, body = text.split("---\n", 2)
+    assert "pipeline_tag: image-segmentation\n" in front
+    assert "# parks\n" in body
+    assert "for 3 classes" in body
+    assert "| classes | x, y, z; 255 is ignored |" in body
+    assert "resnet18, 0.0625 of its width" in body
+    assert "bins 1, 4," in body
+    assert "any size" in body
+    arrays = safetensors.numpy.load_file(saved / "model.safetensors")
+    count = sum(array.size for array in arrays.values())
+    assert f"| weights | {count:,}, float32 |" in body
+
+
+def test_names_of_classes_are_text_in_a_card(model) -> None:
+    colors = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    labels = LabelSet("odd", ("a|b", "<script>", "[c](d)"), colors)
+    config = model.get_config() | {"labels": labels.to_dict()}
+    text = model_card(config, 7, "float32")
+    assert r"a\|b, \<script\>, \[c\](d); 255" in text
+    fixed = config | {"labels": None, "input_shape": (33, 47, 3)}
+    card = model_card(fixed, 7, "float16")
+    assert "| classes | 0 to 2, without names |" in card
+    assert "RGB, 0..255, 33 x 47;" in card
+
+
+def test_a_card_is_replaced_unless_somebody_has_written_one(
+    model, folder
+) -> None:
+    card = folder / "README.md"
+    before = card.read_text(encoding="utf-8")
+    save_pretrained(model, folder, dtype="float16")
+    replaced = card.read_text(encoding="utf-8")
+    assert replaced == before.replace("float32", "float16") != before
+    own = replaced + "- Licence of the weights: CC0\n"
+    for text in (own, ""):
+        card.write_text(text, encoding="utf-8")
+        for _ in range(2):
+            save_pretrained(model, folder)
+            assert card.read_text(encoding="utf-8") == text
+    # Nothing but the card is lost with it.
+    card.unlink()
+    assert load_pretrained(folder).labels == LABELS
+    save_pretrained(model, folder)
+    assert card.read_text(encoding="utf-8") == before
+    for content in ("{", "[]", "{}"):
+        card.write_text("mine")
+        (folder / "config.json").write_text(content)
+        save_pretrained(model, folder)
+        assert card.read_text() == "mine"
 
 
 # === What is refused when loading ===
