@@ -2,12 +2,14 @@
 
 TensorFlow writes them while it is imported, before any setting can silence
 it, and importing anything of `keras_pspnet` imports it. So this module stands
-beside the package, and holds stderr back until the import is over.
+beside the package, and holds stderr back until the import is over; and it
+tells the version at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -20,6 +22,9 @@ def main() -> int:
     Returns:
         Exit status.
     """
+    if sys.argv[1:] == ["--version"]:
+        print(f"keras-pspnet {importlib.metadata.version('keras-pspnet')}")
+        return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back_stderr():
         from keras_pspnet.cli import main as run

@@ -14,6 +14,7 @@ from typing import Any
 
 from keras_pspnet import cli_evaluate, cli_segment
 from keras_pspnet.cli_shared import integer_or_none, print_error
+from keras_pspnet.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="keras-pspnet", description="PSPNet for Keras and TensorFlow."
+    )
+    # Asked for alone, it is answered before the package is imported.
+    parser.add_argument(
+        "--version", action="version", version=f"keras-pspnet {__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
