@@ -48,7 +48,7 @@ def _hashed(path: Path) -> Iterator[str]:
 
 
 @functools.cache
-def _index_url() -> str:
+def index_url() -> str:
     """Asks pip, which alone knows every place that may configure it."""
     told = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--help"],
@@ -65,7 +65,7 @@ def _index_url() -> str:
 @functools.cache
 def _hashes(name: str, version: str) -> list[str]:
     request = urllib.request.Request(
-        f"{_index_url()}/{normal(name)}/", headers={"Accept": _JSON}
+        f"{index_url()}/{normal(name)}/", headers={"Accept": _JSON}
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         files = json.load(response)["files"]
