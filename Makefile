@@ -8,6 +8,7 @@
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make serve-check                NVIDIA Triton and nginx, the real servers
+#   make wheel-check                build, install and use on every Python
 #   make lint                       format, lint and types
 #   make docs                       the documentation, as build/site
 #   make hashes                     write the hashes beside the pins
@@ -27,8 +28,8 @@ PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab slow parity parity-tfa serve-check lint format
-.PHONY: docs hashes sbom audit clean
+.PHONY: demo test test-colab slow parity parity-tfa serve-check wheel-check
+.PHONY: lint format docs hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -81,6 +82,16 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
 serve-check: .venv/tests .venv-triton/server .nginx/server
 	.venv/bin/python -m pytest -q tests/serving tests/test_archives.py \
 	    tests/test_supply_chain.py
+
+# The newest of everything that setup.cfg allows, as users get it. A Python that
+# cannot be had is named; with REQUIRE_ALL=1 it is an error, and every extra is
+# installed too. What to publish is left in build/dist.
+REQUIRE_ALL ?=
+wheel-check: .venv/runtime .venv-wheel/tools
+	.venv-wheel/bin/cffconvert --validate
+	.venv-wheel/bin/python .ci/build_dist.py build/dist
+	.venv/bin/python .ci/wheel_check.py build/dist \
+	    $(if $(REQUIRE_ALL),--require-all)
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .
@@ -162,6 +173,13 @@ audit: .venv-supply/tools
 	.venv-docs/bin/python $(PINNED) -r requirements-docs.txt
 	touch $@
 
+# The first brings what builds those that come as source alone.
+.venv-wheel/tools: requirements-wheel.txt requirements-build.txt
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python $(PINNED) -r requirements-build.txt
+	.venv-wheel/bin/python $(PINNED) -r requirements-wheel.txt
+	touch $@
+
 # Debian's package with its libraries, unpacked and not installed: that needs no
 # rights. No stamp and no failure where it cannot be: the tests then say so.
 .nginx/server:
@@ -174,4 +192,4 @@ audit: .venv-supply/tools
 
 clean:
 	rm -rf .venv .venv-colab .venv-docs .venv-mmseg .venv-supply .venv-tfa \
-	    .venv-triton .nginx demo build
+	    .venv-triton .venv-wheel .nginx demo build
