@@ -55,7 +55,6 @@ def compare(
         wanted = np.asarray(picture)
     with Image.open(written) as picture:
         found = np.asarray(picture)
-    check(len(np.unique(wanted)) > 2, "the expected mask says little")
     model = package.load_pretrained("aerial")
     mask = package.segment(model, photo).mask
     check(bool((mask == found).all()), "the command gives another mask")

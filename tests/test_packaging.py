@@ -11,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from PIL import Image
 from test_supply_chain import LISTS, pins_of
 
 from keras_pspnet import cli
@@ -194,7 +195,11 @@ def test_a_python_that_is_not_there_is_named(
     monkeypatch.setattr(
         wheel_check, "find", lambda version, uv: (there[version], "as told")
     )
-    monkeypatch.setattr(wheel_check, "segment", lambda *_: None)
+
+    def segment(command: Path, place: Path, name: str) -> None:
+        Image.frombytes("L", (3, 1), b"abc").save(place / f"{name}.png")
+
+    monkeypatch.setattr(wheel_check, "segment", segment)
     monkeypatch.setattr(wheel_check, "check", lambda *each: used.append(each))
     name = f"keras_pspnet-{__version__}-py3-none-any.whl"
     (tmp_path / name).touch()
