@@ -1,6 +1,6 @@
 """Builds the distributions twice, and checks what is in them.
 
-    make dist
+    make wheel-check
 
 The source distribution is made from a checkout and the wheel from that, so
 that it is known to be complete. Neither depends on when, where and by whom it

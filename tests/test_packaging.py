@@ -2,9 +2,11 @@
 
 import configparser
 import importlib.metadata
+import io
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -145,7 +147,7 @@ def test_the_model_cards_say_what_the_presets_say() -> None:
         assert (ROOT / path).is_file()
 
 
-# === make wheel-check ===
+# === What make wheel-check builds ===
 
 
 def script(path: Path, text: str) -> Path:
@@ -158,6 +160,52 @@ def script(path: Path, text: str) -> Path:
 @pytest.fixture
 def tools(monkeypatch) -> None:
     monkeypatch.syspath_prepend(ROOT / ".ci")
+
+
+def test_a_distribution_does_not_tell_who_built_it(
+    tools, tmp_path: Path
+) -> None:
+    import build_dist
+
+    files = {"x-1/a.py": b"a = 1\n", "x-1/setup.cfg": b""}
+    packed = []
+    for number, names in enumerate((list(files), list(files)[::-1])):
+        path = tmp_path / f"{number}.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime = len(files[name]), 1000 + number
+                member.uid, member.mode = number, 0o600 + number
+                member.uname = f"user{number}"
+                archive.addfile(member, io.BytesIO(files[name]))
+        build_dist._normalize(path, 1_700_000_000)
+        packed.append(path.read_bytes())
+        with tarfile.open(path) as archive:
+            for member in archive:
+                assert (member.mtime, member.mode) == (1_700_000_000, 0o644)
+                stream = archive.extractfile(member)
+                assert stream is not None
+                assert stream.read() == files[member.name]
+        assert build_dist._of_sdist(path) == {"a.py", "setup.cfg"}
+    assert packed[0] == packed[1]
+
+
+def test_files_that_are_missing_or_too_many_are_named(tools) -> None:
+    import build_dist
+
+    wheel = build_dist._expected_wheel()
+    assert "keras_pspnet/weights/aerial/model.safetensors" in wheel
+    assert "keras_pspnet/training/recipes/scenes.py" in wheel
+    assert {"keras_pspnet/py.typed", "keras_pspnet_command.py"} <= wheel
+    assert not any(name.startswith(("tests/", "training/")) for name in wheel)
+    assert "SECURITY.md" in build_dist._expected_sdist()
+    build_dist._compare("x.whl", {"a"}, {"a"})
+    told = r"x.whl: missing \['b'\], too much \['c'\]"
+    with pytest.raises(SystemExit, match=told):
+        build_dist._compare("x.whl", {"a", "c"}, {"a", "b"})
+
+
+# === How make wheel-check tries it ===
 
 
 def test_a_python_is_found_wherever_it_starts(
