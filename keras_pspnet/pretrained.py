@@ -45,7 +45,7 @@ from keras_pspnet.version import __version__
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
+_CARD_FILE = "README.md"
 WEIGHTS_DTYPES = ("float32", "float16")
 _DTYPE_CODES = {
     "float32": "F32",
@@ -275,12 +275,12 @@ def save_pretrained(
     replaced = _may_write_card(folder)
     _write_config(folder / CONFIG_FILE, model, digest, card)
     if replaced:
-        write_atomically(folder / CARD_FILE, card)
+        write_atomically(folder / _CARD_FILE, card)
 
 
 def _may_write_card(folder: Path) -> bool:
     """Returns whether there is no card, or one that nobody has changed."""
-    path = folder / CARD_FILE
+    path = folder / _CARD_FILE
     if not os.path.lexists(path):
         return True
     try:

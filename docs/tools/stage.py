@@ -31,6 +31,7 @@ ELSEWHERE = {
     "training/results/ablation/ablation.md": "ablation.md",
     "keras_pspnet/weights/aerial/MODEL_CARD.md": "aerial.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
 }
 # What the site has another page for.
