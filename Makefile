@@ -26,7 +26,8 @@ LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
 PEERS = $(wildcard tests/parity/*/requirements.txt)
 PHOTO ?=
 # Files of tests side by side: most of their time is tracing, on one core.
-PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
+    --no-loadscope-reorder
 
 .PHONY: demo test test-colab slow parity parity-tfa serve-check wheel-check
 .PHONY: lint format docs hashes sbom audit clean
@@ -38,10 +39,9 @@ test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras: the rest is plain Python, and tested above.
-COLAB = augment batch_norm callbacks checkpoints dropout exports fitting \
-    inference layers losses loop metrics mixed_precision model network \
-    optimizers photometric pipeline pretrained published resnet saved_model \
-    sampling trainer training visualize warmup
+COLAB = augment batch_norm dropout exports fitting inference layers losses \
+    metrics model optimizers pipeline pretrained resnet sampling trainer \
+    visualize warmup
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
@@ -53,15 +53,17 @@ slow: .venv/tests .venv-triton/server
 # The peer writes checkpoints and logits, predictions, scores; this package
 # reads them in an environment that has no PyTorch. PICTURES is a folder of
 # images/ and masks/ of the aerial model's classes, used beside drawn pictures.
+# CASES names some of the networks; without it, all are compared.
 PARITY = build/parity
 PEER = .venv-mmseg/bin/python tests/parity/mmseg
 OURS = .venv/bin/python tests/parity/mmseg
 PICTURES ?=
+CASES ?=
 # Threads that wait busily wait long on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
 parity: .venv/runtime .venv-mmseg/peer parity-tfa
 	rm -rf $(PARITY)
-	$(PEER)/peer.py $(PARITY)/logits
+	$(PEER)/peer.py $(PARITY)/logits $(CASES)
 	$(OURS)/compare.py $(PARITY)/logits
 	$(OURS)/metric_cases.py $(PARITY)/scores
 	$(PEER)/metric.py $(PARITY)/scores

@@ -16,6 +16,30 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 
+# What takes a minute or more is begun first: a long file that is begun last
+# is waited for by one worker alone.
+LONG = (
+    "test_resume.py",
+    "test_recipes.py",
+    "test_replica_counts.py",
+    "test_export_benchmark.py",
+    "test_saved_model.py",
+    "test_multiworker.py",
+    "test_checkpoints.py",
+    "test_mixed_precision.py",
+    "test_training.py",
+    "test_fitting.py",
+    "test_loop.py",
+    "test_beam.py",
+    "test_ablation.py",
+    "test_docs.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONG)))
+
 
 def pytest_itemcollected(item):
     promises.note(item)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from keras_pspnet.training import checkpoints
 from keras_pspnet.training.checkpoints import newest
-from killed_runs import KILLS_A_RUN, Runs, difference, kill_at_random
+from killed_runs import Runs, difference, kill_until_done
 
 pytestmark = [
     pytest.mark.resume,
@@ -76,15 +76,12 @@ def test_runs_killed_at_random_moments_end_with_the_same_weights(
 ) -> None:
     draw = random.Random(0)
     met: list[str] = []
-    while len(met) < RANDOM_KILLS:
-        output = tmp_path / str(len(met))
-        for _ in range(min(KILLS_A_RUN, RANDOM_KILLS - len(met))):
-            phase = kill_at_random(runs, output, draw, whole[1])
-            if not phase:
-                break
-            met.append(phase)
-        assert runs.finish(output) == 0, runs.log
+    for output, phases in kill_until_done(
+        runs, tmp_path, draw, whole[1], RANDOM_KILLS
+    ):
+        met += phases
         assert difference(output, whole[0]) == "", met
+    assert len(met) == RANDOM_KILLS
     # Not only those that had done nothing yet.
     assert len(met) - met.count("starting") >= RANDOM_KILLS // 2, met
 
