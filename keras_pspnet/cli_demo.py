@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Iterator
 from typing import Any
 
 from keras_pspnet.artefacts import check_installed
@@ -91,21 +94,31 @@ def run(options: argparse.Namespace) -> int:
     check_installed("gradio", "gradio", "demo", "page")
     arguments = inference_arguments(options)
     _check(options)
-    # Before Gradio is imported, which would tell its makers that it was.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with _gradio_settings():
+        from keras_pspnet.page.server import bind, serve
 
-    from keras_pspnet.page.server import bind, own_folder, serve
-
-    with bind(options.host, options.port) as listener, own_folder():
-        app = _application(options, arguments)
-        # The folder goes whatever ends the programme.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        address = _address(options.host, listener.getsockname()[1])
-        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
-        if options.open:
-            webbrowser.open(address)
-        serve(app, listener)
+        with bind(options.host, options.port) as listener:
+            app = _application(options, arguments)
+            address = _address(options.host, listener.getsockname()[1])
+            print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+            if options.open:
+                webbrowser.open(address)
+            serve(app, listener)
     return 0
+
+
+@contextlib.contextmanager
+def _gradio_settings() -> Iterator[None]:
+    """Sets what Gradio reads when it is imported.
+
+    It tells nobody of itself, and has a folder of its own for uploads, which
+    goes with the block, whatever ends it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="keras-pspnet-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        yield
 
 
 def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:

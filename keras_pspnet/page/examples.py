@@ -99,6 +99,8 @@ def _paint(
     share: float = 0.3,
 ) -> None:
     """Colours pixels, with a share of the relief that they had."""
+    if not where.any():
+        return
     relief = image[where] - image[where].mean(axis=0, keepdims=True)
     image[where] = np.array(color) + share * relief
 

@@ -56,6 +56,7 @@ STYLE = """
   }
 .own .files a:hover, .own .files a:focus-visible {
   border-color: var(--color-accent); }
+#show { flex: 1 0 min(360px, 100%); }
 #colorblind { flex: 1 0 200px; }
 #legend label { font-variant-numeric: tabular-nums; }
 #legend label::before { content: ""; flex: none; width: 1.2em; height: 1.2em;

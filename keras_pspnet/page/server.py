@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import fastapi
 import uvicorn
 from fastapi.responses import Response
 from gradio import mount_gradio_app
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keras_pspnet.page.blocks import build, style, theme
@@ -112,19 +111,7 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
         listener: The socket of `bind`.
     """
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[listener])
-
-
-@contextlib.contextmanager
-def own_folder() -> Iterator[str]:
-    """Gives Gradio a folder of its own for uploads, and deletes it.
-
-    Yields:
-        The folder, which only this user can read.
-    """
-    with tempfile.TemporaryDirectory(prefix="keras-pspnet-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        yield folder
+    _Server(config).run(sockets=[listener])
 
 
 def _add_files(app: fastapi.FastAPI, desk: Desk) -> None:
@@ -178,3 +165,15 @@ class _Guard:
             await answer(scope, receive, sending)
             return
         await self._app(scope, receive, sending)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams that open pages have, instead of waiting for them."""
+
+    async def shutdown(
+        self, sockets: list[socket.socket] | None = None
+    ) -> None:
+        for route in self.config.app.routes:
+            if isinstance(route, Mount):
+                route.app.stop_event.set()
+        await super().shutdown(sockets)

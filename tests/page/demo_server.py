@@ -1,0 +1,82 @@
+"""`keras-pspnet demo` in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from chromium import ROOT, SECONDS
+
+_PROGRAM = Path(__file__).parent / "watched_demo.py"
+
+
+@dataclasses.dataclass
+class Demo:
+    """A running page.
+
+    Attributes:
+        process: Its process.
+        address: Where it is.
+        folder: Where it keeps its temporary files.
+        errors: File with what it has written to stderr.
+        hosts: File with the other hosts that it has asked for.
+    """
+
+    process: subprocess.Popen[str]
+    address: str
+    folder: Path
+    errors: Path
+    hosts: Path
+
+    def uploads(self) -> list[Path]:
+        """Returns the files that it keeps on the disk."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@contextlib.contextmanager
+def running(folder: Path, *options: str) -> Iterator[Demo]:
+    """Starts the page on a free port, and ends it.
+
+    Args:
+        folder: An empty folder for its files.
+        options: Of the command.
+    """
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    errors, hosts = folder / "errors", folder / "hosts"
+    hosts.touch()
+    with open(errors, "w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, _PROGRAM, hosts, "--port", "0", *options],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        )
+    try:
+        address = _address(process, errors)
+        yield Demo(process, address, temporary, errors, hosts)
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str], errors: Path) -> str:
+    assert process.stdout is not None
+    start = time.monotonic()
+    line = process.stdout.readline()
+    match = re.search(r"http://\S+", line)
+    assert match, f"{line!r} after {time.monotonic() - start:.0f} s, " + (
+        errors.read_text()
+    )
+    return match[0]
