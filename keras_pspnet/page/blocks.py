@@ -195,13 +195,12 @@ class _Page:
             "api_visibility": "private",
             "show_progress": "hidden",
         }
-        self._drop.upload(
-            self._open, [self._drop, self._token], **opening
-        ).success(**whole)
+        self._drop.upload(self._open, [self._drop, self._token], **opening)
         for button, draw in zip(self._examples, drawn.values(), strict=True):
-            button.click(
-                self._taking(draw, str(button.value)), self._token, **opening
-            ).success(**whole)
+            take = self._taking(draw, str(button.value))
+            button.click(take, self._token, **opening)
+        # A file that is no picture leaves the token, and what is shown.
+        self._token.change(**whole)
         self._segment.click(**whole)
         self._compare.click(
             self._answer_compared,

@@ -32,7 +32,8 @@ STYLE = """
 #message:not(:has(p)), #colors, footer { display: none !important; }
 .own:not(:has(img)):not(:has(a)):not(:has(.empty)) {
   display: none !important; }
-#head .html-container, .own .html-container { padding: 0; }
+#head .html-container, #message .html-container, .own .html-container {
+  padding: 0; }
 .own figure { margin: 0; }
 .own img { display: block; width: 100%; height: auto; border-radius: 8px;
   max-height: 78vh; object-fit: contain; object-position: left top;

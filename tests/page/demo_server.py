@@ -36,13 +36,17 @@ class Demo:
     hosts: Path
 
     def uploads(self) -> list[Path]:
-        """Returns the files that it keeps on the disk."""
-        return [path for path in self.folder.rglob("*") if path.is_file()]
+        """Returns the files that it keeps on the disk.
+
+        Gradio also leaves an empty file for each upload.
+        """
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        return [path for path in paths if path.stat().st_size]
 
 
 @contextlib.contextmanager
 def running(folder: Path, *options: str) -> Iterator[Demo]:
-    """Starts the page on a free port, and ends it.
+    """Starts the page on a free port, and ends it, which it has to do quietly.
 
     Args:
         folder: An empty folder for its files.
@@ -63,9 +67,17 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
         )
     try:
         address = _address(process, errors)
-        yield Demo(process, address, temporary, errors, hosts)
-    finally:
+        demo = Demo(process, address, temporary, errors, hosts)
+        assert list(temporary.iterdir())
+        yield demo
         process.terminate()
+        assert process.wait(SECONDS) in (130, 143)
+        assert process.stdout is not None
+        assert process.stdout.read() == errors.read_text() == ""
+        # Temporary files are gone.
+        assert list(temporary.iterdir()) == []
+    finally:
+        process.kill()
         process.wait(SECONDS)
         assert process.stdout is not None
         process.stdout.close()
