@@ -151,8 +151,8 @@ PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 .venv-demo/page: requirements-demo.txt .venv/tests
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/python $(PINNED) --no-deps -r requirements-demo.txt
-	echo "import site; site.addsitedir('$$(.venv/bin/python $(PURELIB))')" \
-	    > "$$(.venv-demo/bin/python $(PURELIB))/base.pth"
+	.venv/bin/python $(PURELIB) | sed "s/.*/import site; site.addsitedir('&')/" > .venv-demo/base.pth
+	mv .venv-demo/base.pth "$$(.venv-demo/bin/python $(PURELIB))"
 	touch $@
 
 .venv-colab/tests: requirements-colab.txt requirements-beam.txt \
