@@ -5,17 +5,20 @@
 
 import base64
 import html
+import os
 import re
+import signal
 import threading
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import keras_pspnet as kp
-from keras_pspnet import cli
+from keras_pspnet import cli, cli_demo
 from keras_pspnet.data.decode import read_image, read_mask
 from keras_pspnet.labels import AERIAL, VOC, LabelSet
 from keras_pspnet.network import Network
@@ -535,3 +538,31 @@ def test_options_are_checked_first(monkeypatch, capsys, option, match):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert cli.main(["demo", *option]) == 2
     assert match in capsys.readouterr().err
+
+
+def test_uploads_are_gone_whatever_ends_the_command(monkeypatch):
+    handlers = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        # Set again when the test is over, whatever the command sets.
+        monkeypatch.setenv(name, "")
+    with pytest.raises(SystemExit) as ended, cli_demo._gradio_settings():
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        (folder / "upload.png").touch()
+        assert folder.stat().st_mode & 0o077 == 0
+        assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+    assert ended.value.code == 143
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7860"),
+        ("0.0.0.0", "http://127.0.0.1:7860"),
+        ("::1", "http://[::1]:7860"),
+    ],
+)
+def test_addresses(host, address):
+    assert cli_demo._address(host, 7860) == address

@@ -105,11 +105,11 @@ class Browser:
         }
 
     def choose(self, name: str, text: str) -> None:
-        """Clicks the box of a part whose text begins so."""
+        """Clicks the box of a part whose text begins with these words."""
         (box,) = (
             box
             for label, box in self.boxes(name).items()
-            if label.startswith(text)
+            if f"{label} ".startswith(f"{text} ")
         )
         box.click()
 
@@ -203,11 +203,20 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Returns the errors on the console since it was last asked."""
-        return [
+        found = [
             each["message"]
             for each in self.driver.get_log("browser")
             if each["level"] == "SEVERE"
         ]
+        if any("upload_progress" in each for each in found):
+            # Gradio asks how an upload gets on, which may be over by then, and
+            # writes down the answer.
+            found = [
+                each
+                for each in found
+                if not ("upload_progress" in each or each.endswith(" Response"))
+            ]
+        return found
 
     def requests(self) -> set[str]:
         """Returns what was asked for over the network since the last time."""

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,8 +72,10 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
         demo = Demo(process, address, temporary, errors, hosts)
         assert list(temporary.iterdir())
         yield demo
-        process.terminate()
-        assert process.wait(SECONDS) in (130, 143)
+        with _visitor(address):
+            # As Ctrl-C does.
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 130
         assert process.stdout is not None
         assert process.stdout.read() == errors.read_text() == ""
         # Temporary files are gone.
@@ -81,6 +85,15 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
         process.wait(SECONDS)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def _visitor(address: str) -> Iterator[None]:
+    """Has the page open, as far as the server can tell."""
+    url = f"{address}/gradio_api/heartbeat/visitor"
+    with urllib.request.urlopen(url, timeout=SECONDS) as stream:
+        assert b"ALIVE" in stream.readline()
+        yield
 
 
 def _address(process: subprocess.Popen[str], errors: Path) -> str:

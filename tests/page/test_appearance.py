@@ -73,7 +73,9 @@ def test_phone(browser) -> None:
     with browser.phone():
         browser.open()
         segmented(browser)
-        browser.changes(lambda: browser.choose("colorblind", "Colour"))
+        browser.changes(
+            lambda: browser.choose("colorblind", "Colour-blind palette")
+        )
         image = shot(browser, "phone")
         # Nothing is cut off, and nothing to be scrolled sideways.
         assert image.shape[1] == 390

@@ -5,7 +5,6 @@ import signal
 import socket
 import urllib.parse
 
-import demo_server
 import pytest
 from chromium import ROOT, SECONDS
 
@@ -85,21 +84,6 @@ def test_the_browser_is_told_to_stay_here(demo) -> None:
 def test_the_programme_asks_no_other_host(browser, demo) -> None:
     browser.changes(browser.part("example-0").click)
     assert demo.hosts.read_text() == ""
-
-
-# === Starting and ending ===
-
-
-def test_ctrl_c_ends_it_quietly(tmp_path) -> None:
-    with demo_server.running(tmp_path) as demo:
-        # With somebody on the page.
-        place = urllib.parse.urlsplit(demo.address)
-        connection = http.client.HTTPConnection(place.netloc, timeout=SECONDS)
-        connection.request("GET", "/gradio_api/heartbeat/a")
-        assert connection.getresponse().status == 200
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.process.wait(SECONDS) == 130
-        connection.close()
 
 
 def test_a_port_in_use_is_told(monkeypatch, capsys) -> None:
