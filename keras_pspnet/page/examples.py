@@ -84,6 +84,8 @@ def _clouds(
     rng: np.random.Generator, size: tuple[int, int], grain: int
 ) -> np.ndarray:
     """Draws smooth noise of unit variance whose hills are `grain` wide."""
+    # Wider hills would leave a small picture without any.
+    grain = min(grain, min(size) // 2)
     spectrum = np.fft.rfft2(rng.normal(size=size))
     rows = np.fft.fftfreq(size[0])[:, None]
     columns = np.fft.rfftfreq(size[1])
