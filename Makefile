@@ -9,6 +9,7 @@
 #   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
 #   make serve-check                NVIDIA Triton and nginx, the real servers
 #   make wheel-check                build, install and use on every Python
+#   make demo-page-check            the page of `keras-pspnet demo` in Chromium
 #   make lint                       format, lint and types
 #   make docs                       the documentation, as build/site
 #   make hashes                     write the hashes beside the pins
@@ -30,7 +31,7 @@ PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
 .PHONY: demo test test-colab slow parity parity-tfa serve-check wheel-check
-.PHONY: lint format docs hashes sbom audit clean
+.PHONY: demo-page-check lint format docs hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -95,6 +96,11 @@ wheel-check: .venv/runtime .venv-wheel/tools
 	.venv/bin/python .ci/wheel_check.py build/dist \
 	    $(if $(REQUIRE_ALL),--require-all)
 
+# With the oldest Pillow that the package takes, so its decoder is tested too.
+# Screenshots are written to build/page.
+demo-page-check: .venv-demo/page .chromium/driver
+	.venv-demo/bin/python -m pytest -q tests/page tests/test_decode.py
+
 lint: .venv/tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -138,6 +144,15 @@ audit: .venv-supply/tools
 .venv/tests: requirements-test.txt requirements-beam.txt .venv/runtime
 	.venv/bin/python $(PINNED) -r requirements-test.txt
 	.venv/bin/python $(PINNED) --no-deps -r requirements-beam.txt
+	touch $@
+
+# Gradio, and the Pillow that it allows, before all that is in .venv.
+PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+.venv-demo/page: requirements-demo.txt .venv/tests
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python $(PINNED) --no-deps -r requirements-demo.txt
+	.venv/bin/python $(PURELIB) | sed "s/.*/import site; site.addsitedir('&')/" > .venv-demo/base.pth
+	mv .venv-demo/base.pth "$$(.venv-demo/bin/python $(PURELIB))"
 	touch $@
 
 .venv-colab/tests: requirements-colab.txt requirements-beam.txt \
@@ -192,6 +207,16 @@ audit: .venv-supply/tools
 	    printf '%s\n' *.deb | xargs -I{} dpkg -x {} . && touch server; } || \
 	    echo "There is no nginx, and no package of it to be fetched."
 
+# Likewise the browser, its driver, and of their libraries those not there.
+.chromium/driver:
+	rm -rf .chromium && mkdir .chromium
+	@{ command -v chromium && command -v chromedriver; } || { \
+	    cd .chromium && apt-get download $$(apt-get install --simulate \
+	        --no-install-recommends chromium chromium-driver | \
+	        awk '$$1 == "Inst" {print $$2}') && \
+	    printf '%s\n' *.deb | xargs -I{} dpkg -x {} . && touch driver; } || \
+	    echo "There is no Chromium with its driver, and no package of them."
+
 clean:
-	rm -rf .venv .venv-colab .venv-docs .venv-mmseg .venv-supply .venv-tfa \
-	    .venv-triton .venv-wheel .nginx demo build
+	rm -rf .venv .venv-colab .venv-demo .venv-docs .venv-mmseg .venv-supply \
+	    .venv-tfa .venv-triton .venv-wheel .chromium .nginx demo build

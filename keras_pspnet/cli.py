@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_pspnet import cli_evaluate, cli_segment
+from keras_pspnet import cli_demo, cli_evaluate, cli_segment
 from keras_pspnet.cli_shared import integer_or_none, print_error
 from keras_pspnet.version import __version__
 
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_segment.add_parser(commands)
     cli_evaluate.add_parser(commands)
+    cli_demo.add_parser(commands)
 
     train = commands.add_parser("train", help="train a recipe")
     train.add_argument(

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from keras_pspnet.cli_shared import (
     add_inference_options,
     add_model_options,
+    inference_arguments,
     load_network,
     print_error,
     progress,
@@ -27,13 +26,11 @@ from keras_pspnet.data.decode import (
     read_image,
 )
 from keras_pspnet.files import check_writable
-from keras_pspnet.inference import check_scales, check_window, segment
+from keras_pspnet.inference import picture_faults, segment
 from keras_pspnet.network import Network
 from keras_pspnet.visualize import check_suffix
 
-# Options that are arguments of `segment`, which has their defaults.
-_ARGUMENTS = ("scales", "flip", "window", "max_side", "max_pixels")
-# Those that are arguments of `read_image` as well.
+# Options that are arguments of `read_image` as well as of `segment`.
 _LIMITS = {"max_pixels"}
 
 
@@ -106,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If an option is out of range, or the only picture broken.
     """
     # What can be wrong with files and options shows before a model is loaded.
-    arguments = _arguments(options)
+    arguments = inference_arguments(options)
     what = getattr(options, "what", "picture")
     pictures = find_pictures(options.paths)
     is_file = _is_file(options.output, options.paths, pictures)
@@ -158,7 +155,7 @@ def _segment_all(
     job: _Job, pictures: Sequence[Path], outputs: Sequence[Path]
 ) -> int:
     written = failed = 0
-    faults = _faults()
+    faults = picture_faults()
     try:
         with progress("segment", len(pictures)) as advance:
             for picture, output in zip(pictures, outputs, strict=True):
@@ -178,39 +175,6 @@ def _segment_all(
         noun = "picture" if written == 1 else "pictures"
         print(f"{written} {noun} written, {failed} failed")
     return 1 if failed else 0
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """Returns the errors that a picture can be at fault for."""
-    faults: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # How it says that a picture is too large for the memory.
-        faults += (tf.errors.ResourceExhaustedError,)
-    return faults
-
-
-def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that are given as arguments of `segment`.
-
-    Raises:
-        ValueError: If one is out of range.
-    """
-    given = {
-        name: getattr(options, name) for name in _ARGUMENTS if name in options
-    }
-    # Otherwise every picture would be refused for them.
-    check_scales(given.get("scales", (1.0,)))
-    check_window(given.get("window"))
-    for name in ("max_side", "max_pixels"):
-        value = given.get(name)
-        if value is not None and value < 1:
-            raise ValueError(
-                f"`{name}` must be an integer of at least 1. "
-                f"Received: {name}={value}"
-            )
-    return given
 
 
 def _is_file(

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,10 +18,13 @@ from rich.progress import (
 )
 
 from keras_pspnet.artefacts import is_artefact, load_artefact
+from keras_pspnet.inference import check_scales, check_window
 from keras_pspnet.network import PRECISIONS, Network, as_network
 from keras_pspnet.presets import PRESET_NAMES
 
 DEFAULT_MODEL = "aerial"
+# Options that are arguments of `segment`, which has their defaults.
+_ARGUMENTS = ("scales", "flip", "window", "max_side", "max_pixels")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,31 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files with more are refused before they are decoded",
     )
+
+
+def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that are given as arguments of `segment`.
+
+    Args:
+        options: What `add_inference_options` has parsed.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+    given = {
+        name: getattr(options, name) for name in _ARGUMENTS if name in options
+    }
+    # Otherwise every picture would be refused for them.
+    check_scales(given.get("scales", (1.0,)))
+    check_window(given.get("window"))
+    for name in ("max_side", "max_pixels"):
+        value = given.get(name)
+        if value is not None and value < 1:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1. "
+                f"Received: {name}={value}"
+            )
+    return given
 
 
 def is_exported(options: argparse.Namespace) -> bool:

@@ -107,6 +107,17 @@ def segment(
     return Segmentation(shown, mask, network.labels, certainty)
 
 
+def picture_faults() -> tuple[type[Exception], ...]:
+    """Returns the errors of `segment` that a picture can be at fault for."""
+    faults: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # How it says that a picture is too large for the memory.
+        faults += (tf.errors.ResourceExhaustedError,)
+    return faults
+
+
 def views_of(
     size: tuple[int, int], scales: Sequence[float], flip: bool
 ) -> list[View]:

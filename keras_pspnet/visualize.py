@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 
@@ -104,7 +105,10 @@ class Segmentation:
         return {names[index]: share for index, share in self._shares()}
 
     def overlay(
-        self, alpha: float = 0.55, colorblind: bool = False
+        self,
+        alpha: float = 0.55,
+        colorblind: bool = False,
+        classes: Collection[int] | None = None,
     ) -> np.ndarray:
         """Blends the class colours over the picture.
 
@@ -115,22 +119,31 @@ class Segmentation:
             alpha: The colours' share, 0 (the picture alone) to 1.
             colorblind: Whether to take the colours of `colorize` for
                 colour-blind people, and a line that stands out from all.
+            classes: Ids of the classes that are drawn; elsewhere the picture
+                stays as it is. None draws all, ignored pixels too.
 
         Returns:
             A uint8 array of shape `(H, W, 3)`.
 
         Raises:
-            ValueError: If `alpha` is outside 0..1.
+            ValueError: If `alpha` is outside 0..1, or an id is no class.
         """
         if not 0 <= alpha <= 1:
             raise ValueError(
                 f"`alpha` must be within 0..1. Received: alpha={alpha}"
             )
+        mask, hidden = self.mask, None
+        if classes is not None:
+            hidden = self._hidden(classes)
+            # One region, which no line parts.
+            mask = np.where(hidden, np.uint8(self.labels.ignore_label), mask)
         colors = alpha * class_colors(self.labels, colorblind)
         # In float32, since a large photograph has many pixels.
         blend = (1 - alpha) * self.image.astype(np.float32)
-        blend += colors.astype(np.float32)[self.mask]
-        line = contour(self.mask, _line_width(self.mask))
+        blend += colors.astype(np.float32)[mask]
+        if hidden is not None:
+            blend[hidden] = self.image[hidden]
+        line = contour(mask, _line_width(mask))
         share = min(2 * alpha, 1) if colorblind else alpha
         blend[line] = (1 - share) * blend[line] + share * np.array(CONTOUR)
         return np.rint(blend).astype(np.uint8)
@@ -154,14 +167,14 @@ class Segmentation:
             Entry(
                 names[index],
                 tuple(colors[index]),
-                _percent(share),
+                percent(share),
                 str(index) if colorblind else "",
             )
             for index, share in self._shares()
         ]
         ignored = np.mean(self.mask == self.labels.ignore_label)
         if ignored:
-            entries.append(Entry("ignored", IGNORED, _percent(ignored)))
+            entries.append(Entry("ignored", IGNORED, percent(ignored)))
         shown = self._enlarged()
         overlay = Image.fromarray(shown.overlay(colorblind=colorblind))
         width = _sheet_width(overlay)
@@ -226,6 +239,17 @@ class Segmentation:
                 index_picture(self.mask, self.labels, colorblind), "PNG"
             )
         write_atomically(path, data)
+
+    def _hidden(self, classes: Collection[int]) -> np.ndarray:
+        count = self.labels.num_classes
+        if not all(0 <= each < count for each in classes):
+            raise ValueError(
+                f"`classes` must hold ids within 0..{count - 1}. "
+                f"Received: classes={classes!r}"
+            )
+        drawn = np.zeros(256, bool)
+        drawn[list(classes)] = True
+        return ~drawn[self.mask]
 
     def _shares(self) -> list[tuple[int, float]]:
         """The classes present and their shares, the largest first."""
@@ -309,7 +333,8 @@ def _sheet_width(picture: Image.Image) -> int:
     return max(picture.width, _LEAST_WIDTH, picture.height // 5)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Writes a share 0..1 so that no small one looks like none."""
     return f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 

@@ -96,9 +96,19 @@ ORDER = (
     "export.onnx",
     "export",
     "training",
+    "page.examples",
+    "page.runs",
+    "page.looks",
+    "page.shelf",
+    "page.desk",
+    "page.markup",
+    "page.blocks",
+    "page.server",
+    "page",
     "cli_shared",
     "cli_segment",
     "cli_evaluate",
+    "cli_demo",
     "cli",
     "cli_beam",
     "beam.__main__",
@@ -108,6 +118,7 @@ EMPTY = (
     "convert",
     "data.builders.camvid",
     "data.builders.voc2012_segmentation",
+    "page",
 )
 # The package is imported where TensorFlow is not: with JAX or torch.
 NEEDS_TENSORFLOW = {

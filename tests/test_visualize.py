@@ -145,6 +145,31 @@ def test_overlay_for_colour_blind_people():
     )
 
 
+def test_overlay_of_some_classes():
+    mask = np.repeat(np.uint8([0, 1, 2, 255]), 10)[None].repeat(8, 0)
+    result = Segmentation(grey(8, 40), mask, VOC)
+    overlay = result.overlay(alpha=1, classes=[1])
+    assert overlay.shape == (8, 40, 3)
+    for column in (5, 25, 35):
+        np.testing.assert_array_equal(overlay[:, column], result.image[:, 0])
+    assert overlay[4, 15].tolist() == list(VOC.colors[1])
+    # Lines on both sides of the class, none between those left out.
+    lines = (overlay == 255).all(axis=-1).any(axis=0)
+    assert np.flatnonzero(lines).tolist() == [9, 19]
+    np.testing.assert_array_equal(result.overlay(classes=()), result.image)
+    every = np.where(mask == 255, 0, mask)
+    whole = Segmentation(grey(8, 40), every, VOC)
+    np.testing.assert_array_equal(
+        whole.overlay(classes=range(21)), whole.overlay()
+    )
+
+
+@pytest.mark.parametrize("classes", [[2], (-1,), {0, 255}])
+def test_overlay_refuses_classes_that_are_none(result, classes):
+    with pytest.raises(ValueError, match="`classes` must hold ids within 0..1"):
+        result.overlay(classes=classes)
+
+
 def test_overlay_leaves_its_inputs_alone(result):
     result.overlay()
     np.testing.assert_array_equal(result.image, grey())

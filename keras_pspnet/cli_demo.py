@@ -1,0 +1,168 @@
+"""`keras-pspnet demo`: a local web page to try a model on pictures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from typing import Any
+
+from keras_pspnet.artefacts import check_installed
+from keras_pspnet.cli_shared import (
+    DEFAULT_MODEL,
+    add_inference_options,
+    add_model_options,
+    inference_arguments,
+    load_network,
+)
+
+HOST, PORT = "127.0.0.1", 7860
+MAX_UPLOAD, MEMORY = 64, 2048
+
+
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    """Adds the command to the programme's.
+
+    Args:
+        commands: The programme's commands.
+    """
+    # What is left out stays out of the call: the functions have the defaults.
+    parser = commands.add_parser(
+        "demo",
+        help="open a local web page to try a model on pictures",
+        argument_default=argparse.SUPPRESS,
+    )
+    add_model_options(parser)
+    add_inference_options(parser)
+    parser.add_argument(
+        "--host",
+        default=HOST,
+        help="interface to serve on; 0.0.0.0 lets others on the network in, "
+        "without a password (default: %(default)s, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        help="port, 0 for any that is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        default=False,
+        help="open the page in a browser",
+    )
+    parser.add_argument(
+        "--max-upload",
+        type=int,
+        default=MAX_UPLOAD,
+        metavar="MB",
+        help="larger files are refused (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=MEMORY,
+        metavar="MB",
+        help="for pictures and results of all users; the oldest are given up "
+        "(default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command, until it is ended.
+
+    Args:
+        options: What was parsed.
+
+    Returns:
+        Exit status: 0.
+
+    Raises:
+        ImportError: If the extra is not installed, or what runs the model.
+        OSError: If the port is taken, or the model cannot be read.
+        ValueError: If an option is out of range.
+    """
+    check_installed("gradio", "gradio", "demo", "page")
+    arguments = inference_arguments(options)
+    _check(options)
+    with _gradio_settings():
+        from keras_pspnet.page.server import bind, serve
+
+        with bind(options.host, options.port) as listener:
+            app = _application(options, arguments)
+            address = _address(options.host, listener.getsockname()[1])
+            print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+            if options.open:
+                webbrowser.open(address)
+            serve(app, listener)
+    return 0
+
+
+@contextlib.contextmanager
+def _gradio_settings() -> Iterator[None]:
+    """Sets what Gradio reads when it is imported.
+
+    It tells nobody of itself, and has a folder of its own for uploads, which
+    goes with the block, whatever ends it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="keras-pspnet-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        yield
+
+
+def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
+    from keras_pspnet.page.desk import Desk
+    from keras_pspnet.page.runs import Way
+    from keras_pspnet.page.server import application
+    from keras_pspnet.page.shelf import Shelf
+
+    way = Way(
+        tuple(arguments.pop("scales", (1.0,))), arguments.pop("flip", False)
+    )
+    shelf = Shelf(options.memory * 2**20)
+    desk = Desk(load_network(options), shelf, arguments)
+    desk.warm_up()
+    name = getattr(options, "model", DEFAULT_MODEL)
+    return application(
+        desk,
+        os.path.basename(os.path.normpath(name)),
+        way,
+        options.host,
+        options.max_upload * 2**20,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that are out of range.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if not 0 <= options.port <= 65535:
+        raise ValueError(
+            f"`port` must be within 0..65535. Received: port={options.port}"
+        )
+    for name in ("max_upload", "memory"):
+        value = getattr(options, name)
+        if value < 1:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1. "
+                f"Received: {name}={value}"
+            )
+
+
+def _address(host: str, port: int) -> str:
+    if host in ("0.0.0.0", "::"):
+        host = HOST
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

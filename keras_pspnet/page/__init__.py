@@ -1,0 +1,1 @@
+"""The local web page of `keras-pspnet demo`, which needs the extra `demo`."""
