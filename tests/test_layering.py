@@ -61,6 +61,7 @@ ORDER = (
     "data",
     "data.drawing",
     "data.scenes",
+    "data.towns",
     "data.affine",
     "data.photometric",
     "data.augment",
