@@ -87,6 +87,7 @@ ORDER = (
     "history",
     "event_files",
     "callbacks",
+    "export.logs",
     "export.pictures",
     "export.signature",
     "export.verify",
