@@ -38,7 +38,7 @@ test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras: the rest is plain Python, and tested above.
-COLAB = augment batch_norm callbacks checkpoints dropout exports fitting \
+COLAB = augment batch_norm callbacks checkpoints decode dropout exports fitting \
     inference layers losses loop metrics mixed_precision model network \
     optimizers photometric pipeline pretrained published resnet saved_model \
     sampling trainer training visualize warmup
