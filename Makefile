@@ -3,6 +3,7 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 what notebooks use, on Colab's versions
+#   make notebooks [UPDATE=1]       run them; UPDATE writes what they show
 #   make slow                       50 runs killed at random moments; 100,000
 #                                   requests and 10,000 damaged files, an hour
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
@@ -25,11 +26,12 @@ SELF = $(PIP) --no-deps --no-build-isolation --editable .
 LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
 PEERS = $(wildcard tests/parity/*/requirements.txt)
 PHOTO ?=
+UPDATE ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-colab slow parity parity-tfa serve-check wheel-check
-.PHONY: lint format docs hashes sbom audit clean
+.PHONY: demo test test-colab notebooks slow parity parity-tfa serve-check
+.PHONY: wheel-check lint format docs hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -45,6 +47,10 @@ COLAB = augment batch_norm callbacks checkpoints decode dropout exports fitting 
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
+
+# Each in a kernel of its own, from top to bottom, without any network.
+notebooks: .venv-colab/tests
+	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
 slow: .venv/tests .venv-triton/server
 	.venv/bin/python tests/killed_runs.py
