@@ -13,9 +13,10 @@ BUILD = notebook_files.ROOT / "build" / "notebooks"
 
 
 def check_run(session: Session) -> None:
-    """Nothing went wrong, and it took no longer than it says."""
+    """Nothing went wrong, and one core would do it in five minutes."""
     assert unexpected(session.notebook) == []
-    assert session.seconds < 300
+    # Not by the clock: others may use the machine as well.
+    assert 1 < session.ask("sum(__import__('os').times()[:4])") < 300
 
 
 def check_or_write_outputs(session: Session, update: bool) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -43,7 +42,7 @@ class Session:
 
     Attributes:
         notebook: As executed.
-        seconds: How long that took.
+        shown: Pictures of the cell that ran last by itself.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -52,7 +51,7 @@ class Session:
         self.notebook = nbformat.read(path, as_version=4)
         for cell in self.notebook.cells:
             cell.metadata.clear()
-        self.seconds = 0.0
+        self.shown: list[NotebookNode] = []
         self._client = NotebookClient(
             self.notebook,
             timeout=600,
@@ -80,11 +79,9 @@ class Session:
 
     def run(self) -> None:
         """Runs all cells; an error in one is an error here."""
-        start = time.monotonic()
         for index, cell in enumerate(self.notebook.cells):
             if cell.cell_type == "code":
                 self._client.execute_cell(cell, index)
-        self.seconds = time.monotonic() - start
 
     def ask(self, expression: str) -> Any:
         """What an expression is in the kernel, through JSON."""
