@@ -109,7 +109,12 @@ class Session:
         return cell
 
     def _printed(self, cell: NotebookNode) -> str:
-        self._client.execute_cell(cell, 0, store_history=False)
+        # It takes the place of the cell of that number, here the title.
+        title = self.notebook.cells[0]
+        try:
+            self._client.execute_cell(cell, 0, store_history=False)
+        finally:
+            self.notebook.cells[0] = title
         self.shown = [each for each in cell.outputs if "data" in each]
         return "".join(
             output.text
