@@ -117,9 +117,10 @@ def make_town(
         ValueError: If `seed` is negative, or `size` is another.
 
     Example:
-    >>> image, mask = make_town(seed=0, size=(256, 320))
-    >>> image.shape, mask.shape
-    ((256, 320, 3), (256, 320))
+        >>> from keras_pspnet.data.towns import make_town
+        >>> image, mask = make_town(seed=0, size=(256, 320))
+        >>> image.shape, mask.shape
+        ((256, 320, 3), (256, 320))
     """
     rng = np.random.default_rng(checked_integer("seed", seed))
     picture = _Picture(rng, checked_size(size, MIN_SIDE))
