@@ -3,6 +3,7 @@
 #   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
 #   make test                       the whole test suite
 #   make test-colab                 what notebooks use, on Colab's versions
+#   make notebooks [UPDATE=1]       run them; UPDATE writes what they show
 #   make slow                       50 runs killed at random moments; 100,000
 #                                   requests and 10,000 damaged files, an hour
 #   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
@@ -26,12 +27,13 @@ SELF = $(PIP) --no-deps --no-build-isolation --editable .
 LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
 PEERS = $(wildcard tests/parity/*/requirements.txt)
 PHOTO ?=
+UPDATE ?=
 # Files of tests side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: demo test test-colab slow parity parity-tfa serve-check wheel-check
-.PHONY: demo-page-check lint format docs hashes sbom audit clean
+.PHONY: demo test test-colab notebooks slow parity parity-tfa serve-check
+.PHONY: wheel-check demo-page-check lint format docs hashes sbom audit clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -40,12 +42,16 @@ test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras: the rest is plain Python, and tested above.
-COLAB = augment batch_norm dropout exports fitting inference layers losses \
-    metrics model optimizers pipeline pretrained resnet sampling trainer \
+COLAB = augment batch_norm decode dropout exports fitting inference layers \
+    losses metrics model optimizers pipeline pretrained resnet sampling trainer \
     visualize warmup
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
+
+# Each in a kernel of its own, from top to bottom, without any network.
+notebooks: .venv-colab/tests
+	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
 slow: .venv/tests .venv-triton/server
 	.venv/bin/python tests/killed_runs.py

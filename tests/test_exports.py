@@ -1,6 +1,7 @@
 """Tests of folding, ONNX and LiteRT beside the model they were made of."""
 
 import importlib.util
+import logging
 import os
 import zipfile
 from io import BytesIO
@@ -15,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 from support import assert_close, picture, randomize, tiny_pspnet
 
-from keras_pspnet import export_litert, export_onnx
+from keras_pspnet import export_litert, export_onnx, export_saved_model
 from keras_pspnet.data.decode import read_image
 from keras_pspnet.export import verify
 from keras_pspnet.export.pictures import decode
@@ -172,6 +173,24 @@ def test_int8_computes_in_integers(model, tmp_path) -> None:
         for tensor in Interpreter(str(path)).get_tensor_details()
     }
     assert np.int8 in kinds and np.int32 in kinds
+
+
+@pytest.mark.parametrize("form", ["model.tflite", "1"])
+def test_folders_that_will_be_gone_are_not_told(
+    model, tmp_path, caplog, form
+) -> None:
+    """In a notebook TensorFlow's logger tells all that is no warning."""
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level(logging.INFO, "tensorflow"):
+        if form == "1":
+            export_saved_model(model, tmp_path / form)
+        else:
+            export_litert(model, tmp_path / form, SIZE)
+        assert logger.level == logging.INFO
+    assert (tmp_path / form).exists()
+    assert [
+        record for record in caplog.records if record.name == "tensorflow"
+    ] == []
 
 
 # === What differs is refused ===

@@ -57,12 +57,12 @@ def make_scene(
         >>> image.shape, mask.shape
         ((64, 96, 3), (64, 96))
     """
-    seed = _checked("seed", seed)
-    index = _checked("index", index)
+    seed = checked_integer("seed", seed)
+    index = checked_integer("index", index)
     rng = np.random.default_rng([seed, index])
     shares = (INDOOR_SHARE, 0.5, 0.5)
     indoors, on_water, in_city = rng.random(3) < shares
-    return draw_scene(rng, _checked_size(size), indoors, on_water, in_city)
+    return draw_scene(rng, checked_size(size), indoors, on_water, in_city)
 
 
 def scene_arrays(
@@ -86,9 +86,9 @@ def scene_arrays(
         >>> images.shape, masks.shape
         ((5, 32, 48, 3), (5, 32, 48))
     """
-    first_index = _checked("first_index", first_index)
-    count = _checked("count", count, least=1)
-    size = _checked_size(size)
+    first_index = checked_integer("first_index", first_index)
+    count = checked_integer("count", count, least=1)
+    size = checked_size(size)
     images = np.empty((count, *size, 3), "uint8")
     masks = np.empty((count, *size), "uint8")
     for k in range(count):
@@ -129,7 +129,7 @@ def scenes_dataset(
     """
     import tensorflow as tf
 
-    batch_size = _checked("batch_size", batch_size, least=1)
+    batch_size = checked_integer("batch_size", batch_size, least=1)
     scenes = scene_arrays(first_index, count, size, seed)
     dataset = tf.data.Dataset.from_tensor_slices(scenes)
     if shuffle:
@@ -169,8 +169,8 @@ class Scenes(keras.utils.PyDataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.count = _checked("count", count, least=1)
-        self.batch_size = _checked("batch_size", batch_size, least=1)
+        self.count = checked_integer("count", count, least=1)
+        self.batch_size = checked_integer("batch_size", batch_size, least=1)
         self.size = size
         self.seed = seed
         self.first_index = first_index
@@ -194,8 +194,18 @@ class Scenes(keras.utils.PyDataset):
             np.random.default_rng([self.seed, self.epoch]).shuffle(self._order)
 
 
-def _checked(name: str, value: int, least: int = 0) -> int:
-    """Returns an integer argument that is at least `least`."""
+def checked_integer(name: str, value: int, least: int = 0) -> int:
+    """Returns an integer argument that is at least `least`.
+
+    Args:
+        name: Of the argument, for the error.
+        value: What was given.
+        least: The smallest that is taken.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is less.
+    """
     try:
         number = operator.index(value)
     except TypeError:
@@ -209,15 +219,25 @@ def _checked(name: str, value: int, least: int = 0) -> int:
     return number
 
 
-def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Returns a size (height, width) that a scene can be drawn in."""
+def checked_size(
+    size: tuple[int, int], least: int = MIN_SIDE
+) -> tuple[int, int]:
+    """Returns a size (height, width) that can be drawn in.
+
+    Args:
+        size: What was given.
+        least: The smallest side that is taken.
+
+    Raises:
+        ValueError: If it is another.
+    """
     try:
         height, width = (operator.index(side) for side in size)
-        if min(height, width) >= MIN_SIDE:
+        if min(height, width) >= least:
             return height, width
     except (TypeError, ValueError):
         pass
     raise ValueError(
-        f"`size` must be (height, width), two integers of at least {MIN_SIDE}. "
+        f"`size` must be (height, width), two integers of at least {least}. "
         f"Received: size={size!r}"
     )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_pspnet.artefacts import SIDE_ENTRY
 from keras_pspnet.export.litert_metadata import add_metadata
+from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.verify import Parity, compare, pictures
 from keras_pspnet.files import check_writable, write_atomically
 from keras_pspnet.folding import fold
@@ -82,7 +83,8 @@ def _convert(
                 yield [image]
 
         converter.representative_dataset = examples
-    return bytes(converter.convert())
+    with quiet_tensorflow():
+        return bytes(converter.convert())
 
 
 def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:

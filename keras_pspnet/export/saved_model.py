@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.artefacts import SIDE_FILE, SUMS_FILE
+from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.signature import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
@@ -85,7 +86,8 @@ def write_saved_model(
         written = os.path.join(parent, "model")
         module = ServingModule(model, options, precision)
         side = math.isqrt(options.max_pixels)
-        tf.saved_model.save(module, written, signatures=module.signatures)
+        with quiet_tensorflow():
+            tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
             lambda images: _run_in_child(written, images, parent),
