@@ -105,7 +105,7 @@ wheel-check: .venv/runtime .venv-wheel/tools
 # With the oldest Pillow that the package takes, so its decoder is tested too.
 # Screenshots are written to build/page.
 demo-page-check: .venv-demo/page .chromium/driver
-	.venv-demo/bin/python -m pytest -q tests/page tests/test_decode.py
+	.venv-demo/bin/python -m pytest -q tests/page
 
 lint: .venv/tests
 	.venv/bin/ruff format --check .

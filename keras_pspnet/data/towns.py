@@ -7,106 +7,94 @@ them but whether everything still works.
 """
 
 import numpy as np
-from PIL import Image
 
 from keras_pspnet.data.scenes import checked_integer, checked_size
 
 # In the order of `keras_pspnet.labels.AERIAL`.
 BUILDING, LAND, ROAD, VEGETATION, WATER = range(5)
 
-MIN_SIDE = 128
-_BLOCK, _LOT, _STREET = 64, 16, 9  # pixels
-_TREE = 11
+MIN_SIDE = 32
 
-# RGB, as far as the photographs go; what varies is added to them.
-_SAND = (205.0, 208.0, 214.0)
-_BEACH = (232.0, 230.0, 222.0)
-_SEA = (14.0, 24.0, 20.0)
-_STREETS = (96.0, 92.0, 92.0)
-_ASPHALT = (58.0, 54.0, 54.0)
-_VERGE = (188.0, 184.0, 180.0)
-_YARD = (78.0, 80.0, 74.0)
-_SHADOW = (30.0, 30.0, 30.0)
-_LAWN = (128.0, 138.0, 112.0)
-_LEAVES = (44.0, 62.0, 36.0)
+# RGB. The photographs that the model knows are of a desert's coast.
+_SAND = (198, 192, 182)
+_GRASS = (72, 82, 62)
+_TREE = (34, 40, 32)
+_YARD = (108, 104, 100)
+_ROOF = (214, 212, 212)
+_SHADOW = (26, 26, 30)
+_ASPHALT = (112, 102, 100)
+_VERGE = (168, 158, 150)
+_WATER = (26, 38, 40)
+
+# Pixels: from street to street, and from house to house.
+_BLOCK, _PLOT = 84, 26
 
 
 class _Picture:
-    """A picture under the brush, in axes that are turned against its own.
+    """A picture under the brush.
 
     Args:
         rng: What decides everything.
         size: (height, width).
 
     Attributes:
-        u: Place of each pixel along the first turned axis.
-        v: Place along the second, which points down.
+        u: Place of each pixel along the streets, which bend a little.
+        v: Place across them.
         image: RGB, 0..255, a little beyond at times.
         mask: Classes.
     """
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
         self.rng, self.size = rng, size
-        angle = rng.uniform(-0.3, 0.3)
-        middle = np.array(size)[:, None, None] / 2
-        y, x = np.mgrid[: size[0], : size[1]] - middle
-        self.u = x * np.cos(angle) + y * np.sin(angle) + middle[1]
-        self.v = y * np.cos(angle) - x * np.sin(angle) + middle[0]
-        self.image = np.zeros((*size, 3), "float32")
+        angle = rng.uniform(0.2, 0.5)
+        y, x = np.mgrid[: size[0], : size[1]].astype("float32")
+        self.u = x * np.cos(angle) + y * np.sin(angle)
+        across = y * np.cos(angle) - x * np.sin(angle)
+        self.v = across + 14 * np.sin(self.u / 130 + rng.uniform(0, 6))
+        self.image = np.empty((*size, 3), "float32")
+        self.image[:] = _SAND
         self.mask = np.full(size, LAND, "uint8")
+
+    @property
+    def right(self) -> np.ndarray:
+        """How far to the right each pixel is, 0..1, as (1, width)."""
+        return np.arange(self.size[1], dtype="float32")[None] / self.size[1]
+
+    def hills(self, grain: int) -> np.ndarray:
+        """Smooth noise of unit variance whose hills are `grain` wide."""
+        # Wider hills would leave a small picture without any.
+        grain = min(grain, min(self.size) // 2)
+        spectrum = np.fft.rfft2(self.rng.normal(size=self.size))
+        rows = np.fft.fftfreq(self.size[0])[:, None]
+        columns = np.fft.rfftfreq(self.size[1])
+        spectrum *= np.exp(-2 * (grain * np.hypot(rows, columns)) ** 2)
+        noise = np.fft.irfft2(spectrum, self.size)
+        return (noise - noise.mean()) / noise.std()
 
     def paint(
         self,
         where: np.ndarray,
-        color: tuple[float, float, float],
-        noise: float,
+        color: tuple[int, int, int],
         label: int,
+        relief: float = 0.3,
     ) -> None:
-        """Paints with one colour, whose brightness varies by pixel."""
-        grain = self.rng.normal(0, noise, (int(where.sum()), 1))
-        self.image[where] = color + grain
-        self.mask[where] = label
-
-    def clouds(self, cell: int) -> np.ndarray:
-        """Smooth noise in 0..1, of spots down from `cell` pixels."""
-        total = np.zeros(self.size, "float32")
-        weights = 0.0
-        height, width = self.size
-        while cell >= 2:
-            rows, columns = height // cell + 2, width // cell + 2
-            coarse = self.rng.random((rows, columns)).astype("float32")
-            fine = Image.fromarray(coarse).resize(
-                (columns * cell, rows * cell), Image.Resampling.BICUBIC
-            )
-            start = cell // 2
-            weight = cell**0.8
-            total += weight * np.asarray(fine)[start:, start:][:height, :width]
-            weights += weight
-            cell //= 2
-        return total / weights
-
-    def of_each(self, cell: int, low: float, high: float) -> np.ndarray:
-        """A random number for each square of a grid, at each of its pixels."""
-        rows, columns = (
-            (axis // cell).astype(int) for axis in (self.v, self.u)
-        )
-        rows, columns = rows - rows.min(), columns - columns.min()
-        shape = rows.max() + 1, columns.max() + 1
-        return self.rng.uniform(low, high, shape)[rows, columns]
-
-    def within(self, cell: int) -> tuple[np.ndarray, np.ndarray]:
-        """The place of each pixel in its square: across and down, 0..cell."""
-        return self.u % cell, self.v % cell
+        """Colours pixels, with a share of the relief that they had."""
+        if where.any():
+            before = self.image[where]
+            before -= before.mean(axis=0, keepdims=True)
+            self.image[where] = np.array(color) + relief * before
+            self.mask[where] = label
 
 
 def make_town(
     seed: int, size: tuple[int, int] = (384, 512)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a town with its park, a main road and the sea.
+    """Draws a coast with gardens, streets and houses.
 
     Args:
         seed: Non-negative number of the town.
-        size: Height and width, at least 128 each.
+        size: Height and width, at least 32 each. Small towns may lack some of
+            the classes.
 
     Returns:
         The RGB image, uint8 (height, width, 3), and its mask, uint8
@@ -116,70 +104,57 @@ def make_town(
         TypeError: If `seed` is not an integer.
         ValueError: If `seed` is negative, or `size` is another.
 
-    Example:
-        >>> from keras_pspnet.data.towns import make_town
+    Examples:
         >>> image, mask = make_town(seed=0, size=(256, 320))
         >>> image.shape, mask.shape
         ((256, 320, 3), (256, 320))
     """
     rng = np.random.default_rng(checked_integer("seed", seed))
     picture = _Picture(rng, checked_size(size, MIN_SIDE))
-    _draw_land(picture)
-    _draw_town(picture)
-    _draw_park(picture)
-    _draw_road(picture)
-    _draw_sea(picture)
-    return np.rint(picture.image.clip(0, 255)).astype("uint8"), picture.mask
+    picture.image += 16 * picture.hills(40)[..., None]
+    town = picture.hills(170) + (picture.right - 0.5) * 2
+    garden = picture.hills(60) - 0.5 - 2 * np.maximum(town, 0)
+    picture.paint(garden > 0.4, _GRASS, VEGETATION)
+    trees = (garden > 0) & (picture.hills(3) > 1.2)
+    picture.paint(trees, _TREE, VEGETATION)
+    _build(picture, town > 0.1)
+    _pave(picture, town > 0.1)
+    shore = picture.hills(120) - 3 * (picture.right - 0.2)
+    picture.paint(shore > 0.35, _SAND, LAND, 0.1)
+    picture.paint(shore > 0.6, _WATER, WATER, 0.05)
+    picture.image += rng.normal(0, 6, picture.image.shape)
+    image = np.rint(picture.image).clip(0, 255).astype("uint8")
+    return image, picture.mask
 
 
-def _draw_land(picture: _Picture) -> None:
-    everywhere = np.ones(picture.size, bool)
-    picture.paint(everywhere, _SAND, 5, LAND)
-    picture.image += 85 * (picture.clouds(96)[..., None] - 0.5)
+def _build(picture: _Picture, where: np.ndarray) -> None:
+    """Sets a house on each plot, two rows of them between two streets."""
+    block, plot = np.floor(picture.v / _BLOCK), np.floor(picture.u / _PLOT)
+    across, along = picture.v - block * _BLOCK, picture.u - plot * _PLOT
+    row = across > _BLOCK / 2
+    number = (block * 97 + plot * 2 + row).astype(int) % 512
+    # Roofs differ in their size and in how bright they are.
+    wide, deep, bright = (
+        picture.rng.uniform(low, high, 512)[number]
+        for low, high in ((14, 21), (12, 19), (0.7, 1.15))
+    )
+    down = np.where(row, across - 48, across - 16)
+    # Dense quarters count as buildings in the photographs, yards and all.
+    picture.paint(where, _YARD, BUILDING)
+    picture.paint(where & (picture.hills(3) > 1.0), _TREE, BUILDING)
+    house = where & (along > 3) & (down > 0)
+    shadow = house & (along < wide + 7) & (down < deep + 5)
+    picture.paint(shadow, _SHADOW, BUILDING)
+    roof = house & (along < wide + 3) & (down < deep)
+    picture.image[roof] = np.array(_ROOF) * bright[roof][:, None]
 
 
-def _draw_town(picture: _Picture) -> None:
-    """Draws blocks of houses with their yards, and streets between them."""
-    height, width = picture.size
-    town = (picture.u > 0.45 * width) & (picture.v < 0.62 * height)
-    picture.paint(town, _YARD, 14, BUILDING)
-    left, across, down = picture.of_each(_LOT, 2, 5), *picture.within(_LOT)
-    built = town & (picture.of_each(_LOT, 0, 1) < 0.85)
-    # The shadow first, a little to the right and below.
-    for shift, brightness in ((2, None), (0, picture.of_each(_LOT, 150, 250))):
-        roof = built & (np.minimum(across, down) > left + shift)
-        roof &= (across < _LOT - 2 + shift) & (down < _LOT - 3 + shift)
-        picture.paint(roof, _SHADOW, 6, BUILDING)
-        if brightness is not None:
-            picture.image[roof] += brightness[roof][:, None]
-    streets = np.minimum(*picture.within(_BLOCK)) < _STREET
-    picture.paint(town & streets, _STREETS, 5, ROAD)
-
-
-def _draw_park(picture: _Picture) -> None:
-    """Draws a lawn with trees."""
-    height, width = picture.size
-    far = np.hypot(picture.u - 0.22 * width, 1.2 * (picture.v - 0.28 * height))
-    shape = picture.clouds(48) - 0.5
-    park = far < (0.2 + 0.2 * shape) * min(picture.size)
-    picture.paint(park, _LAWN, 8, VEGETATION)
-    radius = picture.of_each(_TREE, 0.2, 0.55) * _TREE
-    across, down = picture.within(_TREE)
-    trees = park & (np.hypot(across - _TREE / 2, down - _TREE / 2) < radius)
-    picture.paint(trees, _LEAVES, 10, VEGETATION)
-
-
-def _draw_road(picture: _Picture) -> None:
-    """Draws a main road of two lanes that winds between town and sea."""
-    height = picture.size[0]
-    far = np.abs(picture.v - 0.7 * height - 12 * np.sin(picture.u / 90))
-    picture.paint(far < 15, _VERGE, 6, ROAD)
-    picture.paint((far > 2) & (far < 12), _ASPHALT, 5, ROAD)
-
-
-def _draw_sea(picture: _Picture) -> None:
-    height = picture.size[0]
-    bays = picture.clouds(96) - 0.5
-    depth = picture.v - (0.84 + 0.18 * bays) * height
-    picture.paint((depth > -7) & (depth <= 0), _BEACH, 4, LAND)
-    picture.paint(depth > 0, _SEA, 4, WATER)
+def _pave(picture: _Picture, town: np.ndarray) -> None:
+    """Lays the streets of the town, and two roads through all."""
+    street = np.minimum(picture.v % _BLOCK, -picture.v % _BLOCK)
+    picture.paint(town & (street < 7), _ASPHALT, ROAD)
+    for across in (picture.u - 330, picture.v - 2 * _BLOCK):
+        far = np.abs(across)
+        picture.paint(far < 20, _VERGE, ROAD)
+        picture.paint(far < 14, _ASPHALT, ROAD)
+        picture.paint(far < 1.5, _VERGE, ROAD)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import keras_pspnet as kp
-from keras_pspnet.page.examples import aerial_view
+from keras_pspnet.data.towns import make_town
 
 # MB, for files that are uploaded; pixels of pictures.
 MAX_UPLOAD, MAX_PIXELS = 2, 10**6
@@ -56,6 +56,6 @@ def photo(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "my photo.jpg"
     exif = Image.Exif()
     exif[274] = 6
-    turned = np.rot90(aerial_view(3, (300, 420)))
+    turned = np.rot90(make_town(3, (300, 420))[0])
     Image.fromarray(turned).save(path, exif=exif, quality=95)
     return path

@@ -10,7 +10,8 @@ from PIL import Image
 
 import keras_pspnet as kp
 from keras_pspnet.data.decode import read_mask
-from keras_pspnet.page.examples import aerial_view
+from keras_pspnet.data.towns import make_town
+from keras_pspnet.page.examples import SIZE
 from keras_pspnet.palettes import confidence_colors
 
 SEVERAL = (0.75, 1.0, 1.25)
@@ -125,7 +126,8 @@ def test_scales_and_mirror_images_compared(browser, model, photo) -> None:
 def test_a_drawn_picture(browser, model) -> None:
     browser.changes(browser.part("example-0").click)
     np.testing.assert_array_equal(
-        read_mask(browser.file("mask")), kp.segment(model, aerial_view(5)).mask
+        read_mask(browser.file("mask")),
+        kp.segment(model, make_town(5, SIZE)[0]).mask,
     )
 
 
@@ -166,7 +168,7 @@ def encoded(picture: Image.Image, form: str, **options) -> bytes:
 def test_bad_input_is_told_and_the_page_goes_on(
     browser, demo, model, photo, tmp_path
 ) -> None:
-    view = Image.fromarray(aerial_view(1, (200, 200)))
+    view = Image.fromarray(make_town(1, (200, 200))[0])
     jpeg = encoded(view, "JPEG")
     huge = encoded(Image.new("L", (5000, 4000)), "PNG")
     floats = Image.fromarray(np.ones((9, 9), np.float32))
@@ -216,14 +218,14 @@ def test_large_files_are_refused_with_a_sentence(browser, tmp_path) -> None:
 
 @pytest.mark.parametrize("form", ["CMYK", "16 bits", "animated", "1 pixel"])
 def test_odd_pictures(browser, model, tmp_path, form) -> None:
-    view = Image.fromarray(aerial_view(1, (120, 160)))
+    view = Image.fromarray(make_town(1, (120, 160))[0])
     if form == "CMYK":
         data = encoded(view.convert("CMYK"), "JPEG")
     elif form == "16 bits":
         grey = np.asarray(view.convert("L")).astype(np.uint16) * 257
         data = encoded(Image.fromarray(grey), "PNG")
     elif form == "animated":
-        other = Image.fromarray(aerial_view(2, (120, 160)))
+        other = Image.fromarray(make_town(2, (120, 160))[0])
         data = encoded(view, "GIF", save_all=True, append_images=[other])
     else:
         data = encoded(view.crop((0, 0, 1, 1)), "PNG")
