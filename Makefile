@@ -20,8 +20,9 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 # Nothing but files whose hashes are listed, to build with either: pip would
-# fetch what an isolated build needs without asking for hashes.
-PINNED = $(PIP) --require-hashes --no-build-isolation
+# fetch what an isolated build needs without asking for hashes. The lists are
+# whole, and resolving them again would only let new releases interfere.
+PINNED = $(PIP) --no-deps --require-hashes --no-build-isolation
 SELF = $(PIP) --no-deps --no-build-isolation --editable .
 # Lists with hashes; a peer's packages come from wherever they still are.
 LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
@@ -33,7 +34,8 @@ PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
 .PHONY: demo test test-colab notebooks slow parity parity-tfa serve-check
-.PHONY: wheel-check demo-page-check lint format docs hashes sbom audit clean
+.PHONY: wheel-check demo-page-check lint format docs hashes sbom audit
+.PHONY: environments clean
 
 demo: .venv/runtime
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
@@ -102,7 +104,6 @@ wheel-check: .venv/runtime .venv-wheel/tools
 	.venv/bin/python .ci/wheel_check.py build/dist \
 	    $(if $(REQUIRE_ALL),--require-all)
 
-# With the oldest Pillow that the package takes, so its decoder is tested too.
 # Screenshots are written to build/page.
 demo-page-check: .venv-demo/page .chromium/driver
 	.venv-demo/bin/python -m pytest -q tests/page
@@ -139,6 +140,12 @@ sbom: .venv/runtime .venv-supply/tools
 audit: .venv-supply/tools
 	.venv-supply/bin/python .ci/audit.py $(LISTS) --peers $(PEERS)
 
+# All that is installed for a run of everything. With `make -j2`: unpacking is
+# work for one core.
+environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
+    .venv-mmseg/peer .venv-tfa/peer .venv-triton/server .venv-wheel/tools \
+    .chromium/driver .nginx/server
+
 # Stamps, so that the second call installs nothing.
 .venv/runtime: requirements.txt requirements-build.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -149,14 +156,14 @@ audit: .venv-supply/tools
 # Beam's limits on Pillow and protobuf are older than the pins beside it.
 .venv/tests: requirements-test.txt requirements-beam.txt .venv/runtime
 	.venv/bin/python $(PINNED) -r requirements-test.txt
-	.venv/bin/python $(PINNED) --no-deps -r requirements-beam.txt
+	.venv/bin/python $(PINNED) -r requirements-beam.txt
 	touch $@
 
 # Gradio, and the Pillow that it allows, before all that is in .venv.
 PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 .venv-demo/page: requirements-demo.txt .venv/tests
 	$(PYTHON) -m venv .venv-demo
-	.venv-demo/bin/python $(PINNED) --no-deps -r requirements-demo.txt
+	.venv-demo/bin/python $(PINNED) -r requirements-demo.txt
 	.venv/bin/python $(PURELIB) | sed "s/.*/import site; site.addsitedir('&')/" > .venv-demo/base.pth
 	mv .venv-demo/base.pth "$$(.venv-demo/bin/python $(PURELIB))"
 	touch $@
@@ -166,7 +173,7 @@ PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/python $(PINNED) -r requirements-build.txt
 	.venv-colab/bin/python $(PINNED) -r requirements-colab.txt
-	.venv-colab/bin/python $(PINNED) --no-deps -r requirements-beam.txt
+	.venv-colab/bin/python $(PINNED) -r requirements-beam.txt
 	.venv-colab/bin/python $(SELF)
 	touch $@
 
