@@ -3,6 +3,7 @@
 python watched_demo.py LOG OPTION ...
 """
 
+import signal
 import sys
 
 import keras_pspnet_command
@@ -25,6 +26,8 @@ def main() -> int:
         if host is not None and not str(host).startswith(LOCAL):
             print(event, host, file=log)
 
+    # What a terminal gives it; a shell's background jobs ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(watch)
     sys.argv[1:] = ["demo", *sys.argv[2:]]
     return keras_pspnet_command.main()
