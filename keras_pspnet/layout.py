@@ -279,6 +279,11 @@ def font_of(size: float) -> ImageFont.FreeTypeFont:
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
 
 
+def percent(share: float) -> str:
+    """Writes a share 0..1 so that no small one looks like none."""
+    return f"{share:.1%}" if share >= 0.001 else "<0.1%"
+
+
 def _readable_on(color: Color) -> Color:
     """Black or white, whichever stands out more."""
     red, green, blue = color

@@ -18,6 +18,7 @@ from keras_pspnet.layout import (
     color_bar,
     legend,
     number_regions,
+    percent,
     stack,
     text_size,
 )
@@ -331,11 +332,6 @@ def _line_width(mask: np.ndarray) -> int:
 def _sheet_width(picture: Image.Image) -> int:
     """Wide enough for a legend that is read beside the picture."""
     return max(picture.width, _LEAST_WIDTH, picture.height // 5)
-
-
-def percent(share: float) -> str:
-    """Writes a share 0..1 so that no small one looks like none."""
-    return f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 def _encode(picture: Image.Image, form: str) -> bytes:
