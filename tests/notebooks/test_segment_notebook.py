@@ -1,9 +1,7 @@
 """Runs notebooks/01_segment.ipynb, also with what it would fetch."""
 
-from collections.abc import Iterator
 from io import BytesIO
 
-import pytest
 from everyone import check_or_write_outputs, check_run
 from execution import Session
 from http_server import serving
@@ -11,15 +9,9 @@ from PIL import Image
 from published import mirror_of_voc
 from support import picture
 
+NOTEBOOK = "01_segment"
+
 PHOTO = "https://storage.googleapis.com/download.tensorflow.org/example_images/"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("segment")
-    with Session("01_segment", folder).started() as session:
-        session.run()
-        yield session
 
 
 def test_it_runs_without_trouble(session: Session) -> None:

@@ -1,22 +1,14 @@
 """Runs notebooks/03_export_and_serve.ipynb, also with a server on the path."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from everyone import check_or_write_outputs, check_run
 from execution import Session
 
+NOTEBOOK = "03_export_and_serve"
+
 SERVER = Path(__file__).parent / "model_server.py"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("serving")
-    with Session("03_export_and_serve", folder).started() as session:
-        session.run()
-        yield session
 
 
 def test_it_runs_without_trouble(session: Session) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +11,8 @@ from execution import Session
 from http_server import serving
 from PIL import Image
 from published import mirror_of_voc
+
+NOTEBOOK = "02_train_your_own"
 
 PETS = "https://thor.robots.ox.ac.uk/~vgg/data/pets/"
 
@@ -47,14 +48,6 @@ def tar_gz(part: str, files: dict[str, bytes]) -> bytes:
             info.size = len(content)
             archive.addfile(info, BytesIO(content))
     return stream.getvalue()
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("training")
-    with Session("02_train_your_own", folder).started() as session:
-        session.run()
-        yield session
 
 
 def test_it_runs_without_trouble(session: Session) -> None:
