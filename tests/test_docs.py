@@ -78,7 +78,9 @@ def modules() -> Iterator[Any]:
     names = [
         found.name
         for found in pkgutil.walk_packages(kp.__path__, "keras_pspnet.")
-        if not re.search(r"\.(training|builders|cli.*|__main__)\b", found.name)
+        if not re.search(
+            r"\.(training|builders|page|cli.*|__main__)\b", found.name
+        )
     ]
     for name in ["keras_pspnet", *names, "client"]:
         yield importlib.import_module(name)

@@ -105,6 +105,7 @@ def make_town(
         ValueError: If `seed` is negative, or `size` is another.
 
     Examples:
+        >>> from keras_pspnet.data.towns import make_town
         >>> image, mask = make_town(seed=0, size=(256, 320))
         >>> image.shape, mask.shape
         ((256, 320, 3), (256, 320))
