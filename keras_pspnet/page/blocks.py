@@ -326,7 +326,7 @@ def _way(scales: Sequence[float], flip: bool) -> Way:
 def _taken(path: str | None) -> tuple[str, bytes]:
     """Reads an uploaded file, and deletes it."""
     if path is None:
-        raise ValueError("`image` must not be an empty file.")
+        return "", b""
     file = Path(path)
     try:
         return file.name, file.read_bytes()
