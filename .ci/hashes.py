@@ -42,9 +42,8 @@ def _hashed(path: Path) -> Iterator[str]:
             yield line
             continue
         hashes = _hashes(pin.name, pin.version)
-        yield " \\\n    --hash=sha256:".join(
-            [f"{pin.name}=={pin.version}", *hashes]
-        )
+        what = f"{pin.name}=={pin.version} {pin.marker}".rstrip()
+        yield " \\\n    --hash=sha256:".join([what, *hashes])
 
 
 @functools.cache

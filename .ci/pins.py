@@ -7,17 +7,26 @@ from typing import NamedTuple
 
 _PIN = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+)"
+    r"(?P<marker>( *; python_version [<>]=? \"3\.\d+\")?)"
     r"(?P<hashes>( +--hash=sha256:[0-9a-f]{64})*)"
 )
 _INCLUDE = "-r "
 
 
 class Pin(NamedTuple):
-    """One release, and the SHA-256 of every file of it that may be used."""
+    """One release, and the SHA-256 of every file of it that may be used.
+
+    Attributes:
+        name: As the list spells it.
+        version: The release.
+        hashes: Of its files; none where any may be used.
+        marker: From the semicolon on: which Pythons it is for. Empty is all.
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...]
+    marker: str = ""
 
 
 def logical_lines(path: Path) -> list[str]:
@@ -37,11 +46,14 @@ def parse(line: str) -> Pin | None:
     match = _PIN.fullmatch(line)
     if match is None:
         raise ValueError(
-            "`line` must be NAME==VERSION, with hashes or without. "
+            "`line` must be NAME==VERSION, with hashes or without, or "
+            'NAME==VERSION ; python_version >= "3.13" and the like. '
             f"Received: line={line!r}"
         )
     hashes = re.findall("[0-9a-f]{64}", match["hashes"])
-    return Pin(match["name"], match["version"], tuple(hashes))
+    return Pin(
+        match["name"], match["version"], tuple(hashes), match["marker"].strip()
+    )
 
 
 def read_pins(path: Path) -> Iterator[Pin]:

@@ -36,7 +36,7 @@ def pins_of(path: Path) -> Iterator[tuple[Requirement, list[str]]]:
         if line.startswith("-r "):
             yield from pins_of(path.parent / line.removeprefix("-r "))
         elif not line.startswith("#"):
-            pin, *hashes = line.split()
+            pin, *hashes = re.split(r"\s+(?=--)", line)
             matches = [HASH.fullmatch(each) for each in hashes]
             assert all(matches), f"{path}: {line[:70]}"
             yield Requirement(pin), [each[1] for each in matches if each]
@@ -86,7 +86,9 @@ def test_everything_is_pinned_and_installed_by_its_hashes() -> None:
             (specifier,) = pin.specifier
             assert specifier.operator == "==", pin
             assert "*" not in specifier.version, pin
-            assert not (pin.url or pin.marker or pin.extras), pin
+            assert not (pin.url or pin.extras), pin
+            # Not by platform: hashes are of the files for all of them.
+            assert re.fullmatch("(python_version.*|None)", f"{pin.marker}"), pin
             # Peers come from wherever they still are.
             assert bool(hashes) == (path not in PEERS), pin
             assert len(set(hashes)) == len(hashes)
@@ -198,6 +200,12 @@ def test_hashes_are_those_of_all_files_of_the_release(
     lines = [f"    --hash=sha256:{each * 64}" for each in "abcd"]
     wanted = " \\\n".join(["Tiny==1.0", *lines])
     assert path.read_text() == f"# Why.\n-r other.txt\n\n{wanted}\n"
+    marked = 'Tiny==1.0 ; python_version >= "3.13"'
+    path.write_text(f"{marked}\n")
+    for _ in range(2):
+        done = run(TOOLS / "hashes.py", path)
+        assert done.returncode == 0, done.stderr
+        assert path.read_text() == " \\\n".join([marked, *lines]) + "\n"
     path.write_text("tiny==2.0\n")
     done = run(TOOLS / "hashes.py", path)
     assert "must pin releases that the index has" in done.stderr

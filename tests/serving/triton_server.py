@@ -139,6 +139,7 @@ class Triton:
         grpc: The same over gRPC.
         metrics: The same for Prometheus, at /metrics.
         log_file: What it and the models print.
+        shared_memory: How the names of its files in /dev/shm begin.
     """
 
     process: subprocess.Popen[bytes]
@@ -147,11 +148,16 @@ class Triton:
     grpc: str
     metrics: str
     log_file: Path
+    shared_memory: str
 
     @property
     def log(self) -> str:
         """What has been printed until now."""
         return self.log_file.read_text(errors="replace")
+
+    def shared_files(self) -> list[Path]:
+        """Lists the files over which it talks to its models."""
+        return _shared_files(self.shared_memory)
 
     def model_process(self, model: str) -> psutil.Process:
         """Finds the process in which a model runs."""
@@ -236,7 +242,7 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
     ]
     try:
         with contextlib.closing(GrpcClient(addresses[1])) as client:
-            triton = Triton(process, client, *addresses, log_file)
+            triton = Triton(process, client, *addresses, log_file, prefix)
             _await_ready(triton)
             yield triton
             _end(triton)
@@ -244,7 +250,7 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for left in _SHARED_MEMORY.glob(f"{prefix}*"):
+        for left in _shared_files(prefix):
             left.unlink()
 
 
@@ -421,18 +427,22 @@ def _link_backend(site: Path, folder: Path, version: str) -> None:
         (target / path.name).symlink_to(path)
 
 
+def _shared_files(prefix: str) -> list[Path]:
+    return list(_SHARED_MEMORY.glob(f"{prefix}*"))
+
+
 def _await_ready(triton: Triton) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if triton.process.poll() is not None:
             raise ChildProcessError(
-                f"status {triton.process.returncode}:\n{triton.log}"
+                f"{triton.log}\nStatus {triton.process.returncode}."
             )
         with contextlib.suppress(OSError):
             if fetch(triton.http, "/v2/health/ready")[0] == 200:
                 return
         time.sleep(0.1)
-    raise TimeoutError(triton.log)
+    raise TimeoutError(f"{triton.log}\nNot ready in {_START_SECONDS} s.")
 
 
 def _end(triton: Triton) -> None:
@@ -440,6 +450,8 @@ def _end(triton: Triton) -> None:
     try:
         status = triton.process.wait(_EXIT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise TimeoutError(triton.log) from None
+        raise TimeoutError(
+            f"{triton.log}\nStill there {_EXIT_SECONDS} s after SIGTERM."
+        ) from None
     if status:
-        raise ChildProcessError(f"status {status}:\n{triton.log}")
+        raise ChildProcessError(f"{triton.log}\nStatus {status}.")
