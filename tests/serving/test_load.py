@@ -148,6 +148,6 @@ def test_ends_with_its_models_after_the_last_answer(
         triton.process.send_signal(signal.SIGTERM)
         for answer in answers:
             assert answer.result()["status"].strings == [b"OK"]
-        assert triton.process.wait(60) == 0
+        triton.end()
         assert not model.is_running()
         assert not triton.shared_files()

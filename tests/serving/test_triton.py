@@ -447,12 +447,8 @@ def test_model_that_died_stays_dead(only_pspnet, tmp_path, files):
     """
     run = tmp_path / "run"
     run.mkdir()
-    with (
-        pytest.raises(ChildProcessError, match="Exit timeout expired"),
-        triton_server.serving(
-            only_pspnet, run, "--exit-timeout-secs=2"
-        ) as triton,
-    ):
+    option = "--exit-timeout-secs=2"
+    with triton_server.serving(only_pspnet, run, option) as triton:
         triton.model_process("pspnet").kill()
         for _ in range(3):
             with pytest.raises(Refusal, match="is not healthy") as caught:
@@ -460,3 +456,5 @@ def test_model_that_died_stays_dead(only_pspnet, tmp_path, files):
             assert caught.value.code == 500
         for path in ("/v2/health/ready", "/v2/models/pspnet/ready"):
             assert fetch(triton.http, path)[0] == 200
+        with pytest.raises(ChildProcessError, match="Exit timeout expired"):
+            triton.end()

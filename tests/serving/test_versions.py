@@ -80,6 +80,7 @@ def server(repository, tmp_path_factory):
     options = ("--model-control-mode=explicit", "--load-model=pspnet")
     with triton_server.serving(repository, run, *options) as triton:
         yield triton
+        triton.end()
 
 
 @pytest.fixture

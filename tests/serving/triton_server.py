@@ -159,6 +159,23 @@ class Triton:
         """Lists the files over which it talks to its models."""
         return _shared_files(self.shared_memory)
 
+    def end(self) -> None:
+        """Tells it to end, and waits until it has.
+
+        Raises:
+            ChildProcessError: If its status is not 0.
+            TimeoutError: If it does not end.
+        """
+        self.process.terminate()
+        try:
+            status = self.process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"{self.log}\nStill there {_EXIT_SECONDS} s after SIGTERM."
+            ) from None
+        if status:
+            raise ChildProcessError(f"{self.log}\nStatus {status}.")
+
     def model_process(self, model: str) -> psutil.Process:
         """Finds the process in which a model runs."""
         (found,) = (
@@ -184,7 +201,8 @@ class Triton:
 def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
     """Serves a repository on free ports of 127.0.0.1.
 
-    The server has to end by itself when it is told to, with status 0.
+    It is killed in the end: after requests that clients took back, this
+    release, told to end, sometimes waits for them for ever.
 
     Args:
         models: Folder of the models' folders.
@@ -195,8 +213,8 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
         The server, ready.
 
     Raises:
-        ChildProcessError: If it ends before it is ready, or not well.
-        TimeoutError: If it does not become ready, or does not end.
+        ChildProcessError: If it ends before it is ready.
+        TimeoutError: If it does not become ready.
     """
     site, libraries, version = _environment()
     _link_backend(site, folder, version)
@@ -245,7 +263,6 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
             triton = Triton(process, client, *addresses, log_file, prefix)
             _await_ready(triton)
             yield triton
-            _end(triton)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -443,15 +460,3 @@ def _await_ready(triton: Triton) -> None:
                 return
         time.sleep(0.1)
     raise TimeoutError(f"{triton.log}\nNot ready in {_START_SECONDS} s.")
-
-
-def _end(triton: Triton) -> None:
-    triton.process.terminate()
-    try:
-        status = triton.process.wait(_EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise TimeoutError(
-            f"{triton.log}\nStill there {_EXIT_SECONDS} s after SIGTERM."
-        ) from None
-    if status:
-        raise ChildProcessError(f"{triton.log}\nStatus {status}.")
