@@ -7,6 +7,7 @@ adds in another order, and with one process of two replicas, which does not.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,7 +218,7 @@ def test_two_processes_equal_one(folder, alone, replicas) -> None:
 
 
 def test_a_killed_worker_ends_the_other_and_the_run_goes_on(
-    folder, replicas
+    folder, alone, replicas
 ) -> None:
     output = folder / "killed"
     for victim, steps in ((1, 3), (0, 2)):
@@ -238,5 +239,16 @@ def test_a_killed_worker_ends_the_other_and_the_run_goes_on(
         kept = checkpoints.newest(output / "checkpoints")
         assert kept is not None
         assert kept.step == 2
+    shutil.copytree(output, folder / "fewer")
     succeed(*launch_two(folder, "killed"))
     assert_equal(tensors(output), replicas)
+    succeed(launch(folder, "fewer"))
+    assert_near(tensors(folder / "fewer"), alone)
+
+
+def test_what_one_process_began_two_go_on_with(folder, alone) -> None:
+    killed = launch(folder, "more", KILLED_AFTER="3")
+    killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    succeed(*launch_two(folder, "more"))
+    assert_near(tensors(folder / "more"), alone)
