@@ -416,14 +416,13 @@ def _info(options: argparse.Namespace) -> int:
     line = "{:<15} {:<10} {:>6} {:>7} {:>7}  {}"
     print(line.format("name", "backbone", "MB", "mIoU", "multi", "data"))
     for row in PRESETS:
-        multi = row.mean_iou_multi
         print(
             line.format(
                 row.name,
                 row.backbone,
                 row.megabytes,
                 f"{row.mean_iou:.4f}",
-                "" if multi is None else f"{multi:.4f}",
+                f"{row.mean_iou_multi:.4f}",
                 row.data,
             )
         )
