@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from pins import normal, read_pins
@@ -58,9 +59,14 @@ def audit(path: Path) -> tuple[list[str], str]:
     Returns:
         What is known, a line each, and what there was no answer for, if any.
     """
-    done = subprocess.run(
-        [*_PIP_AUDIT, str(path)], capture_output=True, text=True
-    )
+    pins = list(read_pins(path))
+    with tempfile.TemporaryDirectory() as folder:
+        # Without markers: pip-audit asks about no pin of another Python.
+        plain = Path(folder, path.name)
+        plain.write_text("".join(f"{p.name}=={p.version}\n" for p in pins))
+        done = subprocess.run(
+            [*_PIP_AUDIT, str(plain)], capture_output=True, text=True
+        )
     reasons = done.stderr.splitlines()
     try:
         answers = json.loads(done.stdout)["dependencies"]
@@ -72,7 +78,6 @@ def audit(path: Path) -> tuple[list[str], str]:
             answered[normal(answer["name"])] = answer["vulns"]
         else:
             reasons.append(answer["skip_reason"])
-    pins = list(read_pins(path))
     found = [
         f"{pin.name}=={pin.version} has {fault['id']}, fixed in "
         f"{', '.join(fault['fix_versions']) or 'no release'}"
