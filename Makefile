@@ -1,76 +1,65 @@
-# `make demo` and `make test` do all the set-up themselves.
-#
-#   make demo [PHOTO=picture.jpg]   train, score, draw, export, check, segment
-#   make test                       the whole test suite
-#   make test-colab                 what notebooks use, on Colab's versions
-#   make notebooks [UPDATE=1]       run them; UPDATE writes what they show
-#   make slow                       50 runs killed at random moments; 100,000
-#                                   requests and 10,000 damaged files, an hour
-#   make parity [PICTURES=folder]   compare with mmsegmentation in PyTorch
-#   make parity-tfa                 and with tensorflow-addons, SGD, OpenCV
-#   make serve-check                NVIDIA Triton and nginx, the real servers
-#   make wheel-check                build, install and use on every Python
-#   make demo-page-check            the page of `keras-pspnet demo` in Chromium
-#   make lint                       format, lint and types
-#   make docs                       the documentation, as build/site
-#   make hashes                     write the hashes beside the pins
-#   make sbom                       what it runs on, as build/sbom.cdx.json
-#   make audit                      known vulnerabilities of what is pinned
+# `make demo` and `make test` set up all that they need; `make help` lists the rest.
 
 PYTHON ?= python3
-PIP = -m pip install --quiet --disable-pip-version-check
-# Nothing but files whose hashes are listed, to build with either: pip would
-# fetch what an isolated build needs without asking for hashes. The lists are
-# whole, and resolving them again would only let new releases interfere.
-PINNED = $(PIP) --no-deps --require-hashes --no-build-isolation
-SELF = $(PIP) --no-deps --no-build-isolation --editable .
-# Lists with hashes; a peer's packages come from wherever they still are.
-LISTS = $(wildcard requirements*.txt) tests/serving/requirements-triton.txt
-PEERS = $(wildcard tests/parity/*/requirements.txt)
 PHOTO ?=
 UPDATE ?=
-# Files of tests side by side: most of their time is tracing, on one core.
+PICTURES ?=
+CASES ?=
+REQUIRE_ALL ?=
+
+PIP = -m pip install --quiet --disable-pip-version-check
+# Only files whose hashes are listed. An isolated build would fetch its
+# requirements without hashes, and the lists are complete without resolving.
+PINNED = $(PIP) --no-deps --require-hashes --no-build-isolation
+SELF = $(PIP) --no-deps --no-build-isolation --editable .
+# $(call venv,FOLDER,LIST): an environment of requirements/LIST.txt.
+define venv
+$(PYTHON) -m venv $(1)
+$(1)/bin/python $(PINNED) -r requirements/build.txt
+$(1)/bin/python $(PINNED) -r requirements/$(2).txt
+endef
+# Test files run side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: demo test test-colab notebooks slow parity parity-tfa serve-check
-.PHONY: wheel-check demo-page-check lint format docs hashes sbom audit
-.PHONY: environments clean
+.PHONY: help demo test test-colab notebooks slow parity parity-tfa serve-check \
+    wheel-check demo-page-check lint format docs lock sbom audit environments \
+    clean
 
-demo: .venv/runtime
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^=]*## /\1\t/p' Makefile | expand -t 18
+
+demo: .venv/runtime  ## train, score, draw, export and segment [PHOTO=image.jpg]
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
 
-test: .venv/tests
+test: .venv/tests  ## the whole suite
 	.venv/bin/python $(PYTEST)
 
-# What calls TensorFlow and Keras: the rest is plain Python, and tested above.
+# What calls TensorFlow and Keras; the rest is plain Python and tested above.
 COLAB = augment batch_norm decode dropout exports fitting inference layers \
     losses metrics model optimizers pipeline pretrained resnet sampling trainer \
     visualize warmup
-test-colab: .venv-colab/tests
+test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
 
-# Each in a kernel of its own, from top to bottom, without any network.
-notebooks: .venv-colab/tests
+# Each notebook runs in its own kernel without any network.
+notebooks: .venv-colab/tests  ## run them; UPDATE=1 writes their outputs
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
-slow: .venv/tests .venv-triton/server
+slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests: an hour
 	.venv/bin/python tests/killed_runs.py
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
 
-# The peer writes checkpoints and logits, predictions, scores; this package
-# reads them in an environment that has no PyTorch. PICTURES is a folder of
-# images/ and masks/ of the aerial model's classes, used beside drawn pictures.
-# CASES names some of the networks; without it, all are compared.
+# The peer writes checkpoints, logits, predictions and scores; this package
+# reads them in an environment without PyTorch. PICTURES is a folder of images/
+# and masks/ of the aerial model's classes; CASES names some of the networks.
 PARITY = build/parity
 PEER = .venv-mmseg/bin/python tests/parity/mmseg
 OURS = .venv/bin/python tests/parity/mmseg
-PICTURES ?=
-CASES ?=
-# Threads that wait busily wait long on a machine that others use as well.
+# Threads that wait busily are slow on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
-parity: .venv/runtime .venv-mmseg/peer parity-tfa
+parity: .venv/runtime .venv-mmseg/peer parity-tfa  ## compare with mmsegmentation [CASES= PICTURES=]
 	rm -rf $(PARITY)
 	$(PEER)/peer.py $(PARITY)/logits $(CASES)
 	$(OURS)/compare.py $(PARITY)/logits
@@ -81,133 +70,116 @@ parity: .venv/runtime .venv-mmseg/peer parity-tfa
 	$(OURS)/protocol_compare.py $(PARITY)/protocol
 	rm -rf $(PARITY)
 
-# Augmentation and optimiser beside tensorflow-addons, PyTorch and OpenCV.
-parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer
+parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer  ## with tensorflow-addons, torch's SGD and OpenCV
 	rm -rf $(PARITY)-tfa
 	.venv-tfa/bin/python tests/parity/tfa/tfa_peer.py $(PARITY)-tfa
 	.venv-mmseg/bin/python tests/parity/tfa/torch_peer.py $(PARITY)-tfa
 	.venv/bin/python tests/parity/tfa/compare.py $(PARITY)-tfa
 	rm -rf $(PARITY)-tfa
 
-# Python 3.11 with a shared libpython, which Triton's backend loads.
-serve-check: .venv/tests .venv-triton/server .nginx/server
+serve-check: .venv/tests .venv-triton/server .nginx/server  ## Triton and nginx, the real servers
 	.venv/bin/python -m pytest -q tests/serving tests/test_archives.py \
 	    tests/test_supply_chain.py
 
-# The newest of everything that setup.cfg allows, as users get it. A Python that
-# cannot be had is named; with REQUIRE_ALL=1 it is an error, and every extra is
-# installed too. What to publish is left in build/dist.
-REQUIRE_ALL ?=
-wheel-check: .venv/runtime .venv-wheel/tools
+wheel-check: .venv/runtime .venv-wheel/tools  ## build, install and use the wheel on every Python
 	.venv-wheel/bin/cffconvert --validate
-	.venv-wheel/bin/python .ci/build_dist.py build/dist
-	.venv/bin/python .ci/wheel_check.py build/dist \
-	    $(if $(REQUIRE_ALL),--require-all)
+	rm -rf build/dist
+	.venv-wheel/bin/python -m build --no-isolation --outdir build/dist .
+	.venv-wheel/bin/twine check --strict build/dist/*
+	.ci/wheel_check build/dist $(if $(REQUIRE_ALL),--require-all)
 
-# Screenshots are written to build/page.
-demo-page-check: .venv-demo/page .chromium/driver
+demo-page-check: .venv-demo/page .chromium/driver  ## the page of `keras-pspnet demo` in Chromium
 	.venv-demo/bin/python -m pytest -q tests/page
 
-lint: .venv/tests
+lint: .venv/tests  ## format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: .venv/tests
+format: .venv/tests  ## format the code and mend what ruff can
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-# Sources are read, not run: TensorFlow is not needed. The theme's word on its
-# own end, which CONTRIBUTING.md has too, would hide warnings.
+# The sources are parsed, not imported. The theme's notice about its own
+# end of life would hide warnings.
 docs: export NO_MKDOCS_2_WARNING = 1
-docs: .venv-docs/tools
+docs: .venv-docs/tools  ## the documentation, as build/site
 	.venv-docs/bin/python docs/tools/stage.py build/pages
 	.venv-docs/bin/mkdocs build --strict --quiet
 	.venv-docs/bin/python docs/tools/check.py build/site
 	@echo "Written to build/site; open build/site/index.html"
 
-# With the oldest tool there is: the lists are what the others come from.
-hashes:
-	$(PYTHON) .ci/hashes.py $(LISTS)
+# Existing pins stay unless UPGRADE=1. `overrides.txt` lifts the caps that Beam
+# puts on packages it runs well with.
+LOCK = .venv-wheel/bin/uv pip compile --quiet --universal --generate-hashes \
+    --python-version 3.11 --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+TESTED = setup.cfg requirements/build.in --extra beam --extra litert \
+    --extra onnx --extra sbd --extra serving --extra tfds \
+    --override requirements/overrides.in
+lock: .venv-wheel/tools  ## write requirements/*.txt; UPGRADE=1 takes new releases
+	for list in build docs supply wheel; do \
+	    $(LOCK) requirements/$$list.in -o requirements/$$list.txt || exit; done
+	$(LOCK) setup.cfg requirements/build.in -o requirements/runtime.txt
+	$(LOCK) $(TESTED) requirements/test.in -c requirements/runtime.txt \
+	    -o requirements/test.txt
+	$(LOCK) $(TESTED) requirements/colab.in -o requirements/colab.txt
+	$(LOCK) setup.cfg requirements/build.in requirements/demo.in \
+	    --extra demo -o requirements/demo.txt
+	$(LOCK) --no-universal requirements/build.in requirements/triton.in \
+	    -o requirements/triton.txt
 
-# The standard's own schema has the last word about its form.
-sbom: .venv/runtime .venv-supply/tools
-	mkdir -p build
-	.venv/bin/python .ci/sbom.py requirements.txt build/sbom.cdx.json
-	.venv-supply/bin/python .ci/check_sbom.py build/sbom.cdx.json
+# Of an environment that holds the package and nothing else.
+sbom: .venv-wheel/tools .venv-supply/tools  ## the bill of materials, as build/sbom.cdx.json
+	.venv-wheel/bin/uv venv --quiet --clear build/sbom
+	.venv-wheel/bin/uv pip install --quiet --python build/sbom \
+	    --require-hashes -r requirements/runtime.txt
+	.venv-wheel/bin/uv pip install --quiet --python build/sbom --no-deps .
+	.venv-supply/bin/cyclonedx-py environment build/sbom/bin/python \
+	    --output-reproducible -o build/sbom.cdx.json
 
-# Ends with 1 if something is known, with 75 if nobody could be asked.
-audit: .venv-supply/tools
-	.venv-supply/bin/python .ci/audit.py $(LISTS) --peers $(PEERS)
+# --strict also fails where the service does not know a release.
+audit: .venv-supply/tools  ## known vulnerabilities of all pins
+	for list in requirements/*[a-z].txt; do .venv-supply/bin/pip-audit --strict \
+	    --disable-pip --progress-spinner off -r $$list || exit; done
 
-# All that is installed for a run of everything. With `make -j2`: unpacking is
-# work for one core.
+# With `make -j2`: unpacking is work for one core.
 environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
     .venv-mmseg/peer .venv-tfa/peer .venv-triton/server .venv-wheel/tools \
-    .chromium/driver .nginx/server
+    .chromium/driver .nginx/server  ## all that .ci/run installs
 
 # Stamps, so that the second call installs nothing.
-.venv/runtime: requirements.txt requirements-build.txt setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PINNED) -r requirements.txt
+.venv/runtime: requirements/runtime.txt requirements/build.txt setup.cfg pyproject.toml
+	$(call venv,.venv,runtime)
 	.venv/bin/python $(SELF)
 	touch $@
 
-# Beam's limits on Pillow and protobuf are older than the pins beside it.
-.venv/tests: requirements-test.txt requirements-beam.txt .venv/runtime
-	.venv/bin/python $(PINNED) -r requirements-test.txt
-	.venv/bin/python $(PINNED) -r requirements-beam.txt
+.venv/tests: requirements/test.txt .venv/runtime
+	.venv/bin/python $(PINNED) -r requirements/test.txt
 	touch $@
 
-# Gradio, and the Pillow that it allows, before all that is in .venv.
-PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
-.venv-demo/page: requirements-demo.txt .venv/tests
-	$(PYTHON) -m venv .venv-demo
-	.venv-demo/bin/python $(PINNED) -r requirements-demo.txt
-	.venv/bin/python $(PURELIB) | sed "s/.*/import site; site.addsitedir('&')/" > .venv-demo/base.pth
-	mv .venv-demo/base.pth "$$(.venv-demo/bin/python $(PURELIB))"
+# Its own environment: Gradio caps Pillow below the version tested elsewhere.
+.venv-demo/page: requirements/demo.txt setup.cfg pyproject.toml
+	$(call venv,.venv-demo,demo)
+	.venv-demo/bin/python $(SELF)
 	touch $@
 
-.venv-colab/tests: requirements-colab.txt requirements-beam.txt \
-    requirements-build.txt setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv-colab
-	.venv-colab/bin/python $(PINNED) -r requirements-build.txt
-	.venv-colab/bin/python $(PINNED) -r requirements-colab.txt
-	.venv-colab/bin/python $(PINNED) -r requirements-beam.txt
+.venv-colab/tests: requirements/colab.txt setup.cfg pyproject.toml
+	$(call venv,.venv-colab,colab)
 	.venv-colab/bin/python $(SELF)
 	touch $@
 
-.venv-mmseg/peer: tests/parity/mmseg/requirements.txt
-	$(PYTHON) -m venv .venv-mmseg
-	.venv-mmseg/bin/python $(PIP) -r tests/parity/mmseg/requirements.txt
+# Peers' packages come from wherever they still are: without hashes.
+.venv-mmseg/peer .venv-tfa/peer: .venv-%/peer: tests/parity/%/requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(PIP) -r $<
 	touch $@
 
-.venv-tfa/peer: tests/parity/tfa/requirements.txt
-	$(PYTHON) -m venv .venv-tfa
-	.venv-tfa/bin/python $(PIP) -r tests/parity/tfa/requirements.txt
+.venv-triton/server: requirements/triton.txt
+	$(call venv,.venv-triton,triton)
 	touch $@
 
-.venv-triton/server: tests/serving/requirements-triton.txt \
-    requirements-build.txt
-	$(PYTHON) -m venv .venv-triton
-	.venv-triton/bin/python $(PINNED) -r tests/serving/requirements-triton.txt
-	touch $@
-
-.venv-supply/tools: requirements-supply.txt
-	$(PYTHON) -m venv .venv-supply
-	.venv-supply/bin/python $(PINNED) -r requirements-supply.txt
-	touch $@
-
-.venv-docs/tools: requirements-docs.txt
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python $(PINNED) -r requirements-docs.txt
-	touch $@
-
-# The first brings what builds those that come as source alone.
-.venv-wheel/tools: requirements-wheel.txt requirements-build.txt
-	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python $(PINNED) -r requirements-build.txt
-	.venv-wheel/bin/python $(PINNED) -r requirements-wheel.txt
+.venv-docs/tools .venv-supply/tools .venv-wheel/tools: .venv-%/tools: requirements/%.txt
+	$(call venv,.venv-$*,$*)
 	touch $@
 
 # Debian's package with its libraries, unpacked and not installed: that needs no
@@ -230,6 +202,5 @@ PURELIB = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 	    printf '%s\n' *.deb | xargs -I{} dpkg -x {} . && touch driver; } || \
 	    echo "There is no Chromium with its driver, and no package of them."
 
-clean:
-	rm -rf .venv .venv-colab .venv-demo .venv-docs .venv-mmseg .venv-supply \
-	    .venv-tfa .venv-triton .venv-wheel .chromium .nginx demo build
+clean:  ## remove environments and everything built
+	rm -rf .venv .venv-* .chromium .nginx demo build

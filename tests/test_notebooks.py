@@ -67,7 +67,7 @@ def test_the_cell_that_installs_asks_for_what_there_is(name: str) -> None:
 
 def test_they_run_on_what_colab_has() -> None:
     """Of August 2026, but for Keras, which an installation raises."""
-    text = (ROOT / "requirements-colab.txt").read_text()
+    text = (ROOT / "requirements" / "colab.txt").read_text()
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE))
     for name, version in {
         "tensorflow": "2.20.0",

@@ -35,7 +35,7 @@ def ask(demo, path, method="GET", body=None, **headers):
         "/gradio_api/file=%2e%2e/%2e%2e/etc/passwd",
         f"/gradio_api/file={ROOT}/setup.cfg",
         "/static/../../../../etc/passwd",
-        "/static/%2e%2e/%2e%2e/requirements.txt",
+        "/static/%2e%2e/%2e%2e/setup.cfg",
         "/assets/..%2f..%2f..%2fetc/passwd",
         "/gradio_api/file=http://example.com/",
         "/gradio_api/file=https://example.com/",
