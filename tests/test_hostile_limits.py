@@ -147,8 +147,8 @@ ATTACKS = [
     (b"ccollections\nOrderedDict\n)Rq\x00Nh\x00s.", "something in it holds"),
     (b"}](h\x00ts.", "damaged"),
     # Keys.
-    (b"}]q\x00h\x00\x85Ns.", "a key in it is not a plain one"),
-    (b"}]q\x00h\x00\x85q\x01ah\x01Ns.", "damaged|not a plain one"),
+    (b"}]q\x000h\x00\x85Ns.", "a key in it is not a plain one"),
+    (b"}]q\x00h\x00\x85q\x01a0h\x01Ns.", "a key in it is not a plain one"),
     (b"(]\x91.", "a key in it is not a plain one"),
     (b"(}\x91.", "a key in it is not a plain one"),
     (b"((N\x91\x91.", "a key in it is not a plain one"),
@@ -261,12 +261,9 @@ def test_members_that_lie_on_each_other(tmp_path) -> None:
 
 
 def test_hostile_files_take_little_memory_and_time(tmp_path) -> None:
-    expected = {
-        str(lists_that_unfold(tmp_path / "lists.pth")): "does not list the",
-        str(
-            members_that_overlap(tmp_path / "members.pth")
-        ): "lie on each other",
-    }
+    lists = lists_that_unfold(tmp_path / "lists.pth")
+    members = members_that_overlap(tmp_path / "members.pth")
+    expected = {str(lists): "does not list", str(members): "lie on each other"}
     light = [*NO_PICKLE_OF_PYTORCH, *TOO_MUCH, *ATTACKS]
     for number, (content, match) in enumerate([*HEAVY, *light]):
         for form in FORMS if number >= len(HEAVY) else ("zip",):
