@@ -34,7 +34,7 @@ from keras_pspnet.convert.pickle_values import (
 # its optimiser, stays far below each.
 _MAX_OPCODES = 2**22
 _MAX_COPIED = 2**26  # bytes, by opcodes that can copy many
-_ITEM_COST = 2**6  # bytes that stand for the work on an item of a set
+_ITEM_COST = 2**6  # bytes that stand for a call and for an item of a set
 _MAX_BITS = 1024  # of an integer
 _MAX_NAME = 256  # characters
 _MAX_REPEATED = 2**24  # elements of a tensor that has more than its storage
@@ -42,7 +42,7 @@ _MAX_REPEATED = 2**24  # elements of a tensor that has more than its storage
 # the same hash, which would make every look-up a search.
 _MAX_INT_KEY = 2**63
 _MAX_TUPLE_KEY = 16  # items
-_TUPLE_KEY_COST = 2**12  # bytes that stand for the work
+_TUPLE_KEY_COST = 2**13  # bytes that stand for the work
 
 _STORAGE_KEY = re.compile(r"[0-9A-Za-z_]{1,64}")
 _NUMPY_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][0-9]{1,9}")
@@ -125,7 +125,10 @@ class Machine:
         return self._stack.pop()
 
     def charge(self, count: int) -> None:
-        """Counts bytes copied: one opcode may copy all that there is."""
+        """Counts bytes copied: one opcode may copy all that there is.
+
+        So does what a short opcode makes that takes much more memory.
+        """
         self._copied += count
         if self._copied > _MAX_COPIED:
             raise RefusedError("it makes too many copies of what it holds")
@@ -155,8 +158,10 @@ class Machine:
         """Makes what is on the list, and placeholders for other classes."""
         if not isinstance(name, Placeholder) or not isinstance(args, tuple):
             raise RefusedError("it calls something that has no name")
+        self.charge(_ITEM_COST)
         function = _CALLS.get(_path(name))
-        if function:
+        # A name with dots is of a class's own, whatever the path looks like.
+        if function and "." not in name.name:
             return function(self, *args)
         _check_inert(name)
         return name
@@ -203,6 +208,9 @@ class Machine:
         self._push(self._stack[-1])
 
     def _put(self, index: int) -> None:
+        # Larger ones could all have the same hash.
+        if not 0 <= index < _MAX_OPCODES:
+            raise RefusedError(f"an index in it is not below {_MAX_OPCODES}")
         self._memo[index] = self._stack[-1]
 
     def _memoize(self, _: Any) -> None:
@@ -226,6 +234,9 @@ class Machine:
         items = self._pop_marked()
         self._push({})
         self._update(items)
+
+    def _empty_set(self, _: Any) -> None:
+        self._push(_make_set(self))
 
     def _frozenset(self, _: Any) -> None:
         self._push(_make_frozenset(self, self._pop_marked()))
@@ -300,16 +311,14 @@ class Machine:
 
     def _persistent(self, _: Any) -> None:
         match self._stack.pop():
-            case ("storage", Placeholder() as name, str() as key, _, count):
-                view = None
             case (
                 "storage",
                 Placeholder() as name,
                 str() as key,
                 _,
                 count,
-                view,
-            ):
+                *views,
+            ) if len(views) < 2:
                 pass
             case ("module", *_):
                 raise RefusedError(
@@ -328,12 +337,13 @@ class Machine:
         if (storage.kind, storage.count) != (kind, count):
             raise RefusedError(f"it has two storages {key}")
         start = 0
-        if view is not None:
-            _, start, count = view
+        if views not in ([], [None]):
+            _, start, count = views[0]
             check_sizes((start, count))
             if start + count > storage.count:
                 raise RefusedError(f"a view reaches beyond storage {key}")
-        self._push(Part(storage, start, count))
+        self.charge(_ITEM_COST)
+        self._push(Part(storage, start, (count,), (1,)))
 
 
 _OPCODES: dict[str, Callable[[Machine, Any], None]] = {
@@ -353,7 +363,7 @@ _OPCODES: dict[str, Callable[[Machine, Any], None]] = {
         ("EMPTY_TUPLE", lambda machine, _: machine._push(())),
         ("EMPTY_LIST", lambda machine, _: machine._push([])),
         ("EMPTY_DICT", lambda machine, _: machine._push({})),
-        ("EMPTY_SET", lambda machine, _: machine._push(set())),
+        ("EMPTY_SET", Machine._empty_set),
         ("TUPLE", Machine._tuple),
         ("TUPLE1", lambda machine, _: machine._short_tuple(1)),
         ("TUPLE2", lambda machine, _: machine._short_tuple(2)),
@@ -440,11 +450,11 @@ def _make_tensor(
     count = math.prod(shape)
     steps = zip(shape, strides, strict=True)
     last = offset + sum((length - 1) * stride for length, stride in steps)
-    if count and last >= part.count:
+    if count and last >= part.shape[0]:
         raise RefusedError("a tensor reaches beyond its storage")
-    if count > max(part.count, _MAX_REPEATED):
+    if count > max(part.shape[0], _MAX_REPEATED):
         raise RefusedError(f"a tensor repeats its elements {count} times")
-    return Tensor(part, offset, shape, strides)
+    return Tensor(part.storage, part.offset + offset, shape, strides)
 
 
 def _make_parameter(_: Machine, data: Any, *details: Any) -> Tensor:
@@ -476,12 +486,9 @@ def _make_ordered_dict(machine: Machine, pairs: Any = ()) -> dict[Any, Any]:
     return made
 
 
-def _make_default_dict(_: Machine, *factory: Any) -> dict[Any, Any]:
-    return {}
-
-
 def _make_set(machine: Machine, items: Any = ()) -> set[Any]:
-    machine.charge(_ITEM_COST * len(items))
+    # An empty set takes as much as some items.
+    machine.charge(_ITEM_COST * (1 + len(items)))
     for item in items:
         machine.check_key(item)
     return set(items)
@@ -489,10 +496,6 @@ def _make_set(machine: Machine, items: Any = ()) -> set[Any]:
 
 def _make_frozenset(machine: Machine, items: Any = ()) -> frozenset[Any]:
     return frozenset(_make_set(machine, items))
-
-
-def _make_complex(_: Machine, real: Any, imaginary: Any) -> complex:
-    return complex(real, imaginary)
 
 
 def _make_bytes(machine: Machine, text: Any = "", *encoding: Any) -> bytes:
@@ -546,10 +549,10 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch.Size": _make_size,
     "torch.device": _make_device,
     "collections.OrderedDict": _make_ordered_dict,
-    "collections.defaultdict": _make_default_dict,
+    "collections.defaultdict": lambda _, *factory: {},
     "builtins.set": _make_set,
     "builtins.frozenset": _make_frozenset,
-    "builtins.complex": _make_complex,
+    "builtins.complex": lambda _, real, imaginary: complex(real, imaginary),
     "builtins.bytes": _make_bytes,
     "builtins.bytearray": _make_bytes,
     "builtins.getattr": _get_attribute,

@@ -78,30 +78,17 @@ class Storage:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
-    """Elements `start` to `start + count` of a storage."""
-
-    storage: Storage
-    start: int
-    count: int
-
-    @functools.cached_property
-    def plain(self) -> np.ndarray:
-        return self.storage.array[self.start :][: self.count]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
     """A view of a storage; offset and strides count elements."""
 
-    part: Part
+    storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     @functools.cached_property
     def plain(self) -> np.ndarray:
-        elements = self.part.plain
+        elements = self.storage.array
         if 0 in self.shape:
             empty = np.empty(self.shape, elements.dtype)
             empty.flags.writeable = False
@@ -119,6 +106,10 @@ class Tensor:
             elements.itemsize * self.offset,
             tuple(strides),
         )
+
+
+class Part(Tensor):
+    """Elements of a storage in a row, of which tensors are made."""
 
 
 class NumpyDtype:
@@ -154,7 +145,7 @@ class NumpyArray:
         self.plain = array.reshape(shape, order="F" if fortran else "C")
 
 
-_RECORDS = (Part, Tensor, NumpyDtype, NumpyArray)
+_RECORDS = (Tensor, NumpyDtype, NumpyArray)
 
 
 def plain(root: Any) -> Any:
