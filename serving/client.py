@@ -139,7 +139,7 @@ class Client:
             raise ServingError(f"no prediction: {answer[:80]!r}") from error
 
     def _post(self, url: str, body: object) -> bytes:
-        answer, deadline = b"", time.monotonic() + self.timeout
+        answer, deadline = bytearray(), time.monotonic() + self.timeout
         try:
             with requests.post(
                 url,
@@ -166,7 +166,7 @@ class Client:
             retry = not isinstance(error, requests.exceptions.SSLError)
             raise ServingError(f"connection failed: {reason}", retry) from error
         if response.status_code == 200:
-            return answer
+            return bytes(answer)
         words = answer[:500].decode(errors="replace")
         raise ServingError(
             f"the server answered HTTP {response.status_code}: {words}",
