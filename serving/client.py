@@ -1,907 +1,349 @@
-"""Segments pictures on a TF Serving server that serves an exported PSPNet.
+"""Segments images on a TF Serving server that serves an exported PSPNet.
 
     python serving/client.py photo.jpg -o overlay.png
     python serving/client.py photo.jpg -o mask.png --mask --grpc host:8500
 
-Needs Pillow and NumPy; for gRPC also what `pip install keras-pspnet[serving]`
-brings. To call the server from a program, copy this file and import
-`segment_rest` or `segment_grpc`.
-
-An attempt that could not reach the server, or that the server refused because
-it is busy, is repeated: both leave nothing behind. A request that it calls
-wrong would be wrong again. One that ran out of time is not repeated either:
-the server may still be working on it, and the same work again would keep a
-slow server slow.
+To call a server from a program, copy this file and import `Client`. REST needs
+NumPy, Pillow and requests, gRPC also `pip install keras-pspnet[serving]`.
 """
-
-from __future__ import annotations
 
 import argparse
 import base64
-import colorsys
-import contextlib
 import dataclasses
-import http.client
 import io
 import json
-import math
 import os
 import random
-import secrets
+import re
 import ssl
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
-from PIL import Image, ImageOps
+import requests
+from PIL import Image, ImageColor, ImageOps
+from urllib3 import Retry, exceptions
 
 REST_ADDRESS = "http://127.0.0.1:8501"
-STATUSES = ("OK", "EMPTY", "NOT_JPEG_OR_PNG", "TOO_LARGE", "DAMAGED")
-
-# A server is trusted no more than its answers look right: without a limit, a
-# wrong one could fill the memory. gRPC's own default, 4 MiB, is less than the
-# masks of some pictures take.
-LARGEST_RESPONSE = 256 * 2**20
-# As many as fill 256 MiB in RGB; Pillow warns above the same count.
-LARGEST_MASK = 2**28 // 3
-
+LARGEST_RESPONSE = 256 * 2**20  # a server must not fill the client's memory
 _OUTPUTS = ("mask_png_bytes", "height", "width", "status")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
-_COLORS_SHARE = 0.55
-_IGNORED = (0, 0, 0)
+_CERTIFICATES = ssl.get_default_verify_paths()
 
 
 class ServingError(RuntimeError):
-    """The server could not be reached, refused, or answered nonsense.
+    """The server is unreachable, refuses, or gives an invalid answer.
 
-    Attributes:
-        passing: Whether the same request may succeed a moment later.
+    `retry` tells whether the same request may succeed a moment later.
     """
 
-    def __init__(self, message: str, passing: bool = False) -> None:
-        super().__init__(message)
-        self.passing = passing
+    def __init__(self, message: str, retry: bool = False, response: Any = None):
+        line = "".join(c if c.isprintable() else " " for c in message)
+        super().__init__(" ".join(line.split())[:500])
+        self.retry, self.response = retry, response
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Result:
-    """What the server found in one picture.
-
-    Attributes:
-        status: One of `STATUSES`.
-        mask: Class ids of the upright picture, uint8 of shape `(H, W)`, or
-            None unless the status is `"OK"`.
-    """
+class Result(NamedTuple):
+    """A status, and if that is `"OK"` the class ids, uint8 `(H, W)`."""
 
     status: str
     mask: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
-    """Names and colours of the classes.
+class Client:
+    """Asks a server for masks.
 
     Attributes:
-        names: Class `i` is `names[i]`.
-        colors: One `(red, green, blue)` in 0..255 for each class.
-        ignore_label: The value of pixels without a class.
-    """
-
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    ignore_label: int = 255
-
-
-def segment_rest(
-    address: str,
-    pictures: Sequence[bytes],
-    *,
-    model: str = "pspnet",
-    version: int | None = None,
-    label: str | None = None,
-    timeout: float = 10.0,
-    retries: int = 3,
-    login: tuple[str, str] | None = None,
-    ca: str | os.PathLike[str] | None = None,
-) -> list[Result]:
-    """Segments pictures over REST.
-
-    Args:
-        address: `http://host:port` or `https://host:port`, with a path if a
-            proxy puts the server below one.
-        pictures: JPEG or PNG files, at most as many as the server's largest
-            batch.
+        address: `http://host:port` or `https://host:port`, maybe with a path,
+            for REST; `host:port` for gRPC, with TLS if `login` or `ca` is set.
         model: Name of the model on the server.
         version: Its version; the newest by default.
-        label: A label of a version, such as `"canary"`, in the place of
-            `version`.
-        timeout: Seconds that each attempt may take.
-        retries: Attempts after the first one, for failures that pass.
-        login: Name and password for a proxy that asks for them (HTTP basic
-            authentication); only over https.
-        ca: PEM file of the certificates to trust, in the place of the
-            system's; only over https.
-
-    Returns:
-        One result for each picture, in their order. A picture that the
-        server cannot decode has a status other than `"OK"`, and the others
-        their masks.
-
-    Raises:
-        OSError: If `ca` cannot be read.
-        ServingError: If the server cannot be reached, refuses, is too slow,
-            or gives an answer that is not what the model promises.
-        TypeError: If `pictures` is something other than a sequence of bytes.
-        ValueError: If an argument is out of its range.
+        label: Label of a version, such as `"canary"`, instead of `version`.
+        timeout: Seconds for each attempt.
+        retries: Attempts after the first one.
+        login: Name and password for a proxy, over TLS only.
+        ca: PEM file of the certificates to trust instead of the default ones.
 
     Examples:
-        >>> from client import segment_rest
+        >>> from client import Client
         >>> with open("photo.jpg", "rb") as stream:
-        ...     photo = stream.read()
-        >>> photo_result, other = segment_rest(address, [photo, b"text"])
-        >>> photo_result.mask.shape, other.status
+        ...     photo, other = Client(address).segment([stream.read(), b"text"])
+        >>> photo.mask.shape, other.status
         ((96, 128), 'NOT_JPEG_OR_PNG')
     """
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            "`address` must be http://host:port or https://host:port. "
-            f"Received: address={address!r}"
-        )
-    if parts.scheme != "https" and (login is not None or ca is not None):
-        raise ValueError(
-            "`address` must be https://host:port where there is a `login` or "
-            f"`ca`. Received: address={address!r}"
-        )
-    _check_request(pictures, version, label, timeout, retries, login)
-    context = _trusting(ca)
-    chosen = ""
-    if version is not None:
-        chosen = f"/versions/{version}"
-    if label is not None:
-        chosen = f"/labels/{urllib.parse.quote(label, safe='')}"
-    name = urllib.parse.quote(model, safe="")
-    body = {
-        "signature_name": "serving_default",
-        # Columns and not rows: the answer is then a list for each output.
-        "inputs": {
-            "image_bytes": [
-                {"b64": base64.b64encode(picture).decode("ascii")}
-                for picture in pictures
-            ]
-        },
-    }
-    request = urllib.request.Request(
-        f"{address.rstrip('/')}/v1/models/{name}{chosen}:predict",
-        data=json.dumps(body).encode("ascii"),
-        headers={"Content-Type": "application/json"},
-    )
-    if login is not None:
-        request.add_header("Authorization", _basic(login))
 
-    def attempt() -> list[Result]:
-        answer = _json(_post(request, timeout, context))
-        if not isinstance(answer, dict) or "outputs" not in answer:
-            raise ServingError("the server's answer has no `outputs`")
-        outputs = answer["outputs"]
-        if not isinstance(outputs, dict):
-            raise ServingError("the server's `outputs` have no names")
-        files = _column(outputs, "mask_png_bytes", len(pictures))
-        return _results(
-            {**outputs, "mask_png_bytes": [_decoded(file) for file in files]},
-            len(pictures),
-        )
+    address: str
+    model: str = "pspnet"
+    version: int | None = None
+    label: str | None = None
+    timeout: float = 10.0
+    retries: int = 3
+    login: tuple[str, str] | None = None
+    ca: str | os.PathLike[str] | None = None
 
-    return _repeated(attempt, retries)
+    def segment(self, images: Sequence[bytes]) -> list[Result]:
+        """Segments images in one request.
 
+        Args:
+            images: JPEG or PNG files, at most the server's `max_batch_size`.
 
-def segment_grpc(
-    address: str,
-    pictures: Sequence[bytes],
-    *,
-    model: str = "pspnet",
-    version: int | None = None,
-    label: str | None = None,
-    timeout: float = 10.0,
-    retries: int = 3,
-    login: tuple[str, str] | None = None,
-    ca: str | os.PathLike[str] | None = None,
-) -> list[Result]:
-    """Segments pictures over gRPC, with TLS where `login` or `ca` is given.
+        Returns:
+            A result for each image, in their order. One that cannot be decoded
+            has a status other than `"OK"`, and the others have their masks.
 
-    Args:
-        address: `host:port`.
-        pictures: As for `segment_rest`.
-        model: As for `segment_rest`.
-        version: As for `segment_rest`.
-        label: As for `segment_rest`.
-        timeout: As for `segment_rest`.
-        retries: As for `segment_rest`.
-        login: As for `segment_rest`.
-        ca: As for `segment_rest`, in the place of those that gRPC's package
-            brings.
-
-    Returns:
-        As `segment_rest`.
-
-    Raises:
-        OSError: As `segment_rest`.
-        ServingError: As `segment_rest`, or if gRPC's packages are missing.
-        TypeError: As `segment_rest`.
-        ValueError: As `segment_rest`.
-
-    Examples:
-        >>> from client import segment_grpc
-        >>> with open("photo.jpg", "rb") as stream:
-        ...     (result,) = segment_grpc(grpc_address, [stream.read()])
-        >>> result.mask.shape
-        (96, 128)
-    """
-    if "//" in address or ":" not in address:
-        raise ValueError(
-            f"`address` must be host:port. Received: address={address!r}"
-        )
-    _check_request(pictures, version, label, timeout, retries, login)
-    # For its errors: gRPC's would be that the server cannot be reached.
-    _trusting(ca)
-    grpc, types_pb2, predict_pb2, service_pb2_grpc = _grpc_modules()
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.signature_name = "serving_default"
-    if version is not None:
-        request.model_spec.version.value = version
-    if label is not None:
-        request.model_spec.version_label = label
-    tensor = request.inputs["image_bytes"]
-    tensor.dtype = types_pb2.DT_STRING
-    tensor.tensor_shape.dim.add().size = len(pictures)
-    tensor.string_val.extend(pictures)
-    # Whatever else the model can give stays on the server.
-    request.output_filter.extend(_OUTPUTS)
-
-    options = [("grpc.max_receive_message_length", LARGEST_RESPONSE)]
-    metadata = [] if login is None else [("authorization", _basic(login))]
-    roots = None if ca is None else Path(ca).read_bytes()
-
-    def connected() -> Any:
-        if login is None and ca is None:
-            return grpc.insecure_channel(address, options)
-        credentials = grpc.ssl_channel_credentials(roots)
-        return grpc.secure_channel(address, credentials, options)
-
-    def attempt() -> list[Result]:
-        # A new channel: one that could not connect waits longer than we do
-        # before it tries again.
-        with connected() as channel:
-            stub = service_pb2_grpc.PredictionServiceStub(channel)
+        Raises:
+            ImportError: If the packages for gRPC are missing.
+            OSError: If `ca` cannot be read.
+            ServingError: If the server does not give a valid answer.
+            ValueError: If `address` is wrong, or is http with `login` or `ca`.
+        """
+        http = "https" if self.login or self.ca else "https?"
+        if not re.fullmatch(f"{http}://[^/].*|[^/]+:[0-9]+", self.address):
+            raise ValueError(
+                "`address` must be host:port, http://host:port, or https:// if "
+                f"`login` or `ca` is set. Received: address={self.address!r}"
+            )
+        if self.version is not None and self.label is not None:
+            raise ValueError("`label` cannot be combined with `version`")
+        attempt = self._rest if "//" in self.address else self._grpc
+        policy = _Retry(max(self.retries, 0), backoff_factor=0.1, backoff_max=2)
+        while True:
             try:
-                response = stub.Predict(
-                    request, timeout=timeout, metadata=metadata
+                return _results(attempt(images), len(images))
+            except ServingError as error:
+                if not error.retry or not policy.total:
+                    raise
+                policy = policy.increment(error=error)
+                policy.sleep(error.response)
+
+    def _headers(self) -> dict[str, str]:
+        pair = base64.b64encode(":".join(self.login or ()).encode()).decode()
+        return {"authorization": f"Basic {pair}"} if self.login else {}
+
+    def _rest(self, images: Sequence[bytes]) -> dict[str, Any]:
+        url = f"{self.address.rstrip('/')}/v1/models/{quote(self.model, '')}"
+        if self.version is not None:
+            url += f"/versions/{self.version}"
+        elif self.label is not None:
+            url += f"/labels/{quote(self.label, '')}"
+        files = [{"b64": base64.b64encode(image).decode()} for image in images]
+        body = {"inputs": {"image_bytes": files}}  # by columns, as the answer
+        answer = self._post(f"{url}:predict", body)
+        try:
+            return dict(json.loads(answer)["outputs"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ServingError(f"no prediction: {answer[:80]!r}") from error
+
+    def _post(self, url: str, body: object) -> bytes:
+        answer, deadline = bytearray(), time.monotonic() + self.timeout
+        try:
+            with requests.post(
+                url,
+                json=body,
+                auth=lambda request: request,  # not what ~/.netrc has
+                headers={"Accept-Encoding": "identity", **self._headers()},
+                timeout=self.timeout,
+                verify=self.ca or _CERTIFICATES.cafile or _CERTIFICATES.capath,
+                allow_redirects=False,  # images go where they were sent
+                stream=True,
+            ) as response:
+                # Bytes that trickle would never reach the timeout of a read.
+                while part := response.raw.read1(2**20):
+                    answer += part
+                    if time.monotonic() > deadline:
+                        raise requests.Timeout
+                    if len(answer) > LARGEST_RESPONSE:
+                        raise ServingError("the server's answer is too large")
+        except (requests.RequestException, exceptions.HTTPError) as error:
+            if isinstance(error, (requests.Timeout, exceptions.TimeoutError)):
+                message = f"the server did not answer within {self.timeout:g} s"
+                raise ServingError(message) from error  # it may still work
+            reason = getattr((error.args or [0])[0], "reason", error)
+            retry = not isinstance(error, requests.exceptions.SSLError)
+            raise ServingError(f"connection failed: {reason}", retry) from error
+        if response.status_code == 200:
+            return bytes(answer)
+        words = answer[:500].decode(errors="replace")
+        raise ServingError(
+            f"the server answered HTTP {response.status_code}: {words}",
+            retry=response.status_code in (429, 502, 503),
+            response=response.raw,
+        )
+
+    def _grpc(self, images: Sequence[bytes]) -> dict[str, Any]:
+        import grpc
+        from tensorflow_serving.apis import predict_pb2
+        from tensorflow_serving.apis import prediction_service_pb2_grpc as api
+
+        request = predict_pb2.PredictRequest(output_filter=_OUTPUTS)
+        request.model_spec.name = self.model
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        elif self.label is not None:
+            request.model_spec.version_label = self.label
+        tensor = request.inputs["image_bytes"]
+        tensor.dtype = 7  # DT_STRING of tensorflow/core/framework/types.proto
+        tensor.tensor_shape.dim.add().size = len(images)
+        tensor.string_val.extend(images)
+        limit = [("grpc.max_receive_message_length", LARGEST_RESPONSE)]
+        # A new channel each time: one that failed is slow to try again.
+        if self.login or self.ca:
+            roots = Path(self.ca).read_bytes() if self.ca else None
+            ssl.create_default_context(cafile=self.ca)  # raises if it is none
+            credentials = grpc.ssl_channel_credentials(roots)
+            channel = grpc.secure_channel(self.address, credentials, limit)
+        else:
+            channel = grpc.insecure_channel(self.address, limit)
+        try:
+            with channel:
+                answer = api.PredictionServiceStub(channel).Predict(
+                    request, self.timeout, metadata=[*self._headers().items()]
                 )
-            except grpc.RpcError as error:
-                raise _refusal(
-                    error.code().name, error.details() or "", timeout
-                ) from error
-        kinds = {
-            "mask_png_bytes": (types_pb2.DT_STRING, "string_val"),
-            "height": (types_pb2.DT_INT32, "int_val"),
-            "width": (types_pb2.DT_INT32, "int_val"),
-            "status": (types_pb2.DT_STRING, "string_val"),
-        }
-        outputs = {}
-        for name, (dtype, field) in kinds.items():
-            # Not by [], which would put in an empty tensor.
-            tensor = response.outputs.get(name)
-            if tensor is not None and tensor.dtype != dtype:
-                raise ServingError(f"the server's `{name}` has another dtype")
-            if tensor is not None:
-                outputs[name] = list(getattr(tensor, field))
-        if "status" in outputs:
-            outputs["status"] = [
-                status.decode("utf-8", "replace")
-                for status in outputs["status"]
-            ]
-        return _results(outputs, len(pictures))
-
-    return _repeated(attempt, retries)
+        except grpc.RpcError as error:
+            busy = error.code() is grpc.StatusCode.UNAVAILABLE
+            message = f"the server answered {error.code().name}: "
+            raise ServingError(message + str(error.details()), busy) from error
+        # Missing outputs become empty, and none has values of both types.
+        found = ((name, answer.outputs[name]) for name in _OUTPUTS)
+        return {name: [*out.string_val, *out.int_val] for name, out in found}
 
 
-def read_labels(path: str | os.PathLike[str]) -> Labels:
-    """Reads names and colours from an export's `assets.extra/pspnet.json`.
+class _Retry(Retry):
+    """Random pauses: clients refused together do not come back together."""
 
-    Args:
-        path: The file.
+    def get_backoff_time(self) -> float:
+        return random.uniform(0, super().get_backoff_time() or 0.1)
 
-    Returns:
-        The labels.
+    def get_retry_after(self, response: Any) -> float | None:
+        try:
+            return min(super().get_retry_after(response) or 0, 30)
+        except (exceptions.InvalidHeader, ValueError):
+            return None
 
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it does not hold labels.
 
-    Examples:
-        >>> from client import read_labels
-        >>> read_labels("models/pspnet/1/assets.extra/pspnet.json").names[0]
-        'building'
-    """
-    data = Path(path).read_bytes()
+def _results(outputs: dict[str, Any], count: int) -> list[Result]:
+    """Checks an answer and decodes its masks."""
+    columns = [outputs.get(name) for name in _OUTPUTS]
+    if any(not isinstance(c, list) or len(c) != count for c in columns):
+        raise ServingError(f"the answer must have {_OUTPUTS} for each image")
+    return [_result(*values) for values in zip(*columns, strict=True)]
+
+
+def _result(png: Any, height: Any, width: Any, status: Any) -> Result:
+    if isinstance(status, bytes):
+        status = status.decode(errors="replace")
+    if status != "OK":
+        return Result(status, None)
     try:
-        content = json.loads(data)["labels"]
-        names = content["names"]
-        colors = tuple((r, g, b) for r, g, b in content["colors"])
-        ignore_label = content["ignore_label"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        names, colors, ignore_label = None, (), None
-    levels = [ignore_label, *(level for color in colors for level in color)]
-    if (
-        not isinstance(names, list)
-        or not 1 <= len(names) == len(colors) <= 255
-        or not all(isinstance(name, str) for name in names)
-        or not all(type(level) is int and 0 <= level <= 255 for level in levels)
-    ):
-        raise ValueError(
-            "`path` must be an export's pspnet.json with `labels`. "
-            f"Received: path={os.fspath(path)!r}"
-        )
-    return Labels(tuple(names), colors, ignore_label)
-
-
-def made_up_labels(mask: np.ndarray, ignore_label: int = 255) -> Labels:
-    """Makes names and colours for a mask about which nothing is known.
-
-    Args:
-        mask: Class ids, uint8 of shape `(H, W)`.
-        ignore_label: The value of pixels without a class.
-
-    Returns:
-        Labels for all classes up to the largest in the mask. The colour of a
-        class does not depend on the mask.
-
-    Examples:
-        >>> from client import made_up_labels
-        >>> made_up_labels(np.array([[0, 2]], "uint8")).names
-        ('class_0', 'class_1', 'class_2')
-    """
-    classes = mask[mask != ignore_label]
-    count = int(classes.max()) + 1 if classes.size else 1
-    # Steps of the golden ratio keep any number of hues apart.
-    hues = [index * 0.618034 % 1 for index in range(count)]
-    rgb = [colorsys.hsv_to_rgb(hue, 0.75, 0.95) for hue in hues]
-    return Labels(
-        tuple(f"class_{index}" for index in range(count)),
-        tuple((int(r * 255), int(g * 255), int(b * 255)) for r, g, b in rgb),
-        ignore_label,
-    )
-
-
-def overlay(image: np.ndarray, mask: np.ndarray, labels: Labels) -> np.ndarray:
-    """Blends the colours of the classes over a picture.
-
-    Args:
-        image: uint8 of shape `(H, W, 3)`.
-        mask: Class ids, uint8 of shape `(H, W)`.
-        labels: Names and colours of all classes in the mask.
-
-    Returns:
-        uint8 of shape `(H, W, 3)`.
-
-    Raises:
-        ServingError: If the sizes differ, or the mask has a class without a
-            name.
-
-    Examples:
-        >>> from client import made_up_labels, overlay
-        >>> overlay(images[0], masks[0], made_up_labels(masks[0])).shape
-        (33, 33, 3)
-    """
-    if image.shape[:2] != mask.shape:
-        raise ServingError(
-            "the server's mask must have the size of the picture, "
-            f"{image.shape[1]}x{image.shape[0]}. Received: "
-            f"{mask.shape[1]}x{mask.shape[0]}"
-        )
-    unknown = mask[(mask >= len(labels.names)) & (mask != labels.ignore_label)]
-    if unknown.size:
-        raise ServingError(
-            f"the server's mask must hold the {len(labels.names)} classes of "
-            f"the labels. Received: class {unknown[0]}"
-        )
-    palette = np.full((256, 3), _IGNORED, np.float32)
-    palette[: len(labels.colors)] = labels.colors
-    blend = (1 - _COLORS_SHARE) * image + _COLORS_SHARE * palette[mask]
-    return np.rint(blend).astype(np.uint8)
-
-
-def shares(mask: np.ndarray, labels: Labels) -> list[tuple[str, float]]:
-    """Returns what part of a picture each class covers.
-
-    Args:
-        mask: Class ids, uint8 of shape `(H, W)`.
-        labels: Names of all classes in the mask.
-
-    Returns:
-        `(name, share in 0..1)` of the classes present, the largest first.
-
-    Examples:
-        >>> from client import made_up_labels, shares
-        >>> mask = np.array([[0, 0, 0, 1]], "uint8")
-        >>> shares(mask, made_up_labels(mask))
-        [('class_0', 0.75), ('class_1', 0.25)]
-    """
-    names = dict(enumerate(labels.names)) | {labels.ignore_label: "ignored"}
-    counts = np.bincount(mask.reshape(-1), minlength=256)
-    order = np.argsort(-counts, kind="stable")
-    return [
-        (names[int(index)], float(counts[index] / mask.size))
-        for index in order
-        if counts[index]
-    ]
+        if not isinstance(png, bytes):
+            png = base64.b64decode(png["b64"], validate=True)
+        # Pillow refuses too many pixels before it decodes any.
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            found = f"{image.width}x{image.height} {image.mode}"
+            if found == f"{width}x{height} L":
+                return Result(status, np.array(image))
+    except Exception as error:  # Pillow's are of many kinds
+        found = repr(error)
+    raise ServingError(f"the mask must be {width}x{height} L, not {found}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        arguments: The process's own by default.
-
-    Returns:
-        Exit status: 0, or 2 after an error, which is one line on stderr.
-    """
-    options = _parser().parse_args(arguments)
+    """Runs the command line; returns 2 after an error: one line on stderr."""
     try:
-        if options.grpc is not None:
-            with _held_back_stderr():
-                _grpc_modules()
-        _run(options)
-    except (ServingError, OSError, ValueError) as error:
-        print(f"client.py: error: {_one_line(str(error))}", file=sys.stderr)
+        _run(_parser().parse_args(arguments))
+    except (ServingError, ImportError, OSError, ValueError) as error:
+        print(f"client.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """Ends in one line, as every other error does."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"client.py: error: {_one_line(message)}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="client.py",
-        description="Segment a picture on a server of an exported PSPNet.",
-    )
-    parser.add_argument("picture", help="JPEG or PNG")
-    parser.add_argument(
-        "-o", "--output", required=True, help="PNG file to write"
-    )
-    server = parser.add_mutually_exclusive_group()
-    server.add_argument(
-        "--rest",
-        metavar="URL",
-        default=REST_ADDRESS,
-        help=f"http://host:port ({REST_ADDRESS})",
-    )
-    server.add_argument("--grpc", metavar="ADDRESS", help="host:port")
-    parser.add_argument(
-        "--model", default="pspnet", help="its name on the server (pspnet)"
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="the newest by default")
-    which.add_argument("--label", help="label of a version, e.g. canary")
-    parser.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="the export's assets.extra/pspnet.json: names and colours",
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=10.0, help="seconds an attempt (10)"
-    )
-    parser.add_argument(
-        "--retries", type=int, default=3, help="attempts after the first (3)"
-    )
-    parser.add_argument(
-        "--user",
-        metavar="NAME",
-        help="for a proxy with passwords; yours in PSPNET_PASSWORD, over TLS",
-    )
-    parser.add_argument(
-        "--ca",
-        metavar="FILE",
-        help="PEM file of the certificates to trust; gRPC then uses TLS",
-    )
-    parser.add_argument(
-        "--mask", action="store_true", help="write class ids, not an overlay"
-    )
+    parser = argparse.ArgumentParser("client.py", None, "Segment an image.")
+    add = parser.add_argument
+    add("image", help="JPEG or PNG")
+    add("-o", "--output", required=True, help="PNG file to write")
+    where = f"http://host:port ({REST_ADDRESS}), or host:port for gRPC"
+    add("--rest", "--grpc", dest="address", default=REST_ADDRESS, help=where)
+    add("--model", default="pspnet", help="its name on the server (pspnet)")
+    add("--version", type=int, help="the newest by default")
+    add("--label", help="label of a version, e.g. canary")
+    add("--labels", metavar="FILE", help="the export's pspnet.json")
+    add("--timeout", type=float, default=10.0, help="seconds an attempt (10)")
+    add("--retries", type=int, default=3, help="attempts after the first (3)")
+    add("--user", metavar="NAME", help="its password is in PSPNET_PASSWORD")
+    add("--ca", metavar="FILE", help="PEM file of the certificates to trust")
+    add("--mask", action="store_true", help="write class ids, not an overlay")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    output = Path(options.output)
-    # All that can be found out before the server works is.
-    if output.suffix.lower() != ".png":
-        raise ValueError(
-            f"`output` must end in .png. Received: output={options.output!r}"
-        )
-    if not output.parent.is_dir():
-        raise ValueError(
-            "`output` must be in a folder that exists. "
-            f"Received: output={options.output!r}"
-        )
-    if output.exists() and (
-        not output.is_file() or os.path.samefile(output, options.picture)
-    ):
-        raise ValueError(
-            "`output` must be a file other than the picture. "
-            f"Received: output={options.output!r}"
-        )
-    login = None
-    if options.user is not None:
-        # Not an argument: every user of a machine sees those.
-        password = os.environ.get("PSPNET_PASSWORD")
-        if password is None:
-            raise ValueError(
-                "`user` must come with PSPNET_PASSWORD in the environment. "
-                f"Received: user={options.user!r}"
-            )
-        login = options.user, password
-    labels = None if options.labels is None else read_labels(options.labels)
-    data = Path(options.picture).read_bytes()
-
-    segment, address = segment_rest, options.rest
-    if options.grpc is not None:
-        segment, address = segment_grpc, options.grpc
-    (result,) = segment(
-        address,
-        [data],
-        model=options.model,
-        version=options.version,
-        label=options.label,
-        timeout=options.timeout,
-        retries=options.retries,
-        login=login,
-        ca=options.ca,
-    )
-    if result.mask is None:
-        raise ServingError(
-            f"the server cannot segment {options.picture}: {result.status}"
-        )
-    if labels is None:
-        labels = made_up_labels(result.mask)
-    # Also where the mask is written: it checks the size and the classes.
-    image = overlay(_upright(data), result.mask, labels)
-    _write_png(output, result.mask if options.mask else image)
-    table = shares(result.mask, labels)
-    width = max(len(name) for name, _ in table)
-    for name, share in table:
-        print(f"{name:<{width}}  {100 * share:6.2f} %")
-
-
-def _grpc_modules() -> tuple[Any, Any, Any, Any]:
-    """Imports what gRPC needs and REST does not."""
+    image, output = Path(options.image), Path(options.output)
+    if output.suffix.lower() != ".png" or not output.parent.is_dir():
+        raise ValueError("`--output` must be a .png in a folder that exists")
+    if output.exists() and output.samefile(image):
+        raise ValueError("`--output` must not be the image")
+    password = os.environ.get("PSPNET_PASSWORD")
+    if options.user is not None and password is None:
+        raise ValueError("`--user` requires PSPNET_PASSWORD to be set")
+    options.login = (options.user, password) if options.user else None
+    names, palette = _labels(options.labels)
+    data = image.read_bytes()
+    if "//" not in options.address:
+        _import_quietly()
+    fields = [field.name for field in dataclasses.fields(Client)]
+    client = Client(**{name: getattr(options, name) for name in fields})
+    ((status, mask),) = client.segment([data])
+    if mask is None:
+        raise ServingError(f"{image} cannot be segmented: {status}")
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    if upright.size != mask.shape[::-1]:
+        raise ServingError("the mask has another size than the image")
+    drawn = Image.fromarray(mask)
+    if not options.mask:
+        drawn.putpalette(palette)
+        drawn = Image.blend(upright, drawn.convert("RGB"), 0.55)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        import grpc
-        from tensorflow.core.framework import types_pb2
-        from tensorflow_serving.apis import (
-            predict_pb2,
-            prediction_service_pb2_grpc,
-        )
-    except ImportError as error:
-        raise ServingError(
-            "gRPC needs packages that are missing: "
-            f"pip install keras-pspnet[serving] ({error})"
-        ) from error
-    return grpc, types_pb2, predict_pb2, prediction_service_pb2_grpc
+        drawn.save(temporary, "PNG")
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    shares = np.bincount(mask.reshape(-1), minlength=256) / mask.size
+    for index in np.argsort(-shares)[: np.count_nonzero(shares)]:
+        print(f"{names[index]:<20} {shares[index]:8.2%}")
 
 
-@contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Drops TensorFlow's start-up notes: the messages' classes import it."""
+def _labels(path: str | None) -> tuple[list[str], bytes]:
+    """Names and RGB colors of the 256 values that a mask may have."""
+    names = [f"class_{index}" for index in range(255)] + ["ignored"]
+    # Steps of the golden ratio keep any number of hues apart.
+    hues = (f"hsv({index * 222.49 % 360},75%,95%)" for index in range(255))
+    palette = [bytes(ImageColor.getrgb(hue)) for hue in hues] + [bytes(3)]
+    if path is not None:
+        try:
+            labels = json.loads(Path(path).read_bytes())["labels"]
+            for index, (red, green, blue) in enumerate(labels["colors"]):
+                palette[index] = bytes((red, green, blue))
+                names[index] = labels["names"][index]
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(f"{path} is no export's pspnet.json") from error
+    return names, b"".join(palette)
+
+
+def _import_quietly() -> None:
+    """Hides the notes of TensorFlow, which gRPC's messages import."""
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        import tensorflow_serving.apis.predict_pb2  # noqa: F401
     finally:
         os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-def _check_request(
-    pictures: Sequence[bytes],
-    version: int | None,
-    label: str | None,
-    timeout: float,
-    retries: int,
-    login: tuple[str, str] | None,
-) -> None:
-    if isinstance(pictures, bytes | str) or not all(
-        isinstance(picture, bytes) for picture in pictures
-    ):
-        raise TypeError(
-            "`pictures` must be a sequence of bytes. "
-            f"Received: pictures of type {type(pictures).__name__}"
-        )
-    if not pictures:
-        raise ValueError("`pictures` must not be empty. Received: pictures=[]")
-    if version is not None and label is not None:
-        raise ValueError(
-            "`label` must be None where there is a version. "
-            f"Received: version={version}, label={label!r}"
-        )
-    if version is not None and version < 0:
-        raise ValueError(
-            f"`version` must be at least 0. Received: version={version}"
-        )
-    if not 0 < timeout < math.inf:
-        raise ValueError(
-            "`timeout` must be a positive number of seconds. "
-            f"Received: timeout={timeout}"
-        )
-    if retries < 0:
-        raise ValueError(
-            f"`retries` must be at least 0. Received: retries={retries}"
-        )
-    if login is not None and ":" in login[0]:
-        raise ValueError(
-            "`login` must have a name without a colon. "
-            f"Received: name={login[0]!r}"
-        )
-
-
-def _trusting(ca: str | os.PathLike[str] | None) -> ssl.SSLContext | None:
-    if ca is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except ssl.SSLError as error:
-        raise ValueError(
-            "`ca` must be a PEM file of certificates. "
-            f"Received: ca={os.fspath(ca)!r}"
-        ) from error
-
-
-def _basic(login: tuple[str, str]) -> str:
-    pair = ":".join(login).encode("utf-8")
-    return f"Basic {base64.b64encode(pair).decode('ascii')}"
-
-
-def _repeated(
-    attempt: Callable[[], list[Result]], retries: int
-) -> list[Result]:
-    """Calls `attempt` until it succeeds, with growing random pauses.
-
-    Random, so that clients which a busy server refused together do not come
-    back together.
-    """
-    pause = _FIRST_PAUSE
-    for _ in range(retries):
-        try:
-            return attempt()
-        except ServingError as error:
-            if not error.passing:
-                raise
-        time.sleep(random.uniform(0, pause))
-        pause = min(2 * pause, _LONGEST_PAUSE)
-    return attempt()
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Pictures go where they were sent, and a POST stays a POST."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _post(
-    request: urllib.request.Request,
-    timeout: float,
-    context: ssl.SSLContext | None,
-) -> bytes:
-    """Sends a request once and returns the body of the answer."""
-    deadline = time.monotonic() + timeout
-    opener = urllib.request.build_opener(
-        _NoRedirects, urllib.request.HTTPSHandler(context=context)
-    )
-    try:
-        with opener.open(request, timeout=timeout) as response:
-            return _read(response, deadline)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(
-                _CODES.get(error.code, f"HTTP {error.code}"),
-                _error_message(error, deadline),
-                timeout,
-            ) from error
-    except TimeoutError as error:
-        raise _refusal("DEADLINE_EXCEEDED", "", timeout) from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, TimeoutError):
-            raise _refusal("DEADLINE_EXCEEDED", "", timeout) from error
-        raise ServingError(
-            f"the server cannot be reached: {error.reason}",
-            # A certificate does not become valid.
-            passing=not isinstance(error.reason, ssl.SSLError),
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise ServingError(
-            f"the connection to the server broke: {error!r}",
-            passing=isinstance(
-                error, ConnectionError | http.client.IncompleteRead
-            ),
-        ) from error
-
-
-def _read(response: Any, deadline: float) -> bytes:
-    """Reads a body whose length and pace the server decides."""
-    announced = response.length
-    chunks: list[bytes] = []
-    size = 0
-    while announced is None or size < announced:
-        # One read of the socket at a time: each has the time limit, which a
-        # server that sends a byte now and then would never reach.
-        chunk = response.read1(2**20)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > LARGEST_RESPONSE:
-            raise ServingError(
-                f"the server's answer has more than {LARGEST_RESPONSE} bytes"
-            )
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if announced is not None and size < announced:
-        raise http.client.IncompleteRead(b"", announced - size)
-    return b"".join(chunks)
-
-
-# What TF Serving makes of its own codes; a proxy's mean much the same, and its
-# 502 that it cannot reach the server.
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
-
-def _error_message(error: urllib.error.HTTPError, deadline: float) -> str:
-    try:
-        body = _read(error, deadline)
-    except (OSError, http.client.HTTPException, ServingError):
-        return error.reason
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        # A proxy's page, or another server's.
-        return body[:200].decode("utf-8", "replace") or error.reason
-
-
-def _refusal(code: str, message: str, timeout: float) -> ServingError:
-    """Returns the error for one of gRPC's codes and the server's words."""
-    message = _one_line(message)
-    if code == "DEADLINE_EXCEEDED":
-        return ServingError(
-            f"the server did not answer within {timeout:g} s"
-            + (f" ({message})" if message else "")
-        )
-    # The rest of what may be exhausted (memory, the size of a message) stays
-    # so for the same request.
-    passing = code == "UNAVAILABLE" or (
-        code == "RESOURCE_EXHAUSTED" and "queue" in message
-    )
-    return ServingError(f"the server said {code}: {message}", passing)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ServingError(
-            "the server's answer must be JSON. Received: "
-            + _one_line(body[:80].decode("utf-8", "replace"))
-        ) from error
-
-
-def _decoded(value: Any) -> bytes:
-    """Decodes one {"b64": ...}."""
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ServingError(
-            "the server's `mask_png_bytes` must be base64"
-        ) from error
-
-
-def _column(outputs: Mapping[str, Any], name: str, count: int) -> list[Any]:
-    column = outputs.get(name)
-    if not isinstance(column, list):
-        raise ServingError(f"the server's answer has no `{name}`")
-    if len(column) != count:
-        raise ServingError(
-            f"the server's `{name}` must have a value for each of {count} "
-            f"pictures. Received: {len(column)}"
-        )
-    return column
-
-
-def _results(outputs: Mapping[str, Any], count: int) -> list[Result]:
-    """Checks the outputs of all pictures and decodes their masks."""
-    columns = [_column(outputs, name, count) for name in _OUTPUTS]
-    return [_result(*values) for values in zip(*columns, strict=True)]
-
-
-def _result(data: bytes, height: Any, width: Any, status: Any) -> Result:
-    if status not in STATUSES:
-        raise ServingError(
-            f"the server's `status` must be one of {', '.join(STATUSES)}. "
-            f"Received: {_one_line(str(status))!r}"
-        )
-    if type(height) is not int or type(width) is not int:
-        raise ServingError("the server's `height` and `width` must be integers")
-    if status != "OK":
-        if data or height or width:
-            raise ServingError(f"the server gave a mask and {status}")
-        return Result(status, None)
-    if height < 1 or width < 1 or height * width > LARGEST_MASK:
-        raise ServingError(
-            f"the server's mask must have 1..{LARGEST_MASK} pixels. "
-            f"Received: height={height}, width={width}"
-        )
-    try:
-        # The size is in the file's head: no pixel is decoded before it is
-        # known how many there are.
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            kind = picture.mode, picture.height, picture.width
-            if kind != ("L", height, width):
-                raise ServingError(
-                    f"the server's mask must be grey, {width}x{height}. "
-                    f"Received: mode {kind[0]}, {kind[2]}x{kind[1]}"
-                )
-            return Result(status, np.array(picture))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise ServingError("the server's mask must be a PNG file") from None
-
-
-def _upright(data: bytes) -> np.ndarray:
-    """Decodes a picture the way the server does: RGB, turned upright."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"`picture` must be a whole JPEG or PNG file. Received: {error}"
-        ) from error
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    """Writes beside `path` and renames, so that nobody reads half a file."""
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as stream:
-            Image.fromarray(pixels).save(stream, "PNG")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _one_line(text: str) -> str:
-    """Makes a server's words fit for a terminal."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    line = " ".join(line.split())
-    return line if len(line) <= 500 else f"{line[:500]}..."
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ import pytest
 from contract_server import Refusal, Signature
 from nginx_server import LOGIN, exchange
 from tensorflow_serving.apis import predict_pb2
-from test_serving import (
+from threshold_model import (
     SIGNATURES,
-    b64,
-    client,
+    decoded,
     encoded,
+    load_client,
     photo,
-    read_png,
     serving_default,
+    strings,
     threshold,
 )
 from triton_server import free_ports
@@ -41,7 +41,8 @@ pytestmark = pytest.mark.skipif(
     reason="needs nginx: install your system's package (apt-get install nginx)",
 )
 
-SEGMENT = {"rest": client.segment_rest, "grpc": client.segment_grpc}
+client = load_client()
+PROTOCOLS = ("rest", "grpc")
 PREDICT = "/v1/models/pspnet:predict"
 STATUS = "/v1/models/pspnet"
 GRPC_PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -102,14 +103,11 @@ def error(answer):
     return json.loads(answer.body)["error"]
 
 
-def segment(proxy, protocol, pictures, **kwargs):
+def segment(proxy, protocol, images, **kwargs):
     """Calls the client, as one who has a password."""
     address = {"rest": f"https://{proxy.address}", "grpc": proxy.address}
-    return SEGMENT[protocol](
-        address[protocol],
-        pictures,
-        **{"login": LOGIN, "ca": proxy.certificate, "retries": 0, **kwargs},
-    )
+    options = {"login": LOGIN, "ca": proxy.certificate, "retries": 0, **kwargs}
+    return client.Client(address[protocol], **options).segment(images)
 
 
 @contextlib.contextmanager
@@ -131,35 +129,28 @@ def code(call_in_error):
     return call_in_error.value.code().name
 
 
-def predict_json(*pictures, **more):
-    inputs = {"image_bytes": [b64(each) for each in pictures]}
-    return json.dumps({"inputs": inputs, **more}).encode()
+def predict_json(*images, **more):
+    files = [{"b64": base64.b64encode(each).decode()} for each in images]
+    return json.dumps({"inputs": {"image_bytes": files}, **more}).encode()
 
 
-def predict_proto(*pictures, **spec):
+def predict_proto(*images, **spec):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = spec.get("name", "pspnet")
     request.model_spec.signature_name = spec.get("signature", "")
-    contract_server.to_proto(
-        np.array(pictures, object), request.inputs["image_bytes"]
-    )
+    contract_server.to_proto(strings(*images), request.inputs["image_bytes"])
     return request.SerializeToString()
 
 
 # What it passes on.
 
-PICTURES = [encoded(photo(9, 7)), b"", encoded(photo(30, 41), "JPEG")]
+IMAGES = [encoded(photo(9, 7)), b"", encoded(photo(30, 41), "JPEG")]
 REQUESTS = {
-    "columns": ("POST", PREDICT, predict_json(*PICTURES)),
-    "rows": (
+    "columns": ("POST", PREDICT, predict_json(*IMAGES)),
+    "unknown signature": (
         "POST",
         PREDICT,
-        json.dumps({"instances": [b64(PICTURES[0])]}).encode(),
-    ),
-    "scores": (
-        "POST",
-        PREDICT,
-        predict_json(*PICTURES, signature_name="scores"),
+        predict_json(*IMAGES, signature_name="other"),
     ),
     "version": ("POST", f"{STATUS}/versions/1:predict", predict_json(b"")),
     "label": ("POST", f"{STATUS}/labels/stable:predict", predict_json(b"")),
@@ -184,7 +175,7 @@ def test_rest_is_that_of_the_server(proxy, server, case):
     "refusal",
     ["RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED"],
 )
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_words_of_the_server_pass(proxy, server, protocol, refusal):
     server.refusals = [Refusal(refusal, "of the server")]
     with pytest.raises(client.ServingError, match="of the server"):
@@ -195,8 +186,7 @@ def test_words_of_the_server_pass(proxy, server, protocol, refusal):
 @pytest.mark.parametrize(
     "request_",
     [
-        predict_proto(*PICTURES),
-        predict_proto(*PICTURES, signature="scores"),
+        predict_proto(*IMAGES),
         predict_proto(b"", name="other"),
         predict_proto(b"", signature="other"),
         b"not a message",
@@ -218,7 +208,7 @@ def test_grpc_is_that_of_the_server(proxy, server, request_):
         assert outcome(through) == outcome(direct)
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_masks_through_the_client_are_exact(proxy, protocol):
     pixels = [photo(33, 47, seed) for seed in range(4)]
     results = segment(proxy, protocol, [encoded(each) for each in pixels])
@@ -226,7 +216,7 @@ def test_masks_through_the_client_are_exact(proxy, protocol):
         np.testing.assert_array_equal(result.mask, threshold(each))
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_command_takes_a_password(
     proxy, protocol, tmp_path, monkeypatch, capsys
 ):
@@ -239,28 +229,28 @@ def test_the_command_takes_a_password(
     ]
     monkeypatch.setenv("PSPNET_PASSWORD", LOGIN[1])
     assert client.main([str(each) for each in arguments]) == 0
-    mask = read_png(tmp_path / "mask.png")
+    mask = decoded((tmp_path / "mask.png").read_bytes())
     np.testing.assert_array_equal(mask, threshold(photo(24, 36)))
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_answers_above_4_mib_pass(proxy, server, protocol):
     noise = np.random.default_rng(0).integers(0, 256, (2200, 2200), np.uint8)
     data = encoded(noise, compress_level=0)
     assert len(data) > 4 * 2**20
     server.mangle = lambda outputs: {
         **outputs,
-        "mask_png_bytes": np.array([data], object),
+        "mask_png_bytes": strings(data),
         "height": np.array([2200], np.int32),
         "width": np.array([2200], np.int32),
     }
-    (result,) = segment(proxy, protocol, [PICTURES[0]])
+    (result,) = segment(proxy, protocol, [IMAGES[0]])
     np.testing.assert_array_equal(result.mask, noise)
 
 
 def test_body_in_parts_passes(proxy, server):
-    body = predict_json(PICTURES[0])
+    body = predict_json(IMAGES[0])
     answer = ask(proxy, "POST", PREDICT, iter([body[:50], body[50:]]))
     assert answer.status == 200
     assert answer.body == ask(proxy, "POST", PREDICT, body).body
@@ -297,21 +287,23 @@ def test_without_the_password_nothing_reaches_the_server(
     assert rest.seen == rpc.seen == []
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_client_does_not_try_a_wrong_password_again(proxy, server, protocol):
     with pytest.raises(
         client.ServingError, match="401|UNAUTHENTICATED"
     ) as caught:
         segment(proxy, protocol, [b""], login=(LOGIN[0], "wrong"))
-    assert not caught.value.passing
+    assert not caught.value.retry
     assert server.seen == []
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_client_that_does_not_trust_the_certificate_sends_nothing(
     proxy, server, protocol
 ):
-    with pytest.raises(client.ServingError, match="reached|UNAVAILABLE"):
+    with pytest.raises(
+        client.ServingError, match="connection failed|UNAVAILABLE"
+    ):
         segment(proxy, protocol, [b""], ca=None)
     assert server.seen == []
     assert ask(proxy).status == 200
@@ -465,7 +457,7 @@ def test_services_of_grpc(start, recorders):
 
 
 def test_the_largest_body_passes_and_one_more_byte_does_not(proxy, server):
-    body = predict_json(PICTURES[0]).ljust(LIMIT)
+    body = predict_json(IMAGES[0]).ljust(LIMIT)
     assert ask(proxy, "POST", PREDICT, body).status == 200
     assert len(server.seen) == 1
     answer = ask(proxy, "POST", PREDICT, body + b" ")
@@ -489,7 +481,7 @@ def test_the_largest_message_of_grpc(proxy, server):
     assert segment(proxy, "grpc", [b""])[0].status == "EMPTY"
 
 
-@pytest.mark.parametrize("protocol", SEGMENT)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("case", [None, "wrong password"])
 def test_too_many_requests_are_refused_until_some_time_has_passed(
     proxy, server, protocol, case
@@ -559,18 +551,19 @@ def test_too_many_requests_at_once_are_refused_until_one_has_ended(
             while len(server.seen) < AT_ONCE and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert len(server.seen) == AT_ONCE
-            for protocol in SEGMENT:
+            for protocol in PROTOCOLS:
                 with pytest.raises(
-                    client.ServingError, match="UNAVAILABLE.*(address|503)"
+                    client.ServingError,
+                    match="HTTP 503.*address|UNAVAILABLE.*503",
                 ) as caught:
                     segment(proxy, protocol, [b""])
-                assert caught.value.passing
+                assert caught.value.retry
             assert len(server.seen) == AT_ONCE
         finally:
             done.set()
         for each in running:
             assert each.result()[0].status == "EMPTY"
-    for protocol in SEGMENT:
+    for protocol in PROTOCOLS:
         assert segment(proxy, protocol, [b""])[0].status == "EMPTY"
 
 
@@ -585,7 +578,7 @@ def test_server_that_is_down_and_comes_back(start):
         answer = ask(proxy)
         assert answer.status == 502
         assert "down" in error(answer)
-        with pytest.raises(client.ServingError, match="UNAVAILABLE: .* down"):
+        with pytest.raises(client.ServingError, match="HTTP 502: .* down"):
             segment(proxy, "rest", [b""])
         with pytest.raises(client.ServingError, match="UNAVAILABLE.*502"):
             segment(proxy, "grpc", [b""])
@@ -593,7 +586,7 @@ def test_server_that_is_down_and_comes_back(start):
         with contract_server.serving(
             SIGNATURES, rest_port=rest_port, grpc_port=grpc_port
         ):
-            for protocol in SEGMENT:
+            for protocol in PROTOCOLS:
                 assert segment(proxy, protocol, [b""])[0].status == "EMPTY"
 
 
