@@ -25,7 +25,7 @@ from source_states import mmcv_state, random_pspnet
 from support import numpy
 
 from keras_pspnet import PSPNet, load_pretrained, presets
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 from keras_pspnet.data.trees import TREES
 from keras_pspnet.history import read_history
 from keras_pspnet.presets import find_backbone_weights

@@ -1,118 +1,173 @@
-"""`python -m keras_pspnet.beam`: pictures on any number of machines."""
+"""`keras-pspnet beam`: many images, many machines, with Apache Beam."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
-import apache_beam as beam
-from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from keras_pspnet.beam import (
-    COUNTERS,
-    ERRORS_FILE,
-    METRICS_NAMESPACE,
-    SegmentPictures,
-)
-from keras_pspnet.cli_shared import (
-    DEFAULT_MODEL,
+from keras_pspnet.cli.common import (
+    Commands,
     add_inference_options,
+    add_model_options,
+    inference_arguments,
     print_error,
 )
+from keras_pspnet.cli.evaluate import (
+    add_data_options,
+    add_plot_option,
+    add_protocol_options,
+    check_plot,
+    data_folders,
+    print_scores,
+    protocol_arguments,
+    save_plot,
+)
 
-_NAMED = ("input", "output", "model")
+if TYPE_CHECKING:
+    import apache_beam
+
+_OTHERS = "All other options are Beam's: --runner and what goes with it."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: What follows the module's name; None takes the process's.
-
-    Returns:
-        Exit status: 0, 1 if a picture could not be segmented, 2 for bad
-        input (one line on stderr), 130 for Ctrl-C.
-    """
-    options, others = _parser().parse_known_args(arguments)
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in _NAMED
-    }
-    try:
-        transform = SegmentPictures(
-            options.input, options.model, options.output, **given
-        )
-    except (ValueError, OSError, ImportError) as error:
-        print_error(str(error))
-        return 2
-    pipeline = beam.Pipeline(options=PipelineOptions(others))
-    _ = pipeline | transform
-    try:
-        result = pipeline.run()
-        result.wait_until_finish()
-    except KeyboardInterrupt:
-        return 130
-    counts = _counts(result)
-    print(
-        f"{options.output}: {counts['segmented']} pictures segmented, "
-        f"{counts['reused']} there already, {counts['failed']} failed"
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command, with one of its own for each job."""
+    parser = commands.add_parser(
+        "beam", help="segment or evaluate on many machines with Apache Beam"
     )
-    if counts["failed"]:
-        print_error(f"see {ERRORS_FILE} in {options.output}")
-        return 1
-    return 0
+    # `parse` puts here what this program does not know.
+    parser.set_defaults(beam_options=[])
+    jobs = parser.add_subparsers(required=True, metavar="JOB")
+    _add_segment(jobs)
+    _add_evaluate(jobs)
 
 
-def _parser() -> argparse.ArgumentParser:
-    # What is left out stays out of the call: the function has the defaults.
-    # No abbreviations: Beam's options are not known here.
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_pspnet.beam",
-        description="Segment pictures with Apache Beam.",
-        epilog="All other options are Beam's: --runner and what goes with it.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+def _add_segment(jobs: Commands[argparse.ArgumentParser]) -> None:
+    # No abbreviations: they could be meant for Beam.
+    parser = jobs.add_parser(
+        "segment", help="segment images", epilog=_OTHERS, allow_abbrev=False
     )
     parser.add_argument(
         "--input",
         nargs="+",
         required=True,
         metavar="PATTERN",
-        help="files or patterns of files, on any file system of Beam",
+        help="files, folders or patterns of files, on any file system of Beam",
     )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="FOLDER",
-        help="folder for the masks, the table and the list of errors",
-    )
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help="name of a published model, a folder of save_pretrained, "
-        "hf://owner/name, or an exported model (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backbone", help="which of a published model's backbones"
-    )
+    _add_output(parser, "the masks, the table and the list of errors")
+    add_model_options(parser)
     add_inference_options(parser)
     parser.add_argument(
         "--confidence",
         action="store_true",
-        help="add the mean confidence of each picture to the table",
+        help="add the mean confidence of each image to the table",
     )
-    return parser
+    parser.set_defaults(run=_segment)
 
 
-def _counts(result: Any) -> dict[str, int]:
-    """Returns how many pictures were segmented, reused and refused."""
-    found = result.metrics().query(
-        MetricsFilter().with_namespace(METRICS_NAMESPACE)
+def _add_evaluate(jobs: Commands[argparse.ArgumentParser]) -> None:
+    parser = jobs.add_parser(
+        "evaluate",
+        help="score a model on images with masks",
+        epilog=_OTHERS,
+        allow_abbrev=False,
     )
-    counts = dict.fromkeys(COUNTERS, 0)
-    for counter in found["counters"]:
-        counts[counter.key.metric.name] += counter.result
-    return counts
+    add_data_options(parser)
+    _add_output(parser, "the report and the list of errors")
+    add_model_options(parser)
+    add_protocol_options(parser)
+    add_plot_option(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help=f"folder for {what}, on any file system of Beam",
+    )
+
+
+def _segment(options: argparse.Namespace) -> int:
+    """Runs `beam segment`; returns its exit status."""
+    from keras_pspnet.beam.segment import COUNTERS, SegmentImages
+
+    transform = SegmentImages(
+        options.input,
+        options.model,
+        options.output,
+        backbone=options.backbone,
+        precision=options.precision,
+        confidence=options.confidence,
+        **inference_arguments(options),
+    )
+    counts = _run_pipeline(transform, options, COUNTERS)
+    print(
+        f"{options.output}: {counts['segmented']} images segmented, "
+        f"{counts['reused']} there already, {counts['failed']} failed"
+    )
+    return _status(counts, options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Runs `beam evaluate`; returns its exit status."""
+    from keras_pspnet.beam.evaluate import (
+        COUNTERS,
+        SCORES_FILE,
+        EvaluateImages,
+    )
+    from keras_pspnet.beam.storage import read_text
+    from keras_pspnet.scores import Scores
+
+    check_plot(options)
+    transform = EvaluateImages(
+        *data_folders(options),
+        options.model,
+        options.output,
+        backbone=options.backbone,
+        precision=options.precision,
+        ignore_label=options.ignore_label,
+        **protocol_arguments(options),
+    )
+    counts = _run_pipeline(transform, options, COUNTERS)
+    print(
+        f"{options.output}: {counts['scored']} images scored, "
+        f"{counts['failed']} failed"
+    )
+    if not counts["failed"]:
+        report = read_text(f"{options.output}/{SCORES_FILE}")
+        scores = Scores.from_dict(json.loads(report))
+        print_scores(scores)
+        save_plot(options, scores)
+    return _status(counts, options)
+
+
+def _run_pipeline(
+    transform: apache_beam.PTransform,
+    options: argparse.Namespace,
+    counters: tuple[str, ...],
+) -> dict[str, int]:
+    """Runs a transform with Beam's own options; returns its counters."""
+    import apache_beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from keras_pspnet.beam.errors import counts
+
+    pipeline = apache_beam.Pipeline(
+        options=PipelineOptions(options.beam_options)
+    )
+    _ = pipeline | transform
+    result: Any = pipeline.run()
+    result.wait_until_finish()
+    return counts(result, counters)
+
+
+def _status(counts: dict[str, int], options: argparse.Namespace) -> int:
+    from keras_pspnet.beam.errors import ERRORS_FILE
+
+    if counts["failed"]:
+        print_error(f"see {ERRORS_FILE} in {options.output}")
+        return 1
+    return 0

@@ -1,4 +1,4 @@
-"""What commands share: which model runs, how far it is, what went wrong."""
+"""What several commands share: the model, how it runs, progress, errors."""
 
 from __future__ import annotations
 
@@ -6,176 +6,196 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
-from keras_pspnet.artefacts import is_artefact, load_artefact
-from keras_pspnet.inference import check_scales, check_window
-from keras_pspnet.network import PRECISIONS, Network, as_network
 from keras_pspnet.presets import PRESET_NAMES
 
+if TYPE_CHECKING:
+    from keras_pspnet.network import Network
+
+Commands = argparse._SubParsersAction
+
 DEFAULT_MODEL = "aerial"
-# Options that are arguments of `segment`, which has their defaults.
-_ARGUMENTS = ("scales", "flip", "window", "max_side", "max_pixels")
+# Options that have another name now, with the name.
+_RENAMED = {
+    "--format": "export savedmodel, export litert or export onnx",
+    "--picture": "--confusion-plot",
+    "--shard": "keras-pspnet beam evaluate",
+    "--merge": "keras-pspnet beam evaluate",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose usage errors are one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        for old, new in _RENAMED.items():
+            if message.startswith("unrecognized") and old in message.split():
+                message += f" ({old} is now {new})"
+        print_error(f"{message}; see {self.prog} --help")
+        self.exit(2)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `load_network` reads.
-
-    Args:
-        parser: One whose `argument_default` is `argparse.SUPPRESS`.
-    """
+    """Adds the options that `load_network` reads."""
     parser.add_argument(
         "--model",
-        help="name of a published model (see info), a folder of "
-        "save_pretrained, hf://owner/name, or an exported model: a "
-        "SavedModel's folder, a .tflite or .onnx file (default: "
-        f"{DEFAULT_MODEL})",
+        default=DEFAULT_MODEL,
+        help="a published model's name (see info), a folder written by "
+        "save_pretrained, hf://owner/name, or an exported model: a SavedModel "
+        "folder, a .tflite or an .onnx file (default: %(default)s)",
     )
     parser.add_argument(
-        "--backbone", help="which of a published model's backbones"
+        "--backbone",
+        help="backbone of a published model (default: resnet50 where there "
+        "is a choice)",
     )
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
-        help="what convolutions compute in; exported models have their own "
+        choices=("float32", "bfloat16"),
+        help="precision of the convolutions; exported models have their own "
         "(default: float32)",
     )
 
 
 def add_inference_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `keras_pspnet.segment` by their names there.
+    """Adds the options of `keras_pspnet.segment`, by their names there."""
+    add_views(parser)
+    parser.add_argument(
+        "--max-side",
+        type=side_or_auto,
+        default="auto",
+        metavar="N",
+        help="downscale longer images to this side for the network; none "
+        "keeps their size (default: 1024, with --window none)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=2**28 // 3,
+        metavar="N",
+        help="refuse files with more pixels before decoding them (default: "
+        "%(default)s)",
+    )
 
-    Args:
-        parser: One whose `argument_default` is `argparse.SUPPRESS`.
-    """
+
+def add_views(parser: argparse._ActionsContainer) -> None:
+    """Adds the scales, the flip and the window of a prediction."""
     parser.add_argument(
         "--scales",
         type=float,
         nargs="+",
+        default=(1.0,),
         metavar="S",
-        help="sizes whose probabilities are averaged (default: 1)",
+        help="image scales whose probabilities are averaged (default: 1)",
     )
     parser.add_argument(
-        "--flip", action="store_true", help="average mirrored pictures in"
+        "--flip",
+        action="store_true",
+        help="also average the horizontally flipped image",
     )
     parser.add_argument(
         "--window",
         type=int,
         metavar="N",
-        help="side of windows that slide over the picture, instead of the "
-        "whole at once",
-    )
-    parser.add_argument(
-        "--max-side",
-        type=integer_or_none,
-        metavar="N",
-        help="longer pictures are shrunk to this for the network; none keeps "
-        "them as they are (default: 1024, with windows none)",
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=int,
-        metavar="N",
-        help="files with more are refused before they are decoded",
+        help="side of a sliding window (default: the whole image at once)",
     )
 
 
 def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that are given as arguments of `segment`.
+    """Returns the options of `add_inference_options` as keyword arguments.
 
     Args:
-        options: What `add_inference_options` has parsed.
+        options: The parsed options.
 
     Raises:
         ValueError: If one is out of range.
     """
-    given = {
-        name: getattr(options, name) for name in _ARGUMENTS if name in options
-    }
-    # Otherwise every picture would be refused for them.
-    check_scales(given.get("scales", (1.0,)))
-    check_window(given.get("window"))
+    from keras_pspnet.inference import check_scales, check_window
+
+    # Checked here: segment would refuse every single image.
+    check_scales(options.scales)
+    check_window(options.window)
     for name in ("max_side", "max_pixels"):
-        value = given.get(name)
-        if value is not None and value < 1:
+        value = getattr(options, name)
+        if isinstance(value, int) and value < 1:
             raise ValueError(
                 f"`{name}` must be an integer of at least 1. "
                 f"Received: {name}={value}"
             )
-    return given
+    return {
+        name: getattr(options, name)
+        for name in ("scales", "flip", "window", "max_side", "max_pixels")
+    }
 
 
 def is_exported(options: argparse.Namespace) -> bool:
-    """Tells whether the options name an exported file, and no model.
+    """Tells whether `--model` names an exported model."""
+    from keras_pspnet.artefacts import is_artefact
 
-    Args:
-        options: What `add_model_options` has parsed.
-    """
-    source = getattr(options, "model", DEFAULT_MODEL)
-    return source not in PRESET_NAMES and is_artefact(source)
+    return options.model not in PRESET_NAMES and is_artefact(options.model)
 
 
 def load_network(options: argparse.Namespace) -> Network:
-    """Loads the model that the options name.
+    """Loads the model that the options of `add_model_options` name.
 
     Args:
-        options: What `add_model_options` has parsed.
+        options: The parsed options.
 
     Returns:
         The network, ready to run.
 
     Raises:
-        ImportError: If what runs it is not installed.
-        OSError: If it cannot be read.
-        ValueError: If there is none of the name, or an option is not for it.
+        ImportError: If the runtime of an exported model is not installed.
+        OSError: If the model cannot be read.
+        ValueError: If there is no such model, or an option does not apply.
     """
-    # At the time of the call: loading is what tests put something else for.
+    from keras_pspnet.artefacts import load_artefact
+    from keras_pspnet.network import as_network
     from keras_pspnet.pretrained import load_pretrained
 
-    source = getattr(options, "model", DEFAULT_MODEL)
     if not is_exported(options):
-        model = load_pretrained(
-            source, backbone=getattr(options, "backbone", None)
-        )
-        return as_network(model, getattr(options, "precision", "float32"))
+        model = load_pretrained(options.model, backbone=options.backbone)
+        return as_network(model, options.precision or "float32")
     for name in ("backbone", "precision"):
-        if name in options:
+        value = getattr(options, name)
+        if value is not None:
             raise ValueError(
                 f"`{name}` must be left out for an exported model, which has "
-                f"its own. Received: {name}={getattr(options, name)!r}, "
-                f"model={source!r}"
+                f"its own. Received: {name}={value!r}, "
+                f"model={options.model!r}"
             )
-    return load_artefact(source)
+    return load_artefact(options.model)
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows a progress bar where stdout is a terminal.
+    """Shows a progress bar if stdout is a terminal.
 
     Args:
-        what: What is being done.
-        total: How often.
+        what: The bar's title.
+        total: Number of steps.
 
     Yields:
-        What to call whenever it was done once.
+        A function to call after each step.
     """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(),
-        # Lines for the terminal go above the bar. A file that stderr was
-        # redirected to must get its own.
+        # On a terminal, messages appear above the bar. A redirected stderr
+        # must still get its own lines.
         redirect_stderr=sys.stderr.isatty(),
         disable=not sys.stdout.isatty(),
     ) as bar:
@@ -184,20 +204,13 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def print_error(message: str) -> None:
-    """Prints a message as one line on stderr.
-
-    Args:
-        message: The message, of any number of lines.
-    """
+    """Prints a message as one line on stderr."""
     line = " ".join(message.split())
     print(f"keras-pspnet: error: {line}", file=sys.stderr)
 
 
-def integer_or_none(text: str) -> int | None:
-    """Parses an option's value that is an integer or the word none.
-
-    Args:
-        text: The value.
+def side_or_none(text: str) -> int | None:
+    """Parses the value of an option: an integer, or the word none.
 
     Raises:
         ArgumentTypeError: If it is neither.
@@ -210,3 +223,12 @@ def integer_or_none(text: str) -> int | None:
         raise argparse.ArgumentTypeError(
             f"must be an integer or none: {text!r}"
         ) from error
+
+
+def side_or_auto(text: str) -> int | str | None:
+    """Parses the value of an option: as `side_or_none`, or the word auto.
+
+    Raises:
+        ArgumentTypeError: If it is none of these.
+    """
+    return "auto" if text.lower() == "auto" else side_or_none(text)

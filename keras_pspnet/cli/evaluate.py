@@ -1,4 +1,4 @@
-"""`keras-pspnet evaluate`: a set's scores, whole or in shards that add up."""
+"""`keras-pspnet evaluate`: a model's scores on images with masks."""
 
 from __future__ import annotations
 
@@ -6,49 +6,47 @@ import argparse
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_pspnet.cli_shared import (
+from keras_pspnet.cli.common import (
+    Commands,
     add_model_options,
     is_exported,
     load_network,
     progress,
 )
-from keras_pspnet.data.decode import find_pairs, read_pair
-from keras_pspnet.evaluation import evaluate
-from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.protocols import NAMES, make_protocol
-from keras_pspnet.scores import Confusion, Scores, confusion_picture
-from keras_pspnet.visualize import check_suffix
 
-# Options that go with --merge, as attributes of what is parsed.
-_MERGE = ("run", "merge", "output", "picture")
-_FOLDERS = ("images", "masks")
-_PROTOCOL = ("protocol", "scales", "flip", "window", "base")
+if TYPE_CHECKING:
+    from keras_pspnet.scores import Scores
 
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> None:
-    """Adds the command to the programme's.
-
-    Args:
-        commands: The programme's commands.
-    """
-    # What is left out stays out of the call: the functions have the defaults.
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
     parser = commands.add_parser(
-        "evaluate",
-        help="score a model on pictures with masks",
-        argument_default=argparse.SUPPRESS,
+        "evaluate", help="score a model on images with masks"
     )
+    add_data_options(parser)
+    add_model_options(parser)
+    add_protocol_options(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="JSON", help="report to write"
+    )
+    add_plot_option(parser)
+    parser.set_defaults(run=run)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `data_folders` reads, and the ignore label."""
     data = parser.add_argument_group(
-        "data", "index masks (palette or grey PNG) named as their pictures"
+        "data", "index masks (palette or grey PNG) named like their images"
     )
-    data.add_argument("--data", metavar="DIR", help="DIR/images, DIR/masks")
-    data.add_argument("--images", metavar="DIR", help="or folder of pictures")
+    data.add_argument(
+        "--data", metavar="DIR", help="folder of DIR/images and DIR/masks"
+    )
+    data.add_argument("--images", metavar="DIR", help="or folder of images")
     data.add_argument("--masks", metavar="DIR", help="and folder of masks")
     data.add_argument(
         "--ignore-label",
@@ -56,175 +54,167 @@ def add_parser(
         metavar="N",
         help="label that is never counted (default: the model's, mostly 255)",
     )
-    data.add_argument(
-        "--shard",
-        type=_shard,
-        metavar="I/N",
-        help="only every N-th picture, from the I-th, 0 to N-1",
-    )
-    add_model_options(parser)
-    _add_protocol_options(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="JSON", help="report to write"
-    )
-    parser.add_argument(
-        "--picture",
-        metavar="PNG",
-        help="picture of the confusion matrix to write",
-    )
-    parser.add_argument(
-        "--merge",
-        nargs="+",
-        metavar="JSON",
-        help="instead of a model, sum the reports of all shards of a set",
-    )
-    parser.set_defaults(run=run)
 
 
-def _add_protocol_options(parser: argparse.ArgumentParser) -> None:
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `protocol_arguments` reads."""
     group = parser.add_argument_group("protocol")
     group.add_argument(
         "--protocol",
-        choices=NAMES,
-        help="how pictures are looked at: as they are (plain), or as "
-        "mmsegmentation, semseg or the authors' Caffe code evaluates "
-        "(default: plain)",
+        choices=("plain", "mmseg", "semseg", "caffe"),
+        default="plain",
+        help="predict images as they are (plain), or as mmsegmentation, "
+        "semseg or the authors' Caffe code does (default: %(default)s)",
     )
     group.add_argument(
         "--scales",
         type=float,
         nargs="+",
+        default=(1.0,),
         metavar="S",
-        help="sizes whose probabilities are averaged (default: 1)",
+        help="image scales whose probabilities are averaged (default: 1)",
     )
     group.add_argument(
         "--flip",
         action=argparse.BooleanOptionalAction,
-        help="average mirrored pictures in (default: as the protocol's source)",
+        help="also average the horizontally flipped image (default: as the "
+        "protocol's source)",
     )
     group.add_argument(
         "--window",
         type=int,
         metavar="N",
-        help="side of sliding windows (default: as the protocol's source)",
+        help="side of a sliding window (default: as the protocol's source)",
     )
     group.add_argument(
         "--base",
         type=int,
         nargs="+",
         metavar="N",
-        help="longest side of pictures before scaling; mmseg: longest and "
+        help="longest side of images before scaling; mmseg: longest and "
         "shortest (default: as the protocol's source)",
     )
 
 
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    try:
-        shard = int(index), int(count)
-    except ValueError:
-        shard = 0, 0
-    if not 0 <= shard[0] < shard[1]:
-        raise argparse.ArgumentTypeError(
-            f"must be I/N with I from 0 to N-1: {text!r}"
-        )
-    return shard
+def add_plot_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `check_plot` and `save_plot` read."""
+    parser.add_argument(
+        "--confusion-plot",
+        metavar="PNG",
+        help="plot of the confusion matrix to write",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command.
 
     Args:
-        options: What was parsed.
+        options: The parsed options.
 
     Returns:
         Exit status 0.
 
     Raises:
-        ImportError: If what runs the model is not installed.
+        ImportError: If the runtime of an exported model is not installed.
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range, or files do not fit.
     """
-    # What can be wrong with files and options shows before the long work.
-    output = getattr(options, "output", None)
-    picture = getattr(options, "picture", None)
-    if output is not None:
-        check_writable(output)
-    if picture is not None:
-        check_suffix(picture)
-        check_writable(picture)
-    scores = _merged(options) if "merge" in options else _evaluated(options)
-    # Before a full disk can take the result of long work.
-    print(scores.table())
-    print()
-    print(_measured(scores))
-    if output is not None:
-        scores.save(output)
-    if picture is not None:
-        _save_confusion(scores, picture)
-    written = [path for path in (output, picture) if path is not None]
-    if written:
-        print(f"Written to {', '.join(written)}")
+    from keras_pspnet.files import check_writable
+
+    # Files and options are checked before the long work.
+    if options.output is not None:
+        check_writable(options.output)
+    check_plot(options)
+    scores = _evaluated(options)
+    # Printed first: a full disk must not take the result of long work.
+    print_scores(scores)
+    if options.output is not None:
+        scores.save(options.output)
+    save_plot(options, scores)
+    written = [options.output, options.confusion_plot]
+    if any(written):
+        print(f"Written to {', '.join(filter(None, written))}")
     return 0
 
 
 def _evaluated(options: argparse.Namespace) -> Scores:
-    """Scores the model that the options name on their data."""
-    how = {
-        name: getattr(options, name) for name in _PROTOCOL if name in options
-    }
-    if len(how.get("base", ())) == 1:
-        (how["base"],) = how["base"]
-    arguments = dict(how)
-    if "protocol" in arguments:
-        arguments["name"] = arguments.pop("protocol")
-    make_protocol(**arguments)
-    if "ignore_label" in options:
-        # Refuses what is no label.
-        Confusion(1, options.ignore_label)
-    pairs = find_pairs(*_folders(options))
-    index, count = getattr(options, "shard", (0, 1))
-    if count > len(pairs):
-        raise ValueError(
-            "`shard` must be of at most as many as there are pictures. "
-            f"Received: shard={index}/{count} of {len(pairs)} pictures"
-        )
-    # Here and not in `evaluate`, which would read the others' pictures too.
-    pairs = pairs[index::count]
+    """Scores the model on the data that the options name."""
+    from keras_pspnet.data.decode import find_pairs, read_pair
+    from keras_pspnet.evaluation import evaluate
 
+    how = protocol_arguments(options)
+    pairs = find_pairs(*data_folders(options))
     network = load_network(options)
     labels = network.labels
-    ignored = getattr(options, "ignore_label", labels.ignore_label)
+    ignored = options.ignore_label
+    if ignored is None:
+        ignored = labels.ignore_label
 
     def read(done: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
         for pair in pairs:
             yield read_pair(*pair, labels.num_classes, ignored)
             done()
 
-    # A damaged file among the last would waste the work before it.
+    # A corrupt file at the end would waste the work before it.
     with progress("check", len(pairs)) as done:
         for _ in read(done):
             pass
     with progress("evaluate", len(pairs)) as done:
         scores = evaluate(network, read(done), ignore_label=ignored, **how)
-
-    protocol = dict(scores.protocol or {})
-    digest = scores.weights_sha256
     if is_exported(options):
-        digest = _file_sha256(options.model)
-    else:
-        protocol["precision"] = getattr(options, "precision", "float32")
-    if "shard" in options:
-        protocol["shard"] = [index, count]
-    return dataclasses.replace(scores, protocol=protocol, weights_sha256=digest)
+        return dataclasses.replace(
+            scores, weights_sha256=_file_sha256(options.model)
+        )
+    precision = options.precision or "float32"
+    return dataclasses.replace(
+        scores, protocol={**(scores.protocol or {}), "precision": precision}
+    )
 
 
-def _folders(options: argparse.Namespace) -> tuple[str, str]:
-    """Returns the folders of pictures and of masks."""
-    given = [name for name in ("data", "images", "masks") if name in options]
+def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of the protocol as arguments of `kp.evaluate`.
+
+    Args:
+        options: The parsed options.
+
+    Raises:
+        ValueError: If one is out of range, or not for the protocol.
+    """
+    from keras_pspnet.protocols import make_protocol
+    from keras_pspnet.scores import Confusion
+
+    how = {
+        name: getattr(options, name)
+        for name in ("protocol", "scales", "flip", "window", "base")
+    }
+    if how["base"] is not None and len(how["base"]) == 1:
+        (how["base"],) = how["base"]
+    make_protocol(*how.values())
+    if options.ignore_label is not None:
+        # Refuses what cannot be a label.
+        Confusion(1, options.ignore_label)
+    return how
+
+
+def data_folders(options: argparse.Namespace) -> tuple[str, str]:
+    """Returns the folders of images and of masks.
+
+    Args:
+        options: The parsed options.
+
+    Raises:
+        ValueError: If they are not given, or given twice.
+    """
+    given = [
+        name
+        for name in ("data", "images", "masks")
+        if getattr(options, name) is not None
+    ]
     if given == ["data"]:
-        folders = [os.path.join(options.data, name) for name in _FOLDERS]
-        return folders[0], folders[1]
+        return (
+            os.path.join(options.data, "images"),
+            os.path.join(options.data, "masks"),
+        )
     if given == ["images", "masks"]:
         return options.images, options.masks
     raise ValueError(
@@ -234,7 +224,7 @@ def _folders(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _file_sha256(path: str) -> str:
-    """Returns the digest of the file that holds an export's weights."""
+    """Hashes the file that holds an exported model's weights."""
     file = Path(path)
     if file.is_dir():
         file /= "saved_model.pb"
@@ -242,118 +232,61 @@ def _file_sha256(path: str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _merged(options: argparse.Namespace) -> Scores:
-    """Adds the reports of all shards of one evaluation.
+def check_plot(options: argparse.Namespace) -> None:
+    """Checks that the confusion plot can be written, if one is asked for.
+
+    Args:
+        options: The parsed options.
 
     Raises:
-        OSError: If a report cannot be read.
-        ValueError: If they are not those, each once.
+        OSError: If it cannot be written.
+        ValueError: If its name does not end in .png or .jpg.
     """
-    for name in vars(options):
-        if name not in _MERGE:
-            raise ValueError(
-                f"`{name}` must be left out where reports are merged. "
-                f"Received: {name}={getattr(options, name)!r}"
-            )
-    paths: list[str] = options.merge
-    output = getattr(options, "output", None)
-    if output is not None and os.path.exists(output):
-        for path in paths:
-            if os.path.exists(path) and os.path.samefile(path, output):
-                raise ValueError(
-                    "`output` must not replace a report that is merged. "
-                    f"Received: output={output!r}"
-                )
-    shards: dict[int, tuple[str, Scores]] = {}
-    count = 0
-    for path in paths:
-        scores = Scores.load(path)
-        index, of = _shard_of(path, scores)
-        if shards and of != count:
-            raise ValueError(
-                "`merge` must be shards of one set. Received: "
-                f"{paths[0]!r} of {count} and {path!r} of {of}"
-            )
-        count = of
-        if index in shards:
-            raise ValueError(
-                "`merge` must be each shard once. Received: shard "
-                f"{index}/{count} in {shards[index][0]!r} and {path!r}"
-            )
-        protocol = dict(scores.protocol or {})
-        del protocol["shard"]
-        shards[index] = path, dataclasses.replace(scores, protocol=protocol)
-    missing = [
-        f"{index}/{count}" for index in range(count) if index not in shards
-    ]
-    if missing:
-        raise ValueError(
-            "`merge` must be all shards of a set. "
-            f"Received: reports without {', '.join(missing)}"
-        )
-    return _sum([shards[index] for index in range(count)])
+    from keras_pspnet.files import check_writable
+    from keras_pspnet.visualize import check_suffix
+
+    if options.confusion_plot is not None:
+        check_suffix(options.confusion_plot)
+        check_writable(options.confusion_plot)
 
 
-def _shard_of(path: str, scores: Scores) -> tuple[int, int]:
-    """Returns (index, count) of a report.
+def save_plot(options: argparse.Namespace, scores: Scores) -> None:
+    """Writes the confusion plot, if one is asked for.
+
+    Args:
+        options: The parsed options.
+        scores: The scores.
 
     Raises:
-        ValueError: If it has none.
+        OSError: If it cannot be written.
     """
-    shard = (scores.protocol or {}).get("shard")
-    match shard:
-        case [int(index), int(count)] if 0 <= index < count:
-            return index, count
-    raise ValueError(
-        "`merge` must be reports of evaluate with --shard. "
-        f"Received: {path!r} with shard={shard!r}"
-    )
+    from keras_pspnet.files import write_atomically
+    from keras_pspnet.scores import confusion_picture
+    from keras_pspnet.visualize import check_suffix
+
+    path = options.confusion_plot
+    if path is not None:
+        stream = BytesIO()
+        form = "PNG" if check_suffix(path) == ".png" else "JPEG"
+        confusion_picture(scores).save(stream, form, quality=92)
+        write_atomically(path, stream.getvalue())
 
 
-def _sum(shards: Sequence[tuple[str, Scores]]) -> Scores:
-    """Adds scores that were made in the same way, of parts of one set."""
-    _, total = shards[0]
-    for path, scores in shards[1:]:
-        try:
-            total += scores
-        except ValueError as error:
-            raise ValueError(
-                f"`merge` must be reports of one evaluation ({error}), "
-                f"Received: {path!r} beside {shards[0][0]!r}"
-            ) from error
-    # Sets of other pictures mostly have another number of them.
-    for index, (path, scores) in enumerate(shards):
-        part = len(range(index, total.pictures, len(shards)))
-        if scores.pictures != part:
-            raise ValueError(
-                f"`merge` must be shards of one set: of {total.pictures} "
-                f"pictures, shard {index}/{len(shards)} has {part}. "
-                f"Received: {path!r} with {scores.pictures}"
-            )
-    return total
+def print_scores(scores: Scores) -> None:
+    """Prints the scores and how they were measured.
 
-
-def _save_confusion(scores: Scores, path: str) -> None:
-    stream = BytesIO()
-    form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-    confusion_picture(scores).save(stream, form, quality=92)
-    write_atomically(path, stream.getvalue())
-
-
-def _measured(scores: Scores) -> str:
-    """Returns how scores were measured, as lines of text."""
+    Args:
+        scores: The scores.
+    """
     rows = dict(scores.protocol or {})
-    if "name" in rows:
-        rows = {"protocol": rows.pop("name"), **rows}
-    if "shard" in rows:
-        rows["shard"] = "/".join(map(str, rows["shard"]))
+    rows = {"protocol": rows.pop("name", None), **rows}
     rows["weights_sha256"] = scores.weights_sha256
     rows["versions"] = ", ".join(map(" ".join, scores.versions.items()))
     width = max(map(len, rows))
-    return "\n".join(
-        f"{name.replace('_', ' '):{width}}  {_text(value)}"
-        for name, value in rows.items()
-    )
+    print(scores.table())
+    print()
+    for name, value in rows.items():
+        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`keras-pspnet segment`: every picture to a picture, a mask or a map."""
+"""`keras-pspnet segment`: images to overlays, masks or confidence maps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_pspnet.cli_shared import (
+from keras_pspnet.cli.common import (
+    Commands,
     add_inference_options,
     add_model_options,
     inference_arguments,
@@ -19,49 +20,29 @@ from keras_pspnet.cli_shared import (
     print_error,
     progress,
 )
-from keras_pspnet.data.decode import (
-    IMAGE_SUFFIXES,
-    Source,
-    find_pictures,
-    read_image,
-)
-from keras_pspnet.files import check_writable
-from keras_pspnet.inference import picture_faults, segment
-from keras_pspnet.network import Network
-from keras_pspnet.visualize import check_suffix
 
-# Options that are arguments of `read_image` as well as of `segment`.
-_LIMITS = {"max_pixels"}
+if TYPE_CHECKING:
+    from keras_pspnet.data.decode import Source
+    from keras_pspnet.network import Network
 
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> None:
-    """Adds the command to the programme's.
-
-    Args:
-        commands: The programme's commands.
-    """
-    # What is left out stays out of the call: the functions have the defaults.
-    parser = commands.add_parser(
-        "segment",
-        help="segment pictures",
-        argument_default=argparse.SUPPRESS,
-    )
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser("segment", help="segment images")
     parser.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="picture (JPEG, PNG, WebP, BMP, GIF or TIFF), folder of pictures, "
-        "or pattern of them",
+        help="image (JPEG, PNG, WebP, BMP, GIF or TIFF), folder of images, or "
+        "glob pattern",
     )
     parser.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="OUT",
-        help="picture to write, .png or .jpg, or the folder to write to, "
-        "which is made if it is missing: a.png for a.jpg",
+        help="file to write, .png or .jpg, or folder, created if it is "
+        "missing: a.jpg becomes a.png",
     )
     add_model_options(parser)
     what = parser.add_mutually_exclusive_group()
@@ -70,19 +51,21 @@ def add_parser(
         dest="what",
         action="store_const",
         const="mask",
-        help="write the mask of class ids (palette PNG) instead",
+        default="picture",
+        help="write the mask of class indices (palette PNG) instead of the "
+        "overlay",
     )
     what.add_argument(
         "--confidence",
         dest="what",
         action="store_const",
         const="confidence",
-        help="write a map of how sure the model is instead",
+        help="write a map of the model's confidence instead",
     )
     parser.add_argument(
         "--colorblind",
         action="store_true",
-        help="colours that colour-blind people tell apart, and numbers",
+        help="use a palette for colour-blind viewers, and number the classes",
     )
     add_inference_options(parser)
     parser.set_defaults(run=run)
@@ -92,49 +75,54 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command.
 
     Args:
-        options: What was parsed.
+        options: The parsed options.
 
     Returns:
-        Exit status: 0, or 1 if one of several pictures could not be done.
+        Exit status: 0, or 1 if some of several images failed.
 
     Raises:
-        ImportError: If what runs the model is not installed.
+        ImportError: If the runtime of an exported model is not installed.
         OSError: If files cannot be read or written.
-        ValueError: If an option is out of range, or the only picture broken.
+        ValueError: If an option is out of range, or the only image is
+            corrupt.
     """
-    # What can be wrong with files and options shows before a model is loaded.
+    from keras_pspnet.data.decode import find_pictures, read_image
+    from keras_pspnet.files import check_writable
+    from keras_pspnet.visualize import check_suffix
+
+    # Files and options are checked before a model is loaded.
     arguments = inference_arguments(options)
-    what = getattr(options, "what", "picture")
-    pictures = find_pictures(options.paths)
-    is_file = _is_file(options.output, options.paths, pictures)
+    images = find_pictures(options.paths)
+    is_file = _is_file(options.output, options.paths, images)
     if is_file:
-        check_suffix(options.output, what)
+        check_suffix(options.output, options.what)
         check_writable(options.output)
         outputs = [Path(options.output)]
     else:
-        _check_folder(options.output, len(pictures))
-        outputs = _files_in(options.output, pictures)
-    _check_pictures_stay(pictures, outputs)
-    image = None
-    if len(pictures) == 1:
-        limits = {name: arguments[name] for name in _LIMITS & set(arguments)}
-        image = read_image(pictures[0], **limits)
+        _check_folder(options.output, len(images))
+        outputs = _files_in(options.output, images)
+    _check_inputs_stay(images, outputs)
+    only = None
+    if len(images) == 1:
+        only = read_image(images[0], options.max_pixels)
 
-    arguments["confidence"] = what == "confidence"
-    job = _Job(load_network(options), arguments, what, "colorblind" in options)
+    arguments["confidence"] = options.what == "confidence"
+    job = _Job(
+        load_network(options), arguments, options.what, options.colorblind
+    )
     if not is_file:
         os.makedirs(options.output, exist_ok=True)
-    if image is None:
-        return _segment_all(job, pictures, outputs)
-    # A bar of one picture says nothing, one of its windows does.
-    arguments["verbose"] = "window" in options and sys.stdout.isatty()
-    print(job.segment(image, outputs[0]))
+    if only is None:
+        return _segment_all(job, images, outputs)
+    # One image needs no progress bar, its windows do.
+    arguments["verbose"] = options.window is not None and sys.stdout.isatty()
+    print(job.segment(only, outputs[0]))
     return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What is done with every picture."""
+    """What to do with every image."""
 
     network: Network
     arguments: Mapping[str, Any]
@@ -142,7 +130,9 @@ class _Job:
     colorblind: bool
 
     def segment(self, source: Source, output: Path) -> str:
-        """Segments one picture into a file; returns a line about it."""
+        """Segments one image into a file; returns a line about it."""
+        from keras_pspnet.inference import segment
+
         result = segment(self.network, source, **self.arguments)
         result.save(output, self.what, self.colorblind)
         shares = ", ".join(
@@ -152,64 +142,68 @@ class _Job:
 
 
 def _segment_all(
-    job: _Job, pictures: Sequence[Path], outputs: Sequence[Path]
+    job: _Job, images: Sequence[Path], outputs: Sequence[Path]
 ) -> int:
+    from keras_pspnet.inference import picture_faults
+
     written = failed = 0
-    faults = picture_faults()
+    errors = picture_faults()
     try:
-        with progress("segment", len(pictures)) as advance:
-            for picture, output in zip(pictures, outputs, strict=True):
+        with progress("segment", len(images)) as advance:
+            for image, output in zip(images, outputs, strict=True):
                 try:
-                    line = job.segment(picture, output)
-                except faults as error:
+                    line = job.segment(image, output)
+                except errors as error:
                     failed += 1
                     print_error(
-                        f"{picture}: {str(error) or type(error).__name__}"
+                        f"{image}: {str(error) or type(error).__name__}"
                     )
                 else:
                     written += 1
                     print(line, flush=True)
                 advance()
     finally:
-        # After Ctrl-C as well, which goes on to `main`.
-        noun = "picture" if written == 1 else "pictures"
+        # Also after Ctrl-C, which `main` handles.
+        noun = "image" if written == 1 else "images"
         print(f"{written} {noun} written, {failed} failed")
     return 1 if failed else 0
 
 
-def _is_file(
-    output: str, paths: Sequence[str], pictures: Sequence[Path]
-) -> bool:
+def _is_file(output: str, paths: Sequence[str], images: Sequence[Path]) -> bool:
     """Tells whether the output is a file, not a folder."""
     if (
-        len(pictures) > 1
+        len(images) > 1
         or os.path.isdir(output)
         or output.endswith(("/", os.sep))
     ):
         return False
-    # A folder may happen to hold one picture: its output is no file then,
-    # unless it is named like one.
-    return Path(paths[0]) == pictures[0] or _looks_like_picture(output)
+    # The output of a folder that happens to hold one image is a folder too,
+    # unless it has the name of an image.
+    return Path(paths[0]) == images[0] or _looks_like_image(output)
 
 
-def _looks_like_picture(path: str) -> bool:
+def _looks_like_image(path: str) -> bool:
+    from keras_pspnet.data.decode import IMAGE_SUFFIXES
+
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _check_folder(folder: str, count: int) -> None:
-    """Checks that a folder is one, or can be made.
+    """Checks that a folder exists or can be created.
 
     Raises:
-        OSError: If it is not.
+        OSError: If it does not and cannot.
     """
+    from keras_pspnet.files import check_writable
+
     place = Path(folder)
     if place.is_dir():
         check_writable(place / "a.png")
         return
-    # "out.png" for many pictures is a mistake, and no name of a folder.
-    if os.path.lexists(place) or (_looks_like_picture(folder) and count > 1):
+    # "out.png" for many images is a mistake, not the name of a folder.
+    if os.path.lexists(place) or (_looks_like_image(folder) and count > 1):
         raise NotADirectoryError(
-            f"`output` must be a folder for {count} pictures. "
+            f"`output` must be a folder for {count} images. "
             f"Received: output={folder!r}"
         )
     while not place.exists():
@@ -217,52 +211,50 @@ def _check_folder(folder: str, count: int) -> None:
     check_writable(place / "a.png")
 
 
-def _files_in(folder: str, pictures: Sequence[Path]) -> list[Path]:
-    """Names an output in a folder for each picture.
+def _files_in(folder: str, images: Sequence[Path]) -> list[Path]:
+    """Names an output in a folder for each image.
 
     Raises:
-        ValueError: If two would have the same.
+        ValueError: If two would have the same name.
     """
     stems = collections.Counter(
-        os.path.normcase(picture.stem) for picture in pictures
+        os.path.normcase(image.stem) for image in images
     )
     names: dict[str, Path] = {}
     files = []
-    for picture in pictures:
-        alone = stems[os.path.normcase(picture.stem)] == 1
-        name = f"{picture.stem if alone else picture.name}.png"
-        other = names.setdefault(os.path.normcase(name), picture)
-        if other is not picture:
+    for image in images:
+        is_unique = stems[os.path.normcase(image.stem)] == 1
+        name = f"{image.stem if is_unique else image.name}.png"
+        other = names.setdefault(os.path.normcase(name), image)
+        if other is not image:
             raise ValueError(
-                "`paths` must be pictures of different names for one folder. "
-                f"Received: {str(other)!r} and {str(picture)!r}"
+                "`paths` must be images of different names for one folder. "
+                f"Received: {str(other)!r} and {str(image)!r}"
             )
         files.append(Path(folder) / name)
     return files
 
 
-def _check_pictures_stay(
-    pictures: Sequence[Path], outputs: Sequence[Path]
-) -> None:
-    """Refuses outputs that would replace what is to be segmented.
+def _check_inputs_stay(images: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuses outputs that would replace an input.
 
     Raises:
         ValueError: If there is one.
     """
-    inputs = {_identity(picture): picture for picture in pictures}
-    # Broken links: reading them tells.
+    inputs = {_identity(image): image for image in images}
+    # Broken links are reported when they are read.
     inputs.pop(None, None)
     for output in outputs:
-        picture = inputs.get(_identity(output))
-        if picture is not None:
+        image = inputs.get(_identity(output))
+        if image is not None:
             raise ValueError(
-                "`output` must not replace a picture that is segmented. "
-                f"Received: output={str(output)!r} for {str(picture)!r}"
+                "`output` must not replace an image that is segmented. "
+                f"Received: output={str(output)!r} for {str(image)!r}"
             )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Returns what is equal for all names of a file."""
+    """Returns what all names of a file have in common."""
     try:
         status = path.stat()
     except OSError:
