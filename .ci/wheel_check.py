@@ -130,7 +130,7 @@ def export(command: Path, place: Path) -> None:
     for name, *rest in (("onnx",), ("litert", *small)):
         output = place / f"exported.{name}"
         output = output.with_suffix({"litert": ".tflite"}.get(name, ".onnx"))
-        run(command, "export", "--format", name, "-o", output, *rest, cwd=place)
+        run(command, "export", name, "-o", output, *rest, cwd=place)
         print(f"  exported: {output.name}", flush=True)
 
 

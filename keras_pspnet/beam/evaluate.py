@@ -85,10 +85,9 @@ class EvaluateImages(beam.PTransform):
     Examples:
         >>> import apache_beam
         >>> from keras_pspnet.beam import EvaluateImages
-        >>> with apache_beam.Pipeline() as pipeline:  # doctest: +SKIP
-        ...     scores, errors = pipeline | EvaluateImages(
-        ...         "val/images", "val/masks", "voc", "out", protocol="mmseg"
-        ...     )
+        >>> folders = "data/val/images", "data/val/masks"
+        >>> evaluated = EvaluateImages(*folders, "aerial", "out")
+        >>> scores, errors = apache_beam.Pipeline() | evaluated
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class EvaluateImages(beam.PTransform):
         failed = errors | "Failed" >> beam.combiners.Count.Globally()
         scores = (
             counted.matrices
-            | "Sum" >> beam.CombineGlobally(SumConfusions(self._zero))
+            | "Sum" >> beam.CombineGlobally(_SumConfusions(self._zero))
             | "Scores"
             >> beam.ParDo(
                 _Score(self._loaded, self._settings),
@@ -164,7 +163,7 @@ class EvaluateImages(beam.PTransform):
         return Evaluated(scores, errors)
 
 
-class SumConfusions(beam.CombineFn):
+class _SumConfusions(beam.CombineFn):
     """Adds confusion matrices.
 
     Args:

@@ -67,7 +67,7 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="N",
         help="downscale longer images to this side for the network; none "
-        "keeps their size (default: 1024, with --window none)",
+        "keeps their size (default: 1024; with --window, none)",
     )
     parser.add_argument(
         "--max-pixels",
@@ -75,7 +75,7 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
         default=2**28 // 3,
         metavar="N",
         help="refuse files with more pixels before decoding them (default: "
-        "%(default)s)",
+        "89 million)",
     )
 
 

@@ -40,15 +40,17 @@ COMMANDS = (
     "beam evaluate",
     "info",
 )
-# Enough to be parsed, with the function that takes the options and those of
-# its arguments that are options.
-CONFIDENCE = {"confidence"}
 VIEWS = {"scales", "flip", "window"}
 LIMITS = {"max_side", "max_pixels"}
+# The shortest of each command, and which options its function takes.
 SIGNATURES = [
     ("segment a -o b", kp.segment, VIEWS | LIMITS),
     ("demo", kp.segment, VIEWS | LIMITS),
-    ("beam segment --input a -o b", kp.segment, VIEWS | LIMITS | CONFIDENCE),
+    (
+        "beam segment --input a -o b",
+        kp.segment,
+        VIEWS | LIMITS | {"confidence"},
+    ),
     ("evaluate", kp.evaluate, VIEWS | {"protocol", "base"}),
     ("beam evaluate -o b", kp.evaluate, VIEWS | {"protocol", "base"}),
     (
@@ -82,12 +84,9 @@ def test_defaults_are_those_of_the_functions(
 ) -> None:
     options = vars(parse(command.split()))
     parameters = inspect.signature(function).parameters
-    # Of a function that has no argument for it, an option is of no use.
-    own = {"model", "data", "output", "verbose", "ignore_label", "recipe"}
-    if "confidence" not in names:
-        # `segment` has one of three outputs for it.
-        own.add("confidence")
-    assert names == (set(options) & set(parameters)) - own
+    # What is loaded or written by name; the ignore label is the model's.
+    others = {"model", "data", "output", "recipe", "ignore_label"}
+    assert names == (set(options) & set(parameters)) - others
     for name in names:
         value = options[name]
         if isinstance(value, list):
