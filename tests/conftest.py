@@ -31,6 +31,7 @@ LONG = (
     "test_fitting.py",
     "test_loop.py",
     "test_beam_segment.py",
+    "test_beam_evaluate.py",
     "test_ablation.py",
     "test_docs.py",
 )

@@ -91,7 +91,7 @@ def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     check_run(output, recipe)
     out = capsys.readouterr().out
     assert "mean IoU" in out
-    told = "leaves out the start from imagenet weights" in out
+    told = "does not load imagenet weights" in out
     assert told == (recipe.backbone_weights is not None)
 
 

@@ -767,7 +767,7 @@ def test_the_command_tells_faults_by_its_status(tmp_path, capsys) -> None:
     out = capsys.readouterr().out
     assert "train/images/0.png has no mask" in out
     assert "val/masks/1.png has no picture" in out
-    assert "2 faults" in out
+    assert "2 errors" in out
 
 
 # === The demo ===

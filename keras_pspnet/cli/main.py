@@ -59,7 +59,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if "beam_options" in options:
         options.beam_options = others
     elif others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        # The shell may have listed a whole folder.
+        more = " ..." if len(others) > 5 else ""
+        parser.error(f"unrecognized arguments: {' '.join(others[:5])}{more}")
     return options
 
 

@@ -196,6 +196,12 @@ def test_export_refuses_precisions_of_other_formats(
     assert line.endswith(f"; see keras-pspnet export {form} --help")
 
 
+def test_not_every_name_that_the_shell_listed_is_told(photo, capsys) -> None:
+    command = ("export", "onnx", "-o", "made", "--calibration", *"abcdef")
+    line = usage_error(capsys, *command)
+    assert "unrecognized arguments: --calibration a b c d ...; see" in line
+
+
 def test_export_asks_for_a_format(photo, capsys) -> None:
     line = usage_error(capsys, "export", "-o", "made")
     assert "FORMAT" in line
