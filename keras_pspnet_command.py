@@ -1,34 +1,60 @@
-"""Starts the command line without TensorFlow's start-up notes on stderr.
+"""Starts the command line, and Keras only for commands that compute.
 
-TensorFlow writes them while it is imported, before any setting can silence
-it, and importing anything of `keras_pspnet` imports it. So this module stands
-beside the package, and holds stderr back until the import is over; and it
-tells the version at once.
+`import keras_pspnet` imports Keras and TensorFlow: seconds and most of a
+gigabyte, too much for `--help` or a misspelt option. So this module, which
+stands beside the package, lets the modules of the command line be imported
+without it, parses the arguments, and imports the package to run a command.
+
+It also keeps TensorFlow's start-up notes from stderr, which it writes while it
+is imported, before any setting can silence it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def main() -> int:
-    """Runs `keras_pspnet.cli.main` on the process's arguments.
+    """Runs the command line on the process's arguments.
 
     Returns:
-        Exit status.
+        Exit status, as of `keras_pspnet.cli.main.main`.
     """
-    if sys.argv[1:] == ["--version"]:
-        print(f"keras-pspnet {importlib.metadata.version('keras-pspnet')}")
-        return 0
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _held_back_stderr():
-        from keras_pspnet.cli import main as run
-    return run()
+    import_package = _postponed_import("keras_pspnet")
+    # These import nothing of the package but modules without Keras.
+    from keras_pspnet.cli.main import parse, run
+
+    options = parse()
+    if options.imports_keras:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _held_back_stderr():
+            import_package()
+    return run(options)
+
+
+def _postponed_import(name: str) -> Callable[[], None]:
+    """Makes the modules of a package importable before the package itself.
+
+    Args:
+        name: The package.
+
+    Returns:
+        A function that imports the package: it runs its `__init__.py`, which
+        `import` takes for done from now on.
+    """
+    if name in sys.modules:
+        return lambda: None
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    run_init = spec.loader.exec_module
+    return lambda: run_init(package)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ LONG = (
     "test_training.py",
     "test_fitting.py",
     "test_loop.py",
-    "test_beam.py",
+    "test_beam_segment.py",
+    "test_beam_evaluate.py",
     "test_ablation.py",
     "test_docs.py",
 )

@@ -49,7 +49,8 @@ HELPERS = {
     "resnet": "scaled",
     "sampling": "spatial_size apply_height divides",
     "visualize": "check_suffix",
-    "beam": "Outputs",
+    "beam.segment": "Segmented",
+    "beam.evaluate": "Evaluated",
 }
 
 

@@ -83,6 +83,11 @@ ORDER = (
     "protocols",
     "evaluation",
     "beam.storage",
+    "beam.model",
+    "beam.errors",
+    "beam.masks",
+    "beam.segment",
+    "beam.evaluate",
     "beam",
     "history",
     "event_files",
@@ -107,16 +112,21 @@ ORDER = (
     "page.blocks",
     "page.server",
     "page",
-    "cli_shared",
-    "cli_segment",
-    "cli_evaluate",
-    "cli_demo",
+    "cli.common",
+    "cli.segment",
+    "cli.evaluate",
+    "cli.demo",
+    "cli.train",
+    "cli.export",
+    "cli.convert",
+    "cli.beam",
+    "cli.info",
+    "cli.main",
     "cli",
-    "cli_beam",
-    "beam.__main__",
 )
 # Folders whose own module holds a docstring alone.
 EMPTY = (
+    "cli",
     "convert",
     "data.builders.camvid",
     "data.builders.voc2012_segmentation",
@@ -237,4 +247,4 @@ def test_the_package_itself_only_gives_names() -> None:
 def test_only_the_command_line_prints_and_exits(name: str) -> None:
     calls = set(names_called(parse(MODULES[name])))
     exits = {"print", "sys.exit", "exit", "quit", "os._exit", "input"}
-    assert name.startswith("cli") or calls.isdisjoint(exits)
+    assert name.startswith("cli.") or calls.isdisjoint(exits)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import keras_pspnet as kp
-from keras_pspnet import cli, cli_demo
+from keras_pspnet.cli import demo, main
 from keras_pspnet.data.decode import read_image, read_mask
 from keras_pspnet.labels import AERIAL, VOC, LabelSet
 from keras_pspnet.network import Network
@@ -509,7 +509,7 @@ def test_the_shipped_model_sees_every_class_in_the_drawn_views():
 
 def test_the_extra_is_asked_for(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert cli.main(["demo"]) == 2
+    assert main.main(["demo"]) == 2
     assert capsys.readouterr().err == (
         "keras-pspnet: error: gradio must be installed for this page: "
         "pip install keras-pspnet[demo]\n"
@@ -529,7 +529,7 @@ def test_the_extra_is_asked_for(monkeypatch, capsys):
 )
 def test_options_are_checked_first(monkeypatch, capsys, option, match):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert cli.main(["demo", *option]) == 2
+    assert main.main(["demo", *option]) == 2
     assert match in capsys.readouterr().err
 
 
@@ -539,7 +539,7 @@ def test_uploads_are_gone_whatever_ends_the_command(monkeypatch):
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
         # Set again when the test is over, whatever the command sets.
         monkeypatch.setenv(name, "")
-    with pytest.raises(SystemExit) as ended, cli_demo._gradio_settings():
+    with pytest.raises(SystemExit) as ended, demo._gradio_settings():
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         (folder / "upload.png").touch()
         assert folder.stat().st_mode & 0o077 == 0
@@ -558,4 +558,4 @@ def test_uploads_are_gone_whatever_ends_the_command(monkeypatch):
     ],
 )
 def test_addresses(host, address):
-    assert cli_demo._address(host, 7860) == address
+    assert demo._address(host, 7860) == address

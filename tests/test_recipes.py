@@ -25,7 +25,7 @@ from source_states import mmcv_state, random_pspnet
 from support import numpy
 
 from keras_pspnet import PSPNet, load_pretrained, presets
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 from keras_pspnet.data.trees import TREES
 from keras_pspnet.history import read_history
 from keras_pspnet.presets import find_backbone_weights
@@ -91,7 +91,7 @@ def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     check_run(output, recipe)
     out = capsys.readouterr().out
     assert "mean IoU" in out
-    told = "leaves out the start from imagenet weights" in out
+    told = "does not load imagenet weights" in out
     assert told == (recipe.backbone_weights is not None)
 
 

@@ -26,7 +26,7 @@ import keras_pspnet.inference
 from keras_pspnet import PSPNet, callbacks, evaluate, load_pretrained
 from keras_pspnet.backbone_weights import check_backbone_source
 from keras_pspnet.callbacks import NonFiniteError
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 from keras_pspnet.curves import training_curves
 from keras_pspnet.data.augment import train_augmentation
 from keras_pspnet.data.pipeline import batch_indices
@@ -767,7 +767,7 @@ def test_the_command_tells_faults_by_its_status(tmp_path, capsys) -> None:
     out = capsys.readouterr().out
     assert "train/images/0.png has no mask" in out
     assert "val/masks/1.png has no picture" in out
-    assert "2 faults" in out
+    assert "2 errors" in out
 
 
 # === The demo ===

@@ -50,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     status = _train_and_export(options.output)
     if options.photo and status == 0:
-        from keras_pspnet.cli import main as run
+        from keras_pspnet.cli.main import main as run
 
         result = str(options.output / "photo.png")
         status = run(["segment", options.photo, "-o", result])

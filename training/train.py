@@ -506,6 +506,6 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from keras_pspnet.cli import main
+    from keras_pspnet.cli.main import main
 
     sys.exit(main(["train", *sys.argv[1:]]))

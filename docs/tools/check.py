@@ -37,7 +37,8 @@ MODULES = (
     "sampling",
     "scores",
     "visualize",
-    "beam",
+    "beam.segment",
+    "beam.evaluate",
 )
 # What a page fetches by itself; `href` of links to follow is not among it.
 _FETCHED = re.compile(

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_pspnet import cli, cli_beam
+from keras_pspnet.cli.main import make_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/commands.md"
@@ -22,36 +22,33 @@ START = """\
 
 <!-- Written by docs/tools/commands.py; do not edit. -->
 
-Exit status of every command: 0; 1 where the work was done but failed, a
-picture of several for instance; 2 for bad input, told in one line; 75 where a
-training run lost another machine; 130 for Ctrl-C.
+Exit status of every command: 0; 1 if it ran and failed, for some of several
+images for instance; 2 for bad input, with one line on stderr; 75 if a training
+run lost another worker; 130 after Ctrl-C. `--help`, usage errors and `info`
+answer without importing TensorFlow.
 """
 
 
 def text() -> str:
     """Returns the page."""
-    parser = cli._parser()
-    (commands,) = (
-        action
-        for action in parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    about = {action.dest: action.help for action in commands._choices_actions}
-    parts = [START]
-    for name, command in commands.choices.items():
-        parts += _section(command, f"{parser.prog} {name}", about[name])
-    beam = cli_beam._parser()
-    parts += _section(beam, beam.prog, beam.description, beam.epilog)
+    parts = [START, *_commands(make_parser())]
     client = _client_parser()
     parts += _section(client, f"python serving/{client.prog}", "")
     return "\n".join(parts)
 
 
+def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yields the sections of a parser's commands, and of theirs."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            about = {each.dest: each.help for each in action._choices_actions}
+            for name, command in action.choices.items():
+                yield from _section(command, command.prog, about[name])
+                yield from _commands(command)
+
+
 def _section(
-    parser: argparse.ArgumentParser,
-    name: str,
-    about: str | None,
-    end: str | None = None,
+    parser: argparse.ArgumentParser, name: str, about: str | None
 ) -> Iterator[str]:
     yield f"## {name}\n"
     about = (about or parser.description or "").rstrip(".")
@@ -63,7 +60,9 @@ def _section(
         actions = [
             action
             for action in group._group_actions
-            if not isinstance(action, argparse._HelpAction)
+            if not isinstance(
+                action, argparse._HelpAction | argparse._SubParsersAction
+            )
         ]
         if group.title in ("positional arguments", "options"):
             plain += actions
@@ -74,8 +73,8 @@ def _section(
         if actions:
             yield from filter(None, [title])
             yield "\n".join(["| | |", "|---|---|", *map(_row, actions), ""])
-    if end:
-        yield f"{end}\n"
+    if parser.epilog:
+        yield f"{parser.epilog}\n"
 
 
 def _row(action: argparse.Action) -> str:

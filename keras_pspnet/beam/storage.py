@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -13,8 +15,10 @@ from keras_pspnet.files import check_writable, naming_errors
 
 # What is read at a time: a stream may set aside all that it is asked for.
 _CHUNK = 2**20
-# Bytes that are the file's own, as a name must be: a.jpg.gz is no picture.
+# Files are never decompressed, whatever their name: a.jpg.gz is no image.
 _PLAIN = CompressionTypes.UNCOMPRESSED
+# Image files take at most 8 bytes a pixel, and something around them.
+_PIXEL_BYTES, _OTHER_BYTES = 8, 2**24
 
 
 def is_local(path: str) -> bool:
@@ -49,17 +53,35 @@ def prepare_folder(argument: str, folder: str) -> None:
         check_writable(Path(folder) / "table")
 
 
-def read(path: str, most: int) -> bytes:
-    """Reads a whole file.
+def read_image_file(path: str, max_pixels: int) -> bytes:
+    """Reads a whole image file.
 
     Args:
         path: The file.
-        most: The number of bytes it may have.
+        max_pixels: Files that are larger than any image of so many pixels
+            are not read to the end.
 
     Raises:
         Exception: Whatever the file system raises where it cannot be read.
-        ValueError: If it is larger; little more has been read then.
+        ValueError: If the file is larger.
     """
+    return _read(path, _PIXEL_BYTES * max_pixels + _OTHER_BYTES)
+
+
+def read_text(path: str) -> str:
+    """Reads a text file that this package wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        Exception: Whatever the file system raises where it cannot be read.
+        ValueError: If it is unreasonably large, or not text.
+    """
+    return _read(path, _OTHER_BYTES).decode("utf-8")
+
+
+def _read(path: str, most: int) -> bytes:
     parts, size = [], 0
     with FileSystems.open(path, compression_type=_PLAIN) as stream:
         while part := stream.read(_CHUNK):
@@ -141,3 +163,41 @@ def matches(pattern: str, limit: int | None = None) -> list[str]:
             f"({error}). Received: {pattern!r}"
         ) from error
     return [file.path for file in found.metadata_list]
+
+
+def find_patterns(patterns: Any) -> list[str]:
+    """Returns patterns that mean the same on every worker.
+
+    Args:
+        patterns: A string or a sequence of strings, of which folders stand
+            for the files in them.
+
+    Raises:
+        OSError: If one matches no file.
+        TypeError: If there is anything but strings.
+        ValueError: If there is none.
+    """
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not isinstance(patterns, Sequence) or not all(
+        isinstance(pattern, str) for pattern in patterns
+    ):
+        raise TypeError(
+            "`patterns` must be a string or a sequence of strings. "
+            f"Received: patterns={patterns!r}"
+        )
+    if not patterns:
+        raise ValueError(
+            f"`patterns` must not be empty. Received: patterns={patterns!r}"
+        )
+    found = []
+    for given in patterns:
+        pattern = absolute(given)
+        if given.endswith("/") or (is_local(given) and os.path.isdir(given)):
+            pattern += "/*"
+        if not matches(pattern, limit=1):
+            raise FileNotFoundError(
+                f"`patterns` must match files. Received: {given!r}"
+            )
+        found.append(pattern)
+    return found

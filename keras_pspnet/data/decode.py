@@ -6,10 +6,16 @@ import dataclasses
 import glob
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from io import BytesIO
-from pathlib import Path
-from typing import IO, NoReturn
+from pathlib import Path, PurePath
+from typing import IO, NoReturn, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -21,6 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
+File = TypeVar("File", bound=PurePath)
 
 # As many pixels as fill 256 MiB in RGB; Pillow warns above the same count.
 MAX_PIXELS = 2**28 // 3
@@ -204,27 +211,60 @@ def find_pairs(
         ValueError: If there is no pair, a picture without a mask, a mask
             without a picture, or a stem that occurs twice in one folder.
     """
-    images = _files_by_stem("images_dir", images_dir, IMAGE_SUFFIXES)
-    masks = _files_by_stem("masks_dir", masks_dir, MASK_SUFFIXES)
-    if not images.keys() & masks.keys():
+    return [
+        (str(image), str(mask))
+        for image, mask in pair_files(
+            images_dir,
+            _files_of("images_dir", images_dir, IMAGE_SUFFIXES),
+            masks_dir,
+            _files_of("masks_dir", masks_dir, MASK_SUFFIXES),
+        )
+    ]
+
+
+def pair_files(
+    images_dir: str | os.PathLike[str],
+    images: Iterable[File],
+    masks_dir: str | os.PathLike[str],
+    masks: Iterable[File],
+) -> list[tuple[File, File]]:
+    """Pairs images with masks by stem.
+
+    Args:
+        images_dir: Folder of the images, for error messages.
+        images: The files in it.
+        masks_dir: Folder of the masks, likewise.
+        masks: The files in it.
+
+    Returns:
+        `(image, mask)` per pair, sorted by stem.
+
+    Raises:
+        ValueError: As of `find_pairs`.
+    """
+    image_of = _by_stem("images_dir", images_dir, images)
+    mask_of = _by_stem("masks_dir", masks_dir, masks)
+    if not image_of.keys() & mask_of.keys():
         raise ValueError(
             "`images_dir` and `masks_dir` must hold pictures and masks with "
             "the same names (a.jpg and a.png). Received: "
-            f"images_dir={os.fspath(images_dir)!r} ({len(images)} pictures), "
-            f"masks_dir={os.fspath(masks_dir)!r} ({len(masks)} masks)"
+            f"images_dir={os.fspath(images_dir)!r} ({len(image_of)} pictures), "
+            f"masks_dir={os.fspath(masks_dir)!r} ({len(mask_of)} masks)"
         )
-    _check_partners("masks_dir", masks_dir, "mask", images, masks)
-    _check_partners("images_dir", images_dir, "picture", masks, images)
-    return [(str(images[stem]), str(masks[stem])) for stem in sorted(images)]
+    _check_partners("masks_dir", masks_dir, "mask", image_of, mask_of)
+    _check_partners("images_dir", images_dir, "picture", mask_of, image_of)
+    return [(image_of[stem], mask_of[stem]) for stem in sorted(image_of)]
 
 
 def read_class_mask(
-    path: str | os.PathLike[str], num_classes: int, ignore_label: int = 255
+    path: str | os.PathLike[str] | bytes,
+    num_classes: int,
+    ignore_label: int = 255,
 ) -> np.ndarray:
     """Reads an index mask and checks its labels.
 
     Args:
-        path: Path of the index mask.
+        path: Path of the index mask, or the bytes of the file.
         num_classes: Labels must be within `0..num_classes-1`,
         ignore_label: or be this one.
 
@@ -246,22 +286,22 @@ def read_class_mask(
         raise ValueError(
             f"`mask` must hold labels within 0..{num_classes - 1}, or "
             f"{ignore_label} to ignore. Received: label {wrong[0]} in "
-            f"mask={os.fspath(path)!r}"
+            f"mask={_named(path)}"
         )
     return mask
 
 
 def read_pair(
-    image_path: str | os.PathLike[str],
-    mask_path: str | os.PathLike[str],
+    image_path: str | os.PathLike[str] | bytes,
+    mask_path: str | os.PathLike[str] | bytes,
     num_classes: int,
     ignore_label: int = 255,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads a picture and its mask, and checks that they fit.
 
     Args:
-        image_path: Path of the picture.
-        mask_path: Path of the index mask.
+        image_path: Path of the picture, or the bytes of the file.
+        mask_path: Path of the index mask, likewise.
         num_classes: Labels must be within `0..num_classes-1`,
         ignore_label: or be this one.
 
@@ -278,8 +318,8 @@ def read_pair(
     if image.shape[:2] != mask.shape:
         raise ValueError(
             "`mask` must have the size of its picture. Received: "
-            f"mask={os.fspath(mask_path)!r} of {_size(mask)}, "
-            f"image={os.fspath(image_path)!r} of {_size(image)}"
+            f"mask={_named(mask_path)} of {_size(mask)}, "
+            f"image={_named(image_path)} of {_size(image)}"
         )
     return image, mask
 
@@ -580,9 +620,9 @@ def _check_mask_array(mask: np.ndarray) -> np.ndarray:
     return mask.astype(np.uint8, copy=False)
 
 
-def _files_by_stem(
+def _files_of(
     argument: str, folder: str | os.PathLike[str], suffixes: Sequence[str]
-) -> dict[str, Path]:
+) -> list[Path]:
     path, received = Path(folder), f"{argument}={os.fspath(folder)!r}"
     if not path.exists():
         raise FileNotFoundError(
@@ -592,15 +632,21 @@ def _files_by_stem(
         raise NotADirectoryError(
             f"`{argument}` must be a folder. Received: {received}"
         )
-    files: dict[str, Path] = {}
-    for entry in _files_in(path, suffixes):
-        other = files.setdefault(entry.stem, entry)
-        if other != entry:
+    return _files_in(path, suffixes)
+
+
+def _by_stem(
+    argument: str, folder: str | os.PathLike[str], files: Iterable[File]
+) -> dict[str, File]:
+    found: dict[str, File] = {}
+    for file in files:
+        other = found.setdefault(file.stem, file)
+        if other != file:
             raise ValueError(
-                f"`{argument}` must hold each name once. Received: "
-                f"{received} with {other.name!r} and {entry.name!r}"
+                f"`{argument}` must hold each name once. Received: {argument}="
+                f"{os.fspath(folder)!r} with {other.name!r} and {file.name!r}"
             )
-    return files
+    return found
 
 
 def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -656,7 +702,7 @@ def _check_partners(
     argument: str,
     folder: str | os.PathLike[str],
     kind: str,
-    wanting: dict[str, Path],
+    wanting: Mapping[str, PurePath],
     partners: Collection[str],
 ) -> None:
     lonely = [

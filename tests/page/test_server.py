@@ -8,7 +8,7 @@ import urllib.parse
 import pytest
 from chromium import ROOT, SECONDS
 
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 
 
 def ask(demo, path, method="GET", body=None, **headers):

@@ -1,4 +1,4 @@
-"""`keras-pspnet demo`: a local web page to try a model on pictures."""
+"""`keras-pspnet demo`: a local web page to try a model on images."""
 
 from __future__ import annotations
 
@@ -12,85 +12,73 @@ import webbrowser
 from collections.abc import Iterator
 from typing import Any
 
-from keras_pspnet.artefacts import check_installed
-from keras_pspnet.cli_shared import (
-    DEFAULT_MODEL,
+from keras_pspnet.cli.common import (
+    Commands,
     add_inference_options,
     add_model_options,
     inference_arguments,
     load_network,
 )
 
-HOST, PORT = "127.0.0.1", 7860
-MAX_UPLOAD, MEMORY = 64, 2048
+HOST = "127.0.0.1"
 
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-) -> None:
-    """Adds the command to the programme's.
-
-    Args:
-        commands: The programme's commands.
-    """
-    # What is left out stays out of the call: the functions have the defaults.
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
     parser = commands.add_parser(
-        "demo",
-        help="open a local web page to try a model on pictures",
-        argument_default=argparse.SUPPRESS,
+        "demo", help="open a local web page to try a model on images"
     )
     add_model_options(parser)
     add_inference_options(parser)
     parser.add_argument(
         "--host",
         default=HOST,
-        help="interface to serve on; 0.0.0.0 lets others on the network in, "
-        "without a password (default: %(default)s, this machine alone)",
+        help="interface to serve on; 0.0.0.0 admits others on the network, "
+        "without a password (default: %(default)s, this machine only)",
     )
     parser.add_argument(
         "--port",
         type=int,
-        default=PORT,
-        help="port, 0 for any that is free (default: %(default)s)",
+        default=7860,
+        help="port, 0 for any free one (default: %(default)s)",
     )
     parser.add_argument(
-        "--open",
-        action="store_true",
-        default=False,
-        help="open the page in a browser",
+        "--open", action="store_true", help="open the page in a browser"
     )
     parser.add_argument(
         "--max-upload",
         type=int,
-        default=MAX_UPLOAD,
+        default=64,
         metavar="MB",
-        help="larger files are refused (default: %(default)s)",
+        help="refuse larger files (default: %(default)s)",
     )
     parser.add_argument(
         "--memory",
         type=int,
-        default=MEMORY,
+        default=2048,
         metavar="MB",
-        help="for pictures and results of all users; the oldest are given up "
-        "(default: %(default)s)",
+        help="memory for the images and results of all users; the oldest are "
+        "dropped (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the command, until it is ended.
+    """Runs the command until it is stopped.
 
     Args:
-        options: What was parsed.
+        options: The parsed options.
 
     Returns:
-        Exit status: 0.
+        Exit status 0.
 
     Raises:
-        ImportError: If the extra is not installed, or what runs the model.
+        ImportError: If the extra or the model's runtime is not installed.
         OSError: If the port is taken, or the model cannot be read.
         ValueError: If an option is out of range.
     """
+    from keras_pspnet.artefacts import check_installed
+
     check_installed("gradio", "gradio", "demo", "page")
     arguments = inference_arguments(options)
     _check(options)
@@ -111,8 +99,8 @@ def run(options: argparse.Namespace) -> int:
 def _gradio_settings() -> Iterator[None]:
     """Sets what Gradio reads when it is imported.
 
-    It tells nobody of itself, and has a folder of its own for uploads, which
-    goes with the block, whatever ends it.
+    No telemetry, and a folder of its own for uploads, which is removed at the
+    end of the block, however it ends.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="keras-pspnet-") as folder:
@@ -127,16 +115,13 @@ def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
     from keras_pspnet.page.server import application
     from keras_pspnet.page.shelf import Shelf
 
-    way = Way(
-        tuple(arguments.pop("scales", (1.0,))), arguments.pop("flip", False)
-    )
+    way = Way(tuple(arguments.pop("scales")), arguments.pop("flip"))
     shelf = Shelf(options.memory * 2**20)
     desk = Desk(load_network(options), shelf, arguments)
     desk.warm_up()
-    name = getattr(options, "model", DEFAULT_MODEL)
     return application(
         desk,
-        os.path.basename(os.path.normpath(name)),
+        os.path.basename(os.path.normpath(options.model)),
         way,
         options.host,
         options.max_upload * 2**20,

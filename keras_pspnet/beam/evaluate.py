@@ -1,0 +1,281 @@
+"""Scores a model on any number of machines, by one confusion matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from keras_pspnet.beam.errors import ERRORS, WriteErrors, counter, failure
+from keras_pspnet.beam.model import LoadedModel, SharedModel
+from keras_pspnet.beam.storage import (
+    absolute,
+    matches,
+    prepare_folder,
+    read_image_file,
+)
+from keras_pspnet.data.decode import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    MAX_PIXELS,
+    pair_files,
+    read_pair,
+)
+from keras_pspnet.protocols import Protocol, make_protocol, predict_mask
+from keras_pspnet.scores import Confusion, Scores
+
+SCORES_FILE = "scores.json"
+# Every image is counted by one of them.
+COUNTERS = ("scored", "failed")
+
+
+class Evaluated(NamedTuple):
+    """What `EvaluateImages` returns.
+
+    Attributes:
+        scores: One `Scores` of the whole set; nothing if a pair failed.
+        errors: For each pair that failed, `{"path": ..., "error": ...}`.
+    """
+
+    scores: beam.PCollection
+    errors: beam.PCollection
+
+
+class EvaluateImages(beam.PTransform):
+    """Scores a model on images with masks, as `keras_pspnet.evaluate` does.
+
+    Apply it to a pipeline: the result is `Evaluated`. Workers count confusion
+    matrices of their images, whose sum is exact in any order: the scores are
+    those of one process. The output folder holds
+
+    - `scores.json`, the report, as of `Scores.save`; empty if a pair failed,
+      since scores of a part of the set would be those of another set.
+    - `errors.jsonl`, a line `{"path": ..., "error": ...}` for each image that
+      cannot be scored: unreadable, of another size than its mask, or with
+      labels out of range.
+
+    Each worker process loads the model once and scores one image at a time.
+
+    Args:
+        images: Folder of images, on any file system of Beam. Subfolders and
+            hidden files are not read.
+        masks: Folder of index masks named like their images.
+        model: See `SegmentImages`, as for the three that follow.
+        output: The folder, created if it is missing, on any file system.
+        backbone: Backbone of a published model.
+        precision: Precision of the convolutions.
+        protocol: See `keras_pspnet.evaluate`, as for the four that follow.
+        scales: Image scales whose probabilities are averaged.
+        flip: Whether to average the flipped image as well.
+        window: Side of a sliding window.
+        base: Size that images are resized to.
+        ignore_label: Label that is never counted; None is the model's.
+
+    Raises:
+        ImportError: If the runtime of an exported model is not installed.
+        OSError: If the folders or the model cannot be read, or the output
+            cannot be written.
+        ValueError: If an image has no mask, a mask no image, or an argument
+            is out of range.
+
+    Examples:
+        >>> import apache_beam
+        >>> from keras_pspnet.beam import EvaluateImages
+        >>> folders = "data/val/images", "data/val/masks"
+        >>> evaluated = EvaluateImages(*folders, "aerial", "out")
+        >>> scores, errors = apache_beam.Pipeline() | evaluated
+    """
+
+    def __init__(
+        self,
+        images: str | os.PathLike[str],
+        masks: str | os.PathLike[str],
+        model: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        backbone: str | None = None,
+        precision: str | None = None,
+        protocol: str = "plain",
+        scales: Sequence[float] = (1.0,),
+        flip: bool | None = None,
+        window: int | None = None,
+        base: int | Sequence[int] | None = None,
+        ignore_label: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._protocol = make_protocol(protocol, scales, flip, window, base)
+        self._pairs = _find_pairs(os.fspath(images), os.fspath(masks))
+        self._output = absolute(os.fspath(output))
+        self._model = SharedModel(model, backbone, precision)
+        # Workers in this process share what is loaded here.
+        self._loaded = self._model.acquire()
+        labels = self._loaded.network.labels
+        if ignore_label is None:
+            ignore_label = labels.ignore_label
+        self._zero = Confusion(labels.num_classes, ignore_label)
+        self._settings = {
+            **self._protocol.to_dict(),
+            "ignore_label": ignore_label,
+        }
+        if not self._loaded.is_exported:
+            self._settings["precision"] = precision or "float32"
+        prepare_folder("output", self._output)
+
+    def expand(self, pipeline: Any) -> Evaluated:
+        """Builds the steps.
+
+        Args:
+            pipeline: The pipeline, or its beginning.
+        """
+        counted = (
+            pipeline
+            | "Pairs" >> beam.Create(self._pairs)
+            | "Distribute" >> beam.Reshuffle()
+            | "Count"
+            >> beam.ParDo(
+                _Count(self._model, self._loaded, self._protocol, self._zero)
+            ).with_outputs(ERRORS, main="matrices")
+        )
+        errors = counted[ERRORS]
+        failed = errors | "Failed" >> beam.combiners.Count.Globally()
+        scores = (
+            counted.matrices
+            | "Sum" >> beam.CombineGlobally(_SumConfusions(self._zero))
+            | "Scores"
+            >> beam.ParDo(
+                _Score(self._loaded, self._settings),
+                beam.pvalue.AsSingleton(failed),
+            )
+        )
+        _ = (
+            scores
+            | "Report" >> beam.Map(_report)
+            | "ReportFile"
+            >> beam.io.WriteToText(
+                f"{self._output}/{SCORES_FILE}", shard_name_template=""
+            )
+        )
+        _ = errors | "ErrorsFile" >> WriteErrors(self._output)
+        return Evaluated(scores, errors)
+
+
+class _SumConfusions(beam.CombineFn):
+    """Adds confusion matrices.
+
+    Args:
+        zero: One that has counted nothing.
+    """
+
+    def __init__(self, zero: Confusion) -> None:
+        super().__init__()
+        self._zero = zero
+
+    def create_accumulator(self) -> Confusion:
+        return self._zero
+
+    def add_input(self, total: Confusion, confusion: Confusion) -> Confusion:
+        return total + confusion
+
+    def merge_accumulators(self, totals: Iterable[Confusion]) -> Confusion:
+        return sum(totals, self._zero)
+
+    def extract_output(self, total: Confusion) -> Confusion:
+        return total
+
+
+class _Count(beam.DoFn):
+    """From the paths of an image and its mask to a confusion matrix."""
+
+    def __init__(
+        self,
+        model: SharedModel,
+        loaded: LoadedModel,
+        protocol: Protocol,
+        zero: Confusion,
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._identity = loaded.identity
+        self._protocol = protocol
+        self._zero = zero
+        self._counters = {name: counter(name) for name in COUNTERS}
+
+    def process(self, pair: tuple[str, str]) -> Iterator[Any]:
+        loaded = self._model.acquire_same(self._identity)
+        num_classes = self._zero.num_classes
+        confusion = Confusion(num_classes, self._zero.ignore_label)
+        # As in `SegmentImages`, errors have no class in common. All of them
+        # are listed at once: no run for each corrupt file.
+        try:
+            files = [read_image_file(path, MAX_PIXELS) for path in pair]
+            with loaded.lock:
+                image, mask = read_pair(
+                    files[0], files[1], num_classes, confusion.ignore_label
+                )
+                found = predict_mask(loaded.network, image, self._protocol)
+                confusion.add(mask, found)
+        except Exception as error:
+            self._counters["failed"].inc()
+            yield failure(pair[0], error)
+            return
+        self._counters["scored"].inc()
+        yield confusion
+
+
+class _Score(beam.DoFn):
+    """From the sum of all matrices to the scores, if no pair failed."""
+
+    def __init__(self, loaded: LoadedModel, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self._labels = loaded.network.labels
+        self._sha256 = loaded.sha256
+        self._settings = settings
+
+    def process(self, confusion: Confusion, failed: int) -> Iterator[Scores]:
+        if not failed:
+            yield Scores(
+                confusion.counts,
+                self._labels,
+                protocol=self._settings,
+                weights_sha256=self._sha256,
+                pictures=confusion.pictures,
+            )
+
+
+def _report(scores: Scores) -> str:
+    return json.dumps(scores.to_dict(), indent=2, allow_nan=False)
+
+
+def _find_pairs(images: str, masks: str) -> list[tuple[str, str]]:
+    """Pairs the files of two folders, on any file system, by stem.
+
+    Raises:
+        OSError: If a folder cannot be listed.
+        ValueError: As of `find_pairs`.
+    """
+    images, masks = absolute(images), absolute(masks)
+    return [
+        (f"{images}/{image}", f"{masks}/{mask}")
+        for image, mask in pair_files(
+            images,
+            _names(images, IMAGE_SUFFIXES),
+            masks,
+            _names(masks, MASK_SUFFIXES),
+        )
+    ]
+
+
+def _names(folder: str, suffixes: Sequence[str]) -> list[PurePosixPath]:
+    names = [
+        PurePosixPath(path.rpartition("/")[2])
+        for path in sorted(matches(f"{folder}/*"))
+    ]
+    return [
+        name
+        for name in names
+        if name.suffix.lower() in suffixes and not name.name.startswith(".")
+    ]

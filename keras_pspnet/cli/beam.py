@@ -1,0 +1,173 @@
+"""`keras-pspnet beam`: many images, many machines, with Apache Beam."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from keras_pspnet.cli.common import (
+    Commands,
+    add_inference_options,
+    add_model_options,
+    inference_arguments,
+    print_error,
+)
+from keras_pspnet.cli.evaluate import (
+    add_data_options,
+    add_plot_option,
+    add_protocol_options,
+    check_plot,
+    data_folders,
+    print_scores,
+    protocol_arguments,
+    save_plot,
+)
+
+if TYPE_CHECKING:
+    import apache_beam
+
+_OTHERS = "All other options are Beam's: --runner and what goes with it."
+
+
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command, with one of its own for each job."""
+    parser = commands.add_parser(
+        "beam", help="segment or evaluate on many machines with Apache Beam"
+    )
+    # `parse` puts here what this program does not know.
+    parser.set_defaults(beam_options=[])
+    jobs = parser.add_subparsers(required=True, metavar="JOB")
+    _add_segment(jobs)
+    _add_evaluate(jobs)
+
+
+def _add_segment(jobs: Commands[argparse.ArgumentParser]) -> None:
+    # No abbreviations: they could be meant for Beam.
+    parser = jobs.add_parser(
+        "segment", help="segment images", epilog=_OTHERS, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="PATTERN",
+        help="files, folders or patterns of files, on any file system of Beam",
+    )
+    _add_output(parser, "the masks, the table and the list of errors")
+    add_model_options(parser)
+    add_inference_options(parser)
+    parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="add the mean confidence of each image to the table",
+    )
+    parser.set_defaults(run=_segment)
+
+
+def _add_evaluate(jobs: Commands[argparse.ArgumentParser]) -> None:
+    parser = jobs.add_parser(
+        "evaluate",
+        help="score a model on images with masks",
+        epilog=_OTHERS,
+        allow_abbrev=False,
+    )
+    add_data_options(parser)
+    _add_output(parser, "the report and the list of errors")
+    add_model_options(parser)
+    add_protocol_options(parser)
+    add_plot_option(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help=f"folder for {what}, on any file system of Beam",
+    )
+
+
+def _segment(options: argparse.Namespace) -> int:
+    """Runs `beam segment`; returns its exit status."""
+    from keras_pspnet.beam.segment import COUNTERS, SegmentImages
+
+    transform = SegmentImages(
+        options.input,
+        options.model,
+        options.output,
+        backbone=options.backbone,
+        precision=options.precision,
+        confidence=options.confidence,
+        **inference_arguments(options),
+    )
+    counts = _run_pipeline(transform, options, COUNTERS)
+    print(
+        f"{options.output}: {counts['segmented']} images segmented, "
+        f"{counts['reused']} there already, {counts['failed']} failed"
+    )
+    return _status(counts, options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Runs `beam evaluate`; returns its exit status."""
+    from keras_pspnet.beam.evaluate import (
+        COUNTERS,
+        SCORES_FILE,
+        EvaluateImages,
+    )
+    from keras_pspnet.beam.storage import read_text
+    from keras_pspnet.scores import Scores
+
+    check_plot(options)
+    transform = EvaluateImages(
+        *data_folders(options),
+        options.model,
+        options.output,
+        backbone=options.backbone,
+        precision=options.precision,
+        ignore_label=options.ignore_label,
+        **protocol_arguments(options),
+    )
+    counts = _run_pipeline(transform, options, COUNTERS)
+    print(
+        f"{options.output}: {counts['scored']} images scored, "
+        f"{counts['failed']} failed"
+    )
+    if not counts["failed"]:
+        report = read_text(f"{options.output}/{SCORES_FILE}")
+        scores = Scores.from_dict(json.loads(report))
+        print_scores(scores)
+        save_plot(options, scores)
+    return _status(counts, options)
+
+
+def _run_pipeline(
+    transform: apache_beam.PTransform,
+    options: argparse.Namespace,
+    counters: tuple[str, ...],
+) -> dict[str, int]:
+    """Runs a transform with Beam's own options; returns its counters."""
+    import apache_beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from keras_pspnet.beam.errors import counts
+
+    pipeline = apache_beam.Pipeline(
+        options=PipelineOptions(options.beam_options)
+    )
+    _ = pipeline | transform
+    result: Any = pipeline.run()
+    result.wait_until_finish()
+    return counts(result, counters)
+
+
+def _status(counts: dict[str, int], options: argparse.Namespace) -> int:
+    from keras_pspnet.beam.errors import ERRORS_FILE
+
+    if counts["failed"]:
+        print_error(f"see {ERRORS_FILE} in {options.output}")
+        return 1
+    return 0

@@ -1,0 +1,103 @@
+"""`keras-pspnet convert`: other frameworks' checkpoints to model folders."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_pspnet.cli.common import Commands
+
+
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "convert", help="convert a checkpoint of another framework"
+    )
+    parser.add_argument(
+        "file", help="mmsegmentation or semseg .pth, or a .caffemodel"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, help="folder to write, for --model"
+    )
+    geometry = parser.add_argument_group(
+        "geometry",
+        "where it differs from what the checkpoint's source uses",
+    )
+    geometry.add_argument(
+        "--align-corners",
+        action=argparse.BooleanOptionalAction,
+        help="corner-aligned or half-pixel resizing",
+    )
+    geometry.add_argument(
+        "--contract-dilation",
+        action=argparse.BooleanOptionalAction,
+        help="halve the dilation in the first block of a stage",
+    )
+    geometry.add_argument(
+        "--stride-on",
+        choices=("3x3", "1x1"),
+        help="the strided convolution of a bottleneck",
+    )
+    geometry.add_argument(
+        "--output-stride",
+        type=int,
+        choices=(8, 16, 32),
+        help="input size divided by feature size",
+    )
+    for name, what in (("mean", "mean"), ("std", "standard deviation")):
+        geometry.add_argument(
+            f"--{name}",
+            type=float,
+            nargs=3,
+            metavar=("R", "G", "B"),
+            help=f"{what} of the images, in 0..255",
+        )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Args:
+        options: The parsed options.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        OSError: If a file cannot be read or the folder cannot be written.
+        ValueError: If the file is not a known checkpoint, or an option does
+            not fit it.
+    """
+    from keras_pspnet.files import check_absent
+    from keras_pspnet.pretrained import (
+        GEOMETRY,
+        convert_file,
+        save_pretrained,
+    )
+
+    check_absent(options.output)
+    geometry = {
+        name: value
+        for name in GEOMETRY
+        if (value := getattr(options, name, None)) is not None
+    }
+    model = convert_file(options.file, **geometry)
+    save_pretrained(model, options.output)
+    print(f"{options.output}: {_describe(model)}")
+    return 0
+
+
+def _describe(model: Any) -> str:
+    """Describes a model in one line."""
+    config = model.get_config()
+    labels = config["labels"]
+    return (
+        f"PSPNet, {config['backbone']}, {config['num_classes']} classes"
+        f"{'' if labels is None else ' of ' + labels['name']}, stem "
+        f"{config['stem']}, stride on {config['stride_on']}, dilation "
+        f"{'' if config['contract_dilation'] else 'not '}contracted, "
+        f"{'corner-aligned' if config['align_corners'] else 'half-pixel'} "
+        f"resizing, output stride {config['output_stride']}, "
+        f"{'with' if config['aux'] else 'no'} auxiliary head"
+    )

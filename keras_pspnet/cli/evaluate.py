@@ -1,0 +1,299 @@
+"""`keras-pspnet evaluate`: a model's scores on images with masks."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_pspnet.cli.common import (
+    Commands,
+    add_model_options,
+    is_exported,
+    load_network,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from keras_pspnet.scores import Scores
+
+
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "evaluate", help="score a model on images with masks"
+    )
+    add_data_options(parser)
+    add_model_options(parser)
+    add_protocol_options(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="JSON", help="report to write"
+    )
+    add_plot_option(parser)
+    parser.set_defaults(run=run)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `data_folders` reads, and the ignore label."""
+    data = parser.add_argument_group(
+        "data", "index masks (palette or grey PNG) named like their images"
+    )
+    data.add_argument(
+        "--data", metavar="DIR", help="folder of DIR/images and DIR/masks"
+    )
+    data.add_argument("--images", metavar="DIR", help="or folder of images")
+    data.add_argument("--masks", metavar="DIR", help="and folder of masks")
+    data.add_argument(
+        "--ignore-label",
+        type=int,
+        metavar="N",
+        help="label that is never counted (default: the model's, mostly 255)",
+    )
+
+
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `protocol_arguments` reads."""
+    group = parser.add_argument_group("protocol")
+    group.add_argument(
+        "--protocol",
+        choices=("plain", "mmseg", "semseg", "caffe"),
+        default="plain",
+        help="predict images as they are (plain), or as mmsegmentation, "
+        "semseg or the authors' Caffe code does (default: %(default)s)",
+    )
+    group.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=(1.0,),
+        metavar="S",
+        help="image scales whose probabilities are averaged (default: 1)",
+    )
+    group.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="also average the horizontally flipped image (default: as the "
+        "protocol's source)",
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="side of a sliding window (default: as the protocol's source)",
+    )
+    group.add_argument(
+        "--base",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="longest side of images before scaling; mmseg: longest and "
+        "shortest (default: as the protocol's source)",
+    )
+
+
+def add_plot_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `check_plot` and `save_plot` read."""
+    parser.add_argument(
+        "--confusion-plot",
+        metavar="PNG",
+        help="plot of the confusion matrix to write",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Args:
+        options: The parsed options.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        ImportError: If the runtime of an exported model is not installed.
+        OSError: If files cannot be read or written.
+        ValueError: If an option is out of range, or files do not fit.
+    """
+    from keras_pspnet.files import check_writable
+
+    # Files and options are checked before the long work.
+    if options.output is not None:
+        check_writable(options.output)
+    check_plot(options)
+    scores = _evaluated(options)
+    # Printed first: a full disk must not take the result of long work.
+    print_scores(scores)
+    if options.output is not None:
+        scores.save(options.output)
+    save_plot(options, scores)
+    written = [options.output, options.confusion_plot]
+    if any(written):
+        print(f"Written to {', '.join(filter(None, written))}")
+    return 0
+
+
+def _evaluated(options: argparse.Namespace) -> Scores:
+    """Scores the model on the data that the options name."""
+    from keras_pspnet.data.decode import find_pairs, read_pair
+    from keras_pspnet.evaluation import evaluate
+
+    how = protocol_arguments(options)
+    pairs = find_pairs(*data_folders(options))
+    network = load_network(options)
+    labels = network.labels
+    ignored = options.ignore_label
+    if ignored is None:
+        ignored = labels.ignore_label
+
+    def read(done: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+        for pair in pairs:
+            yield read_pair(*pair, labels.num_classes, ignored)
+            done()
+
+    # A corrupt file at the end would waste the work before it.
+    with progress("check", len(pairs)) as done:
+        for _ in read(done):
+            pass
+    with progress("evaluate", len(pairs)) as done:
+        scores = evaluate(network, read(done), ignore_label=ignored, **how)
+    if is_exported(options):
+        return dataclasses.replace(
+            scores, weights_sha256=_file_sha256(options.model)
+        )
+    precision = options.precision or "float32"
+    return dataclasses.replace(
+        scores, protocol={**(scores.protocol or {}), "precision": precision}
+    )
+
+
+def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of the protocol as arguments of `kp.evaluate`.
+
+    Args:
+        options: The parsed options.
+
+    Raises:
+        ValueError: If one is out of range, or not for the protocol.
+    """
+    from keras_pspnet.protocols import make_protocol
+    from keras_pspnet.scores import Confusion
+
+    how = {
+        name: getattr(options, name)
+        for name in ("protocol", "scales", "flip", "window", "base")
+    }
+    if how["base"] is not None and len(how["base"]) == 1:
+        (how["base"],) = how["base"]
+    make_protocol(*how.values())
+    if options.ignore_label is not None:
+        # Refuses what cannot be a label.
+        Confusion(1, options.ignore_label)
+    return how
+
+
+def data_folders(options: argparse.Namespace) -> tuple[str, str]:
+    """Returns the folders of images and of masks.
+
+    Args:
+        options: The parsed options.
+
+    Raises:
+        ValueError: If they are not given, or given twice.
+    """
+    given = [
+        name
+        for name in ("data", "images", "masks")
+        if getattr(options, name) is not None
+    ]
+    if given == ["data"]:
+        return (
+            os.path.join(options.data, "images"),
+            os.path.join(options.data, "masks"),
+        )
+    if given == ["images", "masks"]:
+        return options.images, options.masks
+    raise ValueError(
+        "`data` must be given, or `images` and `masks`. "
+        f"Received: {', '.join(given) or 'neither'}"
+    )
+
+
+def _file_sha256(path: str) -> str:
+    """Hashes the file that holds an exported model's weights."""
+    file = Path(path)
+    if file.is_dir():
+        file /= "saved_model.pb"
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_plot(options: argparse.Namespace) -> None:
+    """Checks that the confusion plot can be written, if one is asked for.
+
+    Args:
+        options: The parsed options.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If its name does not end in .png or .jpg.
+    """
+    from keras_pspnet.files import check_writable
+    from keras_pspnet.visualize import check_suffix
+
+    if options.confusion_plot is not None:
+        check_suffix(options.confusion_plot)
+        check_writable(options.confusion_plot)
+
+
+def save_plot(options: argparse.Namespace, scores: Scores) -> None:
+    """Writes the confusion plot, if one is asked for.
+
+    Args:
+        options: The parsed options.
+        scores: The scores.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    from keras_pspnet.files import write_atomically
+    from keras_pspnet.scores import confusion_picture
+    from keras_pspnet.visualize import check_suffix
+
+    path = options.confusion_plot
+    if path is not None:
+        stream = BytesIO()
+        form = "PNG" if check_suffix(path) == ".png" else "JPEG"
+        confusion_picture(scores).save(stream, form, quality=92)
+        write_atomically(path, stream.getvalue())
+
+
+def print_scores(scores: Scores) -> None:
+    """Prints the scores and how they were measured.
+
+    Args:
+        scores: The scores.
+    """
+    rows = dict(scores.protocol or {})
+    rows = {"protocol": rows.pop("name", None), **rows}
+    rows["weights_sha256"] = scores.weights_sha256
+    rows["versions"] = ", ".join(map(" ".join, scores.versions.items()))
+    width = max(map(len, rows))
+    print(scores.table())
+    print()
+    for name, value in rows.items():
+        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,179 @@
+"""`keras-pspnet export`: models for servers, phones and other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from keras_pspnet.cli.common import Commands, add_views, side_or_none
+
+
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command, with a command of its own for each format."""
+    parser = commands.add_parser(
+        "export", help="export a model for servers, phones and other runtimes"
+    )
+    formats = parser.add_subparsers(required=True, metavar="FORMAT")
+    _add_saved_model(formats)
+    _add_litert(formats)
+    _add_onnx(formats)
+
+
+def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
+    parser = formats.add_parser(
+        "savedmodel", help="a SavedModel for TensorFlow Serving"
+    )
+    _add_common_options(parser, "folder to create, e.g. models/pspnet/1")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="precision of the convolutions (default: %(default)s)",
+    )
+    add_views(parser)
+    parser.add_argument(
+        "--max-side",
+        type=side_or_none,
+        default=1024,
+        metavar="N",
+        help="downscale longer images to this side for the network; none "
+        "keeps their size (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="answer files with more pixels with the status TOO_LARGE "
+        "(default: 89 million)",
+    )
+    parser.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        default=(1,),
+        metavar="N",
+        help="batch sizes of the warm-up requests: the server's "
+        "allowed_batch_sizes (default: 1)",
+    )
+    parser.set_defaults(run=_export_saved_model)
+
+
+def _add_litert(formats: Commands[argparse.ArgumentParser]) -> None:
+    parser = formats.add_parser(
+        "litert", help="a LiteRT file (.tflite) for phones and small boards"
+    )
+    _add_common_options(parser, "file to write, e.g. pspnet.tflite")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "dynamic", "int8"),
+        default="float32",
+        help="float16 and dynamic (int8) store smaller weights; int8 also "
+        "computes in integers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="image size (default: the model's)",
+    )
+    parser.add_argument(
+        "--calibration",
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="a few dozen images, or folders of them, for int8",
+    )
+    parser.set_defaults(run=_export_litert)
+
+
+def _add_onnx(formats: Commands[argparse.ArgumentParser]) -> None:
+    parser = formats.add_parser(
+        "onnx", help="an ONNX file for ONNX Runtime and other engines"
+    )
+    _add_common_options(parser, "file to write, e.g. pspnet.onnx")
+    parser.set_defaults(run=_export_onnx)
+
+
+def _add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
+    parser.add_argument("-o", "--output", required=True, help=output)
+    parser.add_argument(
+        "--model",
+        default="aerial",
+        help="a published model's name (see info), a folder written by "
+        "save_pretrained, or hf://owner/name (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backbone", help="backbone of a published model, as for segment"
+    )
+
+
+def _export_saved_model(options: argparse.Namespace) -> int:
+    from keras_pspnet.export import export_saved_model
+    from keras_pspnet.files import check_absent
+
+    check_absent(options.output)
+    return _export(
+        options,
+        export_saved_model,
+        precision=options.precision,
+        max_side=options.max_side,
+        scales=options.scales,
+        flip=options.flip,
+        window=options.window,
+        max_pixels=options.max_pixels,
+        batch_sizes=options.batch_sizes,
+    )
+
+
+def _export_litert(options: argparse.Namespace) -> int:
+    from keras_pspnet.data.decode import find_pictures, read_image
+    from keras_pspnet.export import export_litert
+    from keras_pspnet.files import check_writable
+
+    check_writable(options.output)
+    images = []
+    if options.calibration:
+        images = [
+            read_image(path) for path in find_pictures(options.calibration)
+        ]
+    return _export(
+        options,
+        export_litert,
+        size=options.size,
+        precision=options.precision,
+        calibration=images,
+    )
+
+
+def _export_onnx(options: argparse.Namespace) -> int:
+    from keras_pspnet.export import export_onnx
+    from keras_pspnet.files import check_writable
+
+    check_writable(options.output)
+    return _export(options, export_onnx)
+
+
+def _export(
+    options: argparse.Namespace, function: Callable[..., Any], **arguments: Any
+) -> int:
+    """Loads the model and exports it.
+
+    Returns:
+        Exit status: 0, or 1 if the export differs from the model.
+    """
+    from keras_pspnet.export.verify import ExportError
+    from keras_pspnet.pretrained import load_pretrained
+
+    model = load_pretrained(options.model, backbone=options.backbone)
+    try:
+        parity = function(model, options.output, **arguments)
+    except ExportError as error:
+        # The error holds a table, which keeps its lines.
+        print(f"keras-pspnet: error: {error}", file=sys.stderr)
+        return 1
+    print(parity)
+    print(f"Written to {options.output}")
+    return 0

@@ -1,0 +1,101 @@
+"""`keras-pspnet COMMAND`: parses the arguments and runs the command."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+
+from keras_pspnet.cli import (
+    beam,
+    convert,
+    demo,
+    evaluate,
+    export,
+    info,
+    segment,
+    train,
+)
+from keras_pspnet.cli.common import Parser, print_error
+from keras_pspnet.version import __version__
+
+COMMANDS = (segment, evaluate, demo, train, export, convert, beam, info)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the arguments and runs the command.
+
+    Args:
+        arguments: What follows the program's name; None takes the process's.
+
+    Returns:
+        Exit status: 0, 1 if the command ran and failed, 2 for bad input (one
+        line on stderr), 130 for Ctrl-C.
+
+    Raises:
+        SystemExit: With status 2 for a usage error, with status 0 after
+            `--help` and `--version`.
+    """
+    return run(parse(arguments))
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments; imports neither Keras nor TensorFlow.
+
+    Args:
+        arguments: What follows the program's name; None takes the process's.
+
+    Returns:
+        The options of a command; `imports_keras` tells whether running it
+        takes Keras.
+
+    Raises:
+        SystemExit: As of `main`.
+    """
+    parser = make_parser()
+    options, others = parser.parse_known_args(arguments)
+    # Options that this program does not know may be Apache Beam's.
+    if "beam_options" in options:
+        options.beam_options = others
+    elif others:
+        # The shell may have listed a whole folder.
+        more = " ..." if len(others) > 5 else ""
+        parser.error(f"unrecognized arguments: {' '.join(others[:5])}{more}")
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a command.
+
+    Args:
+        options: What `parse` returned.
+
+    Returns:
+        Exit status, as of `main`.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File and class names may not fit the terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print_error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    parser = Parser(
+        prog="keras-pspnet", description="PSPNet for Keras and TensorFlow."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"keras-pspnet {__version__}"
+    )
+    parser.set_defaults(imports_keras=True)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser

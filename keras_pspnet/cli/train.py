@@ -1,0 +1,125 @@
+"""`keras-pspnet train`: a recipe's run, or a check of its data."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from typing import Any
+
+from keras_pspnet.cli.common import Commands, print_error
+
+
+def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser("train", help="train a recipe")
+    parser.add_argument(
+        "recipe", help="scenes, aerial, voc2012_resnet50, ... or a .py file"
+    )
+    parser.add_argument(
+        "--data-dir",
+        "--data",
+        dest="data",
+        help="folder of the recipe's data set, or of "
+        "{train,val}/{images,masks}",
+    )
+    parser.add_argument(
+        "--check-data",
+        action="store_true",
+        help="list the problems of the data set without training",
+    )
+    parser.add_argument(
+        "-o", "--output", help="folder of the run (default: runs/RECIPE)"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="train a tiny network from random weights for a few dozen steps, "
+        "to see whether the loss falls",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        help="precision of the convolutions (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="on several machines (TF_CONFIG): how long a worker may be "
+        "silent before the others exit with status 75 (default: 60)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Args:
+        options: The parsed options.
+
+    Returns:
+        Exit status: 0, or 1 if the loss became NaN or the data has errors.
+
+    Raises:
+        OSError: If data cannot be read or the output cannot be written.
+        ValueError: If the recipe or the data does not fit.
+    """
+    from keras_pspnet.callbacks import NonFiniteError
+    from keras_pspnet.training.train import (
+        BEST_FOLDER,
+        CURVES_FILE,
+        HISTORY_FILE,
+        LOGS_FOLDER,
+        MODEL_FOLDER,
+        SCORES_FILE,
+        SHEET_FILE,
+        load_recipe,
+        train,
+    )
+
+    recipe = load_recipe(options.recipe)
+    if options.check_data:
+        return _check_data(recipe, options.data)
+    if options.smoke:
+        if recipe.backbone_weights is not None:
+            print(
+                f"--smoke does not load {recipe.backbone_weights} weights: "
+                "the network is narrower."
+            )
+        recipe = recipe.shrunk()
+    if options.precision is not None:
+        recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
+    output = options.output or os.path.join("runs", recipe.name)
+    try:
+        scores = train(
+            recipe,
+            output,
+            options.data,
+            worker_timeout=options.worker_timeout,
+        )
+    except NonFiniteError as error:
+        print_error(str(error))
+        return 1
+    if scores is None:
+        print("The run is done; the first worker scores and writes.")
+        return 0
+    print(scores.table())
+    print(
+        f"Written to {output}: {MODEL_FOLDER}/, {SCORES_FILE}, {SHEET_FILE}, "
+        f"{CURVES_FILE}, {BEST_FOLDER}/, {HISTORY_FILE}, {LOGS_FOLDER}/"
+    )
+    return 0
+
+
+def _check_data(recipe: Any, data: str | None) -> int:
+    from keras_pspnet.training.train import check_data
+
+    found = check_data(recipe, data)
+    for fault in found:
+        print(fault)
+    # Warnings do not stop a run.
+    errors = sum(not fault.is_warning for fault in found)
+    print(f"{errors} errors, {len(found) - errors} warnings")
+    return 1 if errors else 0

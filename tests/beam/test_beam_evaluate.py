@@ -1,0 +1,257 @@
+"""Tests of sets scored by pipelines: the scores of one process, or none."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import apache_beam
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that, equal_to
+from PIL import Image
+from pipelines import RUNNER, errors, run
+from support import picture
+
+import keras_pspnet.beam.model as beam_model
+from keras_pspnet.beam import EvaluateImages
+from keras_pspnet.beam.evaluate import _SumConfusions
+from keras_pspnet.data.decode import read_image, read_mask
+from keras_pspnet.evaluation import Scores, evaluate
+from keras_pspnet.model import PSPNet
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
+from keras_pspnet.scores import Confusion
+
+pytestmark = pytest.mark.beam
+COUNT = 7
+THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
+PROCESSES = (
+    "--direct_running_mode=multi_processing",
+    "--direct_num_workers=2",
+)
+
+
+@pytest.fixture
+def pairs(tmp_path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and masks of several sizes, in `set/images` and `set/masks`."""
+    rng = np.random.default_rng(2)
+    for name in ("images", "masks"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for index in range(COUNT):
+        image = picture(40 + index, 50)
+        mask = rng.integers(0, 3, image.shape[:2], dtype="uint8")
+        mask[:, :4] = 255
+        form = "jpg" if index == 3 else "png"
+        path = tmp_path / f"set/images/{index}.{form}"
+        Image.fromarray(image).save(path)
+        Image.fromarray(mask).save(tmp_path / f"set/masks/{index}.png")
+    return [
+        (read_image(path), read_mask(tmp_path / f"set/masks/{path.stem}.png"))
+        for path in sorted((tmp_path / "set/images").iterdir())
+    ]
+
+
+def transform(tmp_path: Path, model: Any, **options: Any) -> EvaluateImages:
+    folders = (tmp_path / "set/images", tmp_path / "set/masks")
+    return EvaluateImages(*folders, model, tmp_path / "out", **options)
+
+
+def assert_same(scores: Scores, want: Scores) -> None:
+    np.testing.assert_array_equal(scores.confusion, want.confusion)
+    assert scores.confusion.dtype == want.confusion.dtype == np.int64
+    protocol = {**want.protocol, "precision": "float32"}
+    assert scores.to_dict() == {**want.to_dict(), "protocol": protocol}
+
+
+@pytest.mark.parametrize("workers", [(), THREADS, PROCESSES])
+def test_scores_are_those_of_one_process(
+    tmp_path, pairs, model_folder, model, workers: tuple[str, ...]
+) -> None:
+    assert run(transform(tmp_path, model_folder), *workers) == {"scored": COUNT}
+    want = evaluate(model, pairs)
+    assert want.pictures == COUNT and 0 < want.mean_iou < 1
+    assert_same(Scores.load(tmp_path / "out/scores.json"), want)
+    assert errors(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"protocol": "mmseg", "base": (64, 48)},
+        {"protocol": "semseg", "base": 40, "window": 48},
+        {"protocol": "caffe", "base": 40, "window": 48, "flip": False},
+        {"scales": (0.5, 1.0), "flip": True},
+        {"window": 32, "ignore_label": 1},
+    ],
+)
+def test_protocols_are_those_of_evaluate(
+    tmp_path, pairs, model_folder, model, options: dict[str, Any]
+) -> None:
+    if "ignore_label" in options:
+        # What is not ignored must be a class.
+        for index, (_, mask) in enumerate(pairs):
+            mask[mask == 255] = 1
+            Image.fromarray(mask).save(tmp_path / f"set/masks/{index}.png")
+    run(transform(tmp_path, model_folder, **options))
+    want = evaluate(model, pairs, **options)
+    assert_same(Scores.load(tmp_path / "out/scores.json"), want)
+
+
+def test_the_sum_is_the_same_in_any_bundles() -> None:
+    rng = np.random.default_rng(3)
+    parts = []
+    for _ in range(9):
+        confusion = Confusion(4)
+        confusion.add(*rng.integers(0, 4, (2, 5, 6)))
+        parts.append(confusion)
+    want = np.sum([part.counts for part in parts], axis=0)
+    combine = _SumConfusions(Confusion(4))
+    for cuts in ([], [4], [1, 2, 8], [0, 0, 9]):
+        totals = []
+        for bundle in np.split(np.array(parts, dtype=object), cuts):
+            total = combine.create_accumulator()
+            for part in bundle:
+                total = combine.add_input(total, part)
+            totals.append(pickle.loads(pickle.dumps(total)))
+        total = combine.extract_output(combine.merge_accumulators(totals))
+        np.testing.assert_array_equal(total.counts, want)
+        assert total.pictures == 9
+    assert not combine.create_accumulator().counts.any()
+
+
+def test_what_follows_gets_the_scores(tmp_path, pairs, model_folder, model):
+    want = evaluate(model, pairs).mean_iou
+    with apache_beam.Pipeline(options=PipelineOptions([*RUNNER])) as pipeline:
+        scores, failed = pipeline | transform(tmp_path, model_folder)
+        means = scores | apache_beam.Map(lambda each: each.mean_iou)
+        assert_that(means, equal_to([want]))
+        assert_that(failed, equal_to([]), label="failed")
+
+
+def test_another_precision_is_used_and_reported(
+    tmp_path, pairs, model_folder
+) -> None:
+    run(transform(tmp_path, model_folder, precision="bfloat16"))
+    scores = Scores.load(tmp_path / "out/scores.json")
+    assert scores.protocol["precision"] == "bfloat16"
+    assert scores.pictures == COUNT
+
+
+def test_no_scores_of_a_part_of_the_set(tmp_path, pairs, model_folder) -> None:
+    output = tmp_path / "out"
+    assert run(transform(tmp_path, model_folder)) == {"scored": COUNT}
+    assert Scores.load(output / "scores.json").pictures == COUNT
+    images, masks = tmp_path / "set/images", tmp_path / "set/masks"
+    data = (images / "1.png").read_bytes()
+    (images / "1.png").write_bytes(data[: len(data) // 2])
+    Image.fromarray(pairs[4][1][:-1]).save(masks / "4.png")
+    Image.fromarray(pairs[5][1] + np.uint8(2)).save(masks / "5.png")
+    (masks / "6.png").write_text("no mask")
+    assert run(transform(tmp_path, model_folder)) == {
+        "scored": 3,
+        "failed": 4,
+    }
+    # Nothing of the run before is left either.
+    assert (output / "scores.json").read_text() == ""
+    found = errors(output)
+    for name, text in {
+        "1.png": "`image` must be a PNG file that can be decoded",
+        "4.png": "`mask` must have the size of its picture",
+        "5.png": "`mask` must hold labels within 0..2, or 255 to ignore",
+        "6.png": "`mask` must be an index mask file",
+    }.items():
+        assert text in found.pop(str(images / name))
+    assert found == {}
+
+
+def test_workers_with_another_model_are_refused(
+    tmp_path, pairs, model_folder
+) -> None:
+    copy = tmp_path / "copy"
+    save_pretrained(load_pretrained(model_folder), copy)
+    other = load_pretrained(model_folder)
+    bias = other.get_layer("head_classifier").bias
+    bias.assign(bias + 1e-3)
+    evaluation = transform(tmp_path, copy)
+    save_pretrained(other, copy)
+    # What a process does that has not loaded it yet.
+    evaluation._model = beam_model.SharedModel(copy)
+    with pytest.raises(Exception, match="`model` must be the same on all"):
+        run(evaluation)
+
+
+def test_folders_model_and_output_elsewhere(
+    tmp_path, pairs, model_folder, model
+) -> None:
+    folders = [
+        f"elsewhere://{tmp_path}/{name}"
+        for name in ("set/images", "set/masks/", "out")
+    ]
+    evaluation = EvaluateImages(
+        *folders[:2], f"elsewhere://{model_folder}", folders[2]
+    )
+    assert run(evaluation) == {"scored": COUNT}
+    want = evaluate(model, pairs)
+    assert_same(Scores.load(tmp_path / "out/scores.json"), want)
+
+
+# === Refused before anything is done ===
+
+
+@pytest.fixture
+def no_model(monkeypatch) -> None:
+    def load(*_: Any, **__: Any) -> PSPNet:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(beam_model, "load_pretrained", load)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("rename 1.png x.png", "`masks_dir` must hold a mask for each file"),
+        ("remove 1.png", "`images_dir` must hold a picture for each file"),
+        ("rename 1.png 2.jpg", "`images_dir` must hold each name once"),
+        ("remove all", r"`masks_dir` must hold .*\(0 pictures\).*\(7 masks\)"),
+        ("hide all", r"\(0 pictures\)"),
+    ],
+)
+def test_folders_that_do_not_pair_refused(
+    tmp_path, pairs, no_model, change: str, text: str
+) -> None:
+    what, name, *target = change.split()
+    for path in (tmp_path / "set/images").iterdir():
+        if name in (path.name, "all"):
+            if what == "remove":
+                path.unlink()
+            else:
+                path.rename(path.with_name((target or [f".{path.name}"])[0]))
+    with pytest.raises(ValueError, match=text):
+        transform(tmp_path, "voc")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"protocol": "mine"}, "`protocol` must be"),
+        ({"scales": (0,)}, "`scales` must be"),
+        ({"window": 3}, "`window` must be"),
+        ({"base": 64}, "`base` must be None for protocol='plain'"),
+    ],
+)
+def test_protocols_refused(tmp_path, pairs, no_model, options, text) -> None:
+    with pytest.raises(ValueError, match=text):
+        transform(tmp_path, "voc", **options)
+
+
+def test_labels_refused(tmp_path, pairs, model_folder) -> None:
+    with pytest.raises(ValueError, match="`ignore_label` must be an integer"):
+        transform(tmp_path, model_folder, ignore_label=256)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_model_has_its_own_precision(tmp_path, pairs) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match="`precision` must be left out"):
+        transform(tmp_path, tmp_path / "model.onnx", precision="bfloat16")

@@ -1,0 +1,225 @@
+"""Tests of `keras-pspnet evaluate`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from command_line import (
+    LABELS,
+    load_conv_model,
+    refusal,
+)
+from PIL import Image
+from support import (
+    tiny_pspnet,
+)
+
+import keras_pspnet.export
+import keras_pspnet.pretrained
+from keras_pspnet import evaluation
+from keras_pspnet.cli.main import main
+from keras_pspnet.evaluation import Scores, evaluate
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.pretrained import load_pretrained
+from keras_pspnet.scores import confusion_picture
+
+EVALUATE = ["evaluate", "--data", "set"]
+
+
+def test_evaluate_prints_the_table_and_how_it_was_measured(
+    data, model_folder, capsys
+) -> None:
+    options = [
+        "--model",
+        model_folder,
+        "-o",
+        "all.json",
+        "--confusion-plot",
+        "c.png",
+    ]
+    assert main([*EVALUATE, *options]) == 0
+    model = load_pretrained(model_folder)
+    want = evaluate(model, data)
+    assert want.pictures == 5
+    out, err = capsys.readouterr()
+    assert err == ""
+    table, measured = out.split("\n\n")
+    assert table == want.table()
+    lines = [line.split(maxsplit=1) for line in measured.splitlines()]
+    assert lines[:6] == [
+        ["protocol", "plain"],
+        ["scales", "1"],
+        ["flip", "no"],
+        ["window", "none"],
+        ["base", "none"],
+        ["ignore", "label    255"],
+    ]
+    assert f"weights sha256  {want.weights_sha256}\n" in measured
+    assert f"keras {keras.__version__}" in measured
+    assert measured.endswith("\nWritten to all.json, c.png\n")
+
+    scores = Scores.load("all.json")
+    np.testing.assert_array_equal(scores.confusion, want.confusion)
+    assert scores.labels == LABELS
+    assert scores.weights_sha256 == want.weights_sha256
+    assert scores.protocol == {
+        **want.protocol,
+        "ignore_label": 255,
+        "precision": "float32",
+    }
+    with Image.open("c.png") as found:
+        np.testing.assert_array_equal(found, confusion_picture(want))
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ("--protocol mmseg --base 64 48", {"base": (64, 48)}),
+        ("--protocol semseg --base 40 --window 48", {"base": 40, "window": 48}),
+        (
+            "--protocol caffe --base 40 --window 48 --no-flip",
+            {"base": 40, "window": 48, "flip": False},
+        ),
+        ("--scales 0.5 1 --flip", {"scales": (0.5, 1), "flip": True}),
+        ("--window 16", {"window": 16}),
+        ("--ignore-label 1", {"ignore_label": 1}),
+    ],
+)
+def test_evaluate_measures_as_it_is_told(
+    data, monkeypatch, options: str, arguments: dict[str, Any]
+) -> None:
+    model = load_conv_model(monkeypatch)
+    words = options.split()
+    if "--protocol" in words:
+        arguments = {**arguments, "protocol": words[1]}
+    if "--ignore-label" in words:
+        # What is not ignored must be a class.
+        for index, name in enumerate("abcde"):
+            mask = data[index][1]
+            mask[mask == 255] = 1
+            Image.fromarray(mask).save(f"set/masks/{name}.png")
+    assert main([*EVALUATE, "-o", "all.json", *words]) == 0
+    want = evaluate(model, data, **arguments)
+    scores = Scores.load("all.json")
+    np.testing.assert_array_equal(scores.confusion, want.confusion)
+    assert scores.pixels == want.pixels > 0
+    label = arguments.get("ignore_label", 255)
+    assert scores.protocol == {
+        **want.protocol,
+        "ignore_label": label,
+        "precision": "float32",
+    }
+
+
+def test_evaluate_takes_two_folders_and_the_model_s_ignore_label(
+    data, monkeypatch
+) -> None:
+    labels = LabelSet("three", LABELS.names, LABELS.colors, ignore_label=77)
+    model = tiny_pspnet(labels=labels)
+    monkeypatch.setattr(
+        keras_pspnet.pretrained, "load_pretrained", lambda *_, **__: model
+    )
+    os.replace("set/images", "photos")
+    for index, name in enumerate("abcde"):
+        mask = data[index][1]
+        mask[mask == 255] = 77
+        Image.fromarray(mask).save(f"set/masks/{name}.png")
+    folders = ["--images", "photos", "--masks", "set/masks"]
+    assert main(["evaluate", *folders, "-o", "all.json"]) == 0
+    scores = Scores.load("all.json")
+    want = evaluate(model, data, ignore_label=77)
+    np.testing.assert_array_equal(scores.confusion, want.confusion)
+    assert scores.protocol["ignore_label"] == 77
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("images/e.png", "`image` must be a PNG file that can be decoded"),
+        ("masks/e.png", "`mask` must be a PNG file that can be decoded"),
+        ("size", "`mask` must have the size of its picture"),
+        ("label", "`mask` must hold labels within 0..3, or 255 to ignore"),
+    ],
+)
+def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
+    data, monkeypatch, capsys, broken: str, told: str
+) -> None:
+    load_conv_model(monkeypatch)
+
+    def run(*_: Any, **__: Any) -> None:
+        raise AssertionError("pictures were predicted")
+
+    monkeypatch.setattr(evaluation, "evaluate", run)
+    name = f"set/{broken}"
+    if broken in ("size", "label"):
+        name = "set/masks/e.png"
+        mask = data[4][1]
+        mask = mask[:-1] if broken == "size" else mask + np.uint8(2)
+        Image.fromarray(mask).save(name)
+    else:
+        content = Path(name).read_bytes()
+        Path(name).write_bytes(content[: len(content) // 2])
+    line = refusal(
+        capsys, *EVALUATE, "-o", "all.json", "--confusion-plot", "c.png"
+    )
+    assert told in line
+    assert f"'{name}'" in line
+    assert os.listdir() == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("", "`data` must be given, or `images` and `masks`. Received: nei"),
+        ("--images set/images", "Received: images"),
+        ("--data set --masks set/masks", "Received: data, masks"),
+        ("--data none", "`images_dir` must be a folder that exists"),
+        ("--data set -o no/all.json", "in a folder that exists"),
+        ("--data set --confusion-plot no/c.png", "in a folder that exists"),
+        (
+            "--data set --confusion-plot c.pdf",
+            "`path` must end in .png or .jpg",
+        ),
+        ("--data set --scales 0", "`scales` must be a sequence of numbers"),
+        ("--data set --window 8", "`window` must be an integer of at least"),
+        ("--data set --base 64", "`base` must be None for protocol='plain'"),
+        ("--data set --protocol mmseg --base 64", "must be (longest, short"),
+        ("--data set --ignore-label 256", "must be an integer within 0..255"),
+    ],
+)
+def test_evaluate_refuses_bad_input_before_loading_a_model(
+    data, no_model, capsys, arguments: str, told: str
+) -> None:
+    assert told in refusal(capsys, "evaluate", *arguments.split())
+    assert os.listdir() == ["set"]
+
+
+def test_evaluate_passes_interruption_on(data, monkeypatch, capsys) -> None:
+    load_conv_model(monkeypatch)
+
+    def run(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", run)
+    assert main([*EVALUATE, "-o", "all.json"]) == 130
+    assert capsys.readouterr() == ("", "")
+    assert os.listdir() == ["set"]
+
+
+def test_evaluate_shows_a_bar_on_a_terminal_only(
+    data, monkeypatch, capsys
+) -> None:
+    load_conv_model(monkeypatch)
+    assert main(EVALUATE) == 0
+    assert "5/5" not in capsys.readouterr().out
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(EVALUATE) == 0
+    out, _ = capsys.readouterr()
+    assert out.count("5/5") >= 2
+    assert out.index("check") < out.index("evaluate") < out.index("mean IoU")

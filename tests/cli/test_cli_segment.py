@@ -1,0 +1,314 @@
+"""Tests of `keras-pspnet segment`: what is written, and what is refused."""
+
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import (
+    load_conv_model,
+    write_images,
+)
+from PIL import Image
+from support import (
+    conv_model,
+    picture,
+)
+
+import keras_pspnet.export
+import keras_pspnet.pretrained
+from keras_pspnet import inference, network
+from keras_pspnet.cli.main import main
+from keras_pspnet.data.decode import read_mask
+from keras_pspnet.inference import segment
+from keras_pspnet.pretrained import load_pretrained
+
+
+def test_segment_writes_the_picture(photo, model_folder, capsys) -> None:
+    assert (
+        main(["segment", photo, "-o", "out.png", "--model", model_folder]) == 0
+    )
+    result = segment(load_pretrained(model_folder), photo)
+    with Image.open("out.png") as found:
+        np.testing.assert_array_equal(found, result.picture())
+    out, err = capsys.readouterr()
+    assert err == ""
+    shares = [f"{name} {share:.1%}" for name, share in result.areas().items()]
+    assert len(shares) > 1
+    assert out == f"out.png: {', '.join(shares)}\n"
+
+
+def test_segment_writes_the_mask_of_several_views(photo, monkeypatch) -> None:
+    model = conv_model()
+    loaded = []
+
+    def load(source: str, backbone: str | None) -> Any:
+        loaded.append((source, backbone))
+        return model
+
+    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
+    options = ["--mask", "--scales", "1", "0.3", "--flip", "-o", "mask.png"]
+    assert main(["segment", photo, *options]) == 0
+    assert loaded == [("aerial", None)]
+    want = segment(model, photo, scales=(1, 0.3), flip=True).mask
+    np.testing.assert_array_equal(read_mask("mask.png"), want)
+    assert (want != segment(model, photo).mask).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        ("", {}),
+        ("--scales 0.5 1", {"scales": [0.5, 1.0]}),
+        ("--flip", {"flip": True}),
+        ("--window 32", {"window": 32}),
+        ("--max-side 20", {"max_side": 20}),
+        ("--max-side none", {"max_side": None}),
+        ("--max-pixels 9000", {"max_pixels": 9000}),
+        ("--confidence", {"confidence": True}),
+    ],
+)
+def test_segment_passes_on_what_is_given(
+    photo, monkeypatch, arguments: str, passed: dict[str, Any]
+) -> None:
+    model = load_conv_model(monkeypatch)
+    spy = create_autospec(segment, side_effect=segment)
+    monkeypatch.setattr(inference, "segment", spy)
+    assert main(["segment", photo, "-o", "x.png", *arguments.split()]) == 0
+    ((network, image), given) = spy.call_args
+    assert network.model is model
+    np.testing.assert_array_equal(image, picture(33, 47))
+    signature = inspect.signature(segment).parameters
+    defaults = {name: signature[name].default for name in given}
+    assert given == {**defaults, **passed}
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "colorblind"),
+    [
+        (["--confidence"], "confidence", False),
+        (["--colorblind"], "picture", True),
+        (["--colorblind", "--mask"], "mask", True),
+    ],
+)
+def test_segment_writes_what_is_asked_for(
+    photo, monkeypatch, options: list[str], what: str, colorblind: bool
+) -> None:
+    model = load_conv_model(monkeypatch)
+    assert main(["segment", photo, "-o", "out.png", *options]) == 0
+    result = segment(model, photo, confidence=True)
+    result.save("want.png", what, colorblind)
+    assert Path("out.png").read_bytes() == Path("want.png").read_bytes()
+
+
+def test_segment_computes_in_the_precision_asked_for(
+    photo, monkeypatch
+) -> None:
+    model = load_conv_model(monkeypatch)
+    spy = create_autospec(network.as_network, side_effect=network.as_network)
+    monkeypatch.setattr(network, "as_network", spy)
+    command = ["segment", photo, "-o", "x.png"]
+    assert main(command) == 0
+    assert main([*command, "--precision", "bfloat16"]) == 0
+    assert [each.args for each in spy.call_args_list] == [
+        (model, "float32"),
+        (model, "bfloat16"),
+    ]
+
+
+def test_segment_writes_an_output_for_each_picture(
+    photo, monkeypatch, capsys
+) -> None:
+    model = load_conv_model(monkeypatch)
+    write_images("b.jpg", "seen/c.PNG", "seen/a.webp", "seen/deeper/x.png")
+    Path("seen/notes.txt").write_text("some notes")
+    command = ["segment", "seen", "[b].*", photo, "--mask", "-o", "new/out"]
+    assert main(command) == 0
+    assert sorted(os.listdir("new/out")) == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "photo.png",
+    ]
+    sources = ["seen/a.webp", "seen/c.PNG", "b.jpg", photo]
+    lines = []
+    for source in sources:
+        result = segment(model, source)
+        output = os.path.join("new", "out", f"{Path(source).stem}.png")
+        np.testing.assert_array_equal(read_mask(output), result.mask)
+        shares = result.areas().items()
+        lines.append(
+            f"{output}: "
+            + ", ".join(f"{name} {share:.1%}" for name, share in shares)
+        )
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [*lines, "4 images written, 0 failed"]
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("paths", "output", "written"),
+    [
+        ("photo.png", "there", "there/photo.png"),
+        ("photo.png", "new/", "new/photo.png"),
+        ("seen", "there", "there/one.png"),
+        ("seen", "new", "new/one.png"),
+        ("seen/*", "new", "new/one.png"),
+        ("seen", "new.jpg", "new.jpg"),
+        ("seen/one.jpg", "new.JPEG", "new.JPEG"),
+    ],
+)
+def test_segment_writes_one_picture_to_a_file_or_folder(
+    photo, monkeypatch, capsys, paths: str, output: str, written: str
+) -> None:
+    load_conv_model(monkeypatch)
+    write_images("seen/one.jpg")
+    Path("there").mkdir()
+    assert main(["segment", paths, "-o", output]) == 0
+    with Image.open(written) as found:
+        found.load()
+    out, _ = capsys.readouterr()
+    assert out.startswith(f"{Path(written)}: ")
+    assert len(out.splitlines()) == 1
+
+
+def test_segment_names_outputs_by_the_whole_name_where_stems_collide(
+    photo, monkeypatch
+) -> None:
+    load_conv_model(monkeypatch)
+    write_images("seen/a.jpg", "seen/a.png", "seen/b.a.png")
+    assert main(["segment", "seen", "-o", "out"]) == 0
+    names = ["a.jpg.png", "a.png.png", "b.a.png"]
+    assert sorted(os.listdir("out")) == names
+    # None of these is a picture that was there: there is no danger.
+    assert main(["segment", "seen/a.jpg", "seen/a.png", "-o", "seen"]) == 0
+    assert sorted(os.listdir("seen")) == sorted(
+        ["a.jpg", "a.png", "b.a.png", *names[:2]]
+    )
+
+
+def test_segment_goes_on_after_bad_pictures(photo, monkeypatch, capsys) -> None:
+    load_conv_model(monkeypatch)
+    write_images("seen/a.png", "seen/c.png", "seen/d.png")
+    Path("seen/b.jpg").write_text("no picture")
+    data = Path("seen/c.png").read_bytes()
+    Path("seen/c.png").write_bytes(data[: len(data) // 2])
+    Path("gone.png").symlink_to("nowhere.png")
+    Path("out/d.png").mkdir(parents=True)
+    assert main(["segment", "seen", "g*", "-o", "out"]) == 1
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    for line, name, told in zip(
+        lines,
+        ("seen/b.jpg", "seen/c.png", "seen/d.png", "gone.png"),
+        ("must be a picture file", "decoded", "not a folder", "that exists"),
+        strict=True,
+    ):
+        assert line.startswith(f"keras-pspnet: error: {name}: `")
+        assert told in line
+    assert len(out.splitlines()) == 2
+    assert out.startswith("out/a.png: ")
+    assert out.endswith("\n1 image written, 4 failed\n")
+    assert sorted(os.listdir("out")) == ["a.png", "d.png"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "MemoryError"),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "OOM when\nallocating"
+            ),
+            "OOM when allocating",
+        ),
+    ],
+)
+def test_segment_goes_on_after_pictures_too_large_for_the_memory(
+    photo, monkeypatch, capsys, error: Exception, told: str
+) -> None:
+    load_conv_model(monkeypatch)
+    write_images("seen/a.png", "seen/b.png")
+
+    def run_out(model: Any, image: Any, **arguments: Any) -> Any:
+        if image == Path("seen/a.png"):
+            raise error
+        return segment(model, image, **arguments)
+
+    monkeypatch.setattr(inference, "segment", run_out)
+    assert main(["segment", "seen", "-o", "out"]) == 1
+    out, err = capsys.readouterr()
+    assert err == f"keras-pspnet: error: seen/a.png: {told}\n"
+    assert out.splitlines()[1:] == ["1 image written, 1 failed"]
+
+
+def test_segment_keeps_what_is_done_when_it_is_interrupted(
+    photo, monkeypatch, capsys
+) -> None:
+    model = load_conv_model(monkeypatch)
+    write_images("seen/a.png", "seen/b.png", "seen/c.png")
+
+    def interrupted(model: Any, image: Any, **arguments: Any) -> Any:
+        if image == Path("seen/b.png"):
+            raise KeyboardInterrupt
+        return segment(model, image, **arguments)
+
+    monkeypatch.setattr(inference, "segment", interrupted)
+    assert main(["segment", "seen", "--mask", "-o", "out"]) == 130
+    assert os.listdir("out") == ["a.png"]
+    want = segment(model, "seen/a.png").mask
+    np.testing.assert_array_equal(read_mask("out/a.png"), want)
+    out, err = capsys.readouterr()
+    assert out.endswith("\n1 image written, 0 failed\n")
+    assert err == ""
+
+
+def test_segment_shows_a_bar_on_a_terminal_only(
+    photo, monkeypatch, capsys
+) -> None:
+    load_conv_model(monkeypatch)
+    write_images("seen/a.png", "seen/b.png")
+    Path("seen/c.png").write_text("no picture")
+    command = ["segment", "seen", "-o", "out"]
+    assert main(command) == 1
+    assert "3/3" not in capsys.readouterr().out
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert "3/3" in out
+    assert "out/a.png: " in out
+    assert out.endswith("2 images written, 1 failed\n")
+    # A redirected stderr has the errors, not the terminal.
+    assert err.startswith("keras-pspnet: error: seen/c.png: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_segment_shows_windows_of_one_picture_on_a_terminal(
+    photo, monkeypatch, capsys
+) -> None:
+    load_conv_model(monkeypatch)
+    command = ["segment", photo, "-o", "out.png", "--window", "32"]
+    assert main(command) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(command) == 0
+    # 33x47 in windows of 32, every 22 pixels.
+    assert "4/4" in capsys.readouterr().out
+
+
+def test_segment_takes_names_that_cannot_be_printed(
+    photo, monkeypatch, capsys
+) -> None:
+    load_conv_model(monkeypatch)
+    name = os.fsdecode(b"caf\xe9.png")
+    os.replace(photo, name)
+    assert main(["segment", name, "-o", "out/"]) == 0
+    assert capsys.readouterr().out.startswith("out/caf\\udce9.png: ")
+    assert os.listdir("out") == [name]
