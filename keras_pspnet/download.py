@@ -26,8 +26,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from keras_pspnet.files import naming_errors, unusable
-from keras_pspnet.locks import locked
+from keras_pspnet.files import locked, naming_errors, unusable
 from keras_pspnet.version import __version__
 
 HOME_VARIABLE = "KERAS_PSPNET_HOME"

@@ -20,9 +20,7 @@ from http_server import serving
 
 import keras_pspnet
 from keras_pspnet import download as module
-from keras_pspnet import locks
 from keras_pspnet.download import cache_folder, download
-from keras_pspnet.locks import locked
 
 BODY = random.Random(3).randbytes(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -38,7 +36,6 @@ package.__path__ = [{str(Path(keras_pspnet.__file__).parent)!r}]
 sys.modules["keras_pspnet"] = package
 from pathlib import Path
 from keras_pspnet.download import download
-from keras_pspnet.locks import locked
 """
 
 
@@ -695,33 +692,6 @@ def test_a_read_only_folder_is_told(get, folder, monkeypatch, owner, name):
     assert not (folder / NAME).exists()
 
 
-def test_a_lock_that_cannot_be_made_is_told(server, get, monkeypatch):
-    def denied(*_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(locks, "open", denied, raising=False)
-    with pytest.raises(
-        PermissionError,
-        match=rf"`path` must be writable \(Permission denied\).*{NAME}'",
-    ):
-        get()
-    assert server.seen == []
-
-
-def test_a_file_system_without_locks_is_told(server, get, monkeypatch):
-    def unknown(_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(locks, "_lock", unknown)
-    with pytest.raises(
-        OSError,
-        match=r"`path` must be on a file system that has locks \(Function "
-        rf"not implemented\).*{NAME}'",
-    ):
-        get()
-    assert server.seen == []
-
-
 def test_a_right_file_is_used_where_nothing_can_be_written(
     server, get, folder, part, monkeypatch
 ):
@@ -731,7 +701,7 @@ def test_a_right_file_is_used_where_nothing_can_be_written(
     (folder / NAME).write_bytes(BODY)
     for name in ("mkdir", "unlink"):
         monkeypatch.setattr(Path, name, denied)
-    monkeypatch.setattr(locks, "_lock", denied)
+    monkeypatch.setattr(module, "locked", denied)
     assert get() == folder / NAME
     assert os.listdir(folder) == [NAME]
 
@@ -764,11 +734,6 @@ print(download(url, Path(folder), digest), flush=True)
 heavy = {"keras", "tensorflow", "numpy"} & set(sys.modules)
 print(sorted(heavy), flush=True)
 """
-HOLDER = """
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 def test_two_processes_download_once_and_without_keras(server, folder):
@@ -788,71 +753,6 @@ def test_two_processes_download_once_and_without_keras(server, folder):
     assert said == [f"{folder / NAME}\n[]\n"] * 2
     assert server.sent == [len(BODY)]
     assert (folder / NAME).read_bytes() == BODY
-
-
-def test_a_killed_holder_releases_the_lock(tmp_path):
-    path = tmp_path / "model"
-    taken = threading.Event()
-
-    def take():
-        with locked(path):
-            taken.set()
-
-    waiting = threading.Thread(target=take)
-    with start_process(HOLDER, path, stdin=subprocess.PIPE) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            waiting.start()
-            assert not taken.wait(0.2)
-        finally:
-            holder.kill()
-        assert taken.wait(30)
-    waiting.join()
-
-
-def test_a_forked_process_does_not_keep_the_lock(tmp_path, monkeypatch):
-    copies = []
-
-    def lock(descriptor):
-        # What a fork leaves in the child: the same open file once more.
-        copies.append(os.dup(descriptor))
-        original(descriptor)
-
-    def take():
-        with locked(tmp_path / "model"):
-            taken.set()
-
-    original = locks._lock
-    monkeypatch.setattr(locks, "_lock", lock)
-    taken = threading.Event()
-    with locked(tmp_path / "model"):
-        pass
-    thread = threading.Thread(target=take)
-    thread.start()
-    try:
-        assert taken.wait(5)
-    finally:
-        os.close(copies[0])
-        thread.join()
-    os.close(copies[1])
-
-
-def test_an_error_releases_the_lock(tmp_path):
-    for _ in range(2):
-        with (
-            pytest.raises(KeyError, match="inside"),
-            locked(tmp_path / "model"),
-        ):
-            raise KeyError("inside")
-    assert os.listdir(tmp_path) == ["model.lock"]
-
-
-def test_a_lock_needs_its_folder(tmp_path):
-    with (
-        pytest.raises(FileNotFoundError, match=r"`path` must be wr.*none/a'"),
-        locked(tmp_path / "none" / "a"),
-    ):
-        pass
 
 
 # The progress bar

@@ -14,7 +14,6 @@ PACKAGE = Path(keras_pspnet.__file__).parent
 ORDER = (
     "version",
     "files",
-    "locks",
     "labels",
     "replicas",
     "batch_norm",
