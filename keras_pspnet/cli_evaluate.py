@@ -22,7 +22,7 @@ from keras_pspnet.evaluation import evaluate
 from keras_pspnet.files import check_writable, write_atomically
 from keras_pspnet.protocols import NAMES, make_protocol
 from keras_pspnet.scores import Confusion, Scores, confusion_picture
-from keras_pspnet.visualize import check_suffix
+from keras_pspnet.visualization.segmentation import check_suffix
 
 # Options that go with --merge, as attributes of what is parsed.
 _MERGE = ("run", "merge", "output", "picture")

@@ -28,7 +28,7 @@ from keras_pspnet.data.decode import (
 from keras_pspnet.files import check_writable
 from keras_pspnet.inference import picture_faults, segment
 from keras_pspnet.network import Network
-from keras_pspnet.visualize import check_suffix
+from keras_pspnet.visualization.segmentation import check_suffix
 
 # Options that are arguments of `read_image` as well as of `segment`.
 _LIMITS = {"max_pixels"}

@@ -17,9 +17,15 @@ from PIL import Image, ImageDraw
 
 from keras_pspnet.files import naming_errors, write_json
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import Entry, font_of, legend, shortened, text_size
 from keras_pspnet.losses import IGNORE_LABEL
 from keras_pspnet.version import __version__
+from keras_pspnet.visualization.legend import (
+    Entry,
+    font_of,
+    legend,
+    shortened,
+    text_size,
+)
 
 # Labels and predictions are bytes, as classes are 255 at most.
 _BYTES = 256

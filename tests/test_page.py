@@ -41,7 +41,7 @@ from keras_pspnet.page.runs import (
     run,
 )
 from keras_pspnet.page.shelf import Entry, Shelf
-from keras_pspnet.palettes import WRONG, confidence_colors
+from keras_pspnet.visualization.colors import WRONG, confidence_colors
 
 LABELS = LabelSet("three", ("<red>", "green", "blue"), ((200, 0, 0),) * 3)
 SEVERAL = Way((0.75, 1.0, 1.5), True)

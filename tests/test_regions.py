@@ -1,9 +1,9 @@
-"""Tests of keras_pspnet.regions: lines between classes, room for numbers."""
+"""Tests of visualization.regions: lines between classes, room for numbers."""
 
 import numpy as np
 import pytest
 
-from keras_pspnet.regions import contour, spots
+from keras_pspnet.visualization.regions import contour, spots
 
 
 def blocks(seed, side=5, height=60, width=90):

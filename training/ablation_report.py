@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from keras_pspnet.curves import Scale, ticks
 from keras_pspnet.labels import Color
-from keras_pspnet.layout import font_of, stack
+from keras_pspnet.visualization.legend import font_of, stack
+from keras_pspnet.visualization.plots import Scale, ticks
 
 from .ablation_tables import (
     COMPARISONS,

@@ -36,7 +36,7 @@ MODULES = (
     "resnet",
     "sampling",
     "scores",
-    "visualize",
+    "visualization.segmentation",
     "beam",
 )
 # What a page fetches by itself; `href` of links to follow is not among it.

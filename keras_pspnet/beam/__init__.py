@@ -44,11 +44,11 @@ from keras_pspnet.data.decode import MAX_PIXELS, read_mask
 from keras_pspnet.inference import check_scales, segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.network import Network, as_network, weights_sha256
-from keras_pspnet.palettes import index_picture
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import HUB_PREFIX, load_pretrained
 from keras_pspnet.version import __version__
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.colors import index_picture
+from keras_pspnet.visualization.segmentation import Segmentation
 
 # What is in the output folder.
 MASKS_FOLDER = "masks"

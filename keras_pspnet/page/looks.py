@@ -8,9 +8,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.layout import number_regions, text_size
-from keras_pspnet.palettes import confidence_colors, index_picture
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.colors import confidence_colors, index_picture
+from keras_pspnet.visualization.legend import number_regions, text_size
+from keras_pspnet.visualization.segmentation import Segmentation
 
 CLASSES, CONFIDENCE, PICTURE = SHOWS = ("Classes", "Confidence", "Picture")
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.picture_checks import check_mask
+from keras_pspnet.visualization.checks import check_mask
 
 IGNORED: Color = (0, 0, 0)
 CONTOUR: Color = (255, 255, 255)

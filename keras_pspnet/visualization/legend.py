@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_pspnet.labels import Color
-from keras_pspnet.palettes import confidence_colors
-from keras_pspnet.regions import spots
+from keras_pspnet.visualization.colors import confidence_colors
+from keras_pspnet.visualization.regions import spots
 
 _PAPER = (255, 255, 255)
 _TEXT = (32, 33, 36)

@@ -1,15 +1,14 @@
-"""Tests of keras_pspnet.sheets: what stands in which panel."""
+"""Tests of visualization.comparison: what stands in which panel."""
 
 import numpy as np
 import pytest
 from keras import ops
 from PIL import Image
 
-from keras_pspnet import sheets
 from keras_pspnet.labels import AERIAL, SCENES, LabelSet
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
-from keras_pspnet.sheets import comparison_sheet
-from keras_pspnet.visualize import comparison_sheet as where_it_was
+from keras_pspnet.visualization import comparison as sheets
+from keras_pspnet.visualization.comparison import comparison_sheet
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 WRONG = [255, 80, 0]
@@ -54,10 +53,6 @@ def captions(monkeypatch):
 
     monkeypatch.setattr(sheets, "table", listening)
     return seen
-
-
-def test_it_is_found_where_it_was():
-    assert where_it_was is comparison_sheet
 
 
 def test_sheet_shows_every_cell():

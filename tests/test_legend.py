@@ -1,10 +1,10 @@
-"""Tests of keras_pspnet.layout: nothing is clipped, all is where it belongs."""
+"""Tests of visualization.legend: nothing is clipped, all in its place."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pspnet.layout import (
+from keras_pspnet.visualization.legend import (
     Entry,
     cell_size,
     color_bar,

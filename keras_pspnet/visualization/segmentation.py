@@ -13,7 +13,20 @@ from PIL import Image
 
 from keras_pspnet.files import write_atomically
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import (
+from keras_pspnet.visualization.checks import (
+    check_confidence,
+    check_image,
+    check_mask,
+    check_same_size,
+)
+from keras_pspnet.visualization.colors import (
+    CONTOUR,
+    IGNORED,
+    class_colors,
+    confidence_colors,
+    index_picture,
+)
+from keras_pspnet.visualization.legend import (
     Entry,
     color_bar,
     legend,
@@ -22,22 +35,7 @@ from keras_pspnet.layout import (
     stack,
     text_size,
 )
-from keras_pspnet.palettes import (
-    CONTOUR,
-    IGNORED,
-    class_colors,
-    confidence_colors,
-    index_picture,
-)
-from keras_pspnet.palettes import colorize as colorize
-from keras_pspnet.picture_checks import (
-    check_confidence,
-    check_image,
-    check_mask,
-    check_same_size,
-)
-from keras_pspnet.regions import contour
-from keras_pspnet.sheets import comparison_sheet as comparison_sheet
+from keras_pspnet.visualization.regions import contour
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _WHATS = ("picture", "mask", "confidence")

@@ -8,7 +8,19 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import (
+from keras_pspnet.visualization.checks import (
+    check_image,
+    check_mask,
+    check_same_size,
+)
+from keras_pspnet.visualization.colors import (
+    CONTOUR,
+    IGNORED,
+    WRONG,
+    class_colors,
+    colorize,
+)
+from keras_pspnet.visualization.legend import (
     Entry,
     cell_size,
     fitting_size,
@@ -18,19 +30,7 @@ from keras_pspnet.layout import (
     table,
     text_size,
 )
-from keras_pspnet.palettes import (
-    CONTOUR,
-    IGNORED,
-    WRONG,
-    class_colors,
-    colorize,
-)
-from keras_pspnet.picture_checks import (
-    check_image,
-    check_mask,
-    check_same_size,
-)
-from keras_pspnet.regions import contour
+from keras_pspnet.visualization.regions import contour
 
 _HATCH = (96, 96, 96)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_pspnet.layout import Entry, font_of, legend, stack
+from keras_pspnet.visualization.legend import Entry, font_of, legend, stack
 
 _PAPER = (255, 255, 255)
 _TEXT = (32, 33, 36)

@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.visualize: what a picture shows, pixel by pixel."""
+"""Tests of visualization.segmentation: what an image shows, by pixel."""
 
 import os
 from io import BytesIO
@@ -9,8 +9,8 @@ from PIL import Image
 
 from keras_pspnet.data.decode import read_mask
 from keras_pspnet.labels import ADE20K, AERIAL, VOC, LabelSet
-from keras_pspnet.palettes import COLORBLIND
-from keras_pspnet.visualize import Segmentation, colorize
+from keras_pspnet.visualization import Segmentation, colorize
+from keras_pspnet.visualization.colors import COLORBLIND
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 

@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.palettes: which colours eyes of all kinds part."""
+"""Tests of visualization.colors: which colours eyes of all kinds part."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from keras_pspnet.labels import (
     LabelSet,
     generic_labels,
 )
-from keras_pspnet.palettes import (
+from keras_pspnet.visualization.colors import (
     COLORBLIND,
     IGNORED,
     WELL_APART,

@@ -1,9 +1,9 @@
-"""Tests of keras_pspnet.curves: what is drawn, and where."""
+"""Tests of visualization.plots: what is drawn, and where."""
 
 import numpy as np
 import pytest
 
-from keras_pspnet.curves import (
+from keras_pspnet.visualization.plots import (
     _BOTTOM,
     _COLORS,
     _LEFT,
