@@ -21,11 +21,11 @@ from keras_pspnet.data.decode import find_pairs, read_pair
 from keras_pspnet.evaluation import evaluate
 from keras_pspnet.files import check_writable, write_atomically
 from keras_pspnet.protocols import NAMES, make_protocol
-from keras_pspnet.scores import Confusion, Scores, confusion_picture
+from keras_pspnet.scores import Confusion, Scores
 from keras_pspnet.visualization.segmentation import check_suffix
 
 # Options that go with --merge, as attributes of what is parsed.
-_MERGE = ("run", "merge", "output", "picture")
+_MERGE = ("run", "merge", "output", "confusion_plot")
 _FOLDERS = ("images", "masks")
 _PROTOCOL = ("protocol", "scales", "flip", "window", "base")
 
@@ -68,9 +68,9 @@ def add_parser(
         "-o", "--output", metavar="JSON", help="report to write"
     )
     parser.add_argument(
-        "--picture",
+        "--confusion-plot",
         metavar="PNG",
-        help="picture of the confusion matrix to write",
+        help="image of the confusion matrix to write",
     )
     parser.add_argument(
         "--merge",
@@ -147,12 +147,12 @@ def run(options: argparse.Namespace) -> int:
     """
     # What can be wrong with files and options shows before the long work.
     output = getattr(options, "output", None)
-    picture = getattr(options, "picture", None)
+    plot = getattr(options, "confusion_plot", None)
     if output is not None:
         check_writable(output)
-    if picture is not None:
-        check_suffix(picture)
-        check_writable(picture)
+    if plot is not None:
+        check_suffix(plot)
+        check_writable(plot)
     scores = _merged(options) if "merge" in options else _evaluated(options)
     # Before a full disk can take the result of long work.
     print(scores.table())
@@ -160,9 +160,9 @@ def run(options: argparse.Namespace) -> int:
     print(_measured(scores))
     if output is not None:
         scores.save(output)
-    if picture is not None:
-        _save_confusion(scores, picture)
-    written = [path for path in (output, picture) if path is not None]
+    if plot is not None:
+        _save_confusion(scores, plot)
+    written = [path for path in (output, plot) if path is not None]
     if written:
         print(f"Written to {', '.join(written)}")
     return 0
@@ -336,7 +336,7 @@ def _sum(shards: Sequence[tuple[str, Scores]]) -> Scores:
 def _save_confusion(scores: Scores, path: str) -> None:
     stream = BytesIO()
     form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-    confusion_picture(scores).save(stream, form, quality=92)
+    scores.confusion_plot().save(stream, form, quality=92)
     write_atomically(path, stream.getvalue())
 
 

@@ -38,7 +38,6 @@ from keras_pspnet.inference import segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.presets import PRESETS
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
-from keras_pspnet.scores import confusion_picture
 
 LABELS = LabelSet(
     "three", ("park", "lake", "path"), ((9, 0, 0), (0, 9, 0), (0, 0, 9))
@@ -611,7 +610,14 @@ EVALUATE = ["evaluate", "--data", "set"]
 def test_evaluate_prints_the_table_and_how_it_was_measured(
     data, model_folder, capsys
 ) -> None:
-    options = ["--model", model_folder, "-o", "all.json", "--picture", "c.png"]
+    options = [
+        "--model",
+        model_folder,
+        "-o",
+        "all.json",
+        "--confusion-plot",
+        "c.png",
+    ]
     assert main([*EVALUATE, *options]) == 0
     model = load_pretrained(model_folder)
     want = evaluate(model, data)
@@ -643,7 +649,7 @@ def test_evaluate_prints_the_table_and_how_it_was_measured(
         "precision": "float32",
     }
     with Image.open("c.png") as found:
-        np.testing.assert_array_equal(found, confusion_picture(want))
+        np.testing.assert_array_equal(found, want.confusion_plot())
 
 
 @pytest.mark.parametrize(
@@ -718,12 +724,12 @@ def test_merged_shards_equal_the_whole(data, monkeypatch, capsys) -> None:
         assert f"shard           {index}/3\n" in capsys.readouterr().out
     assert [Scores.load(f"{i}.json").pictures for i in range(3)] == [2, 2, 1]
     merge = ["evaluate", "--merge", "1.json", "2.json", "0.json"]
-    assert main([*merge, "-o", "sum.json", "--picture", "sum.png"]) == 0
+    assert main([*merge, "-o", "sum.json", "--confusion-plot", "sum.png"]) == 0
     merged, _ = capsys.readouterr()
     assert Path("sum.json").read_bytes() == Path("whole.json").read_bytes()
     assert merged.replace("sum.json, sum.png", "whole.json") == whole
     with Image.open("sum.png") as found:
-        want = confusion_picture(Scores.load("whole.json"))
+        want = Scores.load("whole.json").confusion_plot()
         np.testing.assert_array_equal(found, want)
 
 
@@ -773,7 +779,9 @@ def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
     else:
         content = Path(name).read_bytes()
         Path(name).write_bytes(content[: len(content) // 2])
-    line = refusal(capsys, *EVALUATE, "-o", "all.json", "--picture", "c.png")
+    line = refusal(
+        capsys, *EVALUATE, "-o", "all.json", "--confusion-plot", "c.png"
+    )
     assert told in line
     assert f"'{name}'" in line
     assert os.listdir() == ["set"]
@@ -787,8 +795,11 @@ def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
         ("--data set --masks set/masks", "Received: data, masks"),
         ("--data none", "`images_dir` must be a folder that exists"),
         ("--data set -o no/all.json", "in a folder that exists"),
-        ("--data set --picture no/c.png", "in a folder that exists"),
-        ("--data set --picture c.pdf", "`path` must end in .png or .jpg"),
+        ("--data set --confusion-plot no/c.png", "in a folder that exists"),
+        (
+            "--data set --confusion-plot c.pdf",
+            "`path` must end in .png or .jpg",
+        ),
         ("--data set --scales 0", "`scales` must be a sequence of numbers"),
         ("--data set --window 8", "`window` must be an integer of at least"),
         ("--data set --base 64", "`base` must be None for protocol='plain'"),

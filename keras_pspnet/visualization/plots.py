@@ -1,189 +1,222 @@
-"""Curves of a training run: loss, mean IoU and learning rate over steps."""
+"""Plots of numbers: the curves of a training run, confusion matrices."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from keras_pspnet.visualization.legend import Entry, font_of, legend, stack
+from keras_pspnet.labels import LabelSet
 
-_PAPER = (255, 255, 255)
-_TEXT = (32, 33, 36)
-_GRID = (224, 226, 229)
-# Apart from each other for colour-blind people, too (Okabe and Ito).
-_COLORS = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
-_WIDTH, _HEIGHT = 960, 260
-_LEFT, _RIGHT, _BOTTOM = 84, 48, 34
-_SIZE = 18
-# Drawn larger, then shrunk: Pillow's lines have hard edges.
-_FINE = 3
-
-# Title -> columns of a history, by what the legend calls them. With one
-# output, Keras leaves the name of the output out.
-_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "loss": {
-        "weighted sum": ("loss",),
-        "main": ("main_loss",),
-        "auxiliary": ("aux_loss",),
-    },
-    "mean IoU": {
-        "training crops": ("main_mean_iou", "mean_iou"),
-        "validation": ("val_mean_iou",),
-    },
-    "learning rate": {"learning rate": ("learning_rate",)},
+_DPI = 100
+# Colour-blind people tell them apart, too (Okabe and Ito).
+COLORS = ("#0072b2", "#d55e00", "#009e73")
+_INK, _GRID = "#202124", "#bdc1c6"
+_RIGHT, _CONFUSED, _UNSEEN = "#1565c0", "#c62828", "#dadce0"
+# Title and name of a curve -> columns of a history. With one output, Keras
+# leaves the name of the output out.
+_CURVES = {
+    ("loss", "weighted sum"): ("loss",),
+    ("loss", "main"): ("main_loss",),
+    ("loss", "auxiliary"): ("aux_loss",),
+    ("mean IoU", "training crops"): ("main_mean_iou", "mean_iou"),
+    ("mean IoU", "validation"): ("val_mean_iou",),
+    ("learning rate", "learning rate"): ("learning_rate",),
 }
 
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """From values to pixels.
-
-    Args:
-        low: The value at `start`.
-        high: The value at `end`.
-        start: Pixel.
-        end: Pixel.
-    """
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        part = (value - self.low) / (self.high - self.low)
-        return self.start + part * (self.end - self.start)
+# Pixels of a cell of the matrix, of few classes and of any number. More
+# classes than _MANY have their names on all sides.
+_LARGEST_CELL, _SMALLEST_CELL = 72, 16
+_MANY = 40
+_LONGEST_NAME = 32
 
 
 def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
-    """Draws the curves of a run.
+    """Plots loss, mean IoU and learning rate of a run over its steps.
 
     Args:
         rows: Of a history, see `keras_pspnet.history.read_history`. A curve
             without values is left out.
 
     Returns:
-        An RGB picture, 960 pixels wide.
+        An RGB image, 960 pixels wide.
 
     Raises:
         ValueError: If there are no rows.
     """
     if not rows:
         raise ValueError("`rows` must hold at least one row. Received: rows=[]")
+    panels = _panels(rows)
+    figure = new_figure(960, 280 * max(len(panels), 1))
+    figure.set_layout_engine("constrained")
     steps = max(row["step"] for row in rows)
-    panels: list[Image.Image] = []
-    for title, curves in _PANELS.items():
-        found = {
-            name: points
-            for name, columns in curves.items()
-            if (points := _points(rows, columns))
-        }
-        if len(found) == 1 and title == "loss":
-            # There is no other that it would be the sum with.
-            found = {"loss": next(iter(found.values()))}
-        if found:
-            panels += _panel(title, found, steps)
-    return stack(panels, _WIDTH)
+    axes = figure.subplots(max(len(panels), 1), squeeze=False)[:, 0]
+    for plot, (title, curves) in zip(axes, panels.items(), strict=False):
+        for (name, points), color in zip(curves.items(), COLORS, strict=False):
+            # Single points of a long run would hide each other.
+            marker = "o" if len(points) < 60 else None
+            plot.plot(
+                *zip(*points, strict=True),
+                color,
+                label=name,
+                marker=marker,
+                # Over the axis that it may lie on.
+                clip_on=False,
+                zorder=3,
+            )
+        plot.set_title(title, loc="left")
+        plot.set_xlabel("step")
+        plot.set_xlim(0, 1.02 * steps)
+        # From 0, so that heights can be compared.
+        plot.set_ylim(min(plot.dataLim.ymin, 0), max(plot.get_ylim()[1], 0))
+        plot.xaxis.set_major_formatter("{x:,.0f}")
+        plot.grid(axis="y", color=_GRID, alpha=0.5)
+        plot.spines[["top", "right"]].set_visible(False)
+        if len(curves) > 1:
+            plot.legend(frameon=False)
+    return to_image(figure)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Finds round numbers in a range, to be marked on an axis.
+def confusion_plot(
+    confusion: np.ndarray, labels: LabelSet, title: str = ""
+) -> Image.Image:
+    """Plots a confusion matrix: which share of each class went where.
+
+    Rows are true classes, columns predicted ones. A cell's colour is its
+    share of the row, with the percentage written into cells that have room:
+    blue on the diagonal, where it is the class's recall, red elsewhere.
+    Colours go with the square root of the share, so that small shares show.
+    Rows of classes without any pixels are grey.
 
     Args:
-        low: Least value.
-        high: Greatest value, above `low`.
-        count: About how many.
+        confusion: Counts of pixels, integers `(classes, classes)`.
+        labels: Names of the classes.
+        title: Text above the matrix.
 
     Returns:
-        Multiples of 1, 2 or 5 times a power of ten, in rising order.
+        An RGB image. The matrix is about 1000 pixels wide for up to 60
+        classes, and 16 pixels a class for more.
     """
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(
-        factor * power for factor in (1, 2, 5, 10) if factor * power >= rough
+    count = labels.num_classes
+    cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)
+    total = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(
+        confusion, total, out=np.full((count, count), np.nan), where=total > 0
     )
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+    figure = new_figure(count * cell, count * cell)
+    # All of the figure: names and title are outside of it.
+    plot = figure.add_axes((0, 0, 1, 1), facecolor=_UNSEEN)
+    _draw_shares(plot, shares)
+    _name_classes(plot, labels.names, min(max(0.55 * cell, 8), 11))
+    plot.set_xlabel("predicted class")
+    plot.set_ylabel("true class (grey: no pixels)")
+    plot.set_title(title, loc="left", pad=12)
+    with warnings.catch_warnings():
+        # Names in scripts that the font does not have are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        # Measured before thousands of numbers, which are inside, slow it down.
+        box = figure.get_tightbbox().padded(0.1)
+        _write_percentages(plot, shares, cell)
+        return to_image(figure, box)
 
 
-def _points(
-    rows: Sequence[Mapping[str, float]], columns: tuple[str, ...]
-) -> list[tuple[float, float]]:
-    return [
-        (row["step"], row[column])
-        for column in columns
-        for row in rows
-        if math.isfinite(row.get(column, math.nan))
-    ]
+def new_figure(width: int, height: int) -> Figure:
+    """Makes a figure of a size in pixels, apart from users' own of pyplot."""
+    from matplotlib.figure import Figure
+
+    return Figure((width / _DPI, height / _DPI), dpi=_DPI)
 
 
-def _panel(
-    title: str, curves: Mapping[str, list[tuple[float, float]]], steps: float
-) -> list[Image.Image]:
-    """Draws one pair of axes with its title and legend above."""
-    values = [value for points in curves.values() for _, value in points]
-    x = Scale(0.0, steps, _LEFT, _WIDTH - _RIGHT)
-    # From 0, so that heights can be compared.
-    low, high = min(0.0, *values), max(0.0, *values)
-    high = high if high > low else low + 1.0
-    y = Scale(low, 1.06 * high, _HEIGHT - _BOTTOM, _SIZE / 2)
-    plot = _plot(curves, x, y)
-    draw = ImageDraw.Draw(plot)
-    font = font_of(_SIZE)
-    for value in ticks(low, high):
-        place = x.start - 8, y(value)
-        draw.text(place, f"{value:g}", _TEXT, font, "rm")
-    draw.text((x.start - 8, y.start + 8), "step", _TEXT, font, "rt")
-    for step in ticks(0, steps):
-        place = x(step), y.start + 8
-        draw.text(place, f"{step:,g}", _TEXT, font, "mt")
-    heading = Image.new("RGB", (_WIDTH, 2 * _SIZE), _PAPER)
-    ImageDraw.Draw(heading).text(
-        (_SIZE, 1.2 * _SIZE), title, _TEXT, font_of(1.3 * _SIZE), "lm"
-    )
-    panels = [heading]
-    if len(curves) > 1:
-        entries = [
-            Entry(name, color)
-            for name, color in zip(curves, _COLORS, strict=False)
+def to_image(figure: Figure, box: Bbox | None = None) -> Image.Image:
+    """Renders a figure, or a box around it in inches, as an RGB image."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, bbox_inches=box)
+    with Image.open(stream) as image:
+        return image.convert("RGB")
+
+
+def _panels(
+    rows: Sequence[Mapping[str, float]],
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Title -> name of a curve -> its (step, value), without empty ones."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for (title, name), columns in _CURVES.items():
+        points = [
+            (row["step"], row[column])
+            for column in columns
+            for row in rows
+            if math.isfinite(row.get(column, math.nan))
         ]
-        panels.append(legend(entries, _WIDTH, _SIZE))
-    return [*panels, plot]
+        if points:
+            panels.setdefault(title, {})[name] = points
+    return panels
 
 
-def _plot(
-    curves: Mapping[str, list[tuple[float, float]]], x: Scale, y: Scale
-) -> Image.Image:
-    """Draws grid and curves, without any text."""
-    plot = Image.new("RGB", (_FINE * _WIDTH, _FINE * _HEIGHT), _PAPER)
-    draw = ImageDraw.Draw(plot)
+def _draw_shares(plot: Axes, shares: np.ndarray) -> None:
+    """Draws the shares `(N, N)`, NaN where a class has no pixels."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-    def fine(*pixels: float) -> list[float]:
-        return [_FINE * pixel for pixel in pixels]
-
-    for value in ticks(y.low, y.high / 1.06):
-        line = fine(x.start, y(value), x.end, y(value))
-        draw.line(line, _GRID, _FINE)
-    for step in ticks(x.low, x.high):
-        line = fine(x(step), y.start, x(step), y.start + 5)
-        draw.line(line, _TEXT, _FINE)
-    draw.line(fine(x.start, y.start, x.end, y.start), _TEXT, _FINE)
-    for (_, points), color in zip(curves.items(), _COLORS, strict=False):
-        path = [tuple(fine(x(step), y(value))) for step, value in points]
-        if len(path) > 1:
-            draw.line(path, color, 2 * _FINE, "curve")
-        # Single points of a long run would hide each other.
-        radius = _dot(len(path)) * _FINE
-        for left, top in path:
-            draw.circle((left, top), radius, color)
-    return plot.resize((_WIDTH, _HEIGHT), Image.Resampling.BOX)
+    right = np.eye(len(shares), dtype=bool)
+    for part, color in ((right, _RIGHT), (~right, _CONFUSED)):
+        plot.imshow(
+            np.ma.masked_array(shares, ~part | np.isnan(shares)),
+            LinearSegmentedColormap.from_list(color, ("white", color)),
+            PowerNorm(0.5, 0, 1),
+        )
+    edges = np.arange(len(shares) + 1) - 0.5
+    # Every tenth line guides the eye among many classes.
+    dark = edges[::10] if len(shares) > _MANY else edges[:0]
+    for lines, color in ((edges, _GRID), (dark, _INK)):
+        plot.hlines(lines, edges[0], edges[-1], color, lw=0.7)
+        plot.vlines(lines, edges[0], edges[-1], color, lw=0.7)
 
 
-def _dot(count: int) -> float:
-    """The radius of the dots, in pixels, smaller the more there are."""
-    return float(np.clip(120 / count, 1, 4))
+def _write_percentages(plot: Axes, shares: np.ndarray, cell: int) -> None:
+    digits = 1 if cell >= 40 else 0
+    for row, column in np.argwhere(shares > 0):
+        share = shares[row, column]
+        if text := _percentage(share, digits):
+            plot.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color="white" if share > 0.3 else _INK,
+                fontsize=min(max(0.22 * cell, 6.5), 11),
+            )
+
+
+def _name_classes(plot: Axes, names: Sequence[str], size: float) -> None:
+    shown = [
+        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        for name in names
+    ]
+    # What a class is called may look like a formula.
+    style: dict[str, Any] = {"fontsize": size, "parse_math": False}
+    plot.set_xticks(range(len(names)), shown, rotation=90, **style)
+    plot.set_yticks(range(len(names)), shown, **style)
+    plot.tick_params(length=0, labeltop=True)
+    # Names on one side alone would be far from most of many cells.
+    both = len(names) > _MANY
+    plot.tick_params(labelbottom=both, labelright=both)
+
+
+def _percentage(share: float, digits: int) -> str:
+    """Returns a share above 0 in percent, 100 only if it is all."""
+    if share == 1:
+        return "100"
+    if round(100 * share, digits) == 0:
+        # Without a digit to spare, the colour has to say it.
+        return "<0.1" if digits else ""
+    return f"{min(100 * share, 100 - 10**-digits):.{digits}f}"
