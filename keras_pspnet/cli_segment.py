@@ -82,7 +82,7 @@ def add_parser(
     parser.add_argument(
         "--colorblind",
         action="store_true",
-        help="colours that colour-blind people tell apart, and numbers",
+        help="colours that colour-blind people tell apart",
     )
     add_inference_options(parser)
     parser.set_defaults(run=run)

@@ -2,25 +2,22 @@
 
 import numpy as np
 import pytest
-from color_vision import MACHADO, VIENOT, distances, lab, least_distance
+from color_vision import VISIONS, distances, lab, least_distance
 
 from keras_pspnet.labels import (
-    ADE20K,
     AERIAL,
     CAMVID,
     CITYSCAPES,
     SCENES,
     VOC,
-    LabelSet,
-    generic_labels,
 )
 from keras_pspnet.visualization.colors import (
     COLORBLIND,
     IGNORED,
-    WELL_APART,
     WRONG,
     class_colors,
     confidence_colors,
+    contour,
 )
 
 WHITE = (255, 255, 255)
@@ -35,37 +32,13 @@ def test_reference_colours_in_lab():
     )
 
 
-@pytest.mark.parametrize("visions", [MACHADO, VIENOT], ids=["09", "99"])
-def test_simulation_keeps_greys(visions):
-    greys = np.arange(0, 256, 15)[:, None].repeat(3, 1)
-    for matrix in visions.values():
-        np.testing.assert_allclose(lab(greys, matrix), lab(greys), atol=0.01)
-
-
 def test_colours_are_apart_for_all():
-    shown = [*COLORBLIND[:WELL_APART], IGNORED, WHITE]
-    assert least_distance(shown) > 16
-    # The model that the colours were not chosen by agrees.
-    assert least_distance(shown, VIENOT) > 16
+    assert least_distance([*COLORBLIND[:21], IGNORED, WHITE]) > 16
 
 
 @pytest.mark.parametrize(("count", "least"), [(40, 11), (150, 5), (255, 3.7)])
 def test_more_colours_are_closer(count, least):
     assert least_distance(COLORBLIND[:count]) > least
-
-
-def test_every_colour_is_the_farthest_from_those_before():
-    axis = np.arange(0, 256, 15)
-    grid = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
-    lightness, a, b = lab(grid).T
-    grid = grid[(lightness >= 25) & (lightness <= 92) & (np.hypot(a, b) <= 100)]
-    nearest = distances(grid, [IGNORED, WHITE]).min(axis=1)
-    for index, color in enumerate(COLORBLIND):
-        if index >= 7:
-            reached = nearest[(grid == color).all(axis=-1)].item()
-            # Not equal: what is as far may be chosen by rounding.
-            assert reached > nearest.max() - 0.01
-        nearest = np.minimum(nearest, distances(grid, [color])[:, 0])
 
 
 def test_the_first_seven_are_those_of_okabe_and_ito():
@@ -89,14 +62,11 @@ def test_all_colours_differ():
     "labels", [AERIAL, SCENES, CAMVID, CITYSCAPES, VOC], ids=lambda x: x.name
 )
 def test_classes_of_every_set_are_apart(labels):
-    colors = class_colors(labels, colorblind=True)[: labels.num_classes]
+    palette = class_colors(labels, colorblind=True)
+    colors = palette[: labels.num_classes]
+    assert not palette[labels.num_classes :].any()
     assert least_distance(colors) > 16
     assert least_distance(colors) > least_distance(labels.colors)
-
-
-def test_sets_own_colours_mislead():
-    assert least_distance(VOC.colors) < 2
-    assert least_distance(CITYSCAPES.colors) < 4
 
 
 def test_own_colours_are_the_default():
@@ -106,46 +76,16 @@ def test_own_colours_are_the_default():
     assert not palette[21:].any()
 
 
-def test_water_stays_blue():
-    colors = class_colors(AERIAL, colorblind=True).tolist()
-    assert colors[AERIAL.names.index("water")] == [0, 114, 178]
-    assert colors[AERIAL.names.index("vegetation")] == [0, 158, 115]
-    assert colors[255] == [0, 0, 0]
-
-
-@pytest.mark.parametrize(
-    "labels", [AERIAL, VOC, ADE20K, generic_labels(255)], ids=lambda x: x.name
-)
-def test_no_class_would_swap_for_a_nearer_colour(labels):
-    count = labels.num_classes
-    given = class_colors(labels, colorblind=True)[:count]
-    pool = np.array(COLORBLIND[: max(count, WELL_APART)])
-    far = np.linalg.norm(lab(labels.colors)[:, None] - lab(pool), axis=-1)
-    taken = (given[:, None] == pool).all(axis=-1)
-    assert (taken.sum(axis=1) == 1).all() and (taken.sum(axis=0) <= 1).all()
-    own = far[taken][:, None]
-    # Whoever has a colour that is nearer to another is nearer still.
-    holder = np.where(taken, far, 0).sum(axis=0)
-    free = ~taken.any(axis=0)
-    assert ((own <= far + 0.1) | (~free & (holder <= far + 0.1))).all()
-
-
-def test_equal_own_colours_become_different():
-    labels = LabelSet("same", ("a", "b", "c"), ((9, 9, 9),) * 3)
-    colors = class_colors(labels, colorblind=True)[:3]
-    assert len({tuple(color) for color in colors.tolist()}) == 3
-
-
 def test_confidence_ends():
     colors = confidence_colors(np.array([[0, 1]], np.float32))
     assert colors.dtype == np.uint8
     assert colors.tolist() == [[[68, 1, 84], [253, 231, 37]]]
 
 
-@pytest.mark.parametrize("vision", MACHADO)
+@pytest.mark.parametrize("vision", VISIONS)
 def test_confidence_grows_lighter_evenly(vision):
     colors = confidence_colors(np.linspace(0, 1, 21))
-    lightness = lab(colors, MACHADO[vision])[:, 0]
+    lightness = lab(colors, VISIONS[vision])[:, 0]
     steps = np.diff(lightness)
     assert lightness[-1] - lightness[0] > 60
     assert steps.min() > 0.5 * steps.mean()
@@ -155,4 +95,54 @@ def test_confidence_grows_lighter_evenly(vision):
 def test_wrong_stands_out_from_grey():
     greys = np.arange(40, 156)[:, None].repeat(3, 1)
     assert distances([WRONG], greys).min() > 50
-    assert distances([WRONG], greys, VIENOT).min() > 50
+
+
+def blocks(seed, side=5, height=60, width=90):
+    """Random regions of three classes, none narrower than `side`."""
+    classes = np.random.default_rng(seed).integers(
+        0, 3, (height // side, width // side)
+    )
+    return classes.repeat(side, 0).repeat(side, 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_contour_marks_what_ends_right_or_below(width):
+    mask = blocks(seed=width)
+    line = contour(mask, width)
+    height, length = mask.shape
+    for y in range(0, height, 7):
+        for x in range(length):
+            own = mask[y, x]
+            right = mask[y, x + 1 : x + 1 + width]
+            below = mask[y + 1 : y + 1 + width, x]
+            expected = (
+                x >= width
+                and mask[y, x - width] == own
+                and (right != own).any()
+            ) or (
+                y >= width
+                and mask[y - width, x] == own
+                and (below != own).any()
+            )
+            assert line[y, x] == expected
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_contour_leaves_thin_regions(width):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:, 10 : 10 + width] = 1
+    for classes in (mask, mask.T):
+        line = contour(classes, width)
+        assert not line[classes == 1].any()
+        assert line.sum() == 40 * width
+
+
+def test_contour_of_one_class_is_empty():
+    assert not contour(np.full((5, 9), 3)).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1), (2, 3)])
+@pytest.mark.parametrize("width", [1, 4, 9])
+def test_contour_of_pictures_thinner_than_the_line(size, width):
+    mask = np.arange(size[0] * size[1]).reshape(size)
+    assert contour(mask, width).shape == size

@@ -68,7 +68,6 @@ ORDER = (
     "pretrained",
     "visualization.checks",
     "visualization.colors",
-    "visualization.regions",
     "visualization.legend",
     "visualization.plots",
     "visualization.comparison",

@@ -153,19 +153,6 @@ def test_draws_what_the_library_draws(network):
     )
 
 
-def test_classes_that_are_off_get_no_number(network):
-    image = np.full((90, 90, 3), 20, np.uint8)
-    image[:, :45, 0] = 220
-    image[:, 45:, 2] = 220
-    view = run(network, image, PLAIN, {}).view
-    both = np.asarray(draw(view, Look(colorblind=True)))
-    right = np.asarray(draw(view, Look(colorblind=True, classes=(2,))))
-    np.testing.assert_array_equal(right[:, :44], image[:, :44])
-    np.testing.assert_array_equal(right[:, 46:], both[:, 46:])
-    # White letters with black lines around them.
-    assert (both[:, :40] == 255).all(-1).any()
-
-
 def test_the_mask_file_is_read_back(network):
     result = run(network, picture(), PLAIN, {}).result
     for colorblind in (False, True):
