@@ -38,7 +38,7 @@ test: .venv/tests  ## the whole suite
 # What calls TensorFlow and Keras; the rest is plain Python and tested above.
 COLAB = augment batch_norm decode dropout exports fitting inference layers \
     losses metrics model optimizers pipeline pretrained resnet sampling trainer \
-    visualize warmup
+    segmentation warmup
 test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"

@@ -84,7 +84,7 @@ def write_pairs(folder: Path, count: int) -> None:
 
     from keras_pspnet.data.scenes import make_scene
     from keras_pspnet.labels import VOC
-    from keras_pspnet.palettes import index_picture
+    from keras_pspnet.visualization.colors import index_picture
 
     for kind in ("images", "masks"):
         (folder / kind).mkdir()

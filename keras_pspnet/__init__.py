@@ -26,4 +26,4 @@ from keras_pspnet.pretrained import load_pretrained as load_pretrained
 from keras_pspnet.pretrained import save_pretrained as save_pretrained
 from keras_pspnet.resnet import DilatedResNet as DilatedResNet
 from keras_pspnet.version import __version__ as __version__
-from keras_pspnet.visualize import Segmentation as Segmentation
+from keras_pspnet.visualization.segmentation import Segmentation as Segmentation

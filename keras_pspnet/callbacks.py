@@ -38,7 +38,7 @@ from keras_pspnet.inference import predict_masks
 from keras_pspnet.network import model_labels
 from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.scores import Scores
-from keras_pspnet.visualize import comparison_sheet
+from keras_pspnet.visualization import comparison_sheet
 
 BEST_SCORES_FILE = "scores.json"
 
@@ -375,7 +375,7 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
             at least one.
 
     Returns:
-        An RGB picture, see `keras_pspnet.visualize.comparison_sheet`.
+        An RGB picture, see `keras_pspnet.visualization.comparison_sheet`.
 
     Examples:
         >>> from keras_pspnet.callbacks import prediction_sheet

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import http.client
+import importlib.util
 import os
 import re
 import time
@@ -13,21 +13,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.markup import escape
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from keras_pspnet.files import naming_errors, unusable
-from keras_pspnet.locks import locked
+from keras_pspnet.files import locked, naming_errors, unusable
 from keras_pspnet.version import __version__
 
 HOME_VARIABLE = "KERAS_PSPNET_HOME"
@@ -36,8 +29,7 @@ MIRROR_VARIABLE = "KERAS_PSPNET_MIRROR"
 _TIMEOUT = 30.0
 # Seconds before each new try after a connection broke.
 _PAUSES = (1.0, 2.0, 4.0)
-_MAX_GIB = 8
-_MAX_BYTES = _MAX_GIB * 2**30
+_MAX_BYTES = 8 * 2**30
 _CHUNK = 2**16
 
 
@@ -88,8 +80,8 @@ def download(
         folder: Where the file is kept under its name; made if missing.
         sha256: The file's SHA-256 in hex digits, or its first 8 or more.
             8 digits find damage; only all 64 also stop an attacker.
-        progress: Whether to show a progress bar where standard error is a
-            terminal (or `FORCE_COLOR` is set).
+        progress: Whether to show a progress bar in a notebook, and where
+            standard error is a terminal (or `FORCE_COLOR` is set).
         hint: What else may help where the file cannot be had; ends the
             message of the error.
 
@@ -97,15 +89,12 @@ def download(
         `folder/<name>`, of which the SHA-256 has been checked just now.
 
     Raises:
-        ConnectionError: If there is no connection, the server refuses, or
-            the connection breaks more than three times.
-        FileNotFoundError: If the folder that `$KERAS_PSPNET_MIRROR` names
-            does not hold the file.
+        ConnectionError: If there is no connection, the server or the folder
+            of the mirror does not have the file, an HTML page or a redirect
+            that is not allowed comes, or the connection breaks four times.
         OSError: If `folder` cannot be written to or the disk is full.
         ValueError: If an argument or `$KERAS_PSPNET_MIRROR` is not as
-            described, or `url` leads to another file, an HTML page, more
-            than 8 GiB, more bytes than announced, or an address that is
-            neither http nor https.
+            described, or `url` leads to another file or more than 8 GiB.
     """
     name = _file_name(url)
     if not re.fullmatch("[0-9a-fA-F]{8,64}", sha256):
@@ -113,11 +102,10 @@ def download(
             "`sha256` must be 8 to 64 hex digits, the first of the file's "
             f"SHA-256. Received: sha256={sha256!r}"
         )
-    sha256 = sha256.lower()
-    path = folder / name
+    path, part = folder / name, folder / f"{name}.part"
     if _fits(path, sha256):
         return path
-    source = _find_source(url, name, hint)
+    source, received = _find_source(url, name)
     with naming_errors("folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(path):
@@ -126,23 +114,19 @@ def download(
             return path
         with naming_errors("folder", folder):
             path.unlink(missing_ok=True)
-        with _progress_bar(name, progress) as bar:
-            part = _Part(folder / f"{name}.part", bar)
-            resumed = part.length > 0
-            if not (resumed and part.fits(sha256)):
-                _fetch(source, part)
-            if resumed and not part.fits(sha256):
-                # What was there may have been the start of another file.
-                part.clear()
-                _fetch(source, part)
-        if not part.fits(sha256):
-            got = part.digest.hexdigest()
-            part.clear()
-            raise source.unfit(
-                f"a file whose SHA-256 starts with {sha256}, not {got}"
-            )
+        try:
+            with _progress_bar(name, progress) as bar:
+                _complete(part, source, sha256, bar)
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"`url` must be within reach ({error}). {received}. The "
+                f"variable {MIRROR_VARIABLE} may name a base URL or a folder "
+                f"that holds {name!r}. {hint}".rstrip()
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{error}. {received}") from error
         with naming_errors("folder", folder):
-            os.replace(part.path, path)
+            os.replace(part, path)
     return path
 
 
@@ -150,291 +134,141 @@ class _BrokenConnection(Exception):
     """Trouble that may be over at the next try."""
 
 
-class _NoConnection(_BrokenConnection):
-    """Trouble that, at the first try, more likely is no network at all."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """Where a file comes from, and what errors say about it."""
-
-    address: str | Path
-    received: str
-    advice: str
-
-    def unreachable(self, reason: str) -> ConnectionError:
-        return ConnectionError(
-            f"`url` must be within reach ({reason}). "
-            f"Received: {self.received}. {self.advice}"
-        )
-
-    def absent(self, error: OSError) -> OSError:
-        return type(error)(
-            f"`{MIRROR_VARIABLE}` must name a folder with the file "
-            f"({error.strerror}). Received: {self.received}. {self.advice}"
-        )
-
-    def unfit(self, rule: str) -> ValueError:
-        return ValueError(
-            f"`url` must lead to {rule}. Received: {self.received}"
-        )
-
-    def check_start(self, chunk: bytes) -> None:
-        """Recognises an HTML page before it replaces a part of the file."""
-        start = chunk[:1024].lower().lstrip(b"\xef\xbb\xbf \t\r\n")
-        page = b"<html" in start or b"<!doctype html" in start
-        if start.startswith(b"<") and page:
-            raise ValueError(
-                "`url` must lead to the file, not to an HTML page (to sign "
-                "in, or about an error). "
-                f"Received: {self.received}. {self.advice}"
-            )
-
-    def check_size(self, size: int | None) -> None:
-        if size is not None and size > _MAX_BYTES:
-            raise self.unfit(f"at most {_MAX_GIB} GiB, not {size} bytes")
-
-
-class _Part:
-    """The file as far as it is there, and the SHA-256 of that."""
-
-    def __init__(self, path: Path, bar: Progress) -> None:
-        self.path = path
-        self.bar = bar
-        self.length = 0
-        self.digest = hashlib.sha256()
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(path, "rb") as stream,
-        ):
-            while chunk := stream.read(_CHUNK):
-                self._count(chunk)
-
-    def _count(self, chunk: bytes) -> None:
-        self.digest.update(chunk)
-        self.length += len(chunk)
-
-    def fits(self, sha256: str) -> bool:
-        return self.digest.hexdigest().startswith(sha256)
-
-    def clear(self) -> None:
-        with naming_errors("folder", self.path.parent):
-            self.path.unlink(missing_ok=True)
-        self.length = 0
-        self.digest = hashlib.sha256()
-
-    def extend(
-        self, source: _Source, chunk: bytes, stream: BinaryIO, total: int | None
-    ) -> None:
-        """Appends `chunk` and the rest of `stream`.
-
-        Args:
-            source: Where they come from.
-            chunk: The first bytes to append.
-            stream: What gives the others.
-            total: Bytes of the whole file, None where nobody knows.
-        """
-        limit = _MAX_BYTES if total is None else total
-        (task,) = self.bar.task_ids
-        self.bar.reset(task, total=total, completed=self.length)
-        try:
-            with open(self.path, "ab") as file:
-                while chunk and self.length + len(chunk) <= limit:
-                    file.write(chunk)
-                    self._count(chunk)
-                    self.bar.advance(task, len(chunk))
-                    chunk = _read(stream)
-        except OSError as error:
-            # A full disk has better use for the room, and nobody knows how
-            # much of the last bytes arrived.
-            with contextlib.suppress(OSError):
-                self.clear()
-            folder = self.path.parent
-            raise unusable("folder", folder, "writable", error) from error
-        if chunk:
-            self.clear()
-            raise source.unfit(f"no more than the {limit} bytes expected")
-        if total is not None and self.length < total:
-            raise _BrokenConnection(f"only {self.length} of {total} bytes came")
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https, and never out of https."""
+    """Does not leave https; the base class refuses file and data URLs."""
 
-    max_redirections = 10
-
-    def http_error_302(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any
-    ) -> Any:
-        # The same two headers as in the base class.
-        place = headers.get("Location") or headers.get("URI") or ""
-        target = urllib.parse.urljoin(req.full_url, place)
+    def redirect_request(self, req: Any, *details: Any) -> Any:
+        fp, code, _, headers, target = details
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urllib.parse.urlsplit(target).scheme not in allowed:
-            fp.close()
-            raise ValueError(
-                "`url` must lead to http or https addresses only, and not "
-                "from https to http. Received: a redirect from "
-                f"{req.full_url!r} to {target!r}"
-            )
-        return super().http_error_302(req, fp, code, msg, headers)
-
-    http_error_301 = http_error_303 = http_error_302
-    http_error_307 = http_error_308 = http_error_302
+            reason = f"Redirection to url {target!r} is not allowed"
+            raise urllib.error.HTTPError(target, code, reason, headers, fp)
+        return super().redirect_request(req, *details)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    # `build_opener` would add handlers of file, ftp and data URLs.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.HTTPDefaultErrorHandler,
-        _Redirects,
-    ):
-        opener.add_handler(handler())
-    opener.addheaders = [("User-Agent", f"keras_pspnet/{__version__}")]
-    return opener
+def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
+    """Fetches what is missing of a file, and checks its hash."""
+    # What is there may be the start of another file.
+    for _ in range(1 + part.exists()):
+        _fetch(source, part, bar)
+        if _fits(part, sha256):
+            return
+        found = _digest(part)
+        part.unlink()
+    raise ValueError(
+        f"`url` must lead to a file whose SHA-256 starts with {sha256}, not "
+        f"{found}"
+    )
 
 
-def _fetch(source: _Source, part: _Part) -> None:
-    """Gets all of the file that `part` lacks."""
-    if isinstance(source.address, Path):
-        _copy(source, source.address, part)
-        return
+def _fetch(source: str, part: Path, bar: Progress) -> None:
     for failures, pause in enumerate((*_PAUSES, None)):
         try:
-            _request(source, source.address, part)
+            _transfer(source, part, bar)
             return
         except _BrokenConnection as error:
-            offline = failures == 0 and isinstance(error, _NoConnection)
+            # At the first try, there more likely is no network at all.
+            cause = type(error.__cause__)
+            offline = cause is urllib.error.URLError and not failures
             if pause is None or offline:
-                raise source.unreachable(str(error)) from error
+                raise ConnectionError(str(error)) from error
         time.sleep(pause)
 
 
-def _request(source: _Source, address: str, part: _Part) -> None:
-    """Asks once for what `part` lacks, again where the answer is useless."""
-    start = part.length
-    request = urllib.request.Request(address)
+def _transfer(source: str, part: Path, bar: Progress) -> None:
+    """Appends to `part` what it lacks, or writes all without ranges."""
+    done = part.stat().st_size if part.exists() else 0
+    response = _open(source, done)
+    if response is None:
+        return
+    with response:
+        # Files of a mirror have no status.
+        done = done if response.status == 206 else 0
+        length = getattr(response, "length", None)
+        total = None if length is None else done + length
+        chunk = _read(response)
+        if re.match(rb"\s*<(!doctype )?html", chunk, re.IGNORECASE):
+            raise ConnectionError(
+                "an HTML page came, to sign in or of an error"
+            )
+        (task,) = bar.task_ids
+        bar.reset(task, total=total, completed=done)
+        try:
+            with open(part, "ab" if done else "wb") as file:
+                while chunk:
+                    done += len(chunk)
+                    if max(done, total or 0) > _MAX_BYTES:
+                        raise ValueError(
+                            f"`url` must lead to at most {_MAX_BYTES} bytes"
+                        )
+                    file.write(chunk)
+                    bar.advance(task, len(chunk))
+                    chunk = _read(response)
+        except (OSError, ValueError) as error:
+            # A full disk has better use for the room.
+            part.unlink(missing_ok=True)
+            if isinstance(error, ValueError):
+                raise
+            raise unusable("folder", part.parent, "writable", error) from error
+    if total is not None and done < total:
+        raise _BrokenConnection(f"only {done} of {total} bytes came")
+
+
+def _open(source: str, start: int) -> Any:
+    """Returns the response, None if there is nothing from `start` on."""
+    headers = {"User-Agent": f"keras_pspnet/{__version__}"}
     if start:
-        request.add_header("Range", f"bytes={start}-")
-    response = _open(source, request)
-    if response is not None:
-        with response:
-            total = response.length
-            if response.status == 206:
-                total = _whole_length(response, start)
-            if response.status == 200 or total is not None:
-                source.check_size(total)
-                chunk = _read(response)
-                if response.status == 200:
-                    source.check_start(chunk)
-                    part.clear()
-                part.extend(source, chunk, response, total)
-                return
-    # Without a range, there is nothing to misunderstand.
-    part.clear()
-    _request(source, address, part)
-
-
-def _open(source: _Source, request: urllib.request.Request) -> Any:
-    """Gives the response, None if the range asked for is not to be had."""
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(source, headers=headers)
+    opener = urllib.request.build_opener(_Redirects)
     try:
-        response = _opener().open(request, timeout=_TIMEOUT)
+        return opener.open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and request.has_header("Range"):
+        if error.code == 416 and start:
             return None
-        reason = f"HTTP {error.code} {error.reason}"
-        if error.code >= 500:
-            raise _BrokenConnection(reason) from error
-        raise source.unreachable(reason) from error
+        kind = _BrokenConnection if error.code >= 500 else ConnectionError
+        raise kind(f"HTTP {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
-        raise _NoConnection(str(error.reason)) from error
+        raise _BrokenConnection(str(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _broken(error) from error
-    expected = (200, 206) if request.has_header("Range") else (200,)
-    if response.status not in expected:
-        response.close()
-        raise source.unreachable(f"HTTP {response.status}, unexpectedly")
-    return response
+        raise _BrokenConnection(str(error) or type(error).__name__) from error
 
 
-def _whole_length(response: Any, start: int) -> int | None:
-    """Reads the file's length off a part, None if the part is another."""
-    content = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)", content)
-    if match is None or int(match[1]) != start:
-        return None
-    # The length may be unknown (*); the part is to the end, as asked for.
-    return int(match[2]) + 1 if match[3] == "*" else int(match[3])
-
-
-def _copy(source: _Source, address: Path, part: _Part) -> None:
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(open(address, "rb"))
-        except OSError as error:
-            raise source.absent(error) from error
-        total = os.fstat(stream.fileno()).st_size
-        source.check_size(total)
-        try:
-            chunk = _read(stream)
-            source.check_start(chunk)
-            part.clear()
-            part.extend(source, chunk, stream, total)
-        except _BrokenConnection as error:
-            raise source.unreachable(str(error)) from error
-
-
-def _read(stream: BinaryIO) -> bytes:
+def _read(response: Any) -> bytes:
     # Errors of the connection and of the disk would look alike otherwise.
     try:
-        return stream.read(_CHUNK)
+        return response.read(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise _broken(error) from error
+        raise _BrokenConnection(str(error) or type(error).__name__) from error
 
 
-def _broken(error: Exception) -> _BrokenConnection:
-    return _BrokenConnection(str(error) or type(error).__name__)
+def _digest(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fits(path: Path, sha256: str) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-    return digest.hexdigest().startswith(sha256)
+    return path.is_file() and _digest(path).startswith(sha256.lower())
 
 
-def _find_source(url: str, name: str, hint: str) -> _Source:
-    received = f"url={url!r}"
-    advice = (
-        f"The variable {MIRROR_VARIABLE} may name a base URL or a folder "
-        f"that holds {name!r}."
-    )
-    if hint:
-        advice += f" {hint}"
+def _find_source(url: str, name: str) -> tuple[str, str]:
+    """Returns the URL to fetch, and what errors say about it."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     if not mirror:
-        return _Source(url, received, advice)
-    received += f", {MIRROR_VARIABLE}={mirror!r}"
+        return url, f"Received: url={url!r}"
+    received = f"Received: url={url!r}, {MIRROR_VARIABLE}={mirror!r}"
     if "://" not in mirror:
-        return _Source(Path(mirror).expanduser() / name, received, advice)
-    _split_url(MIRROR_VARIABLE, mirror, "a folder or an http or https URL")
-    address = f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}"
-    return _Source(address, received, advice)
+        path = Path(mirror).expanduser().absolute() / name
+        return path.as_uri(), received
+    _check_url(MIRROR_VARIABLE, mirror, "a folder or an http or https URL")
+    return f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}", received
 
 
 def _file_name(url: str) -> str:
-    path = urllib.parse.unquote(
-        _split_url("url", url, "an http or https URL").path
-    )
-    name = "" if path.endswith("/") else PurePosixPath(path).name
+    _check_url("url", url, "an http or https URL")
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+    name = path.rpartition("/")[2]
     # Only what is a name on every system, without a folder or a drive.
     if name == ".." or not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f]+', name):
         raise ValueError(
@@ -443,7 +277,7 @@ def _file_name(url: str) -> str:
     return name
 
 
-def _split_url(argument: str, url: str, rule: str) -> urllib.parse.SplitResult:
+def _check_url(argument: str, url: str, rule: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.port != 0
@@ -454,22 +288,22 @@ def _split_url(argument: str, url: str, rule: str) -> urllib.parse.SplitResult:
             f"`{argument}` must be {rule} in ASCII. "
             f"Received: {argument}={url!r}"
         )
-    return parts
 
 
 @contextlib.contextmanager
 def _progress_bar(name: str, wanted: bool) -> Iterator[Progress]:
-    """Makes a bar of one task, shown on a terminal only."""
+    """Makes a bar of one task, shown on a terminal or in a notebook."""
     console = Console(stderr=True)
+    notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
     bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        *Progress.get_default_columns()[:2],
         DownloadColumn(),
         TransferSpeedColumn(),
-        TimeRemainingColumn(),
         console=console,
-        disable=not (wanted and console.is_terminal),
+        disable=not (wanted and (console.is_terminal or notebook)),
     )
-    bar.add_task(name, total=None)
+    bar.add_task(escape(name), total=None)
     with bar:
         yield bar
+        # Which the end does by itself on a terminal alone.
+        bar.refresh()

@@ -114,6 +114,34 @@ def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds the lock of `path`, waiting for other processes and threads.
+
+    The lock is the file `<path>.lock`, which stays. The system releases it
+    when its holder ends in whatever way. A thread that holds the lock must
+    not ask for it again.
+
+    Args:
+        path: What is worked on: a file or a folder, which need not exist.
+
+    Yields:
+        Nothing; the lock is held until the block ends.
+
+    Raises:
+        OSError: If the lock file cannot be made.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(f"{os.fspath(path)}.lock")
+    with naming_errors("path", path):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
 def naming_errors(
     argument: str, path: str | os.PathLike[str], rule: str = "writable"
 ) -> Iterator[None]:

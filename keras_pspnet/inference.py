@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_pspnet.data.decode import MAX_PIXELS, Source, read_image
 from keras_pspnet.network import Network, as_network
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.segmentation import Segmentation
 from keras_pspnet.windows import (
     Axis,
     Crop,

@@ -26,13 +26,13 @@ from keras_pspnet.convert.source import convert_source
 from keras_pspnet.download import HOME_VARIABLE, cache_folder, download
 from keras_pspnet.files import (
     check_writable,
+    locked,
     naming_errors,
     write_atomically,
     writing_atomically,
 )
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers import check_choice
-from keras_pspnet.locks import locked
 from keras_pspnet.model import PSPNet
 from keras_pspnet.model_card import model_card
 from keras_pspnet.presets import (

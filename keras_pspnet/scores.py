@@ -1,4 +1,4 @@
-"""Scores of a data set: exact pixel counts, what they say, a picture."""
+"""Scores of a data set: exact pixel counts, and what they say."""
 
 from __future__ import annotations
 
@@ -13,28 +13,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from keras_pspnet.files import naming_errors, write_json
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import Entry, font_of, legend, shortened, text_size
 from keras_pspnet.losses import IGNORE_LABEL
 from keras_pspnet.version import __version__
+from keras_pspnet.visualization import confusion_plot
 
 # Labels and predictions are bytes, as classes are 255 at most.
 _BYTES = 256
-
-_PAPER = (255, 255, 255)
-_INK = (32, 33, 36)
-_GRID = (189, 193, 198)
-_RIGHT = (21, 101, 192)
-_CONFUSED = (198, 40, 40)
-_UNSEEN = (218, 220, 224)
-# Sides of the picture's cells: of few classes, and of any number; more classes
-# than _MANY have their names on all sides.
-_LARGEST_CELL, _SMALLEST_CELL = 72, 16
-_LONGEST_NAME = 220
-_MANY = 40
 
 
 class Confusion:
@@ -458,144 +446,22 @@ class Scores:
             ]
         )
 
+    def confusion_plot(self) -> Image.Image:
+        """Plots the confusion matrix: which share of each class went where.
 
-def confusion_picture(scores: Scores) -> Image.Image:
-    """Draws a confusion matrix: which share of each class went where.
+        Returns:
+            An RGB image, see `keras_pspnet.visualization.confusion_plot`.
 
-    Rows are true classes, columns predicted ones. A cell's colour is its
-    share of the row, with the percentage written into cells that have room;
-    right pixels are blue, confused ones red. Colours go with the square root
-    of the share, so that small shares show. Rows of classes without any
-    pixels are grey.
-
-    Args:
-        scores: Scores of 1 to 255 classes.
-
-    Returns:
-        An RGB picture, about 1000 pixels wide for up to 60 classes, and 16
-        pixels a class and their names for more.
-
-    Examples:
-        >>> from keras_pspnet.scores import confusion_picture
-        >>> scores = kp.evaluate(net, zip(images, masks))
-        >>> confusion_picture(scores).save("confusion.png")
-    """
-    names, count = scores.labels.names, scores.labels.num_classes
-    cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)
-    size = min(max(round(0.6 * cell), 11), 16)
-    font = font_of(size)
-    shown = [shortened(name, font, _LONGEST_NAME) for name in names]
-    longest = round(max(font.getlength(name) for name in shown))
-    # Names on one side alone would be far from most of many cells.
-    repeated = count > _MANY
-    side, names_side = count * cell + 1, longest + size // 2
-    square = names_side + side + (names_side if repeated else 0)
-
-    margin = size
-    large = min(text_size(square), 2 * size)
-    large_font = font_of(large)
-    line_height = round(1.5 * large)
-    title = (
-        "rows: true class; columns: predicted class; % of the row's pixels",
-        f"mean IoU {_shown(scores.mean_iou)}, "
-        f"pixel accuracy {_shown(scores.pixel_accuracy)}",
-        f"{scores.pictures:,} pictures, {scores.pixels:,} pixels",
-    )
-    width = 2 * margin + max(
-        square, *(round(large_font.getlength(line)) for line in title)
-    )
-    left = margin + names_side
-    top = 2 * margin + len(title) * line_height + names_side
-    bottom = top + side + (names_side if repeated else 0) + margin
-    scale = legend(_scale(), width, large)
-    sheet = Image.new("RGB", (width, bottom + scale.height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(title):
-        place = (margin, margin + number * line_height)
-        draw.text(place, line, _INK, large_font)
-    shares = _ratio(scores.confusion, scores.confusion.sum(1, keepdims=True))
-    sheet.paste(_cells(shares, cell), (left, top))
-    gap = size // 2
-    for index, name in enumerate(shown):
-        middle = round((index + 0.5) * cell)
-        upright = _upright(name, font)
-        x = left + middle - upright.width // 2
-        draw.text((left - gap, top + middle), name, _INK, font, "rm")
-        sheet.paste(upright, (x, top - gap - upright.height))
-        if repeated:
-            place = (left + side + gap, top + middle)
-            draw.text(place, name, _INK, font, "lm")
-            sheet.paste(upright, (x, top + side + gap))
-    sheet.paste(scale, (0, bottom))
-    return sheet
-
-
-def _cells(shares: np.ndarray, cell: int) -> Image.Image:
-    """Draws the matrix: squares of `cell` pixels between thin lines."""
-    count = len(shares)
-    side = count * cell
-    squares = Image.fromarray(_colors(shares, np.eye(count, dtype=bool)))
-    matrix = Image.new("RGB", (side + 1, side + 1), _PAPER)
-    matrix.paste(squares.resize((side, side), Image.Resampling.NEAREST))
-    draw = ImageDraw.Draw(matrix)
-    # Every tenth line guides the eye among many classes.
-    dark = {0, count, *(range(0, count, 10) if count > _MANY else ())}
-    for index in sorted(range(count + 1), key=dark.__contains__):
-        place, color = index * cell, _INK if index in dark else _GRID
-        draw.line((place, 0, place, side), color)
-        draw.line((0, place, side, place), color)
-    font = font_of(min(max(round(0.34 * cell), 9), 16))
-    digits = 1 if cell >= 40 else 0
-    for row, column in np.argwhere(shares > 0):
-        share = shares[row, column]
-        text = _percentage(share, digits)
-        if text and font.getlength(text) <= cell - 1:
-            middle = (column + 0.5) * cell, (row + 0.5) * cell
-            fill = _PAPER if share > 0.3 else _INK
-            draw.text(middle, text, fill, font, "mm")
-    return matrix
-
-
-def _colors(shares: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns the colours of shares: (...) twice to uint8 (..., 3)."""
-    weight = np.sqrt(shares)[..., None]
-    most = np.where(right[..., None], _RIGHT, _CONFUSED)
-    mixed = weight * most + (1 - weight) * np.array(_PAPER)
-    colors = np.where(np.isnan(weight), _UNSEEN, np.rint(mixed))
-    return colors.astype(np.uint8)
-
-
-def _scale() -> list[Entry]:
-    """Returns the legend's entries."""
-    shares = np.array([0.01, 0.1, 1.0])
-    entries = []
-    for text, right in (("right", True), ("confused", False)):
-        colors = _colors(shares, np.full(len(shares), right))
-        for share, (red, green, blue) in zip(
-            shares, colors.tolist(), strict=True
-        ):
-            entries.append(Entry(f"{share:.0%} {text}", (red, green, blue)))
-    return [*entries, Entry("no pixels", _UNSEEN)]
-
-
-def _percentage(share: float, digits: int) -> str:
-    """Returns a share above 0 in percent, 100 only if it is all."""
-    if share == 1:
-        return "100"
-    if round(100 * share, digits) == 0:
-        # Without a digit to spare, the colour has to say it.
-        return "<0.1" if digits else ""
-    return f"{min(100 * share, 100 - 10**-digits):.{digits}f}"
-
-
-def _upright(text: str, font: Any) -> Image.Image:
-    """Draws text that reads upwards."""
-    ascent, descent = font.getmetrics()
-    line = Image.new(
-        "RGB", (round(font.getlength(text)) + 1, ascent + descent), _PAPER
-    )
-    ImageDraw.Draw(line).text((0, 0), text, _INK, font)
-    return line.transpose(Image.Transpose.ROTATE_90)
+        Examples:
+            >>> scores = kp.evaluate(net, zip(images, masks))
+            >>> scores.confusion_plot().save("confusion.png")
+        """
+        title = (
+            f"% of each true class's pixels. mean IoU {_shown(self.mean_iou)}, "
+            f"pixel accuracy {_shown(self.pixel_accuracy)}\n"
+            f"{self.pictures:,} images, {self.pixels:,} pixels"
+        )
+        return confusion_plot(self.confusion, self.labels, title)
 
 
 def _check_counts(confusion: Any, num_classes: int) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for
 # Simulation of Color Vision Deficiency", IEEE TVCG 15(6), 2009, severity 1.0,
 # on linear RGB.
-MACHADO = {
+VISIONS = {
     "normal": np.eye(3),
     "protanopia": np.array(
         [
@@ -29,25 +29,6 @@ MACHADO = {
         ]
     ),
 }
-# Another model: Vienot, Brettel and Mollon, "Digital Video Colourmaps for
-# Checking the Legibility of Displays by Dichromats", Color Research and
-# Application 24(4), 1999, for sRGB primaries.
-VIENOT = {
-    "protanopia": np.array(
-        [
-            [0.11238, 0.88762, 0.0],
-            [0.11238, 0.88762, 0.0],
-            [0.00401, -0.00401, 1.0],
-        ]
-    ),
-    "deuteranopia": np.array(
-        [
-            [0.29275, 0.70725, 0.0],
-            [0.29275, 0.70725, 0.0],
-            [-0.02234, 0.02234, 1.0],
-        ]
-    ),
-}
 
 _XYZ = np.array(
     [
@@ -59,7 +40,7 @@ _XYZ = np.array(
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-def lab(colors, matrix=MACHADO["normal"]):
+def lab(colors, matrix=VISIONS["normal"]):
     """CIELAB of sRGB colours (..., 3) as seen through a matrix."""
     share = np.asarray(colors, float) / 255
     linear = np.where(
@@ -71,20 +52,20 @@ def lab(colors, matrix=MACHADO["normal"]):
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def distances(colors, others, visions=MACHADO):
+def distances(colors, others):
     """The least CIELAB distance (N, M) that any of the visions sees."""
     return np.min(
         [
             np.linalg.norm(
                 lab(colors, matrix)[:, None] - lab(others, matrix), axis=-1
             )
-            for matrix in visions.values()
+            for matrix in VISIONS.values()
         ],
         axis=0,
     )
 
 
-def least_distance(colors, visions=MACHADO):
+def least_distance(colors):
     """The distance of the two colours that are hardest to tell apart."""
     pairs = np.triu_indices(len(colors), 1)
-    return distances(colors, colors, visions)[pairs].min()
+    return distances(colors, colors)[pairs].min()

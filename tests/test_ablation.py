@@ -414,48 +414,67 @@ def test_the_report_says_where_they_agree() -> None:
     assert any(against)
 
 
-def spots(picture: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
-    """Rows and columns of the pixels of exactly one colour."""
-    return np.argwhere((np.asarray(picture) == color).all(-1))
+@pytest.fixture
+def figures(monkeypatch) -> None:
+    """Has the chart returned as a figure, to be looked into."""
+    monkeypatch.setattr(ablation_report, "to_image", lambda figure: figure)
 
 
-def test_the_chart_shows_values_where_they_are() -> None:
+def test_the_chart_shows_values_where_they_are(figures) -> None:
     results: Results = {name: {} for name in NETWORKS}
-    for name, value in {
-        "baseline": 70,
-        "b1_ave": 75,
-        "b1236_ave_dr": 90,
-    }.items():
-        results[name] = {3: Scored(value, 0.0)}
-    found = spots(chart(results), ablation_report._OURS)
-    # Rows of the first table are 30 pixels high; the first is at 60.
-    x = {}
-    for row in (0, 2, 6):
-        y = 60 + 30 * row
-        inside = found[np.abs(found[:, 0] - y) < 8]
-        assert inside[:, 0].mean() == pytest.approx(y, abs=1)
-        x[row] = inside[:, 1].mean()
-    assert (x[2] - x[0]) / (x[6] - x[0]) == pytest.approx(0.25, abs=0.01)
-    # Nothing is drawn for a network without runs.
-    assert not (np.abs(found[:, 0] - 90) < 8).any()
-    # The paper's are all there, on their own side.
-    theirs = spots(chart(results), ablation_report._THEIRS)
-    assert theirs[:, 1].min() > 640
-    tops = {round(y / 30) for y in theirs[:, 0]}
-    rows = [*range(2, 9), *range(13, 18), *range(22, 26)]
-    assert tops == set(rows)
+    results["b1_ave"] = {3: Scored(75, 0.0)}
+    results["b1236_ave_dr"] = {
+        3: Scored(0, 0),
+        4: Scored(0, 0),
+        5: Scored(9, 0),
+    }
+    axes = chart(results).axes
+    assert len(axes) == 2 * len(TABLES)
+    for ours, paper, rows in zip(
+        axes[::2], axes[1::2], TABLES.values(), strict=True
+    ):
+        names = [text.get_text() for text in ours.get_yticklabels()]
+        assert names == list(rows)
+        places = {name: place for place, name in enumerate(rows.values())}
+        shown = {
+            place: line.get_xdata().tolist()
+            for line in ours.lines
+            if line.get_color() == ablation_report._SEED
+            for place in line.get_ydata()
+        }
+        # Nothing is drawn for a network without runs.
+        want = {"b1_ave": [75], "b1236_ave_dr": [0, 0, 9]}
+        assert shown == {
+            places[name]: values
+            for name, values in want.items()
+            if name in places
+        }
+        means = [
+            (line.get_xdata().item(), line.get_ydata().item())
+            for line in ours.lines
+            if line.get_color() == ablation_report._OURS
+        ]
+        assert means == [
+            (np.mean(want[name]), place)
+            for name, place in places.items()
+            if name in want
+        ]
+        assert [
+            (line.get_xdata().item(), line.get_ydata().item())
+            for line in paper.lines
+        ] == [
+            (NETWORKS[name].paper.mean_iou, place)
+            for name, place in places.items()
+        ]
+    # Bars of the standard deviation, of several seeds alone.
+    bars = [bar for each in axes for bar in each.collections]
+    deviation = np.std([0, 0, 9], ddof=1)
+    for bar in bars:
+        ((left, _), (right, _)) = bar.get_segments()[0]
+        assert (left, right) == pytest.approx((3 - deviation, 3 + deviation))
+    assert bars
 
 
-def test_the_chart_has_room_for_the_deviation() -> None:
-    results: Results = {name: {} for name in NETWORKS}
-    # The lower end of the deviation lies below all values.
-    results["aux_0.9"] = {3: Scored(0, 0), 4: Scored(0, 0), 5: Scored(9, 0)}
-    found = spots(chart(results), ablation_report._OURS)
-    middle, deviation = 3.0, np.std([0, 0, 9], ddof=1)
-    left, right = found[:, 1].min(), found[:, 1].max()
-    dot = spots(chart(results), ablation_report._SEED)[:, 1]
-    unit = (dot.max() - 4 - (dot.min() + 4)) / 9
-    assert right - left == pytest.approx(2 * deviation * unit, abs=4)
-    assert (left + right) / 2 == pytest.approx(
-        dot.min() + 4 + middle * unit, abs=3
-    )
+def test_the_chart_is_an_image() -> None:
+    image = chart({name: {} for name in NETWORKS})
+    assert (image.mode, image.width) == ("RGB", 960)

@@ -27,7 +27,7 @@ from keras_pspnet.callbacks import (
 )
 from keras_pspnet.history import read_history
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.sheets import comparison_sheet
+from keras_pspnet.visualization.comparison import comparison_sheet
 
 LABELS = LabelSet("abc", ("a", "b/c", "d"), ((0, 0, 0), (9, 9, 9), (1, 2, 3)))
 

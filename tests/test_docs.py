@@ -48,7 +48,7 @@ HELPERS = {
     "protocols": "Protocol predict_mask mmseg_size cropper",
     "resnet": "scaled",
     "sampling": "spatial_size apply_height divides",
-    "visualize": "check_suffix",
+    "visualization.segmentation": "check_suffix",
     "beam.segment": "Segmented",
     "beam.evaluate": "Evaluated",
 }

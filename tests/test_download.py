@@ -20,9 +20,7 @@ from http_server import serving
 
 import keras_pspnet
 from keras_pspnet import download as module
-from keras_pspnet import locks
 from keras_pspnet.download import cache_folder, download
-from keras_pspnet.locks import locked
 
 BODY = random.Random(3).randbytes(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -30,16 +28,6 @@ OTHER = random.Random(4).randbytes(300_000)
 PAGE = b"\n<!DOCTYPE html>\n<html><body>Please sign in.</body></html>"
 NAME = "weights.bin"
 PATH = f"/v1/{NAME}"
-# The module alone: what follows in a script starts in no time.
-ALONE = f"""
-import sys, types
-package = types.ModuleType("keras_pspnet")
-package.__path__ = [{str(Path(keras_pspnet.__file__).parent)!r}]
-sys.modules["keras_pspnet"] = package
-from pathlib import Path
-from keras_pspnet.download import download
-from keras_pspnet.locks import locked
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -85,15 +73,6 @@ def part(folder):
     return folder / f"{NAME}.part"
 
 
-def start_process(script, *args, **kwargs):
-    return subprocess.Popen(
-        [sys.executable, "-c", ALONE + script, *map(str, args)],
-        stdout=subprocess.PIPE,
-        text=True,
-        **kwargs,
-    )
-
-
 def fail_to_write(monkeypatch, error, after):
     """Lets parts take `after` writes, then raises `error`."""
     left = [after]
@@ -106,7 +85,7 @@ def fail_to_write(monkeypatch, error, after):
             return super().write(data)
 
     def open_failing(path, mode):
-        part = mode == "ab" and str(path).endswith(".part")
+        part = mode in ("ab", "wb") and str(path).endswith(".part")
         return (Failing if part else open)(path, mode)
 
     monkeypatch.setattr(module, "open", open_failing, raising=False)
@@ -120,12 +99,10 @@ def test_fetches_once(server, get, folder):
     assert server.sent == [len(BODY)]
     # No .part is left; the lock file is there for the next one.
     assert sorted(os.listdir(folder)) == [NAME, f"{NAME}.lock"]
-
-
-def test_says_who_asks(server, get):
-    get()
     headers = server.seen[0].headers
     assert headers["User-Agent"] == f"keras_pspnet/{keras_pspnet.__version__}"
+    # A server that compresses could send gigabytes as kilobytes.
+    assert headers["Accept-Encoding"] == "identity"
     assert "Range" not in headers
 
 
@@ -157,16 +134,12 @@ def test_refuses_other_digests(server, folder, digest):
     [
         "ftp://127.0.0.1/a.bin",
         "file:///etc/a.bin",
-        "data:,a.bin",
         "127.0.0.1/a.bin",
         "http:///a.bin",
-        "http://127.0.0.1:0/a.bin",
         "http://127.0.0.1:x/a.bin",
         "http://[127.0.0.1/a.bin",
-        "http://127.0.0.1/a b.bin",
         "http://127.0.0.1/a\n.bin",
         "http://127.0.0.1/ä.bin",
-        "",
     ],
 )
 def test_refuses_urls(folder, url):
@@ -205,16 +178,12 @@ def test_names_the_file_after_the_url(server, folder, path, query, name):
 
 def test_replaces_a_wrong_file(server, get, folder, part):
     (folder / NAME).write_bytes(OTHER)
-    assert get().read_bytes() == BODY
-    assert server.ranges_asked == [None]
-
-
-def test_removes_a_wrong_file_even_without_a_server(get, folder, part, server):
     server.statuses = [404]
-    (folder / NAME).write_bytes(OTHER)
     with pytest.raises(ConnectionError):
         get()
     assert not (folder / NAME).exists()
+    assert get().read_bytes() == BODY
+    assert server.ranges_asked == [None, None]
 
 
 # Resuming
@@ -228,15 +197,7 @@ def test_resumes_what_a_process_left(server, get, part):
     assert not part.exists()
 
 
-def test_uses_a_whole_part_without_the_network(server, get, part):
-    part.write_bytes(BODY)
-    assert get().read_bytes() == BODY
-    assert server.seen == []
-    assert not part.exists()
-
-
-@pytest.mark.parametrize("announces", [True, False])
-def test_resumes_a_broken_connection(server, get, slept, announces):
+def test_resumes_a_broken_connection(server, get, slept):
     server.cuts = [100_000, 0, 70_000]
     get()
     assert server.ranges_asked == [
@@ -278,21 +239,6 @@ def test_resumes_when_nothing_more_comes(server, get, monkeypatch, slept):
     assert slept == [1]
 
 
-def test_a_chunk_that_breaks_is_asked_for_again(server, get, monkeypatch):
-    reads = [0]
-
-    def read(stream):
-        reads[0] += 1
-        if reads[0] == 3:
-            raise module._broken(http.client.IncompleteRead(b""))
-        return original(stream)
-
-    original = module._read
-    monkeypatch.setattr(module, "_read", read)
-    assert get().read_bytes() == BODY
-    assert server.ranges_asked == [None, f"bytes={2 * module._CHUNK}-"]
-
-
 def test_starts_over_where_the_server_has_no_ranges(server, get, part):
     server.ranges = False
     part.write_bytes(BODY[:1000])
@@ -300,31 +246,17 @@ def test_starts_over_where_the_server_has_no_ranges(server, get, part):
     assert server.sent == [len(BODY)]
 
 
-def test_starts_over_where_the_range_is_not_satisfiable(server, get, part):
-    part.write_bytes(OTHER + b"more")
+@pytest.mark.parametrize("left", [OTHER[:1000], OTHER + b"more"])
+def test_starts_over_where_the_part_is_of_another_file(server, get, part, left):
+    part.write_bytes(left)
     assert get().read_bytes() == BODY
-    assert [each.status for each in server.seen] == [416, 200]
+    assert server.ranges_asked == [f"bytes={len(left)}-", None]
 
 
-@pytest.mark.parametrize("content", ["bytes 0-9/300000", "bytes */300000", ""])
-def test_starts_over_where_another_range_comes(server, get, part, content):
-    part.write_bytes(BODY[:1000])
-    server.headers = {"Content-Range": content}
+def test_a_whole_part_is_enough(server, get, part):
+    part.write_bytes(BODY)
     assert get().read_bytes() == BODY
-    assert server.ranges_asked == ["bytes=1000-", None]
-
-
-def test_takes_a_range_of_a_file_of_unknown_size(server, get, part):
-    part.write_bytes(BODY[:1000])
-    server.headers = {"Content-Range": "bytes 1000-299999/*"}
-    assert get().read_bytes() == BODY
-    assert server.ranges_asked == ["bytes=1000-"]
-
-
-def test_starts_over_where_the_part_is_of_another_file(server, get, part):
-    part.write_bytes(OTHER[:1000])
-    assert get().read_bytes() == BODY
-    assert server.ranges_asked == ["bytes=1000-", None]
+    assert [each.status for each in server.seen] == [416]
 
 
 def test_an_interrupted_download_is_resumed(server, get, part, monkeypatch):
@@ -357,8 +289,8 @@ def test_refuses_an_html_page(server, get, part):
     server.ranges = False
     server.files[PATH] = PAGE
     with pytest.raises(
-        ValueError,
-        match=r"must lead to the file, not to an HTML page.*url='http.*Rest\.",
+        ConnectionError,
+        match=r"within reach \(an HTML page came.*url='http.*Rest\.",
     ):
         get(hint="Rest.")
     # A sign-in page is no reason to lose what has been fetched.
@@ -373,29 +305,13 @@ def test_does_not_mistake_weights_for_a_page(server, folder, body):
     assert path.read_bytes() == body
 
 
-def test_refuses_more_than_was_announced(server, get, part):
-    part.write_bytes(BODY[:1000])
-    server.headers = {"Content-Range": "bytes 1000-200000/200001"}
-    with pytest.raises(
-        ValueError, match="no more than the 200001 bytes expected.*url='http"
-    ):
-        get()
-    assert not part.exists()
-
-
-def test_refuses_a_file_that_is_announced_as_too_large(server, get, part):
-    server.headers = {"Content-Length": str(8 * 2**30 + 1)}
-    with pytest.raises(
-        ValueError, match="at most 8 GiB, not 8589934593 bytes.*url='http"
-    ):
-        get()
-    assert not part.exists()
-
-
-def test_refuses_a_file_that_gets_too_large(server, get, part, monkeypatch):
+@pytest.mark.parametrize("announces", [True, False])
+def test_refuses_a_file_that_is_too_large(
+    server, get, part, monkeypatch, announces
+):
     monkeypatch.setattr(module, "_MAX_BYTES", 200_000)
-    server.announces = False
-    with pytest.raises(ValueError, match="no more than the 200000 bytes"):
+    server.announces = announces
+    with pytest.raises(ValueError, match="at most 200000 bytes.*url='http"):
         get()
     assert not part.exists()
 
@@ -437,13 +353,6 @@ def test_gives_up_on_a_server_error(server, get):
     with pytest.raises(ConnectionError, match="HTTP 500 Internal Server Err"):
         get()
     assert len(server.seen) == 4
-
-
-@pytest.mark.parametrize("status", [204, 206])
-def test_refuses_an_answer_to_another_question(server, get, status):
-    server.statuses = [status]
-    with pytest.raises(ConnectionError, match=f"HTTP {status}, unexpectedly"):
-        get()
 
 
 def test_says_at_once_that_there_is_no_server(folder, slept):
@@ -492,64 +401,40 @@ def test_follows_redirects_and_asks_for_the_rest(server, get, part, status):
 
 @pytest.mark.parametrize(
     "target",
-    [
-        "file:///etc/passwd",
-        "ftp://127.0.0.1/weights.bin",
-        "data:,abc",
-        "javascript:alert(1)",
-    ],
+    ["file:///etc/passwd", "ftp://127.0.0.1/weights.bin", "data:,abc"],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_refuses_redirects_elsewhere(server, get, part, status, target):
     server.redirects[PATH] = status, target
     with pytest.raises(
-        ValueError,
-        match=r"`url` must lead to http or https addresses only.*a redirect "
-        rf"from 'http://127.*{PATH}' to '{re.escape(target)}'",
+        ConnectionError,
+        match=rf"HTTP {status} .*Redirection to url '{re.escape(target)}' is "
+        rf"not allowed.*url='http://127.*{PATH}'",
     ):
         get()
     assert len(server.seen) == 1
     assert not part.exists()
 
 
-@pytest.fixture
-def encrypted(monkeypatch):
-    """Has https spoken without encryption, to need no certificate."""
-
-    def https_open(self, request):
-        return self.do_open(http.client.HTTPConnection, request)
-
-    monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", https_open)
-
-
-def test_follows_https_to_https(server, folder, encrypted):
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_redirect_stays_with_https(server, folder, monkeypatch, scheme):
+    # Spoken without encryption, to need no certificate.
+    monkeypatch.setattr(
+        urllib.request.HTTPSHandler,
+        "https_open",
+        lambda self, request: self.do_open(http.client.HTTPConnection, request),
+    )
     url = server.url("/start.bin").replace("http:", "https:")
-    server.redirects["/start.bin"] = 302, PATH
-    assert download(url, folder, DIGEST).read_bytes() == BODY
-
-
-def test_refuses_a_redirect_from_https_to_http(server, folder, encrypted):
-    url = server.url("/start.bin").replace("http:", "https:")
-    server.redirects["/start.bin"] = 302, server.url(PATH)
-    with pytest.raises(
-        ValueError, match="not from https to http.*from 'https:.*to 'http:"
-    ):
-        download(url, folder, DIGEST)
-    assert len(server.seen) == 1
-
-
-@pytest.mark.parametrize("count", [10, 11])
-def test_follows_ten_redirects(server, folder, count):
-    for index in range(count):
-        server.redirects[f"/{index}.bin"] = 302, f"/{index + 1}.bin"
-    server.files[f"/{count}.bin"] = BODY
-    url = server.url("/0.bin")
-    if count == 10:
+    target = server.url(PATH).replace("http:", f"{scheme}:")
+    server.redirects["/start.bin"] = 302, target
+    if scheme == "https":
         assert download(url, folder, DIGEST).read_bytes() == BODY
     else:
-        with pytest.raises(ConnectionError, match="HTTP 302.*infinite loop"):
+        with pytest.raises(
+            ConnectionError, match="Redirection to url 'http:.* is not allowed"
+        ):
             download(url, folder, DIGEST)
-    assert len(server.seen) == 11
+        assert len(server.seen) == 1
 
 
 def test_leaves_a_loop_of_redirects(server, get, slept):
@@ -575,16 +460,6 @@ def test_a_mirror_may_be_a_url(server, folder, monkeypatch, end):
     assert len(server.seen) == 1
 
 
-def test_errors_name_the_mirror(server, get, monkeypatch):
-    mirror = server.url("/mirror")
-    monkeypatch.setenv("KERAS_PSPNET_MIRROR", mirror)
-    with pytest.raises(
-        ConnectionError,
-        match=f"HTTP 404.*url='.*{PATH}', KERAS_PSPNET_MIRROR='{mirror}'",
-    ):
-        get()
-
-
 @pytest.mark.parametrize("mirror", ["ftp://127.0.0.1/", "file:///tmp"])
 def test_refuses_mirrors(get, folder, monkeypatch, mirror):
     monkeypatch.setenv("KERAS_PSPNET_MIRROR", mirror)
@@ -605,7 +480,7 @@ def test_an_empty_mirror_is_none(server, get, monkeypatch):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    path = tmp_path / "mirror"
+    path = tmp_path / "mir ror#"
     path.mkdir()
     monkeypatch.setenv("KERAS_PSPNET_MIRROR", str(path))
     return path
@@ -621,50 +496,38 @@ def test_a_mirror_may_be_a_folder(server, get, part, mirror):
     assert not part.exists()
 
 
-def test_a_mirror_may_be_in_the_home_folder(get, mirror, monkeypatch):
+@pytest.mark.parametrize("start", ["~/", ""])
+def test_a_mirror_may_be_relative(get, mirror, monkeypatch, start):
     (mirror / NAME).write_bytes(BODY)
     monkeypatch.setenv("HOME", str(mirror.parent))
     monkeypatch.setenv("USERPROFILE", str(mirror.parent))
-    monkeypatch.setenv("KERAS_PSPNET_MIRROR", f"~/{mirror.name}")
+    monkeypatch.chdir(mirror.parent)
+    monkeypatch.setenv("KERAS_PSPNET_MIRROR", f"{start}{mirror.name}")
     assert get().read_bytes() == BODY
 
 
-def test_the_file_may_be_missing_in_the_mirror(server, get, mirror):
+def test_the_file_may_be_missing_in_the_mirror(server, get, mirror, slept):
     with pytest.raises(
-        FileNotFoundError,
-        match=r"`KERAS_PSPNET_MIRROR` must name a folder with the file \(No "
-        rf"such.*url='.*{PATH}', KERAS_PSPNET_MIRROR='.*mirror'\. .* Rest\.$",
+        ConnectionError,
+        match=r"`url` must be within reach \(.*No such file.*url='.*"
+        rf"{PATH}', KERAS_PSPNET_MIRROR='.*mir ror#'\. .* Rest\.$",
     ):
         get(hint="Rest.")
-    assert server.seen == []
+    assert server.seen == slept == []
 
 
-@pytest.mark.parametrize(
-    "body, match", [(OTHER, "whose SHA-256"), (PAGE, "HTML page")]
-)
-def test_refuses_another_file_in_the_mirror(get, part, mirror, body, match):
-    (mirror / NAME).write_bytes(body)
-    with pytest.raises(ValueError, match=f"{match}.*_MIRROR='.*mirror'"):
+def test_refuses_another_file_in_the_mirror(get, part, mirror):
+    (mirror / NAME).write_bytes(OTHER)
+    with pytest.raises(ValueError, match="whose SHA-256.*_MIRROR='.*mir ror#'"):
         get()
     assert not part.exists()
-
-
-def test_the_disk_of_the_mirror_may_fail(get, mirror, monkeypatch):
-    (mirror / NAME).write_bytes(BODY)
-
-    def broken(_):
-        raise module._broken(OSError(errno.EIO, "Input/output error"))
-
-    monkeypatch.setattr(module, "_read", broken)
-    with pytest.raises(ConnectionError, match="Input/output.*_MIRROR='.*mirr"):
-        get()
 
 
 # Disks and folders
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_full_disk_is_told_and_given_its_room_back(
+def test_a_full_disk_is_reported_and_given_its_room_back(
     server, get, part, monkeypatch, after
 ):
     full = OSError(errno.ENOSPC, "No space left on device")
@@ -681,7 +544,7 @@ def test_a_full_disk_is_told_and_given_its_room_back(
 
 
 @pytest.mark.parametrize("owner, name", [(Path, "mkdir"), (os, "replace")])
-def test_a_read_only_folder_is_told(get, folder, monkeypatch, owner, name):
+def test_a_read_only_folder_is_reported(get, folder, monkeypatch, owner, name):
     # Simulated, because permission bits do not stop root.
     def denied(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -695,33 +558,6 @@ def test_a_read_only_folder_is_told(get, folder, monkeypatch, owner, name):
     assert not (folder / NAME).exists()
 
 
-def test_a_lock_that_cannot_be_made_is_told(server, get, monkeypatch):
-    def denied(*_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(locks, "open", denied, raising=False)
-    with pytest.raises(
-        PermissionError,
-        match=rf"`path` must be writable \(Permission denied\).*{NAME}'",
-    ):
-        get()
-    assert server.seen == []
-
-
-def test_a_file_system_without_locks_is_told(server, get, monkeypatch):
-    def unknown(_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(locks, "_lock", unknown)
-    with pytest.raises(
-        OSError,
-        match=r"`path` must be on a file system that has locks \(Function "
-        rf"not implemented\).*{NAME}'",
-    ):
-        get()
-    assert server.seen == []
-
-
 def test_a_right_file_is_used_where_nothing_can_be_written(
     server, get, folder, part, monkeypatch
 ):
@@ -731,7 +567,7 @@ def test_a_right_file_is_used_where_nothing_can_be_written(
     (folder / NAME).write_bytes(BODY)
     for name in ("mkdir", "unlink"):
         monkeypatch.setattr(Path, name, denied)
-    monkeypatch.setattr(locks, "_lock", denied)
+    monkeypatch.setattr(module, "locked", denied)
     assert get() == folder / NAME
     assert os.listdir(folder) == [NAME]
 
@@ -754,31 +590,31 @@ def test_cache_folder(monkeypatch, variables, expected):
     assert cache_folder() == Path(expected)
 
 
-# Processes
-
-
-DOWNLOADER = """
+# The module alone, which starts in no time.
+DOWNLOADER = f"""
+import sys, types
+package = types.ModuleType("keras_pspnet")
+package.__path__ = [{str(Path(keras_pspnet.__file__).parent)!r}]
+sys.modules["keras_pspnet"] = package
+from pathlib import Path
+from keras_pspnet.download import download
 url, folder, digest = sys.argv[1:]
 print("ready", flush=True)
 print(download(url, Path(folder), digest), flush=True)
-heavy = {"keras", "tensorflow", "numpy"} & set(sys.modules)
+heavy = {{"keras", "tensorflow", "numpy"}} & set(sys.modules)
 print(sorted(heavy), flush=True)
-"""
-HOLDER = """
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
 """
 
 
 def test_two_processes_download_once_and_without_keras(server, folder):
     event = threading.Event()
     server.waits = [event]
-    args = server.url(PATH), folder, DIGEST
-    with (
-        start_process(DOWNLOADER, *args) as first,
-        start_process(DOWNLOADER, *args) as second,
-    ):
+    command = [sys.executable, "-c", DOWNLOADER]
+    command += [server.url(PATH), str(folder), DIGEST]
+    start = functools.partial(
+        subprocess.Popen, command, stdout=subprocess.PIPE, text=True
+    )
+    with start() as first, start() as second:
         ready = [each.stdout.readline() for each in (first, second)]
         # Long enough for the second one to ask, if it did not wait.
         event.wait(0.3)
@@ -788,71 +624,6 @@ def test_two_processes_download_once_and_without_keras(server, folder):
     assert said == [f"{folder / NAME}\n[]\n"] * 2
     assert server.sent == [len(BODY)]
     assert (folder / NAME).read_bytes() == BODY
-
-
-def test_a_killed_holder_releases_the_lock(tmp_path):
-    path = tmp_path / "model"
-    taken = threading.Event()
-
-    def take():
-        with locked(path):
-            taken.set()
-
-    waiting = threading.Thread(target=take)
-    with start_process(HOLDER, path, stdin=subprocess.PIPE) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            waiting.start()
-            assert not taken.wait(0.2)
-        finally:
-            holder.kill()
-        assert taken.wait(30)
-    waiting.join()
-
-
-def test_a_forked_process_does_not_keep_the_lock(tmp_path, monkeypatch):
-    copies = []
-
-    def lock(descriptor):
-        # What a fork leaves in the child: the same open file once more.
-        copies.append(os.dup(descriptor))
-        original(descriptor)
-
-    def take():
-        with locked(tmp_path / "model"):
-            taken.set()
-
-    original = locks._lock
-    monkeypatch.setattr(locks, "_lock", lock)
-    taken = threading.Event()
-    with locked(tmp_path / "model"):
-        pass
-    thread = threading.Thread(target=take)
-    thread.start()
-    try:
-        assert taken.wait(5)
-    finally:
-        os.close(copies[0])
-        thread.join()
-    os.close(copies[1])
-
-
-def test_an_error_releases_the_lock(tmp_path):
-    for _ in range(2):
-        with (
-            pytest.raises(KeyError, match="inside"),
-            locked(tmp_path / "model"),
-        ):
-            raise KeyError("inside")
-    assert os.listdir(tmp_path) == ["model.lock"]
-
-
-def test_a_lock_needs_its_folder(tmp_path):
-    with (
-        pytest.raises(FileNotFoundError, match=r"`path` must be wr.*none/a'"),
-        locked(tmp_path / "none" / "a"),
-    ):
-        pass
 
 
 # The progress bar
@@ -880,3 +651,33 @@ def test_shows_progress_on_a_terminal(
             assert text in last
     else:
         assert err == ""
+
+
+def test_shows_progress_in_a_notebook(get, monkeypatch):
+    shown = []
+
+    class Output:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def clear_output(self, wait):
+            assert wait
+
+    def stub(name, **contents):
+        found = types.ModuleType(name)
+        vars(found).update(contents)
+        # What `find_spec` looks at.
+        found.__spec__ = types.SimpleNamespace(name=name)
+        monkeypatch.setitem(sys.modules, name, found)
+
+    stub("ipywidgets", Output=Output)
+    stub("IPython")
+    stub("IPython.display", display=shown.append)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    get()
+    texts = "".join(getattr(each, "text", "") for each in shown)
+    assert isinstance(shown[0], Output)
+    assert NAME in texts and "300.0/300.0 kB" in texts

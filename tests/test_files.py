@@ -1,12 +1,16 @@
 """Tests of keras_pspnet.files: all of a file or none of it."""
 
+import errno
 import os
 import stat
+import subprocess
+import sys
+import threading
 
 import pytest
 
 from keras_pspnet import files
-from keras_pspnet.files import check_writable, write_atomically
+from keras_pspnet.files import check_writable, locked, write_atomically
 
 CHECKED = (check_writable, lambda path: write_atomically(path, b"new"))
 
@@ -113,3 +117,63 @@ def test_refuses_a_read_only_folder(tmp_path, monkeypatch, call):
     ):
         call(tmp_path / "a.bin")
     assert os.listdir(tmp_path) == []
+
+
+HOLDER = """
+import sys
+from keras_pspnet.files import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_holder_releases_the_lock(tmp_path):
+    path = tmp_path / "model"
+    taken = threading.Event()
+
+    def take():
+        with locked(path):
+            taken.set()
+
+    waiting = threading.Thread(target=take)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            waiting.start()
+            assert not taken.wait(0.2)
+        finally:
+            holder.kill()
+        assert taken.wait(30)
+    waiting.join()
+
+
+def test_an_error_releases_the_lock(tmp_path):
+    for _ in range(2):
+        with (
+            pytest.raises(KeyError, match="inside"),
+            locked(tmp_path / "model"),
+        ):
+            raise KeyError("inside")
+    assert os.listdir(tmp_path) == ["model.lock"]
+
+
+def test_a_lock_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
+    # Simulated, because permission bits do not stop root.
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with (
+        pytest.raises(
+            PermissionError,
+            match=r"`path` must be writable \(Permission denied\).*model'",
+        ),
+        locked(tmp_path / "model"),
+    ):
+        pass

@@ -41,7 +41,7 @@ from keras_pspnet.page.runs import (
     run,
 )
 from keras_pspnet.page.shelf import Entry, Shelf
-from keras_pspnet.palettes import WRONG, confidence_colors
+from keras_pspnet.visualization.colors import WRONG, confidence_colors
 
 LABELS = LabelSet("three", ("<red>", "green", "blue"), ((200, 0, 0),) * 3)
 SEVERAL = Way((0.75, 1.0, 1.5), True)
@@ -151,19 +151,6 @@ def test_draws_what_the_library_draws(network):
     np.testing.assert_array_equal(
         draw(view, Look("Confidence")), confidence_colors(view.confidence)
     )
-
-
-def test_classes_that_are_off_get_no_number(network):
-    image = np.full((90, 90, 3), 20, np.uint8)
-    image[:, :45, 0] = 220
-    image[:, 45:, 2] = 220
-    view = run(network, image, PLAIN, {}).view
-    both = np.asarray(draw(view, Look(colorblind=True)))
-    right = np.asarray(draw(view, Look(colorblind=True, classes=(2,))))
-    np.testing.assert_array_equal(right[:, :44], image[:, :44])
-    np.testing.assert_array_equal(right[:, 46:], both[:, 46:])
-    # White letters with black lines around them.
-    assert (both[:, :40] == 255).all(-1).any()
 
 
 def test_the_mask_file_is_read_back(network):

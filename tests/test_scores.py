@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 
 import keras_pspnet
-from keras_pspnet.labels import ADE20K, AERIAL, VOC, LabelSet, generic_labels
+from keras_pspnet.labels import ADE20K, LabelSet, generic_labels
 from keras_pspnet.scores import (
     Confusion,
     Scores,
-    _percentage,
-    confusion_picture,
 )
 
 LABELS = LabelSet(
@@ -607,118 +605,3 @@ def test_a_file_that_cannot_be_read(tmp_path):
         Scores.load(tmp_path / "a")
     with pytest.raises(IsADirectoryError, match="`path` must be readable"):
         Scores.load(tmp_path)
-
-
-# === The picture ===
-
-
-def cells_of(scores):
-    """The pixels inside the cells of a picture, by row and column.
-
-    The matrix begins at the first pixel of full blue, so that the first
-    class has to be right.
-    """
-    count = scores.labels.num_classes
-    cell = min(max(round(1000 / count), 16), 72)
-    pixels = np.asarray(confusion_picture(scores)).astype(int)
-    top, left = np.argwhere((pixels == BLUE).all(-1))[0]
-    matrix = pixels[top:, left:][: count * cell, : count * cell]
-    cells = matrix.reshape(count, cell, count, cell, 3)
-    # The last row and column of each are the lines around its neighbour.
-    return cells.swapaxes(1, 2)[:, :, :-1, :-1]
-
-
-@pytest.mark.parametrize("labels", [AERIAL, VOC, ADE20K])
-def test_cells_have_the_colours_of_their_shares(labels):
-    counts = np.zeros((labels.num_classes,) * 2, "int64")
-    counts[0, 0] = 12
-    # A quarter has half of the colour, and one in 10,000 is seen.
-    counts[1, [1, 2]] = 3, 1
-    counts[2, [0, 2]] = 1, 9999
-    counts[3, 4] = 10**12
-    # No digits reach into the corners.
-    colors = cells_of(Scores(counts, labels))[:, :, 0, 0]
-
-    def mixed(color, weight):
-        white = np.full(3, 255)
-        color = weight * np.array(color) + (1 - weight) * white
-        return pytest.approx(color, abs=0.51)
-
-    assert colors[0, 0] == mixed(BLUE, 1)
-    assert colors[1, 1] == mixed(BLUE, 0.75**0.5)
-    assert colors[1, 2] == mixed(RED, 0.5)
-    assert colors[2, 0] == mixed(RED, 0.01)
-    assert (colors[2, 0] < 255).any()
-    assert colors[3, 4] == mixed(RED, 1)
-    assert (colors[0, 1:] == 255).all()
-    assert (colors[3, :4] == 255).all()
-    # A row without pixels is neither right nor confused.
-    assert (colors[4] == (218, 220, 224)).all()
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 21, 41, 150, 255])
-def test_the_picture_has_room_for_the_matrix_and_the_names(count):
-    rng = np.random.default_rng(count)
-    labels = generic_labels(count)
-    scores = Scores(rng.integers(1, 9, (count, count)), labels)
-    picture = confusion_picture(scores)
-    assert picture.mode == "RGB"
-    cell = min(max(round(1000 / count), 16), 72)
-    assert picture.width > count * cell
-    assert picture.height > count * cell
-    pixels = np.asarray(picture)
-    # Nothing runs out of the picture.
-    for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (border == 255).all()
-
-
-def test_names_of_any_length_leave_room_for_the_matrix():
-    short, long = (
-        LabelSet("two", ("a", "b" * length), ((0, 0, 0), (9, 9, 9)))
-        for length in (1, 2000)
-    )
-    wide, wider = (
-        confusion_picture(Scores(np.eye(2, dtype=int), labels)).height
-        for labels in (short, long)
-    )
-    assert 150 < wider - wide < 250
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [(5, {100, 12, 1, 0}), (21, {100, 12, 1, 0}), (100, {100, 12, 1})],
-)
-def test_numbers_stand_where_there_is_room(count, shown):
-    counts = np.zeros((count, count), "int64")
-    places = {100: (0, 0), 12: (1, 2), 1: (2, 1), 0: (3, 4)}
-    counts[0, 0] = 1
-    counts[1, [1, 2]] = 88 * 10**6, 12 * 10**6
-    counts[2, [1, 2]] = 10**6, 99 * 10**6
-    counts[3, [3, 4]] = 10**8, 1
-    cells = cells_of(Scores(counts, generic_labels(count)))
-    # A cell without a number is of one colour.
-    assert {
-        number
-        for number, place in places.items()
-        if (cells[place] != cells[place][0, 0]).any()
-    } == shown
-    assert (cells[0, 1:] == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("share", "digits", "text"),
-    [
-        (1.0, 1, "100"),
-        (1.0, 0, "100"),
-        (1 - 1e-9, 1, "99.9"),
-        (1 - 1e-9, 0, "99"),
-        (0.125, 1, "12.5"),
-        (0.126, 0, "13"),
-        (0.0004, 1, "<0.1"),
-        (0.0006, 1, "0.1"),
-        (0.004, 0, ""),
-        (0.006, 0, "1"),
-    ],
-)
-def test_percentages_never_say_all_or_nothing_wrongly(share, digits, text):
-    assert _percentage(share, digits) == text

@@ -27,12 +27,12 @@ from keras_pspnet import PSPNet, callbacks, evaluate, load_pretrained
 from keras_pspnet.backbone_weights import check_backbone_source
 from keras_pspnet.callbacks import NonFiniteError
 from keras_pspnet.cli.main import main
-from keras_pspnet.curves import training_curves
 from keras_pspnet.data.augment import train_augmentation
 from keras_pspnet.data.pipeline import batch_indices
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.history import read_history
 from keras_pspnet.labels import AERIAL, CAMVID, SCENES, LabelSet
+from keras_pspnet.visualization import training_curves
 
 PUBLISHED = tuple(
     name

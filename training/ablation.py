@@ -30,8 +30,12 @@ from typing import Any
 
 import keras
 
-from keras_pspnet.files import write_atomically, write_json, writing_atomically
-from keras_pspnet.locks import locked
+from keras_pspnet.files import (
+    locked,
+    write_atomically,
+    write_json,
+    writing_atomically,
+)
 
 from .ablation_report import chart, report
 from .ablation_tables import NETWORKS, Results, Scored

@@ -1,14 +1,13 @@
-"""What the ablation found, in words, tables and a picture."""
+"""What the ablation found, in words, tables and a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from keras_pspnet.curves import Scale, ticks
-from keras_pspnet.labels import Color
-from keras_pspnet.layout import font_of, stack
+from keras_pspnet.visualization.plots import new_figure, to_image
 
 from .ablation_tables import (
     COMPARISONS,
@@ -24,13 +23,10 @@ from .ablation_tables import (
 )
 from .recipe import Recipe
 
-_PAPER, _TEXT, _GRID = (255, 255, 255), (32, 33, 36), (224, 226, 229)
-_OURS, _SEED, _THEIRS = (0, 114, 178), (140, 190, 222), (213, 94, 0)
-# Drawn larger, then shrunk: Pillow's lines have hard edges.
-_FINE = 3
-_WIDTH, _LINE, _SIZE = 960, 30, 17
-# Left and right end of the axes of ours and of the paper's.
-_AXES = ((230, 590), (640, 920))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_OURS, _SEED, _THEIRS = "#0072b2", "#8cbede", "#d55e00"
 
 
 def report(recipe: Recipe, results: Results) -> str:
@@ -134,96 +130,48 @@ def _cell(estimate: Estimate | None, seeds: int, sign: str = "") -> str:
 
 
 def chart(results: Results) -> Image.Image:
-    """Draws the mean IoU of all rows beside the paper's.
+    """Plots the mean IoU of all rows beside the paper's.
 
     Args:
         results: See `read_results`.
 
     Returns:
-        An RGB picture: on the left each seed as a pale dot, their mean as a
+        An RGB image: on the left each seed as a pale dot, their mean as a
         dark one on a line as long as the deviation to both sides; on the
         right the paper's, on an axis of its own.
     """
-    panels = [
-        _panel(title, rows, results).picture for title, rows in TABLES.items()
-    ]
-    picture = stack(panels, _FINE * _WIDTH)
-    size = _WIDTH, picture.height // _FINE
-    return picture.resize(size, Image.Resampling.BOX)
+    heights = [len(rows) + 3 for rows in TABLES.values()]
+    figure = new_figure(960, 32 * sum(heights))
+    figure.set_layout_engine("constrained")
+    plots = figure.subplots(
+        len(TABLES),
+        2,
+        height_ratios=heights,
+        sharey="row",
+        width_ratios=(3, 2),
+        squeeze=False,
+    )
+    for (ours, paper), (title, rows) in zip(plots, TABLES.items(), strict=True):
+        ours.set_title(title, loc="left")
+        ours.set_xlabel("mean IoU, scenes")
+        paper.set_xlabel("the paper's, ADE20K")
+        ours.set_yticks(range(len(rows)), rows)
+        ours.set_ylim(len(rows) - 0.5, -0.5)
+        for place, name in enumerate(rows.values()):
+            _plot_runs(ours, place, results[name])
+            paper.plot(NETWORKS[name].paper.mean_iou, place, "o", c=_THEIRS)
+        for plot in (ours, paper):
+            plot.grid(axis="x", alpha=0.5)
+            plot.spines[:].set_visible(False)
+            plot.tick_params(length=0)
+    return to_image(figure)
 
 
-def _axis(values: Sequence[float], start: int, end: int) -> Scale:
-    """Makes an axis with some room around the values."""
-    low, high = min(values, default=0.0), max(values, default=100.0)
-    room = 0.06 * (high - low) or 1.0
-    return Scale(low - room, high + room, start, end)
-
-
-class _Canvas:
-    """Draws in the pixels of the final size."""
-
-    def __init__(self, height: int) -> None:
-        size = _FINE * _WIDTH, _FINE * height
-        self.picture = Image.new("RGB", size, _PAPER)
-        self._draw = ImageDraw.Draw(self.picture)
-
-    def text(self, x: float, y: float, words: str, anchor: str) -> None:
-        font = font_of(_FINE * _SIZE)
-        self._draw.text((_FINE * x, _FINE * y), words, _TEXT, font, anchor)
-
-    def dot(self, x: float, y: float, radius: float, color: Color) -> None:
-        place = _FINE * x, _FINE * y
-        self._draw.circle(place, _FINE * radius, color)
-
-    def line(
-        self, start: tuple[float, float], end: tuple[float, float], color: Color
-    ) -> None:
-        ends = [_FINE * pixel for pixel in (*start, *end)]
-        self._draw.line(ends, color, 2 * _FINE)
-
-
-def _panel(title: str, rows: dict[str, str], results: Results) -> _Canvas:
-    """Draws one table: title, two axes, a line a row."""
-    canvas = _Canvas((len(rows) + 4) * _LINE)
-    canvas.text(_SIZE, _LINE, title, "lm")
-    ours = [x for name in rows.values() for x in _extent(results[name])]
-    paper = [NETWORKS[name].paper.mean_iou for name in rows.values()]
-    axes = [_axis(ours, *_AXES[0]), _axis(paper, *_AXES[1])]
-    bottom = (len(rows) + 2) * _LINE
-    for axis, words in zip(
-        axes, ("mean IoU, scenes", "the paper's, ADE20K"), strict=True
-    ):
-        for value in ticks(axis.low, axis.high):
-            x = axis(value)
-            canvas.line((x, 1.5 * _LINE), (x, bottom), _GRID)
-            canvas.text(x, bottom, f"{value:g}", "mt")
-        canvas.text((axis.start + axis.end) / 2, bottom + _LINE, words, "mm")
-    for number, (label, name) in enumerate(rows.items(), start=2):
-        y = number * _LINE
-        canvas.text(_AXES[0][0] - _SIZE, y, label, "rm")
-        _draw_runs(canvas, axes[0], y, results[name])
-        canvas.dot(axes[1](NETWORKS[name].paper.mean_iou), y, 5, _THEIRS)
-    return canvas
-
-
-def _extent(runs: dict[int, Scored]) -> list[float]:
-    """Returns the mean IoU of the runs, and both ends of their deviation."""
-    values = [scores.mean_iou for scores in runs.values()]
-    found = spread(runs, 0)
-    if found is not None and found.seeds > 1:
-        values += [found.value - found.error, found.value + found.error]
-    return values
-
-
-def _draw_runs(
-    canvas: _Canvas, axis: Scale, y: float, runs: dict[int, Scored]
-) -> None:
+def _plot_runs(plot: Axes, place: int, runs: dict[int, Scored]) -> None:
     found = spread(runs, 0)
     if found is None:
         return
-    for scores in runs.values():
-        canvas.dot(axis(scores.mean_iou), y, 4, _SEED)
-    if found.seeds > 1:
-        low, high = found.value - found.error, found.value + found.error
-        canvas.line((axis(low), y), (axis(high), y), _OURS)
-    canvas.dot(axis(found.value), y, 5, _OURS)
+    seeds = [scores.mean_iou for scores in runs.values()]
+    plot.plot(seeds, [place] * len(seeds), "o", c=_SEED)
+    error = found.error if found.seeds > 1 else None
+    plot.errorbar(found.value, place, xerr=error, fmt="o", c=_OURS, lw=2)

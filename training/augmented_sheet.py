@@ -20,7 +20,8 @@ from PIL import Image
 
 from keras_pspnet.files import writing_atomically
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import (
+from keras_pspnet.visualization.colors import IGNORED, class_colors
+from keras_pspnet.visualization.legend import (
     Entry,
     cell_size,
     fitting_size,
@@ -29,8 +30,7 @@ from keras_pspnet.layout import (
     table,
     text_size,
 )
-from keras_pspnet.palettes import IGNORED, class_colors
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.segmentation import Segmentation
 
 from .train import load_recipe, open_data
 

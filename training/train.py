@@ -48,7 +48,6 @@ from keras_pspnet.callbacks import (
     ValidationScores,
     prediction_sheet,
 )
-from keras_pspnet.curves import training_curves
 from keras_pspnet.data.checks import check
 from keras_pspnet.data.listing import Fault
 from keras_pspnet.data.pipeline import batch_indices, training_dataset
@@ -61,6 +60,7 @@ from keras_pspnet.history import read_history
 from keras_pspnet.model import PSPNet
 from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.version import __version__
+from keras_pspnet.visualization import training_curves
 
 from . import checkpoints, heartbeats, loop
 from .cluster import Cluster, cluster_from_environment, watching

@@ -20,7 +20,7 @@ import keras_pspnet as kp
 from keras_pspnet.data.scenes import make_scene
 from keras_pspnet.inference import predict_masks
 from keras_pspnet.labels import SCENES
-from keras_pspnet.palettes import colorize
+from keras_pspnet.visualization.colors import colorize
 from training.ablation import RECIPE
 from training.recipe import Recipe
 from training.train import MODEL_FOLDER, train

@@ -36,7 +36,7 @@ MODULES = (
     "resnet",
     "sampling",
     "scores",
-    "visualize",
+    "visualization.segmentation",
     "beam.segment",
     "beam.evaluate",
 )

@@ -9,8 +9,8 @@ import pyarrow
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.palettes import index_picture
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.colors import index_picture
+from keras_pspnet.visualization.segmentation import Segmentation
 
 # Before the class names in the table: a class may be called "path" as well.
 FRACTION_PREFIX = "fraction_"

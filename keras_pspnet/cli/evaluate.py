@@ -243,7 +243,7 @@ def check_plot(options: argparse.Namespace) -> None:
         ValueError: If its name does not end in .png or .jpg.
     """
     from keras_pspnet.files import check_writable
-    from keras_pspnet.visualize import check_suffix
+    from keras_pspnet.visualization.segmentation import check_suffix
 
     if options.confusion_plot is not None:
         check_suffix(options.confusion_plot)
@@ -261,14 +261,13 @@ def save_plot(options: argparse.Namespace, scores: Scores) -> None:
         OSError: If it cannot be written.
     """
     from keras_pspnet.files import write_atomically
-    from keras_pspnet.scores import confusion_picture
-    from keras_pspnet.visualize import check_suffix
+    from keras_pspnet.visualization.segmentation import check_suffix
 
     path = options.confusion_plot
     if path is not None:
         stream = BytesIO()
         form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-        confusion_picture(scores).save(stream, form, quality=92)
+        scores.confusion_plot().save(stream, form, quality=92)
         write_atomically(path, stream.getvalue())
 
 

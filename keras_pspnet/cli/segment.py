@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from keras_pspnet.data.decode import find_pictures, read_image
     from keras_pspnet.files import check_writable
-    from keras_pspnet.visualize import check_suffix
+    from keras_pspnet.visualization.segmentation import check_suffix
 
     # Files and options are checked before a model is loaded.
     arguments = inference_arguments(options)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
 
-from keras_pspnet.layout import number_regions, text_size
-from keras_pspnet.palettes import confidence_colors, index_picture
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.colors import confidence_colors, index_picture
+from keras_pspnet.visualization.segmentation import Segmentation
 
 CLASSES, CONFIDENCE, PICTURE = SHOWS = ("Classes", "Confidence", "Picture")
 
@@ -23,8 +21,7 @@ class Look:
         show: One of `SHOWS`.
         alpha: Share of the colours of classes, 0..1.
         classes: Ids of the classes that are drawn, None for all.
-        colorblind: Whether they have colours that everybody tells apart, and
-            their ids as numbers.
+        colorblind: Whether they have colours that everybody tells apart.
     """
 
     show: str = CLASSES
@@ -48,17 +45,9 @@ def draw(result: Segmentation, look: Look) -> Image.Image:
     if look.show == CONFIDENCE:
         assert result.confidence is not None
         return Image.fromarray(confidence_colors(result.confidence))
-    overlay = Image.fromarray(
+    return Image.fromarray(
         result.overlay(look.alpha, look.colorblind, look.classes)
     )
-    if look.colorblind:
-        ignored = result.labels.ignore_label
-        mask = result.mask
-        if look.classes is not None:
-            hidden = ~np.isin(mask, look.classes)
-            mask = np.where(hidden, np.uint8(ignored), mask)
-        number_regions(overlay, mask, ignored, text_size(overlay.width))
-    return overlay
 
 
 def mask_file(result: Segmentation, colorblind: bool = False) -> bytes:

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import percent
 from keras_pspnet.page.looks import CONFIDENCE, PICTURE, Look, draw, encode
 from keras_pspnet.page.runs import Run, agreement, classes_of, difference
 from keras_pspnet.page.shelf import Entry
-from keras_pspnet.palettes import class_colors, confidence_colors
+from keras_pspnet.visualization.colors import class_colors, confidence_colors
+from keras_pspnet.visualization.legend import percent
 
 # Smaller pictures are enlarged, pixel by pixel, as far as they are wide.
 _SMALL = 400
@@ -184,7 +184,7 @@ def legend_colors(run: Run, colorblind: bool) -> str:
 
     Args:
         run: The result.
-        colorblind: As of `keras_pspnet.visualize.colorize`.
+        colorblind: As of `keras_pspnet.visualization.segmentation.colorize`.
     """
     colors = class_colors(run.result.labels, colorblind)
     rules = (

@@ -12,8 +12,8 @@ import numpy as np
 from keras_pspnet.inference import segment, shrink
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.network import Network
-from keras_pspnet.palettes import WRONG
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.visualization.colors import WRONG
+from keras_pspnet.visualization.segmentation import Segmentation
 
 # Longest side of what is shown, in pixels. A result's own size is in the files.
 VIEW_SIDE = 1280

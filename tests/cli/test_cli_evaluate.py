@@ -25,7 +25,6 @@ from keras_pspnet.cli.main import main
 from keras_pspnet.evaluation import Scores, evaluate
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.pretrained import load_pretrained
-from keras_pspnet.scores import confusion_picture
 
 EVALUATE = ["evaluate", "--data", "set"]
 
@@ -72,7 +71,7 @@ def test_evaluate_prints_the_table_and_how_it_was_measured(
         "precision": "float32",
     }
     with Image.open("c.png") as found:
-        np.testing.assert_array_equal(found, confusion_picture(want))
+        np.testing.assert_array_equal(found, want.confusion_plot())
 
 
 @pytest.mark.parametrize(

@@ -8,29 +8,28 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import (
-    Entry,
-    cell_size,
-    fitting_size,
-    legend,
-    number_regions,
-    stack,
-    table,
-    text_size,
+from keras_pspnet.visualization.checks import (
+    check_image,
+    check_mask,
+    check_same_size,
 )
-from keras_pspnet.palettes import (
+from keras_pspnet.visualization.colors import (
     CONTOUR,
     IGNORED,
     WRONG,
     class_colors,
     colorize,
+    contour,
 )
-from keras_pspnet.picture_checks import (
-    check_image,
-    check_mask,
-    check_same_size,
+from keras_pspnet.visualization.legend import (
+    Entry,
+    cell_size,
+    fitting_size,
+    legend,
+    stack,
+    table,
+    text_size,
 )
-from keras_pspnet.regions import contour
 
 _HATCH = (96, 96, 96)
 
@@ -59,8 +58,7 @@ def comparison_sheet(
         labels: Classes and colours.
         max_rows: Show at most this many of the pictures, the first ones.
         colorblind: Whether to draw for colour-blind people: in the colours
-            of `colorize` for them, with lines between the classes and class
-            ids as numbers.
+            of `colorize` for them, with lines between the classes.
 
     Returns:
         An RGB picture.
@@ -112,11 +110,7 @@ def comparison_sheet(
     )
     colors = class_colors(labels, colorblind).tolist()
     entries = [
-        Entry(
-            labels.names[index],
-            tuple(colors[index]),
-            number=str(index) if colorblind else "",
-        )
+        Entry(labels.names[index], tuple(colors[index]))
         for index in sorted(present - {labels.ignore_label})
     ]
     if labels.ignore_label in present:
@@ -152,12 +146,7 @@ def _panels(
         colors = colorize(mask, labels, colorblind)
         if colorblind:
             colors[contour(mask)] = CONTOUR
-        panel = Image.fromarray(colors)
-        if colorblind:
-            number_regions(
-                panel, mask, labels.ignore_label, text_size(3 * cell[0])
-            )
-        panels.append(panel)
+        panels.append(Image.fromarray(colors))
     # Dimmed, and far from white, so that what is wrong stands out.
     grey = 40 + 0.45 * np.asarray(picture.convert("L"), np.float32)
     error = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)

@@ -13,31 +13,28 @@ from PIL import Image
 
 from keras_pspnet.files import write_atomically
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layout import (
-    Entry,
-    color_bar,
-    legend,
-    number_regions,
-    percent,
-    stack,
-    text_size,
-)
-from keras_pspnet.palettes import (
-    CONTOUR,
-    IGNORED,
-    class_colors,
-    confidence_colors,
-    index_picture,
-)
-from keras_pspnet.palettes import colorize as colorize
-from keras_pspnet.picture_checks import (
+from keras_pspnet.visualization.checks import (
     check_confidence,
     check_image,
     check_mask,
     check_same_size,
 )
-from keras_pspnet.regions import contour
-from keras_pspnet.sheets import comparison_sheet as comparison_sheet
+from keras_pspnet.visualization.colors import (
+    CONTOUR,
+    IGNORED,
+    class_colors,
+    confidence_colors,
+    contour,
+    index_picture,
+)
+from keras_pspnet.visualization.legend import (
+    Entry,
+    color_bar,
+    legend,
+    percent,
+    stack,
+    text_size,
+)
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _WHATS = ("picture", "mask", "confidence")
@@ -155,9 +152,7 @@ class Segmentation:
         Tiny pictures and thin strips are enlarged, pixel by pixel.
 
         Args:
-            colorblind: Whether to draw for colour-blind people: the overlay
-                so, and the class ids as numbers in the legend and, where
-                they have room, in the regions.
+            colorblind: As of `overlay`.
 
         Returns:
             An RGB picture.
@@ -165,12 +160,7 @@ class Segmentation:
         names = self.labels.names
         colors = class_colors(self.labels, colorblind).tolist()
         entries = [
-            Entry(
-                names[index],
-                tuple(colors[index]),
-                percent(share),
-                str(index) if colorblind else "",
-            )
+            Entry(names[index], tuple(colors[index]), percent(share))
             for index, share in self._shares()
         ]
         ignored = np.mean(self.mask == self.labels.ignore_label)
@@ -179,10 +169,8 @@ class Segmentation:
         shown = self._enlarged()
         overlay = Image.fromarray(shown.overlay(colorblind=colorblind))
         width = _sheet_width(overlay)
-        size = text_size(width)
-        if colorblind:
-            number_regions(overlay, shown.mask, self.labels.ignore_label, size)
-        return stack([overlay, legend(entries, width, size)], width)
+        shown_legend = legend(entries, width, text_size(width))
+        return stack([overlay, shown_legend], width)
 
     def confidence_picture(self) -> Image.Image:
         """Returns a map of the confidence above a bar of its colours.

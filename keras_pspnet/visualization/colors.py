@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.picture_checks import check_mask
+from keras_pspnet.visualization.checks import check_mask
 
 IGNORED: Color = (0, 0, 0)
 CONTOUR: Color = (255, 255, 255)
 # Stands out from every grey, whatever kinds of cones an eye has.
 WRONG: Color = (255, 80, 0)
 
-# The seven colours of Okabe and Ito (Color Universal Design, 2008), those
-# farthest from each other first, black left to ignored pixels. Each one after
-# them is, of all that are neither nearly black nor nearly white, the farthest
-# from those before: in CIELAB, and in the worst of normal vision, protanopia,
-# deuteranopia and tritanopia as Machado, Oliveira and Fernandes (IEEE TVCG
-# 15(6), 2009) simulate them. The least distance of any two is 16 among the
-# first 21, 11 among 40 and 5 among 150.
-_OKABE_ITO = "d55e00 0072b2 f0e442 56b4e9 cc79a7 e69f00 009e73"
+# The seven colours of Okabe and Ito (Color Universal Design, 2008), black left
+# to ignored pixels, and others far from those before: to normal vision,
+# protanopia, deuteranopia and tritanopia, any two are 16 apart in CIELAB among
+# the first 21, 11 among 40 and 5 among 150.
+_OKABE_ITO = "0072b2 f0e442 56b4e9 cc79a7 e69f00 009e73 d55e00"
 _FARTHEST = """
     692d0f 4b00b4 5a3c5a 9669ff 00ff87 e1004b a5d2b4 690f78 b4a54b d2c3e1
     3c693c d200b4 5a4bf0 963c00 8796ff 786978 5a0f96 78e196 c3e15a 874b87
@@ -54,16 +48,6 @@ COLORBLIND = tuple(
     (int(color[:2], 16), int(color[2:4], 16), int(color[4:], 16))
     for color in (_OKABE_ITO + _FARTHEST).split()
 )
-# So many can be told apart at a glance; the later ones get closer.
-WELL_APART = 21
-
-_XYZ = np.array(
-    [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-)
 
 # Ten colours of viridis, by S. van der Walt and N. Smith (CC0), whose
 # lightness grows evenly, for colour-blind people as well.
@@ -92,18 +76,16 @@ def class_colors(labels: LabelSet, colorblind: bool = False) -> np.ndarray:
     Args:
         labels: Classes and their own colours.
         colorblind: Whether to take colours that colour-blind people tell
-            apart instead. Each class gets one near its own, so that water
-            stays blue where it was. Up to 21 classes are well apart; the
-            more there are, the closer their colours get.
+            apart instead. Up to 21 classes are well apart; the more there
+            are, the closer their colours get.
 
     Returns:
         A uint8 array of shape `(256, 3)`, ignored pixels black.
     """
     palette = np.empty((256, 3), np.uint8)
     palette[:] = IGNORED
-    palette[: labels.num_classes] = (
-        _matched(labels.colors) if colorblind else labels.colors
-    )
+    count = labels.num_classes
+    palette[:count] = COLORBLIND[:count] if colorblind else labels.colors
     return palette
 
 
@@ -117,9 +99,8 @@ def colorize(
             ignore label.
         labels: Classes and colours.
         colorblind: Whether to paint in colours that colour-blind people tell
-            apart, instead of those of `labels`. Each class gets one near its
-            own. Up to 21 classes are well apart; with more of them, colours
-            get close.
+            apart, instead of those of `labels`. Up to 21 classes are well
+            apart; with more of them, colours get close.
 
     Returns:
         A uint8 array of shape `(H, W, 3)`.
@@ -172,31 +153,23 @@ def confidence_colors(confidence: np.ndarray) -> np.ndarray:
     return np.rint(table).astype(np.uint8)[levels]
 
 
-@functools.lru_cache
-def _matched(colors: tuple[Color, ...]) -> tuple[Color, ...]:
-    """Gives each colour one of its own from COLORBLIND, the nearest first."""
-    candidates = COLORBLIND[: max(len(colors), WELL_APART)]
-    difference = _lab(colors)[:, None] - _lab(candidates)[None]
-    distance = np.linalg.norm(difference, axis=-1)
-    matched = list(colors)
-    for _ in colors:
-        index, candidate = np.unravel_index(distance.argmin(), distance.shape)
-        matched[index] = candidates[candidate]
-        distance[index] = np.inf
-        distance[:, candidate] = np.inf
-    return tuple(matched)
+def contour(mask: np.ndarray, width: int = 1) -> np.ndarray:
+    """Marks the right and lower ends of regions.
 
+    Args:
+        mask: Integers of shape `(H, W)`.
+        width: Width of the line in pixels. A region not wider than this keeps
+            its pixels, so that no line hides a pole.
 
-def _lab(colors: Sequence[Color]) -> np.ndarray:
-    """Turns sRGB colours into CIELAB under D65."""
-    share = np.array(colors) / 255
-    linear = np.where(
-        share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
-    )
-    # XYZ of the primaries, each row over that of white.
-    xyz = linear @ (_XYZ / _XYZ.sum(axis=1, keepdims=True)).T
-    root = np.where(
-        xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29
-    )
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    Returns:
+        A bool array of shape `(H, W)`.
+    """
+    line = np.zeros(mask.shape, bool)
+    # Along the columns, and by views of the same arrays along the rows.
+    for ends, classes in ((line, mask), (line.T, mask.T)):
+        wide = classes[width:] == classes[:-width]
+        for step in range(1, 1 + width):
+            ends[width:-step] |= wide[:-step] & (
+                classes[width:-step] != classes[width + step :]
+            )
+    return line

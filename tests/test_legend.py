@@ -1,16 +1,15 @@
-"""Tests of keras_pspnet.layout: nothing is clipped, all is where it belongs."""
+"""Tests of visualization.legend: nothing is clipped, all in its place."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pspnet.layout import (
+from keras_pspnet.visualization.legend import (
     Entry,
     cell_size,
     color_bar,
     fitting_size,
     legend,
-    number_regions,
     stack,
     table,
     text_size,
@@ -65,12 +64,10 @@ def test_legend_puts_short_entries_beside_each_other():
 
 @pytest.mark.parametrize("width", [320, 500, 1000, 5000])
 @pytest.mark.parametrize("letters", [1, 9, 40, 300])
-@pytest.mark.parametrize("number", ["", "149"])
-def test_legend_keeps_its_margins(width, letters, number):
+def test_legend_keeps_its_margins(width, letters):
     size = text_size(width)
     entries = [
-        Entry(f"{index}" + "m" * letters, RED, "99.9%", number)
-        for index in range(7)
+        Entry(f"{index}" + "m" * letters, RED, "99.9%") for index in range(7)
     ]
     left, right = drawn_columns(legend(entries, width, size))
     assert left >= size and right <= width - size
@@ -94,15 +91,6 @@ def test_one_long_name_does_not_widen_the_others_beyond_the_legend():
     assert has(picture, RED).any() and has(picture, BLUE).any()
 
 
-def test_numbers_are_read_on_light_and_dark():
-    for color, ink in (((250, 250, 200), (0, 0, 0)), ((0, 0, 90), WHITE)):
-        plain = legend([Entry("a", color)], 200, 20)
-        numbered = legend([Entry("a", color, number="8")], 200, 20)
-        swatch = np.asarray(numbered)[10 + 7 : 10 + 27, 20:60]
-        assert has(swatch, ink).sum() > 5
-        assert has(plain, color).sum() > 300
-
-
 def test_color_bar_shows_the_whole_range():
     bar = np.asarray(color_bar("confidence", "mean 0.50", 400, 16))
     colors = bar[27 + 8, 16:384]
@@ -114,20 +102,6 @@ def test_color_bar_shows_the_whole_range():
     # Five numbers below it.
     dark = (bar[27 + 16 + 8 :].sum(axis=-1) < 300).any(axis=0)
     assert dark[:30].any() and dark[370:].any() and dark[180:220].any()
-
-
-def test_number_regions_writes_what_has_room():
-    mask = np.zeros((100, 200), np.uint8)
-    mask[:, 100:] = 255
-    mask[:3, :3] = 4
-    picture = Image.new("RGB", (200, 100), (90, 90, 90))
-    number_regions(picture, mask, 255, 20)
-    changed = ~has(picture, (90, 90, 90))
-    rows, columns = np.nonzero(changed)
-    # The 0 in the middle of its region; none for 255 and for the tiny 4.
-    assert abs(rows.mean() - 50) < 6 and abs(columns.mean() - 50) < 6
-    assert np.ptp(rows) < 30 and np.ptp(columns) < 30
-    assert has(picture, WHITE).any() and has(picture, (0, 0, 0)).any()
 
 
 @pytest.mark.parametrize(

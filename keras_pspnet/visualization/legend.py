@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_pspnet.labels import Color
-from keras_pspnet.palettes import confidence_colors
-from keras_pspnet.regions import spots
+from keras_pspnet.visualization.colors import confidence_colors
 
 _PAPER = (255, 255, 255)
 _TEXT = (32, 33, 36)
@@ -36,13 +35,11 @@ class Entry:
         name: Text, which is shortened where it is too long.
         color: Colour of the swatch.
         share: Text after the name, which is never shortened.
-        number: Text in the swatch.
     """
 
     name: str
     color: Color
     share: str = ""
-    number: str = ""
 
 
 def text_size(width: int) -> int:
@@ -76,9 +73,7 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
     """
     font = font_of(size)
     margin, line = size, round(1.7 * size)
-    numbered = any(entry.number for entry in entries)
-    swatch = 2 * size if numbered else size
-    lead = swatch + size // 2
+    lead = size + size // 2
     room = width - 2 * margin - lead
     texts = [_entry_text(entry, font, room) for entry in entries]
     longest = max(font.getlength(text) for text in texts)
@@ -93,15 +88,8 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
         left = margin + number % columns * column
         middle = margin // 2 + number // columns * line + line // 2
         top = middle - size // 2
-        box = left, top, left + swatch, top + size
+        box = left, top, left + size, top + size
         draw.rounded_rectangle(box, size // 4, entry.color, _FRAME)
-        draw.text(
-            (left + swatch / 2, middle),
-            entry.number,
-            _readable_on(entry.color),
-            font_of(0.85 * size),
-            "mm",
-        )
         draw.text((left + lead, middle), text, _TEXT, font, "lm")
     return picture
 
@@ -143,32 +131,6 @@ def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
             anchor,
         )
     return picture
-
-
-def number_regions(
-    picture: Image.Image, mask: np.ndarray, ignore_label: int, size: int
-) -> None:
-    """Writes class ids into those regions of a picture that have room.
-
-    Args:
-        picture: An RGB picture, which is changed.
-        mask: The class of each of its pixels, integers `(H, W)`.
-        ignore_label: The one that gets no number.
-        size: Size of the text in pixels.
-    """
-    font = font_of(size)
-    draw = ImageDraw.Draw(picture)
-    for number, x, y in spots(mask, size):
-        if number != ignore_label:
-            draw.text(
-                (x, y),
-                str(number),
-                (255, 255, 255),
-                font,
-                "mm",
-                stroke_width=max(size / 8, 1),
-                stroke_fill=(0, 0, 0),
-            )
 
 
 def cell_size(height: int, width: int) -> tuple[int, int]:
@@ -282,10 +244,3 @@ def font_of(size: float) -> ImageFont.FreeTypeFont:
 def percent(share: float) -> str:
     """Writes a share 0..1 so that no small one looks like none."""
     return f"{share:.1%}" if share >= 0.001 else "<0.1%"
-
-
-def _readable_on(color: Color) -> Color:
-    """Black or white, whichever stands out more."""
-    red, green, blue = color
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 128
-    return (0, 0, 0) if bright else (255, 255, 255)

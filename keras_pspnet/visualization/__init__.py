@@ -1,0 +1,10 @@
+"""Images that people look at: overlays, legends, comparisons, plots."""
+
+from keras_pspnet.visualization.colors import colorize as colorize
+from keras_pspnet.visualization.comparison import (
+    comparison_sheet as comparison_sheet,
+)
+from keras_pspnet.visualization.plots import confusion_plot as confusion_plot
+from keras_pspnet.visualization.plots import training_curves as training_curves
+from keras_pspnet.visualization.segmentation import Segmentation as Segmentation
+from keras_pspnet.visualization.segmentation import check_suffix as check_suffix

@@ -1,0 +1,222 @@
+"""Plots of numbers: the curves of a training run, confusion matrices."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from keras_pspnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+_DPI = 100
+# Colour-blind people tell them apart, too (Okabe and Ito).
+COLORS = ("#0072b2", "#d55e00", "#009e73")
+_INK, _GRID = "#202124", "#bdc1c6"
+_RIGHT, _CONFUSED, _UNSEEN = "#1565c0", "#c62828", "#dadce0"
+# Title and name of a curve -> columns of a history. With one output, Keras
+# leaves the name of the output out.
+_CURVES = {
+    ("loss", "weighted sum"): ("loss",),
+    ("loss", "main"): ("main_loss",),
+    ("loss", "auxiliary"): ("aux_loss",),
+    ("mean IoU", "training crops"): ("main_mean_iou", "mean_iou"),
+    ("mean IoU", "validation"): ("val_mean_iou",),
+    ("learning rate", "learning rate"): ("learning_rate",),
+}
+
+# Pixels of a cell of the matrix, of few classes and of any number. More
+# classes than _MANY have their names on all sides.
+_LARGEST_CELL, _SMALLEST_CELL = 72, 16
+_MANY = 40
+_LONGEST_NAME = 32
+
+
+def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
+    """Plots loss, mean IoU and learning rate of a run over its steps.
+
+    Args:
+        rows: Of a history, see `keras_pspnet.history.read_history`. A curve
+            without values is left out.
+
+    Returns:
+        An RGB image, 960 pixels wide.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    if not rows:
+        raise ValueError("`rows` must hold at least one row. Received: rows=[]")
+    panels = _panels(rows)
+    figure = new_figure(960, 280 * max(len(panels), 1))
+    figure.set_layout_engine("constrained")
+    steps = max(row["step"] for row in rows)
+    axes = figure.subplots(max(len(panels), 1), squeeze=False)[:, 0]
+    for plot, (title, curves) in zip(axes, panels.items(), strict=False):
+        for (name, points), color in zip(curves.items(), COLORS, strict=False):
+            # Single points of a long run would hide each other.
+            marker = "o" if len(points) < 60 else None
+            plot.plot(
+                *zip(*points, strict=True),
+                color,
+                label=name,
+                marker=marker,
+                # Over the axis that it may lie on.
+                clip_on=False,
+                zorder=3,
+            )
+        plot.set_title(title, loc="left")
+        plot.set_xlabel("step")
+        plot.set_xlim(0, 1.02 * steps)
+        # From 0, so that heights can be compared.
+        plot.set_ylim(min(plot.dataLim.ymin, 0), max(plot.get_ylim()[1], 0))
+        plot.xaxis.set_major_formatter("{x:,.0f}")
+        plot.grid(axis="y", color=_GRID, alpha=0.5)
+        plot.spines[["top", "right"]].set_visible(False)
+        if len(curves) > 1:
+            plot.legend(frameon=False)
+    return to_image(figure)
+
+
+def confusion_plot(
+    confusion: np.ndarray, labels: LabelSet, title: str = ""
+) -> Image.Image:
+    """Plots a confusion matrix: which share of each class went where.
+
+    Rows are true classes, columns predicted ones. A cell's colour is its
+    share of the row, with the percentage written into cells that have room:
+    blue on the diagonal, where it is the class's recall, red elsewhere.
+    Colours go with the square root of the share, so that small shares show.
+    Rows of classes without any pixels are grey.
+
+    Args:
+        confusion: Counts of pixels, integers `(classes, classes)`.
+        labels: Names of the classes.
+        title: Text above the matrix.
+
+    Returns:
+        An RGB image. The matrix is about 1000 pixels wide for up to 60
+        classes, and 16 pixels a class for more.
+    """
+    count = labels.num_classes
+    cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)
+    total = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(
+        confusion, total, out=np.full((count, count), np.nan), where=total > 0
+    )
+    figure = new_figure(count * cell, count * cell)
+    # All of the figure: names and title are outside of it.
+    plot = figure.add_axes((0, 0, 1, 1), facecolor=_UNSEEN)
+    _draw_shares(plot, shares)
+    _name_classes(plot, labels.names, min(max(0.55 * cell, 8), 11))
+    plot.set_xlabel("predicted class")
+    plot.set_ylabel("true class (grey: no pixels)")
+    plot.set_title(title, loc="left", pad=12)
+    with warnings.catch_warnings():
+        # Names in scripts that the font does not have are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        # Measured before thousands of numbers, which are inside, slow it down.
+        box = figure.get_tightbbox().padded(0.1)
+        _write_percentages(plot, shares, cell)
+        return to_image(figure, box)
+
+
+def new_figure(width: int, height: int) -> Figure:
+    """Makes a figure of a size in pixels, apart from users' own of pyplot."""
+    from matplotlib.figure import Figure
+
+    return Figure((width / _DPI, height / _DPI), dpi=_DPI)
+
+
+def to_image(figure: Figure, box: Bbox | None = None) -> Image.Image:
+    """Renders a figure, or a box around it in inches, as an RGB image."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, bbox_inches=box)
+    with Image.open(stream) as image:
+        return image.convert("RGB")
+
+
+def _panels(
+    rows: Sequence[Mapping[str, float]],
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Title -> name of a curve -> its (step, value), without empty ones."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for (title, name), columns in _CURVES.items():
+        points = [
+            (row["step"], row[column])
+            for column in columns
+            for row in rows
+            if math.isfinite(row.get(column, math.nan))
+        ]
+        if points:
+            panels.setdefault(title, {})[name] = points
+    return panels
+
+
+def _draw_shares(plot: Axes, shares: np.ndarray) -> None:
+    """Draws the shares `(N, N)`, NaN where a class has no pixels."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    right = np.eye(len(shares), dtype=bool)
+    for part, color in ((right, _RIGHT), (~right, _CONFUSED)):
+        plot.imshow(
+            np.ma.masked_array(shares, ~part | np.isnan(shares)),
+            LinearSegmentedColormap.from_list(color, ("white", color)),
+            PowerNorm(0.5, 0, 1),
+        )
+    edges = np.arange(len(shares) + 1) - 0.5
+    # Every tenth line guides the eye among many classes.
+    dark = edges[::10] if len(shares) > _MANY else edges[:0]
+    for lines, color in ((edges, _GRID), (dark, _INK)):
+        plot.hlines(lines, edges[0], edges[-1], color, lw=0.7)
+        plot.vlines(lines, edges[0], edges[-1], color, lw=0.7)
+
+
+def _write_percentages(plot: Axes, shares: np.ndarray, cell: int) -> None:
+    digits = 1 if cell >= 40 else 0
+    for row, column in np.argwhere(shares > 0):
+        share = shares[row, column]
+        if text := _percentage(share, digits):
+            plot.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color="white" if share > 0.3 else _INK,
+                fontsize=min(max(0.22 * cell, 6.5), 11),
+            )
+
+
+def _name_classes(plot: Axes, names: Sequence[str], size: float) -> None:
+    shown = [
+        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        for name in names
+    ]
+    # What a class is called may look like a formula.
+    style: dict[str, Any] = {"fontsize": size, "parse_math": False}
+    plot.set_xticks(range(len(names)), shown, rotation=90, **style)
+    plot.set_yticks(range(len(names)), shown, **style)
+    plot.tick_params(length=0, labeltop=True)
+    # Names on one side alone would be far from most of many cells.
+    both = len(names) > _MANY
+    plot.tick_params(labelbottom=both, labelright=both)
+
+
+def _percentage(share: float, digits: int) -> str:
+    """Returns a share above 0 in percent, 100 only if it is all."""
+    if share == 1:
+        return "100"
+    if round(100 * share, digits) == 0:
+        # Without a digit to spare, the colour has to say it.
+        return "<0.1" if digits else ""
+    return f"{min(100 * share, 100 - 10**-digits):.{digits}f}"
