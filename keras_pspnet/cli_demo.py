@@ -1,4 +1,4 @@
-"""`keras-pspnet demo`: a local web page to try a model on pictures."""
+"""`keras-pspnet demo`: a local web page to try a model on images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_pspnet.cli_shared import (
 )
 
 HOST, PORT = "127.0.0.1", 7860
-MAX_UPLOAD, MEMORY = 64, 2048
+MAX_UPLOAD = 64
 
 
 def add_parser(
@@ -36,7 +36,7 @@ def add_parser(
     # What is left out stays out of the call: the functions have the defaults.
     parser = commands.add_parser(
         "demo",
-        help="open a local web page to try a model on pictures",
+        help="open a local web page to try a model on images",
         argument_default=argparse.SUPPRESS,
     )
     add_model_options(parser)
@@ -66,14 +66,6 @@ def add_parser(
         metavar="MB",
         help="larger files are refused (default: %(default)s)",
     )
-    parser.add_argument(
-        "--memory",
-        type=int,
-        default=MEMORY,
-        metavar="MB",
-        help="for pictures and results of all users; the oldest are given up "
-        "(default: %(default)s)",
-    )
     parser.set_defaults(run=run)
 
 
@@ -95,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = inference_arguments(options)
     _check(options)
     with _gradio_settings():
-        from keras_pspnet.page.server import bind, serve
+        from keras_pspnet.demo.server import bind, serve
 
         with bind(options.host, options.port) as listener:
             app = _application(options, arguments)
@@ -122,22 +114,13 @@ def _gradio_settings() -> Iterator[None]:
 
 
 def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
-    from keras_pspnet.page.desk import Desk
-    from keras_pspnet.page.runs import Way
-    from keras_pspnet.page.server import application
-    from keras_pspnet.page.shelf import Shelf
+    from keras_pspnet.demo.server import application
 
-    way = Way(
-        tuple(arguments.pop("scales", (1.0,))), arguments.pop("flip", False)
-    )
-    shelf = Shelf(options.memory * 2**20)
-    desk = Desk(load_network(options), shelf, arguments)
-    desk.warm_up()
     name = getattr(options, "model", DEFAULT_MODEL)
     return application(
-        desk,
+        load_network(options),
         os.path.basename(os.path.normpath(name)),
-        way,
+        arguments,
         options.host,
         options.max_upload * 2**20,
     )
@@ -153,13 +136,11 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(
             f"`port` must be within 0..65535. Received: port={options.port}"
         )
-    for name in ("max_upload", "memory"):
-        value = getattr(options, name)
-        if value < 1:
-            raise ValueError(
-                f"`{name}` must be an integer of at least 1. "
-                f"Received: {name}={value}"
-            )
+    if options.max_upload < 1:
+        raise ValueError(
+            "`max_upload` must be an integer of at least 1. "
+            f"Received: max_upload={options.max_upload}"
+        )
 
 
 def _address(host: str, port: int) -> str:
