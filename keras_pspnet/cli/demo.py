@@ -52,14 +52,6 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="MB",
         help="refuse larger files (default: %(default)s)",
     )
-    parser.add_argument(
-        "--memory",
-        type=int,
-        default=2048,
-        metavar="MB",
-        help="memory for the images and results of all users; the oldest are "
-        "dropped (default: %(default)s)",
-    )
     parser.set_defaults(run=run)
 
 
@@ -83,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = inference_arguments(options)
     _check(options)
     with _gradio_settings():
-        from keras_pspnet.page.server import bind, serve
+        from keras_pspnet.demo.server import bind, serve
 
         with bind(options.host, options.port) as listener:
             app = _application(options, arguments)
@@ -110,19 +102,12 @@ def _gradio_settings() -> Iterator[None]:
 
 
 def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
-    from keras_pspnet.page.desk import Desk
-    from keras_pspnet.page.runs import Way
-    from keras_pspnet.page.server import application
-    from keras_pspnet.page.shelf import Shelf
+    from keras_pspnet.demo.server import application
 
-    way = Way(tuple(arguments.pop("scales")), arguments.pop("flip"))
-    shelf = Shelf(options.memory * 2**20)
-    desk = Desk(load_network(options), shelf, arguments)
-    desk.warm_up()
     return application(
-        desk,
+        load_network(options),
         os.path.basename(os.path.normpath(options.model)),
-        way,
+        arguments,
         options.host,
         options.max_upload * 2**20,
     )
@@ -138,13 +123,11 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(
             f"`port` must be within 0..65535. Received: port={options.port}"
         )
-    for name in ("max_upload", "memory"):
-        value = getattr(options, name)
-        if value < 1:
-            raise ValueError(
-                f"`{name}` must be an integer of at least 1. "
-                f"Received: {name}={value}"
-            )
+    if options.max_upload < 1:
+        raise ValueError(
+            "`max_upload` must be an integer of at least 1. "
+            f"Received: max_upload={options.max_upload}"
+        )
 
 
 def _address(host: str, port: int) -> str:

@@ -11,8 +11,8 @@ from PIL import Image
 import keras_pspnet as kp
 from keras_pspnet.data.decode import read_mask
 from keras_pspnet.data.towns import make_town
-from keras_pspnet.page.examples import SIZE
-from keras_pspnet.visualization.colors import confidence_colors
+from keras_pspnet.demo.examples import SIZE
+from keras_pspnet.palettes import confidence_colors
 
 SEVERAL = (0.75, 1.0, 1.25)
 

@@ -1,0 +1,186 @@
+"""The page itself, of Gradio's own components."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from keras_pspnet.demo import results
+from keras_pspnet.demo.results import Result
+from keras_pspnet.inference import picture_faults
+from keras_pspnet.network import Network
+from keras_pspnet.palettes import class_colors
+
+# The published protocols' scales.
+_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+# Requests that wait for the network; more are asked to come back.
+_MAX_WAITING = 16
+# Seconds: how often files are looked through, and the age at which they go.
+_SWEEP, _AGE = 60, 3600
+
+
+def build(
+    network: Network, model: str, arguments: Mapping[str, Any], folder: Path
+) -> gr.Blocks:
+    """Lays the page out.
+
+    Args:
+        network: What segments.
+        model: Its name.
+        arguments: Those of `segment`; what scales and flip are at first.
+        folder: Where files are written; whoever owns it removes it.
+    """
+    names = network.labels.names
+    with gr.Blocks(
+        title=f"keras-pspnet: {model}",
+        analytics_enabled=False,
+        delete_cache=(_SWEEP, _AGE),
+    ) as page:
+        gr.Markdown("# keras-pspnet")
+        with gr.Accordion(f"Model {model}, {len(names)} classes", open=False):
+            gr.HTML(html.escape(", ".join(names)))
+        _Page(network, arguments, folder)
+    page.queue(max_size=_MAX_WAITING)
+    # Gradio sets it at launch, which a mounted page never sees, and until then
+    # takes any file of this machine for an upload.
+    page.has_launched = True
+    return page
+
+
+class _Page:
+    """The parts of the page, and what they do."""
+
+    def __init__(
+        self, network: Network, arguments: Mapping[str, Any], folder: Path
+    ):
+        self._network = network
+        self._arguments = dict(arguments)
+        self._folder = folder
+        self._result = gr.State(None)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                self._lay_settings()
+            with gr.Column(scale=5, min_width=320):
+                self._lay_results()
+        self._wire()
+
+    def _lay_settings(self) -> None:
+        scales = list(self._arguments.pop("scales", (1.0,)))
+        flip = self._arguments.pop("flip", False)
+        # Gradio decodes no file that comes here: `read_image` has the limits.
+        self._image = gr.File(label="Image", height=170)
+        drawn = results.write_examples(self._network.labels, self._folder)
+        titles = [path.stem for path in drawn]
+        gr.Examples([*map(str, drawn)], self._image, example_labels=titles)
+        self._scales = gr.CheckboxGroup(
+            [(f"{each:g}", each) for each in sorted({*_SCALES, *scales})],
+            value=scales,
+            label="Scales",
+            info="The mean of several takes longer.",
+        )
+        self._flip = gr.Checkbox(flip, label="Average flipped images in")
+        self._button = gr.Button("Segment", variant="primary")
+
+    def _lay_results(self) -> None:
+        with gr.Tab("Classes"):
+            self._overlay = gr.AnnotatedImage(show_label=False)
+        with gr.Tab("Confidence"):
+            self._confidence = gr.Image(show_label=False, alt_text="Confidence")
+        self._summary = gr.Markdown()
+        with gr.Column(visible=False) as self._looks:
+            self._classes = gr.CheckboxGroup(label="Classes shown")
+            with gr.Row():
+                self._alpha = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity")
+                self._colorblind = gr.Checkbox(label="Color-blind palette")
+            with gr.Row():
+                self._mask = gr.DownloadButton("Download mask (PNG)")
+                self._file = gr.DownloadButton("Download overlay (PNG)")
+
+    def _wire(self) -> None:
+        private: dict[str, Any] = {"api_visibility": "private"}
+        look = [self._alpha, self._colorblind]
+        segmented = gr.on(
+            [self._image.change, self._button.click],
+            self._segment,
+            [self._image, self._scales, self._flip, *look],
+            [
+                *(self._result, self._looks, self._summary, self._classes),
+                *(self._confidence, self._mask, self._overlay, self._file),
+            ],
+            # One network uses all cores.
+            concurrency_id="network",
+            concurrency_limit=1,
+            show_progress_on=self._overlay,
+            **private,
+        )
+        # What the browser holds of the classes may be those of the last image.
+        given = [self._result, *look]
+        segmented.success(self._write, given, self._file, **private)
+        given = [*given, self._classes]
+        drawn = gr.on(
+            [part.input for part in (*look, self._classes)],
+            self._draw,
+            given,
+            [self._overlay, self._file],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **private,
+        )
+        drawn.success(self._write, given, self._file, **private)
+
+    # === What is done ===
+
+    def _segment(
+        self, path: str | None, scales: Sequence[float], flip: bool, *look: Any
+    ) -> tuple[Any, ...]:
+        nothing = None, gr.Column(visible=False), "", [], *[None] * 4
+        if path is None:
+            gr.Info("Upload an image, or choose an example.")
+            return nothing
+        try:
+            result, confidence = results.segment_file(
+                self._network,
+                Path(path),
+                self._folder,
+                scales=sorted(scales),
+                flip=flip,
+                **self._arguments,
+            )
+        except picture_faults() as error:
+            gr.Warning(results.sentence(error), None)
+            return nothing
+        names, shares = result.labels.names, result.shares
+        choices = [
+            (f"{names[each]} {shares[each]:.1%}", each) for each in shares
+        ]
+        classes = gr.CheckboxGroup(choices, value=list(shares))
+        looks = gr.Column(visible=True)
+        return (
+            *(result, looks, result.summary, classes, confidence, result.mask),
+            *self._draw(result, *look),
+        )
+
+    def _draw(
+        self, result: Result, alpha: float, colorblind: bool, *classes: Any
+    ) -> tuple[Any, Any]:
+        try:
+            layers = result.layers(alpha, *classes)
+        except picture_faults() as error:
+            told = results.sentence(error)
+            raise gr.Error(told, None, print_exception=False) from error
+        colors = class_colors(result.labels, colorblind).tolist()
+        codes = {
+            name: f"#{bytes(color).hex()}"
+            for name, color in zip(result.labels.names, colors, strict=False)
+        }
+        # No file, until there is one that shows the same.
+        pending = gr.DownloadButton(interactive=False)
+        return gr.AnnotatedImage(layers, color_map=codes), pending
+
+    def _write(self, result: Result | None, *look: Any) -> Any:
+        path = None if result is None else result.write_overlay(*look)
+        return gr.DownloadButton(value=path, interactive=path is not None)

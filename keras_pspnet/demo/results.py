@@ -1,0 +1,170 @@
+"""What the page does with an image: segment it, draw it, write its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import sys
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_pspnet.data.decode import read_image, read_mask
+from keras_pspnet.data.scenes import make_scene
+from keras_pspnet.data.towns import make_town
+from keras_pspnet.files import writing_atomically
+from keras_pspnet.inference import segment, shrink
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.network import Network
+from keras_pspnet.visualize import Segmentation
+
+# Longest side of what is shown, in pixels. The files have the image's own size.
+VIEW_SIDE = 1280
+Ids = Collection[int] | None
+# Pixels of what was let in.
+_ANY = sys.maxsize
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A segmented image, whose pixels are in files and take no memory.
+
+    Args:
+        image: The uploaded file.
+        mask: PNG of class ids, in a folder of its own.
+        labels: The classes.
+        shares: Share of the image 0..1 by class id, the largest first.
+        summary: Size and time, for people.
+    """
+
+    image: Path
+    mask: Path
+    labels: LabelSet
+    shares: Mapping[int, float]
+    summary: str
+
+    def layers(
+        self, alpha: float, classes: Ids = None
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, str]]]:
+        """Returns what is shown: the image, and a layer for each class.
+
+        Args:
+            alpha: Opacity of the layers, 0..1.
+            classes: Ids of the classes that are shown, None for all.
+
+        Returns:
+            RGB, uint8 (h, w, 3), of no more than `VIEW_SIDE`; opacity, float64
+            (h, w), and name of each class, the largest first.
+
+        Raises:
+            OSError: If the files are no longer there.
+        """
+        image = shrink(read_image(self.image, _ANY), VIEW_SIDE)
+        mask = Image.fromarray(read_mask(self.mask, _ANY))
+        nearest = Image.Resampling.NEAREST
+        ids = np.asarray(mask.resize(image.shape[1::-1], nearest))
+        return image, [
+            (np.where(ids == each, alpha, 0.0), self.labels.names[each])
+            for each in self.shares
+            if classes is None or each in classes
+        ]
+
+    def write_overlay(
+        self, alpha: float, colorblind: bool, classes: Ids = None
+    ) -> Path:
+        """Writes the overlay at the image's own size, as PNG beside the mask.
+
+        Args:
+            alpha: Opacity of the colors, 0..1.
+            colorblind: As of `Segmentation.overlay`.
+            classes: Ids of the classes that are drawn, None for all.
+
+        Raises:
+            OSError: If the files are no longer there.
+        """
+        image, mask = read_image(self.image, _ANY), read_mask(self.mask, _ANY)
+        found = Segmentation(image, mask, self.labels)
+        overlay = found.overlay(alpha, colorblind, classes)
+        path = self.mask.with_name(f"{self.image.stem}_overlay.png")
+        with writing_atomically(path) as stream:
+            # Of a large photograph, other levels take ten seconds.
+            Image.fromarray(overlay).save(stream, "PNG", compress_level=1)
+        return path
+
+
+def segment_file(
+    network: Network, path: Path, folder: Path, **arguments: Any
+) -> tuple[Result, Image.Image]:
+    """Segments an uploaded image.
+
+    Args:
+        network: What segments.
+        path: The file.
+        folder: Where the mask is written, in a folder of its own.
+        **arguments: Those of `keras_pspnet.segment`.
+
+    Returns:
+        The result, and a map of its confidence above a color bar.
+
+    Raises:
+        ValueError: If it is no image that can be read, or an argument is out
+            of range.
+        OSError: If the file is no longer there.
+    """
+    start = time.perf_counter()
+    found = segment(network, path, confidence=True, **arguments)
+    seconds = time.perf_counter() - start
+    assert found.confidence is not None
+    # A name that nobody can guess.
+    mask = folder / secrets.token_hex(16) / f"{path.stem}_mask.png"
+    mask.parent.mkdir()
+    found.save(mask, what="mask")
+    height, width = found.mask.shape
+    summary = f"{width} x {height} pixels, {seconds:.2f} s"
+    names, areas = found.labels.names, found.areas()
+    shares = {names.index(name): share for name, share in areas.items()}
+    result = Result(path, mask, found.labels, shares, summary)
+    shown = found.confidence_picture()
+    shown.thumbnail((VIEW_SIDE, VIEW_SIDE))
+    return result, shown
+
+
+def sentence(error: Exception) -> str:
+    """Says to a user what was wrong, without paths and names of arguments.
+
+    Args:
+        error: One of `keras_pspnet.inference.picture_faults()`.
+    """
+    if isinstance(error, FileNotFoundError):
+        return "This image is no longer kept. Upload it again."
+    if not isinstance(error, ValueError):
+        return "There is not enough memory for this image at these scales."
+    told, _, received = str(error).partition(" Received: ")
+    told = told.replace("`image`", "the image").replace("`", "")
+    told = re.sub(r"\d{5,}", lambda number: f"{int(number[0]):,}", told)
+    size = re.search(r" of (\d+)x(\d+)$", received)
+    if size:
+        told = f"{told.rstrip('.')}; it has {size[1]} x {size[2]}."
+    return told[:1].upper() + told[1:]
+
+
+def write_examples(labels: LabelSet, folder: Path) -> list[Path]:
+    """Draws images to try the page with, where nobody has one at hand.
+
+    Args:
+        labels: What the model tells apart.
+        folder: Where they are written.
+    """
+    size = (480, 640)
+    drawn = {"Coast": make_town(5, size), "Suburb": make_town(2, size)}
+    if labels.name != "aerial":
+        scenes = (make_scene(0, number, size) for number in (1, 4))
+        drawn = dict(zip(("Street", "Bedroom"), scenes, strict=True))
+    for name, (image, _) in drawn.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in drawn]

@@ -1,0 +1,139 @@
+"""The server of the page: who may ask for what, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+import uvicorn
+from gradio.utils import get_upload_folder
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
+
+from keras_pspnet.demo.page import build
+from keras_pspnet.network import Network
+
+_LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
+# Gradio fetches files of other hosts for whoever asks; this page never does.
+_REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; "
+    "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "font-src 'self' data:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "connect-src 'self'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Takes a port, before long work starts.
+
+    Args:
+        host: Name or address of the interface.
+        port: The port, 0 for any that is free.
+
+    Raises:
+        OSError: If it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (")[0]
+        raise OSError(
+            f"`port` must be free on `host` ({reason}). "
+            f"Received: port={port}, host={host!r}"
+        ) from error
+
+
+def application(
+    network: Network,
+    model: str,
+    arguments: Mapping[str, Any],
+    host: str,
+    max_bytes: int,
+) -> fastapi.FastAPI:
+    """Makes the web application.
+
+    Files are written to the folder `GRADIO_TEMP_DIR` of the environment.
+
+    Args:
+        network: What segments.
+        model: Its name.
+        arguments: Those of `keras_pspnet.segment`. `scales` and `flip` are
+            what is chosen on the page at first.
+        host: Of the interface; on this machine's own, requests that name
+            another host are refused.
+        max_bytes: The largest file that is taken.
+    """
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.middleware("http")(_guard)
+    if host in _LOCAL:
+        # A page elsewhere could have its own name lead to this machine.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
+    return gr.mount_gradio_app(
+        app,
+        build(network, model, arguments, Path(get_upload_folder())),
+        path="/",
+        server_name=host,
+        max_file_size=max_bytes,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        theme=gr.themes.Monochrome(font="system-ui"),
+        css=".gradio-container { max-width: 1240px !important; width: 100% }",
+    )
+
+
+def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        app: The application.
+        listener: The socket of `bind`.
+    """
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+    _Server(config).run(sockets=[listener])
+
+
+async def _guard(
+    request: fastapi.Request,
+    call_next: Callable[[fastapi.Request], Awaitable[fastapi.Response]],
+) -> fastapi.Response:
+    """Refuses what would fetch elsewhere, and adds headers to all answers."""
+    path, data = request.url.path, ""
+    if request.method == "POST" and not path.endswith("/upload"):
+        with contextlib.suppress(ValueError):
+            # Written anew, since JSON has many ways to write the same.
+            data = json.dumps(json.loads(await request.body()))
+    if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
+        response = fastapi.Response("Other hosts are not fetched from.", 403)
+    else:
+        response = await call_next(request)
+    response.headers.update(_HEADERS)
+    if path.startswith("/gradio_api/file="):
+        # A later overlay has the name of the one before.
+        response.headers["cache-control"] = "no-store"
+    return response
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams that open pages have, instead of waiting for them."""
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        for route in self.config.app.routes:
+            if isinstance(route, Mount):
+                route.app.stop_event.set()
+        await super().shutdown(sockets)
