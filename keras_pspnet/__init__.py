@@ -20,6 +20,7 @@ from keras_pspnet.losses import SegmentationLoss as SegmentationLoss
 from keras_pspnet.metrics import MeanIoU as MeanIoU
 from keras_pspnet.metrics import PixelAccuracy as PixelAccuracy
 from keras_pspnet.model import PSPNet as PSPNet
+from keras_pspnet.network import Predictor as Predictor
 from keras_pspnet.optimizers import SGD as SGD
 from keras_pspnet.pretrained import convert_file as convert_file
 from keras_pspnet.pretrained import load_pretrained as load_pretrained

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_pspnet.labels import LabelSet, generic_labels
-from keras_pspnet.network import Network
+from keras_pspnet.network import Predictor
 
 # Where exports keep `network.description`: a file of a SavedModel, a file in
 # a LiteRT file's archive, an entry of an ONNX file's metadata.
@@ -38,7 +38,7 @@ def is_artefact(path: str | os.PathLike[str]) -> bool:
 
 def load_artefact(
     path: str | os.PathLike[str], threads: int | None = None
-) -> Network:
+) -> Predictor:
     """Loads an exported model.
 
     Args:
@@ -70,7 +70,7 @@ def load_artefact(
             "`path` must be a SavedModel's folder, or a .tflite or .onnx "
             f"file. Received: path={str(path)!r}"
         )
-    loaders: dict[str, Callable[[Path, int], Network]] = {
+    loaders: dict[str, Callable[[Path, int], Predictor]] = {
         ".tflite": _load_litert,
         ".onnx": _load_onnx,
     }
@@ -78,7 +78,7 @@ def load_artefact(
     return load(path, threads or os.cpu_count() or 1)
 
 
-def _load_saved_model(path: Path, threads: int) -> Network:
+def _load_saved_model(path: Path, threads: int) -> Predictor:
     import tensorflow as tf
 
     loaded = _opened(path, lambda: tf.saved_model.load(str(path)))
@@ -99,7 +99,7 @@ def _load_saved_model(path: Path, threads: int) -> Network:
 
     # The function keeps its owner alive, and so its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
-    return Network(run, **_described(path, text, classes))
+    return Predictor(run, **_described(path, text, classes))
 
 
 def _shapes(tensors: Mapping[str, Any]) -> dict[str, Sequence[Any] | None]:
@@ -109,7 +109,7 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Sequence[Any] | None]:
     }
 
 
-def _load_litert(path: Path, threads: int) -> Network:
+def _load_litert(path: Path, threads: int) -> Predictor:
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "file")
     from ai_edge_litert.interpreter import Interpreter
 
@@ -135,7 +135,7 @@ def _load_litert(path: Path, threads: int) -> Network:
     def run(images: np.ndarray) -> np.ndarray:
         return runner(images=images)["logits"]
 
-    return Network(
+    return Predictor(
         run,
         size=(height, width),
         batch_size=batch_size,
@@ -157,7 +157,7 @@ def _read_side_entry(path: Path) -> bytes | None:
     return text
 
 
-def _load_onnx(path: Path, threads: int) -> Network:
+def _load_onnx(path: Path, threads: int) -> Predictor:
     check_installed("onnxruntime", "onnxruntime", "onnx", "file")
     import onnxruntime
 
@@ -181,7 +181,7 @@ def _load_onnx(path: Path, threads: int) -> Network:
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
 
-    return Network(
+    return Predictor(
         run,
         size=(height, width) if fixed else None,
         **_described(path, text, classes),
@@ -217,7 +217,7 @@ def _check_tensors(
 def _described(
     path: Path, text: str | bytes | None, classes: int
 ) -> dict[str, Any]:
-    """Reads arguments of a `Network`; labels are made up if not said."""
+    """Reads arguments of a `Predictor`; labels are made up if not said."""
     if text is None:
         return {"labels": generic_labels(classes)}
     try:

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from keras_pspnet.losses import IGNORE_LABEL
-from keras_pspnet.network import Network, as_network, weights_sha256
+from keras_pspnet.network import Predictor, as_network
 from keras_pspnet.protocols import make_protocol, predict_mask
 from keras_pspnet.scores import Confusion, Scores
 
 
 def evaluate(
-    model: keras.Model | Network,
+    model: keras.Model | Predictor,
     dataset: Iterable[tuple[Any, Any]],
     protocol: str = "plain",
     scales: Sequence[float] = (1.0,),
@@ -29,7 +29,7 @@ def evaluate(
     """Scores a model by one confusion matrix over a set.
 
     Args:
-        model: A `PSPNet`, its `inference_model()`, or a `Network`.
+        model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
             of them. Images are RGB 0..255. Sizes may differ.
         protocol: `"plain"`: whole pictures as they are; or `"mmseg"`,
@@ -90,9 +90,7 @@ def evaluate(
         confusion.counts,
         network.labels,
         protocol={**how.to_dict(), "ignore_label": ignore_label},
-        weights_sha256=None
-        if network.model is None
-        else weights_sha256(network.model),
+        weights_sha256=network.weights_sha256(),
         pictures=seen,
     )
 

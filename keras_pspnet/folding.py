@@ -1,19 +1,19 @@
-"""The network as it is deployed: constant weights, no batch normalisation."""
+"""The network as it is deployed: no batch normalisation, no dropout."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
-from keras_pspnet.layers import PyramidConv, shifted_interpolation
-from keras_pspnet.sampling import (
-    adaptive_pool,
-    apply_height,
-    spatial_size,
+from keras_pspnet.layers import (
+    InputNormalization,
+    PyramidConv,
+    PyramidPoolingModule,
+    Resize,
 )
 
 # What only training needs, and what computes in the dtype of its input.
@@ -30,59 +30,130 @@ def fold(
     model: keras.Model,
     size: tuple[int | None, int | None],
     dtype: str = "float32",
-    embed: bool = True,
 ) -> keras.Model:
     """Copies a network for inference.
 
-    Batch normalisation goes into the convolution before it, dropout goes
-    away, and the weights become constants. The copy does not follow later
-    changes of the model.
+    Batch normalisation goes into the convolution before it, and dropout goes
+    away. The copy has weights of its own and does not follow later changes
+    of the model; `refold` brings it up to date.
 
     Args:
-        model: A functional model with one input and one output, such as
+        model: A functional model with one input, such as
             `PSPNet.inference_model()`. Layers that are not known here are
-            called as they are, and keep their variables.
+            copied as they are.
         size: (height, width) of the copy's input, None for any.
         dtype: `"float32"`, or `"bfloat16"` for the convolutions and what is
             between them; normalisation and logits stay float32.
-        embed: Whether graphs of the copy contain the weights, as exports do:
-            engines re-lay them once, and other tensors at every call. False
-            keeps them beside the graphs, which are then traced sooner and
-            in a fraction of the memory.
 
     Returns:
-        A model with the same input and output.
+        A model with the same input and outputs.
+
+    Raises:
+        NotImplementedError: If a layer with weights has no config.
     """
     norms = _norms_of_convs(model)
     absorbed = {id(norm) for norm in norms.values()}
 
     def replace(layer: Any) -> Any:
-        norm = norms.get(id(layer))
-        if isinstance(layer, keras.Model):
-            return fold(layer, (None, None), dtype, embed)
+        if _is_nested(layer):
+            return fold(layer, (None, None), dtype)
         if isinstance(layer, PyramidConv):
-            return _FoldedPyramidConv(layer, norm, dtype, embed)
+            return _folded_head(layer, dtype)
         if _is_plain_conv(layer):
             # Classifiers, which no normalisation follows, keep float32.
-            kind = "float32" if norm is None else dtype
-            return _FoldedConv(layer, norm, kind, embed)
+            return _folded_conv(layer, dtype if id(layer) in norms else None)
         if id(layer) in absorbed or isinstance(layer, _TRAINING_ONLY):
             return _PassThrough(name=layer.name, dtype=dtype)
         if isinstance(layer, _FOLLOWING):
             return type(layer).from_config(
                 {**layer.get_config(), "dtype": dtype}
             )
-        return layer
+        if isinstance(layer, InputNormalization | Resize) or _weights(layer):
+            return type(layer).from_config(layer.get_config())
+        return _Borrowed(layer)
 
     source = model.inputs[0]
     image = keras.Input(
         (*size, source.shape[-1]), dtype=source.dtype, name=source.name
     )
-    # A copy has neither the class nor the compilation of the model.
-    return keras.models.clone_model(
-        keras.Model(source, model.output),
+    # A copy has neither the class nor the compilation of the model. Every
+    # layer is a new one: called on the copy's tensors, a layer of the model
+    # would keep the copy alive as long as itself.
+    copy = keras.models.clone_model(
+        keras.Model(source, model.output, name=model.name),
         input_tensors=image,
         clone_function=replace,
+    )
+    refold(model, copy)
+    return copy
+
+
+def refold(model: keras.Model, copy: keras.Model) -> None:
+    """Gives a copy the weights that the model has now.
+
+    Args:
+        model: The model.
+        copy: What `fold` made of it.
+    """
+    absorbed = {
+        id(_conv_before(layer)): layer
+        for layer in model.layers
+        if isinstance(layer, layers.BatchNormalization)
+        and isinstance(copy.get_layer(layer.name), _PassThrough)
+    }
+    for layer in model.layers:
+        if not _weights(layer):
+            continue
+        target = copy.get_layer(layer.name)
+        if _is_nested(layer):
+            refold(layer, target)
+        elif isinstance(layer, PyramidConv):
+            target.assign(layer, absorbed.get(id(layer)))
+        elif _is_plain_conv(layer):
+            _assign(target, *_folded(layer, absorbed.get(id(layer))))
+        elif not isinstance(target, _PassThrough):
+            for new, old in zip(target.weights, layer.weights, strict=True):
+                new.assign(old.value)
+
+
+def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
+    """Returns a function for TensorFlow graphs that contain the weights.
+
+    Engines re-lay constants once, and variables at every call.
+
+    Args:
+        copy: A model; the function has the weights of this moment.
+
+    Returns:
+        Function of images to logits.
+    """
+    import tensorflow as tf
+
+    arrays = [
+        [ops.convert_to_numpy(variable.value) for variable in variables]
+        for variables in (
+            copy.trainable_variables,
+            copy.non_trainable_variables,
+        )
+    ]
+
+    def network(images: Any) -> Any:
+        constants = [[tf.constant(each) for each in some] for some in arrays]
+        return copy.stateless_call(*constants, images, training=False)[0]
+
+    return network
+
+
+def _weights(layer: Any) -> list[Any]:
+    # Operations of `keras.ops` stand beside layers.
+    return getattr(layer, "weights", [])
+
+
+def _is_nested(layer: Any) -> bool:
+    # A subclassed model has no inputs.
+    return (
+        isinstance(layer, keras.Model)
+        and len(getattr(layer, "inputs", None) or ()) == 1
     )
 
 
@@ -95,13 +166,17 @@ def _is_plain_conv(layer: Any) -> bool:
     )
 
 
+def _conv_before(norm: Any) -> Any:
+    return norm.input._keras_history.operation
+
+
 def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
     """Maps id(convolution) to the normalisation that alone reads it."""
     norms = {}
     for layer in model.layers:
         if not isinstance(layer, layers.BatchNormalization):
             continue
-        conv = layer.input._keras_history.operation
+        conv = _conv_before(layer)
         foldable = isinstance(conv, PyramidConv) or _is_plain_conv(conv)
         # Whoever else reads the convolution wants it without the
         # normalisation.
@@ -110,34 +185,28 @@ def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
     return norms
 
 
-def _folded(kernel: Any, bias: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
+def _folded(conv: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns kernel and bias of a convolution and what normalises it."""
-    kernel = np.asarray(kernel, "float64")
-    shift = np.zeros(kernel.shape[-1])
-    if bias is not None:
-        shift = np.asarray(bias, "float64")
+
+    def exact(variable: Any) -> np.ndarray:
+        return ops.convert_to_numpy(variable).astype("float64")
+
+    kernel = exact(conv.kernel)
+    shift = exact(conv.bias) if conv.use_bias else np.zeros(kernel.shape[-1])
     if norm is not None:
-        variance = np.asarray(norm.moving_variance, "float64")
-        scale = 1 / np.sqrt(variance + norm.epsilon)
+        scale = 1 / np.sqrt(exact(norm.moving_variance) + norm.epsilon)
         if norm.scale:
-            scale = scale * np.asarray(norm.gamma, "float64")
-        shift = (shift - np.asarray(norm.moving_mean, "float64")) * scale
+            scale = scale * exact(norm.gamma)
+        shift = (shift - exact(norm.moving_mean)) * scale
         if norm.center:
-            shift = shift + np.asarray(norm.beta, "float64")
+            shift = shift + exact(norm.beta)
         kernel = kernel * scale
     return kernel.astype("float32"), shift.astype("float32")
 
 
-class _Constant:
-    """A weight: part of every graph that reads it, or a tensor beside them."""
-
-    def __init__(self, array: np.ndarray, dtype: str, embed: bool) -> None:
-        self._value = array.astype(tf.as_dtype(dtype).as_numpy_dtype)
-        if not embed:
-            self._value = tf.constant(self._value)
-
-    def __call__(self) -> Any:
-        return tf.convert_to_tensor(self._value)
+def _assign(conv: Any, kernel: np.ndarray, bias: np.ndarray) -> None:
+    conv.kernel.assign(kernel)
+    conv.bias.assign(bias)
 
 
 class _PassThrough(layers.Layer):
@@ -147,118 +216,105 @@ class _PassThrough(layers.Layer):
         return inputs
 
 
-class _FoldedConv(layers.Layer):
-    """A convolution with its normalisation."""
+class _Borrowed(keras.Operation):
+    """Calls a layer or an operation of the model inside its own call.
 
-    def __init__(self, conv: Any, norm: Any, dtype: str, embed: bool) -> None:
-        super().__init__(dtype=dtype, name=conv.name)
-        bias = conv.bias if conv.use_bias else None
-        self._kernel, self._bias = (
-            _Constant(each, dtype, embed)
-            for each in _folded(conv.kernel, bias, norm)
+    So the borrowed one never sees the copy's symbolic tensors.
+    """
+
+    def __init__(self, borrowed: Any) -> None:
+        super().__init__(name=borrowed.name)
+        self._borrowed = borrowed
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._borrowed(*args, **kwargs)
+
+
+class _DilatedConv2D(layers.Conv2D):
+    """A dilated convolution that TensorFlow runs as one operation.
+
+    In Keras's form it is three: between two reorderings, which exports keep.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        return tf.nn.conv2d(
+            inputs,
+            kernel,
+            self.strides,
+            self.padding.upper(),
+            dilations=self.dilation_rate,
         )
-        self._arguments = {
-            "strides": conv.strides,
-            "padding": conv.padding.upper(),
-            # In the form of Keras, dilation is three operations.
-            "dilations": conv.dilation_rate,
-        }
-        self._shape_of = conv.compute_output_shape
-
-    def call(self, inputs: Any) -> Any:
-        x = tf.nn.conv2d(inputs, self._kernel(), **self._arguments)
-        return tf.nn.bias_add(x, self._bias())
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return self._shape_of(input_shape)
 
 
-class _FoldedPyramidConv(layers.Layer):
-    """A `PyramidConv` with its normalisation, taps as products want them."""
+def _folded_conv(conv: Any, dtype: str | None) -> Any:
+    kind = _DilatedConv2D if max(conv.dilation_rate) > 1 else layers.Conv2D
+    return kind(
+        conv.filters,
+        conv.kernel_size,
+        strides=conv.strides,
+        padding=conv.padding,
+        dilation_rate=conv.dilation_rate,
+        kernel_initializer="zeros",
+        dtype=dtype or "float32",
+        name=conv.name,
+    )
 
-    def __init__(
-        self, layer: PyramidConv, norm: Any, dtype: str, embed: bool
-    ) -> None:
-        super().__init__(dtype=dtype, name=layer.name)
+
+class _FoldedPyramidConv(PyramidConv):
+    """A `PyramidConv` whose kernel lies as the products read it.
+
+    In the layout of training, the kernel is cut up at every call.
+    """
+
+    def _build_kernels(self, channels: int, concatenated: int) -> None:
+        self.own = self._zeros((3, 3, channels, self.filters), "kernel")
+        reduced = self.pyramid.map_channels(channels)
+        self.taps = [
+            self._zeros((reduced, 9 * self.filters), f"bin{bins}_taps")
+            for bins in self.pyramid.bin_sizes
+        ]
+
+    def _zeros(self, shape: tuple[int, ...], name: str) -> Any:
+        return self.add_weight(shape=shape, initializer="zeros", name=name)
+
+    def _kernels(self, channels: int) -> tuple[Any, list[Any]]:
+        return self.own, self.taps
+
+    def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
+        cells = ops.reshape(pooled, (-1, pooled.shape[-1]))
+        product = ops.reshape(
+            ops.matmul(cells, tap), (-1, bins, bins, 3, 3, self.filters)
+        )
+        # (B, i, j, dy, dx, F)
+        return ops.transpose(product, (0, 3, 1, 4, 2, 5))
+
+    def assign(self, layer: PyramidConv, norm: Any) -> None:
+        """Takes the weights of a layer and of what normalises it."""
+        kernel, bias = _folded(layer, norm)
+        channels = self.own.shape[2]
+        self.own.assign(kernel[:, :, :channels])
+        self.bias.assign(bias)
+        start = channels
+        for tap in self.taps:
+            part = kernel[:, :, start : start + tap.shape[0]]
+            tap.assign(part.transpose(2, 0, 1, 3).reshape(tap.shape))
+            start += tap.shape[0]
         pyramid = layer.pyramid
-        self._filters = layer.filters
-        self._bins = pyramid.bin_sizes
-        self._pooling = pyramid.pooling
-        self._align_corners = pyramid.align_corners
+        norms = pyramid.norms or [None] * len(pyramid.convs)
+        for target, conv, own in zip(
+            self.pyramid.convs, pyramid.convs, norms, strict=True
+        ):
+            _assign(target, *_folded(conv, own))
 
-        def constant(array: np.ndarray) -> _Constant:
-            return _Constant(array, dtype, embed)
 
-        kernel, bias = _folded(layer.kernel, None, norm)
-        reductions = [
-            _folded(conv.kernel, None, own)
-            for conv, own in zip(pyramid.convs, pyramid.norms, strict=True)
-        ]
-        maps = len(self._bins)
-        channels = kernel.shape[2]
-        if reductions:
-            step = reductions[0][0].shape[-1]
-        else:
-            step = channels // (maps + 1)
-        own = channels - maps * step
-        self._kernel = constant(kernel[:, :, :own])
-        self._bias = constant(bias)
-        self._reductions = [
-            (constant(kernel), constant(bias)) for kernel, bias in reductions
-        ]
-        # (R, 3 * 3 * F): one product for each map, on weights that are
-        # already where it reads them.
-        self._taps = [
-            constant(
-                kernel[:, :, start : start + step]
-                .transpose(2, 0, 1, 3)
-                .reshape(step, -1)
-            )
-            for start in range(own, channels, step)
-        ]
-
-    def call(self, inputs: Any, training: Any = None) -> Any:
-        x = tf.nn.conv2d(inputs, self._kernel(), 1, "SAME")
-        x = tf.nn.bias_add(x, self._bias())
-        if not self._bins:
-            return x
-        height, width = spatial_size(inputs)
-        rows = [
-            self._along_width(self._map(inputs, index), index, width)
-            for index in range(len(self._bins))
-        ]
-        matrices = [self._shifted(bins, height) for bins in self._bins]
-        # The sum that engines fuse into a convolution has it on the left.
-        return x + apply_height(tf.concat(matrices, 1), tf.concat(rows, 1))
-
-    def _map(self, inputs: Any, index: int) -> Any:
-        """Computes one pyramid map (B, bins, bins, R)."""
-        x = adaptive_pool(inputs, self._bins[index], self._pooling)
-        if not self._reductions:
-            return x
-        kernel, bias = self._reductions[index]
-        x = tf.nn.conv2d(x, kernel(), 1, "SAME")
-        return tf.nn.relu(tf.nn.bias_add(x, bias()))
-
-    def _along_width(self, pooled: Any, index: int, width: Any) -> Any:
-        """Applies the taps of one map, then enlarges along the width.
-
-        Returns:
-            Tensor (B, 3 * bins, width, F), rows ordered (dy, i).
-        """
-        bins, taps = self._bins[index], self._taps[index]()
-        cells = tf.reshape(pooled, (-1, taps.shape[0]))
-        x = tf.matmul(cells, taps)
-        x = tf.reshape(x, (-1, bins, bins, 3, 3, self._filters))
-        # (B, i, j, dy, dx, F) -> (B, dy, i, dx, j, F)
-        x = tf.transpose(x, (0, 3, 1, 4, 2, 5))
-        x = tf.reshape(x, (-1, 3 * bins, 3 * bins, self._filters))
-        return tf.matmul(self._shifted(bins, width), x)
-
-    def _shifted(self, bins: int, size: Any) -> Any:
-        return shifted_interpolation(
-            bins, size, self._align_corners, self.compute_dtype
-        )
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape[:-1], self._filters)
+def _folded_head(layer: PyramidConv, dtype: str) -> _FoldedPyramidConv:
+    pyramid = PyramidPoolingModule.from_config(
+        {**layer.pyramid.get_config(), "use_bias": True, "dtype": dtype}
+    )
+    return _FoldedPyramidConv(
+        layer.filters, pyramid, use_bias=True, dtype=dtype, name=layer.name
+    )

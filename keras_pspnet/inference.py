@@ -12,7 +12,7 @@ from keras import ops
 from PIL import Image
 
 from keras_pspnet.data.decode import MAX_PIXELS, Source, read_image
-from keras_pspnet.network import Network, as_network
+from keras_pspnet.network import Predictor, as_network
 from keras_pspnet.visualization.segmentation import Segmentation
 from keras_pspnet.windows import (
     Axis,
@@ -48,7 +48,7 @@ class View:
 
 
 def segment(
-    model: keras.Model | Network,
+    model: keras.Model | Predictor,
     image: Source,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
@@ -61,7 +61,7 @@ def segment(
     """Segments one picture.
 
     Args:
-        model: A `PSPNet`, its `inference_model()`, or a `Network`.
+        model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         image: Path, encoded bytes, or RGB array (H, W, 3) in 0..255.
         scales: The class probabilities at these sizes, relative to the
             picture's, are averaged.
@@ -140,12 +140,12 @@ def _scaled(side: int, scale: float) -> int:
 
 
 def predict_masks(
-    model: keras.Model | Network, images: np.ndarray
+    model: keras.Model | Predictor, images: np.ndarray
 ) -> np.ndarray:
     """Computes the masks of a batch, each class id of greatest logit.
 
     Args:
-        model: A `PSPNet`, its `inference_model()`, or a `Network`.
+        model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         images: RGB (B, H, W, 3) in 0..255.
 
     Returns:
@@ -171,7 +171,7 @@ def predict_masks(
 
 
 def mask_of_views(
-    network: Network,
+    network: Predictor,
     image: np.ndarray,
     views: Sequence[View],
     window: int | None,
@@ -222,7 +222,7 @@ def mask_of_views(
 
 
 def _mean_rows(
-    network: Network,
+    network: Predictor,
     image: np.ndarray,
     views: Sequence[View],
     window: int | None,
@@ -274,7 +274,7 @@ def sum_of_views(
 
 
 def _view_rows(
-    network: Network,
+    network: Predictor,
     image: np.ndarray,
     view: View,
     window: int | None,
@@ -330,7 +330,7 @@ def rows_of(
     yield scores[:, first:last]
 
 
-def network_scorer(network: Network) -> Scorer:
+def network_scorer(network: Predictor) -> Scorer:
     """Returns what gives a network's logits at the size of its pictures.
 
     Args:

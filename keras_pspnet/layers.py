@@ -183,6 +183,8 @@ class PyramidPoolingModule(keras.layers.Layer):
         reduce: False leaves out the 1x1 convolutions (the paper's rows
             without "DR", table 1).
         align_corners: Corner-aligned (True) or half-pixel (False) resizing.
+        use_bias: True gives the 1x1 convolutions biases in place of batch
+            normalisation, as networks for inference have.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
@@ -208,6 +210,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         pooling: str = "average",
         reduce: bool = True,
         align_corners: bool = False,
+        use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -222,10 +225,13 @@ class PyramidPoolingModule(keras.layers.Layer):
         self.pooling = pooling
         self.reduce = reduce
         self.align_corners = align_corners
+        self.use_bias = use_bias
         self.convs: list[keras.layers.Layer] = []
         self.norms: list[keras.layers.Layer] = []
 
     def build(self, input_shape: Any) -> None:
+        if self.convs:
+            return
         channels = input_shape[-1]
         _check_channels(channels, "PyramidPoolingModule")
         if self.reduce:
@@ -234,15 +240,17 @@ class PyramidPoolingModule(keras.layers.Layer):
                 conv = keras.layers.Conv2D(
                     self.map_channels(channels),
                     1,
-                    use_bias=False,
+                    use_bias=self.use_bias,
                     kernel_initializer="he_normal",
                     dtype=self.dtype_policy,
                     name=f"bin{bins}_conv",
                 )
-                norm = BatchNorm(dtype=self.dtype_policy, name=f"bin{bins}_bn")
                 conv.build(map_shape)
-                norm.build((*map_shape[:3], self.map_channels(channels)))
                 self.convs.append(conv)
+                if self.use_bias:
+                    continue
+                norm = BatchNorm(dtype=self.dtype_policy, name=f"bin{bins}_bn")
+                norm.build((*map_shape[:3], self.map_channels(channels)))
                 self.norms.append(norm)
         self.built = True
 
@@ -265,12 +273,15 @@ class PyramidPoolingModule(keras.layers.Layer):
         maps = [adaptive_pool(x, bins, self.pooling) for bins in self.bin_sizes]
         if not self.reduce:
             return maps
-        return [
-            ops.relu(norm(conv(pooled), training=training))
-            for pooled, conv, norm in zip(
-                maps, self.convs, self.norms, strict=True
-            )
+        maps = [
+            conv(pooled) for pooled, conv in zip(maps, self.convs, strict=True)
         ]
+        if not self.use_bias:
+            maps = [
+                norm(reduced, training=training)
+                for reduced, norm in zip(maps, self.norms, strict=True)
+            ]
+        return [ops.relu(reduced) for reduced in maps]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         size = spatial_size(inputs)
@@ -307,6 +318,7 @@ class PyramidPoolingModule(keras.layers.Layer):
             "pooling": self.pooling,
             "reduce": self.reduce,
             "align_corners": self.align_corners,
+            "use_bias": self.use_bias,
         }
 
 
@@ -349,6 +361,7 @@ class PyramidConv(keras.layers.Layer):
         filters: Channels of the result.
         pyramid: The `PyramidPoolingModule` whose concatenation is convolved.
         kernel_initializer: Initializer of the kernel.
+        use_bias: Whether a bias is added.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
@@ -369,6 +382,7 @@ class PyramidConv(keras.layers.Layer):
         filters: int,
         pyramid: PyramidPoolingModule,
         kernel_initializer: Any = "he_normal",
+        use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -380,31 +394,49 @@ class PyramidConv(keras.layers.Layer):
         self.filters = filters
         self.pyramid = pyramid
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.use_bias = use_bias
 
     def build(self, input_shape: Any) -> None:
         _check_channels(input_shape[-1], "PyramidConv")
         if not self.pyramid.built:
             self.pyramid.build(input_shape)
-        channels = self.pyramid.compute_output_shape(input_shape)[-1]
+        self._build_kernels(
+            input_shape[-1], self.pyramid.compute_output_shape(input_shape)[-1]
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.filters,), initializer="zeros", name="bias"
+            )
+        self.built = True
+
+    def _build_kernels(self, channels: int, concatenated: int) -> None:
         self.kernel = self.add_weight(
-            shape=(3, 3, channels, self.filters),
+            shape=(3, 3, concatenated, self.filters),
             initializer=self.kernel_initializer,
             name="kernel",
         )
-        self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        channels = inputs.shape[-1]
+    def _kernels(self, channels: int) -> tuple[Any, list[Any]]:
+        """Returns the kernel of the input's own channels, and each map's."""
         kernel = ops.convert_to_tensor(self.kernel)
-        maps = self.pyramid.pyramid(inputs, training=training)
+        maps = len(self.pyramid.bin_sizes)
         if not maps:
-            return _conv3x3(inputs, kernel)
+            return kernel, []
         # One split, not a slice for each map: the gradient of a split is one
         # concatenation, that of slices a sum of kernels full of zeros.
         step = self.pyramid.map_channels(channels)
-        ends = [channels + step * index for index in range(len(maps))]
+        ends = [channels + step * index for index in range(maps)]
         own, *taps = ops.split(kernel, ends, axis=2)
+        return own, taps
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        own, taps = self._kernels(inputs.shape[-1])
         out = _conv3x3(inputs, own)
+        if self.use_bias:
+            out = ops.add(out, ops.reshape(self.bias, (1, 1, 1, -1)))
+        maps = self.pyramid.pyramid(inputs, training=training)
+        if not maps:
+            return out
         return out + self._convolve_enlarged(maps, taps, spatial_size(inputs))
 
     def _convolve_enlarged(
@@ -414,7 +446,7 @@ class PyramidConv(keras.layers.Layer):
 
         Args:
             maps: One (B, b, b, R) tensor for each bin size b.
-            taps: The (3, 3, R, F) kernel slice of each map.
+            taps: The kernel of each map, of `_kernels`.
             size: (H, W) of the result.
 
         Returns:
@@ -438,6 +470,12 @@ class PyramidConv(keras.layers.Layer):
         Returns:
             Tensor (B, 3 * bins, width, F), rows ordered (dy, i).
         """
+        product = self._apply_taps(pooled, tap, bins)
+        product = ops.reshape(product, (-1, 3 * bins, 3 * bins, self.filters))
+        return ops.matmul(self._shifted(bins, width), product)
+
+    def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
+        """Multiplies each cell with the nine taps: (B, dy, i, dx, j, F)."""
         reduced = pooled.shape[-1]
         # Nine (cells, R) x (R, F) products: the kernel keeps its layout, so
         # no engine re-lays megabytes of weights at every call.
@@ -447,10 +485,8 @@ class PyramidConv(keras.layers.Layer):
             ops.matmul(cells, kernel),
             (3, 3, -1, bins, bins, self.filters),
         )
-        # (dy, dx, B, i, j, F) -> (B, dy, i, dx, j, F)
-        product = ops.transpose(product, (2, 0, 3, 1, 4, 5))
-        product = ops.reshape(product, (-1, 3 * bins, 3 * bins, self.filters))
-        return ops.matmul(self._shifted(bins, width), product)
+        # (dy, dx, B, i, j, F)
+        return ops.transpose(product, (2, 0, 3, 1, 4, 5))
 
     def _shifted(self, bins: int, size: Any) -> Any:
         return shifted_interpolation(
@@ -468,6 +504,7 @@ class PyramidConv(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),
+            "use_bias": self.use_bias,
         }
 
     @classmethod

@@ -1,8 +1,7 @@
-"""Pictures in, logits out, whatever computes them."""
+"""Images in, logits out, whatever computes them."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import weakref
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pspnet.folding import fold, refold
 from keras_pspnet.labels import LabelSet, generic_labels
 from keras_pspnet.layers import InputNormalization, PyramidConv, check_choice
 from keras_pspnet.model import PSPNet
@@ -19,55 +19,92 @@ from keras_pspnet.sampling import resize
 
 PRECISIONS = ("float32", "bfloat16")
 
-# Odd: no change of a single word can go unseen.
-_FACTORS = (
-    2 * np.random.default_rng(0).integers(2**63, size=1024, dtype="uint64") + 1
-)
-
-# Folded copies by the model that they were made of, with the checksum of the
-# weights that they were made from.
-_folded: weakref.WeakKeyDictionary[keras.Model, dict[str, Any]] = (
+# Folded copies by the model that they follow, then by precision.
+_followers: weakref.WeakKeyDictionary[keras.Model, dict[str, _Follower]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Network:
-    """What segmentation and evaluation run.
+class Predictor:
+    """Images in, logits out: what `segment` and `evaluate` run.
 
-    `as_network` makes one of a Keras model,
-    `keras_pspnet.artefacts.load_artefact` of an exported file, and any
-    function will do.
+    Of a Keras model it is a snapshot: the network is copied once, without
+    auxiliary branch and with batch normalisation folded into the
+    convolutions, and traced once for images of all sizes. It does not follow
+    later training, unlike `segment(model, ...)`, and so spares every call the
+    comparison of the weights. A model that cannot be copied, one of a
+    subclass or with two outputs that is no PSPNet, runs itself.
+
+    `keras_pspnet.artefacts.load_artefact` makes one of an exported file.
 
     Args:
-        run: Function of float32 images (B, H, W, 3), RGB in 0..255, to
-            float32 logits (B, H, W, C), both NumPy arrays.
-        labels: Names of the C classes.
-        size: The (height, width) that `run` takes, None for any.
-        fill: Colour of padding, R, G, B in 0..255.
-        align_corners: How the network resizes, and with it mmsegmentation.
-        batch_size: The number of images that `run` takes, None for any. Where
+        model: A `PSPNet`, its `inference_model()`, or another Keras model
+            from RGB images to logits. Or any function of float32 images
+            (B, H, W, 3), RGB in 0..255, to float32 logits (B, H, W, C), both
+            NumPy arrays.
+        labels: Names of the C classes; a Keras model has its own.
+        size: The (height, width) that it takes, None for any or the model's.
+        fill: Colour of padding, R, G, B in 0..255; None is the model's, or
+            black.
+        align_corners: How the network resizes, and with it mmsegmentation;
+            None is as the model does, or False.
+        batch_size: The number of images that it takes, None for any. Where
             there are fewer, the last one is repeated.
-        model: The Keras model behind it, if there is one.
+        precision: `"float32"`, or `"bfloat16"` for the convolutions of a
+            Keras model.
+
+    Raises:
+        TypeError: If the model is neither.
+        ValueError: If the precision is another one, or bfloat16 is wanted of
+            what cannot be copied, or a function has no labels.
 
     Examples:
+        >>> predictor = kp.Predictor(model, precision="bfloat16")
+        >>> frames = [kp.segment(predictor, "photo.jpg") for _ in range(3)]
         >>> from keras_pspnet.labels import generic_labels
-        >>> from keras_pspnet.network import Network
-        >>> labels = generic_labels(2)  # dark, bright
-        >>> def run(pictures):  # any function from pictures to logits
-        ...     light = pictures.mean(axis=-1) - 128
+        >>> def run(images):  # any function from images to logits
+        ...     light = images.mean(axis=-1) - 128
         ...     return np.stack([-light, light], axis=-1)
-        >>> kp.segment(Network(run, labels), "photo.jpg").mask.max()
+        >>> own = kp.Predictor(run, generic_labels(2))  # dark, bright
+        >>> kp.segment(own, "photo.jpg").mask.max()
         np.uint8(1)
     """
 
-    run: Callable[[np.ndarray], np.ndarray]
-    labels: LabelSet
-    size: tuple[int, int] | None = None
-    fill: tuple[float, ...] = (0.0, 0.0, 0.0)
-    align_corners: bool = False
-    batch_size: int | None = None
-    model: keras.Model | None = None
+    def __init__(
+        self,
+        model: keras.Model | Callable[[np.ndarray], np.ndarray],
+        labels: LabelSet | None = None,
+        size: tuple[int, int] | None = None,
+        fill: tuple[float, ...] | None = None,
+        align_corners: bool | None = None,
+        batch_size: int | None = None,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        check_choice("precision", precision, PRECISIONS)
+        # The Keras model that is followed; a snapshot follows none.
+        self.model: keras.Model | None = None
+        self._weights_sha256: str | None = None
+        if isinstance(model, keras.Model):
+            copied = _copied(model, precision)
+            self.run = copied.run if copied else _run_of(model)
+            if copied:
+                self._weights_sha256 = weights_sha256(model)
+            else:
+                self.model = model
+            labels = labels or model_labels(model)
+            size = size or network_size(model)
+            fill = fill_color(model) if fill is None else fill
+            if align_corners is None:
+                align_corners = _align_corners(model)
+        else:
+            labels = _checked_labels(model, labels, precision)
+            self.run = model
+        self.labels = labels
+        self.size = size
+        self.fill = fill or (0.0, 0.0, 0.0)
+        self.align_corners = bool(align_corners)
+        self.batch_size = batch_size
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes logits at the network's own resolution.
@@ -113,6 +150,12 @@ class Network:
             )
         return logits[: shape[0], :height, :width]
 
+    def weights_sha256(self) -> str | None:
+        """Returns the hash of the Keras model's weights, None without one."""
+        if self.model is not None:
+            return weights_sha256(self.model)
+        return self._weights_sha256
+
     def traces(self) -> int | None:
         """Returns how often a graph was traced for it, None if none is."""
         count = getattr(self.run, "traces", None)
@@ -120,28 +163,23 @@ class Network:
 
 
 def as_network(
-    model: keras.Model | Network, precision: str = "float32"
-) -> Network:
-    """Prepares a model for inference.
+    model: keras.Model | Predictor, precision: str = "float32"
+) -> Predictor:
+    """Prepares a model for inference, to be followed.
 
-    On TensorFlow, the network is copied without auxiliary branch, with batch
-    normalisation folded into the convolutions, and traced once for pictures
-    of all sizes. The copy is kept as long as the model lives, and made anew
-    when weights have changed. On other backends, and of subclassed models,
-    the model itself runs.
+    The folded copy is kept as long as the model lives. It is traced once, and
+    gets new weights in here whenever the model's have changed.
 
     Args:
-        model: A `PSPNet`, its `inference_model()`, another Keras model from
-            RGB images to logits, or a network, which comes back itself.
-        precision: `"float32"`, or `"bfloat16"` for the convolutions.
+        model: As of `Predictor`, or one, which comes back itself.
+        precision: Likewise.
 
     Returns:
-        The network.
+        The network, with the weights of now.
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If the precision is another one, or bfloat16 is wanted of
-            what cannot be copied.
+        ValueError: As of `Predictor`.
 
     Examples:
         >>> from keras_pspnet.network import as_network
@@ -149,45 +187,77 @@ def as_network(
         >>> result = kp.segment(network, "photo.jpg")
     """
     check_choice("precision", precision, PRECISIONS)
-    if isinstance(model, Network):
+    if isinstance(model, Predictor):
         if precision != "float32":
             raise ValueError(
-                "`precision` must be left out for a network, which has its "
+                "`precision` must be left out for a predictor, which has its "
                 f"own. Received: precision={precision!r}"
             )
         return model
     if not isinstance(model, keras.Model):
         raise TypeError(
-            "`model` must be a Keras model or a `Network`. "
+            "`model` must be a Keras model or a `Predictor`. "
             f"Received: {type(model).__name__}"
         )
-    can_fold = keras.backend.backend() == "tensorflow" and (
-        isinstance(model, PSPNet) or _has_one_output(model)
-    )
-    if can_fold:
-        return _folded_network(model, precision)
-    if precision != "float32":
-        raise ValueError(
-            "`precision` must be 'float32' unless the model is a PSPNet on "
-            f"TensorFlow. Received: precision={precision!r}"
-        )
-    return plain_network(model)
+    followers = _followers.setdefault(model, {})
+    if precision not in followers:
+        copied = _copied(model, precision)
+        if copied is None:
+            return plain_network(model)
+        followers[precision] = copied
+    followers[precision].follow(model)
+    return _following(model, followers[precision].run)
 
 
-def plain_network(model: keras.Model) -> Network:
+def plain_network(model: keras.Model) -> Predictor:
     """Wraps a model as it is, to run as `predict_on_batch` runs it.
 
     Args:
         model: A `PSPNet`, or another Keras model from images to logits.
     """
+    return _following(model, _run_of(model))
 
+
+def _following(model: keras.Model, run: Any) -> Predictor:
+    predictor = Predictor(
+        run,
+        model_labels(model),
+        network_size(model),
+        fill_color(model),
+        _align_corners(model),
+    )
+    predictor.model = model
+    return predictor
+
+
+def _checked_labels(
+    function: Any, labels: LabelSet | None, precision: str
+) -> LabelSet:
+    if not callable(function):
+        raise TypeError(
+            "`model` must be a Keras model or a function. "
+            f"Received: {type(function).__name__}"
+        )
+    if labels is None:
+        raise ValueError(
+            "`labels` must be given with a function. Received: labels=None"
+        )
+    if precision != "float32":
+        raise ValueError(
+            "`precision` must be left out for a function. "
+            f"Received: precision={precision!r}"
+        )
+    return labels
+
+
+def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     def run(images: np.ndarray) -> np.ndarray:
         logits = main_output(model.predict_on_batch(images))
         # A model built for several replicas computes the whole batch on
         # each, and Keras joins their results.
         return np.asarray(logits, dtype="float32")[: len(images)]
 
-    return _network(model, run)
+    return run
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -198,7 +268,7 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         images: RGB (B, H, W, 3) in 0..255.
 
     Returns:
-        float32 (B, h, w, C), see `Network`.
+        float32 (B, h, w, C), see `Predictor`.
 
     Raises:
         ValueError: If the images have another shape.
@@ -206,42 +276,65 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return plain_network(model)(images)
 
 
-def _network(model: keras.Model, run: Any) -> Network:
-    return Network(
-        run,
-        model_labels(model),
-        network_size(model),
-        fill_color(model),
-        _align_corners(model),
-        model=model,
-    )
+class _Follower:
+    """A folded copy, and the weights that it was last given."""
+
+    def __init__(self, model: keras.Model, precision: str) -> None:
+        self._size = network_size(model) or (None, None)
+        self._seen: list[Any] = []
+        self._copy = fold(_without_aux(model), self._size, precision)
+        self._remember(model)
+        if keras.backend.backend() == "tensorflow":
+            self.run = _traced(self._copy, self._size)
+        else:
+            self.run = _run_of(self._copy)
+
+    def follow(self, model: keras.Model) -> bool:
+        """Takes over the model's weights, and returns whether they changed."""
+        same = [
+            ops.all(ops.equal(weight.value, seen))
+            for weight, seen in zip(model.weights, self._seen, strict=True)
+        ]
+        # One answer leaves the device, not the weights.
+        if not same or bool(ops.all(ops.stack(same))):
+            return False
+        refold(_without_aux(model), self._copy)
+        self._remember(model)
+        return True
+
+    def _remember(self, model: keras.Model) -> None:
+        # On TensorFlow they share the memory of the weights until these change.
+        self._seen = [ops.copy(weight.value) for weight in model.weights]
 
 
-def _folded_network(model: keras.Model, precision: str) -> Network:
-    checksum = _checksum(model)
-    known = _folded.setdefault(model, {})
-    if precision not in known or known[precision][0] != checksum:
-        known[precision] = checksum, _fold_and_trace(model, precision)
-    return _network(model, known[precision][1])
+def _copied(model: keras.Model, precision: str) -> _Follower | None:
+    """Folds a model, or returns None if it has to run as it is."""
+    if isinstance(model, PSPNet) or _has_one_output(model):
+        try:
+            return _Follower(model, precision)
+        except NotImplementedError:
+            # A layer of somebody's own has no config.
+            pass
+    if precision != "float32":
+        raise ValueError(
+            "`precision` must be 'float32' for a model that cannot be "
+            f"folded. Received: precision={precision!r}"
+        )
+    return None
 
 
-def _fold_and_trace(model: keras.Model, precision: str) -> Any:
+def _traced(copy: keras.Model, size: tuple[int | None, int | None]) -> Any:
     import tensorflow as tf
-
-    from keras_pspnet.folding import fold
-
-    size = network_size(model) or (None, None)
-    folded = fold(float32_inference_model(model), size, precision, embed=False)
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, *size, 3), tf.float32)],
         autograph=False,
     )
     def network(images: Any) -> Any:
-        return folded(images, training=False)
+        return copy(images, training=False)
 
     # Called itself, the function would warn of retracing once a few models
-    # were folded, as after every epoch.
+    # were folded.
     traced = network.get_concrete_function()
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -251,21 +344,8 @@ def _fold_and_trace(model: keras.Model, precision: str) -> Any:
     return run
 
 
-def _checksum(model: keras.Model) -> bytes:
-    """Digests every weight's bytes at the speed of reading them.
-
-    A hash of them all would take longer than a small picture: it is of sums
-    of rows, whose words have factors so that their order counts.
-    """
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = np.ascontiguousarray(ops.convert_to_numpy(weight.value))
-        data = array.reshape(-1).view("uint8")
-        whole = len(data) - len(data) % _FACTORS.nbytes
-        rows = data[:whole].view("uint64").reshape(-1, len(_FACTORS))
-        digest.update(np.einsum("ij,j->i", rows, _FACTORS).tobytes())
-        digest.update(data[whole:].tobytes())
-    return digest.digest()
+def _without_aux(model: keras.Model) -> keras.Model:
+    return model.inference_model() if isinstance(model, PSPNet) else model
 
 
 def _has_one_output(model: keras.Model) -> bool:
@@ -399,3 +479,7 @@ def fill_color(model: keras.Model) -> tuple[float, ...]:
         if isinstance(layer, InputNormalization):
             return layer.mean
     return (0.0, 0.0, 0.0)
+
+
+# The former name.
+Network = Predictor

@@ -28,7 +28,7 @@ from keras_pspnet.inference import (
     views_of,
 )
 from keras_pspnet.layers import check_choice
-from keras_pspnet.network import Network
+from keras_pspnet.network import Predictor
 from keras_pspnet.resizing import matlab_resize, opencv_resize
 from keras_pspnet.windows import enlarge
 
@@ -136,7 +136,7 @@ def _check_base(name: str, base: Any) -> Any:
 
 
 def predict_mask(
-    network: Network, image: np.ndarray, protocol: Protocol
+    network: Predictor, image: np.ndarray, protocol: Protocol
 ) -> np.ndarray:
     """Segments one picture as a protocol has it.
 
@@ -168,7 +168,7 @@ def predict_mask(
 
 
 def _mmseg(
-    network: Network, image: np.ndarray, protocol: Protocol
+    network: Predictor, image: np.ndarray, protocol: Protocol
 ) -> np.ndarray:
     size = image.shape[:2]
     bands = bands_of(size, network.labels.num_classes)
@@ -207,7 +207,7 @@ def mmseg_size(
 
 
 def _mmseg_logits(
-    network: Network, image: np.ndarray, view: View, protocol: Protocol
+    network: Predictor, image: np.ndarray, view: View, protocol: Protocol
 ) -> Iterator[np.ndarray]:
     """Yields bands of logits at the picture's own size."""
     size = image.shape[:2]
@@ -245,7 +245,7 @@ def cropper(image: np.ndarray) -> Any:
 
 
 def _semseg(
-    network: Network, image: np.ndarray, side: float, window: int, flip: bool
+    network: Predictor, image: np.ndarray, side: float, window: int, flip: bool
 ) -> np.ndarray:
     """Returns the probabilities of one scale, (H, W, C)."""
     size = image.shape[:2]
@@ -275,7 +275,7 @@ def _semseg(
 
 
 def _caffe(
-    network: Network, image: np.ndarray, side: float, window: int, flip: bool
+    network: Predictor, image: np.ndarray, side: float, window: int, flip: bool
 ) -> np.ndarray:
     """Returns the probabilities of one scale, (H, W, C)."""
     size = image.shape[:2]

@@ -137,7 +137,6 @@ NEEDS_TENSORFLOW = {
     "data.photometric",
     "data.augment",
     "data.pipeline",
-    "folding",
     "export.pictures",
     "export.signature",
     "export.warmup",

@@ -16,7 +16,7 @@ from keras_pspnet.export.litert_metadata import add_metadata
 from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.verify import Parity, compare, pictures
 from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.folding import fold
+from keras_pspnet.folding import as_constants, fold
 from keras_pspnet.network import description, model_labels
 
 _COMPARED = 4
@@ -61,12 +61,14 @@ def _convert(
     precision: str,
     calibration: Sequence[np.ndarray],
 ) -> bytes:
+    logits = as_constants(network)
+
     class Module(tf.Module):
         @tf.function(
             input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, "images")]
         )
         def __call__(self, images: Any) -> dict[str, Any]:
-            return {"logits": network(images, training=False)}
+            return {"logits": logits(images)}
 
     module = Module()
     converter = tf.lite.TFLiteConverter.from_concrete_functions(

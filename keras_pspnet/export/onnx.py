@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_pspnet.artefacts import SIDE_ENTRY
 from keras_pspnet.export.verify import Parity, compare
 from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.folding import fold
+from keras_pspnet.folding import as_constants, fold
 from keras_pspnet.network import description, model_labels, network_size
 
 OPSET = 17
@@ -58,8 +58,10 @@ def _convert(
     size: tuple[int | None, int | None],
     metadata: dict[str, str],
 ) -> bytes:
+    run = as_constants(network)
+
     def logits(images: Any) -> dict[str, Any]:
-        return {"logits": network(images, training=False)}
+        return {"logits": run(images)}
 
     signature = [tf.TensorSpec((None, *size, 3), tf.float32, "images")]
     with warnings.catch_warnings():

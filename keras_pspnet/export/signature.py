@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_pspnet.data.decode import MAX_PIXELS
 from keras_pspnet.export import pictures
-from keras_pspnet.folding import fold
+from keras_pspnet.folding import as_constants, fold
 from keras_pspnet.inference import check_scales
 from keras_pspnet.network import fill_color, network_size
 from keras_pspnet.sampling import interpolation_matrix, resize, spatial_size
@@ -87,13 +87,9 @@ class ServingModule(tf.Module):
         self._fill = fill_color(model)
         self._classes = int(model.outputs[0].shape[-1])
         folded = fold(model, self._size or (None, None), precision)
-        # The network is no attribute: Keras would write its weights twice more.
-        # Layers that are not folded keep variables, which the saved graph
-        # must reach.
-        self.model_variables = [each.value for each in folded.weights]
         # One concrete function, so that the weights are written once.
         self._network = tf.function(
-            lambda images: folded(images, training=False)
+            as_constants(folded), autograph=False
         ).get_concrete_function(
             tf.TensorSpec((None, *(self._size or (None, None)), 3))
         )
