@@ -44,7 +44,7 @@ test: .venv/tests
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras: the rest is plain Python, and tested above.
-COLAB = augment batch_norm decode dropout exports fitting inference layers \
+COLAB = augment batch_norm decode dropout exports fit_checks fit_steps inference layers \
     losses metrics model optimizers pipeline pretrained resnet sampling trainer \
     visualize warmup
 test-colab: .venv-colab/tests
