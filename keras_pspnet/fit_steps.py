@@ -24,8 +24,9 @@ def check_decay(optimizer: Any, steps: int | None) -> None:
         ValueError: If the length of a decay is open, or covers no more than
             a part of the steps.
     """
-    for owner, decay in decays(optimizer):
-        taken, wanted = steps_taken(owner), 1 if steps is None else steps
+    wanted = 1 if steps is None else steps
+    for owner, decay in decays(optimizer) if wanted > 0 else []:
+        taken = steps_taken(owner)
         if decay.total_steps is None:
             raise ValueError(
                 "`total_steps` must be given to compile() before single "
@@ -58,11 +59,12 @@ def decaying_over(
         ValueError: If a decay ends before the fit, or is open and the steps
             are unknown.
     """
-    opened = [
+    found = [
         (decay, owner, steps_taken(owner))
         for owner, decay in decays(model.optimizer)
-        if decay.total_steps is None
     ]
+    opened = [each for each in found if each[0].total_steps is None]
+    first_step = model.global_step
     if opened and steps is None:
         raise ValueError(
             "`total_steps` must be given to compile(), or `steps_per_epoch` "
@@ -74,7 +76,8 @@ def decaying_over(
         model.train_function = None
     try:
         for decay, _, before in opened:
-            decay.total_steps = before + (steps or 0)
+            # Without any batch, Keras still compiles the step.
+            decay.total_steps = before + (steps or 1)
         # Where the fit begins is known once the state has been loaded.
         if not any(
             isinstance(each, keras.callbacks.BackupAndRestore)
@@ -82,6 +85,13 @@ def decaying_over(
         ):
             check_decay(model.optimizer, steps)
         yield
+    except Exception as error:
+        # A graph may count a step before it refuses the batch.
+        refused = type(error).__name__ == "InvalidArgumentError"
+        if refused and model.global_step == first_step:
+            for _, owner, before in found:
+                owner._iterations.assign(before)
+        raise
     finally:
         for decay, owner, before in opened:
             if steps_taken(owner) == before:

@@ -21,7 +21,7 @@ from keras_pspnet.compile_arguments import (
 )
 from keras_pspnet.fit_steps import check_decay, counting_first, decaying_over
 from keras_pspnet.layers import PyramidPoolingModule
-from keras_pspnet.optimizers import decays
+from keras_pspnet.optimizers import decays, steps_taken
 from keras_pspnet.replicas import strategy_of
 
 
@@ -31,10 +31,10 @@ class SegmentationTrainer(keras.Model):
     A subclass sets `num_classes`, `aux` (whether the outputs are the
     dictionary of `main` and `aux`) and `pyramid`.
 
-    `global_step` counts the batches since `compile`, over all calls of `fit`
-    and `train_on_batch`; a saved model keeps it. Under `mixed_float16` it
-    exceeds the optimizer's `iterations` by the steps that were skipped
-    because gradients overflowed.
+    `global_step` counts the batches that the optimizer was given, over all
+    calls of `fit` and `train_on_batch`; a saved model keeps it. Under
+    `mixed_float16` it exceeds the optimizer's `iterations` by the steps that
+    were skipped because gradients overflowed.
     """
 
     num_classes: int
@@ -111,7 +111,7 @@ class SegmentationTrainer(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
-        self.global_step = 0
+        self.global_step = steps_taken(self.optimizer)
         # A model saved before its first step has to load without a warning.
         self.optimizer.build(self.trainable_variables)
 
@@ -224,7 +224,7 @@ class SegmentationTrainer(keras.Model):
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
         callbacks = counting_first(callbacks)
-        with decaying_over(self, steps, callbacks), fit_checks.plain_errors():
+        with fit_checks.plain_errors(), decaying_over(self, steps, callbacks):
             return super().fit(
                 x,
                 y,
