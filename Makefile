@@ -36,7 +36,7 @@ test: .venv/tests  ## the whole suite
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras; the rest is plain Python and tested above.
-COLAB = augment batch_norm decode dropout exports fitting inference layers \
+COLAB = augment batch_norm decode dropout exports fit_checks inference layers \
     losses metrics model optimizers pipeline pretrained resnet sampling trainer \
     segmentation warmup
 test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions

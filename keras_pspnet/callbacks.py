@@ -33,6 +33,7 @@ from PIL import Image
 from keras_pspnet.evaluation import evaluate
 from keras_pspnet.event_files import EventFile
 from keras_pspnet.files import check_writable, write_json
+from keras_pspnet.fit_steps import RestoredCallback
 from keras_pspnet.history import Row, read_history, write_history
 from keras_pspnet.inference import predict_masks
 from keras_pspnet.network import model_labels
@@ -163,7 +164,7 @@ class ValidationScores(keras.callbacks.Callback):
             logs["val_pixel_accuracy"] = self.scores.pixel_accuracy
 
 
-class BestModel(keras.callbacks.Callback):
+class BestModel(RestoredCallback):
     """Keeps the model with the greatest validation mean IoU of the run.
 
     The folder is one of `save_pretrained`, with the scores and their `step`
@@ -193,11 +194,11 @@ class BestModel(keras.callbacks.Callback):
         self._validation = validation
         self._best = -math.inf
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_fit_restored(self, epoch: int) -> None:
         _finish_replacing(self._folder)
         self._best = -math.inf
         kept = self._folder / BEST_SCORES_FILE
-        if self.model.steps_taken and kept.exists():
+        if self.model.global_step and kept.exists():
             self._best = Scores.load(kept).mean_iou
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -209,13 +210,13 @@ class BestModel(keras.callbacks.Callback):
         save_pretrained(self.model, written)
         write_json(
             written / BEST_SCORES_FILE,
-            {"step": self.model.steps_taken, **scores.to_dict()},
+            {"step": self.model.global_step, **scores.to_dict()},
         )
         _replace_folder(self._folder, written)
         self._best = scores.mean_iou
 
 
-class HistoryFile(keras.callbacks.Callback):
+class HistoryFile(RestoredCallback):
     """Writes Keras's logs and the learning rate as CSV, a row an epoch.
 
     `keras_pspnet.history.read_history` reads it. A run that goes on keeps the
@@ -242,9 +243,9 @@ class HistoryFile(keras.callbacks.Callback):
         self._path = Path(path)
         self._rows: list[Row] = []
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_fit_restored(self, epoch: int) -> None:
         check_writable(self._path)
-        steps = self.model.steps_taken
+        steps = self.model.global_step
         self._rows = []
         if steps and self._path.exists():
             self._rows = [
@@ -255,7 +256,7 @@ class HistoryFile(keras.callbacks.Callback):
         self._rows.append(
             {
                 "epoch": epoch + 1,
-                "step": self.model.steps_taken,
+                "step": self.model.global_step,
                 "learning_rate": _learning_rate(self.model),
                 **(logs or {}),
             }
@@ -263,7 +264,7 @@ class HistoryFile(keras.callbacks.Callback):
         write_history(self._path, self._rows)
 
 
-class EventLog(keras.callbacks.Callback):
+class EventLog(RestoredCallback):
     """Writes TensorBoard's event files, at the end of every epoch.
 
     Scalars over the steps of the run: `train/...` and `val/...` are Keras's
@@ -301,11 +302,11 @@ class EventLog(keras.callbacks.Callback):
         self._pairs = pairs
         self._file: Any = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._file = EventFile(self._folder, self.model.steps_taken + 1)
+    def on_fit_restored(self, epoch: int) -> None:
+        self._file = EventFile(self._folder, self.model.global_step + 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        step = self.model.steps_taken
+        step = self.model.global_step
         values = {
             _tag(name): value
             for name, value in (logs or {}).items()
@@ -327,7 +328,9 @@ class EventLog(keras.callbacks.Callback):
             self._file.picture(step, "predictions", sheet)
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -335,7 +338,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     The file is there whole or not at all: whoever kills the run while it is
     written still has the one before. `keras.saving.load_model` reads it, and
-    the model's `steps_taken` tells how far the run was.
+    the model's `global_step` tells how far the run was.
 
     Args:
         path: The file, `.keras`.
@@ -428,7 +431,7 @@ def _check_weights(
 def _non_finite(
     model: Any, what: str, batch: Callable[[int], str] | None
 ) -> NonFiniteError:
-    step = model.steps_taken
+    step = model.global_step
     where, which = f"step {step} of the run", "its"
     if batch is not None:
         where += f", whose batch holds {batch(step - 1)}"

@@ -21,7 +21,7 @@ from keras_pspnet.layers import (
     check_choice,
 )
 from keras_pspnet.resnet import BLOCKS, DilatedResNet
-from keras_pspnet.trainer import PaperTrainer
+from keras_pspnet.trainer import SegmentationTrainer
 
 # Means and deviations of ImageNet, in units of 0..255, R, G, B: what the
 # published weights of torch's and mmsegmentation's backbones expect.
@@ -32,7 +32,7 @@ FREEZES = (None, "backbone", "batch_norm")
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
-class PSPNet(PaperTrainer):
+class PSPNet(SegmentationTrainer):
     """Pyramid Scene Parsing Network.
 
     Logits come at the resolution of the input. With `aux` the output is the

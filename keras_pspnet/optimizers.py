@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 POLY_POWER = 0.9
@@ -15,27 +16,106 @@ POLY_POWER = 0.9
 NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
-def poly_decay(
-    learning_rate: float, total_steps: int
-) -> keras.optimizers.schedules.PolynomialDecay:
-    """Returns the paper's schedule: rate * (1 - step / total) ** 0.9.
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """The paper's schedule: rate * (1 - step / total_steps) ** power.
 
     Args:
-        learning_rate: Rate of the first step.
-        total_steps: Steps until the rate is 0.
+        initial_learning_rate: Learning rate of the first step.
+        total_steps: Steps until the learning rate is 0. None leaves the
+            length open: the first `fit` of a `PSPNet` that takes a step ends
+            the decay with its last one.
+        power: Exponent, 0.9 in the paper.
 
-    Returns:
-        A Keras schedule.
+    Raises:
+        ValueError: If `total_steps` is neither None nor a positive integer;
+            when called, if it is None and a step has been taken.
 
     Examples:
-        >>> from keras_pspnet.optimizers import poly_decay
-        >>> rate = poly_decay(0.01, total_steps=1000)
+        >>> from keras_pspnet.optimizers import PolynomialDecay
+        >>> rate = PolynomialDecay(0.01, total_steps=1000)
         >>> [round(float(rate(step)), 5) for step in (0, 500, 1000)]
         [0.01, 0.00536, 0.0]
     """
-    return keras.optimizers.schedules.PolynomialDecay(
-        learning_rate, total_steps, end_learning_rate=0.0, power=POLY_POWER
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        total_steps: int | None = None,
+        power: float = POLY_POWER,
+    ) -> None:
+        super().__init__()
+        if total_steps is not None and not (
+            isinstance(total_steps, int | np.integer) and total_steps > 0
+        ):
+            raise ValueError(
+                "`total_steps` must be a positive integer. "
+                f"Received: total_steps={total_steps!r}"
+            )
+        self.initial_learning_rate = initial_learning_rate
+        self.total_steps = None if total_steps is None else int(total_steps)
+        self.power = power
+
+    def __call__(self, step: Any) -> Any:
+        rate = ops.convert_to_tensor(self.initial_learning_rate)
+        if self.total_steps is None:
+            # Its own length would be needed for any other step.
+            if _is_zero(step):
+                return rate
+            raise ValueError(
+                "`total_steps` must be set before a step is taken: give it "
+                "to compile(), or train with fit(). Received: "
+                "total_steps=None"
+            )
+        total = ops.cast(self.total_steps, rate.dtype)
+        done = ops.minimum(ops.cast(step, rate.dtype), total)
+        power = ops.cast(self.power, rate.dtype)
+        return rate * ops.power(1 - done / total, power)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "initial_learning_rate": self.initial_learning_rate,
+            "total_steps": self.total_steps,
+            "power": self.power,
+        }
+
+
+def _is_zero(step: Any) -> bool:
+    """Tells whether a step is known to be 0; in a graph it is not."""
+    try:
+        return not ops.convert_to_numpy(ops.convert_to_tensor(step))
+    # TensorFlow's error of a symbolic tensor, and JAX's.
+    except (NotImplementedError, TypeError):
+        return False
+
+
+def with_inner(optimizer: Any) -> Iterator[Any]:
+    """Yields an optimizer and those that it wraps, at any depth."""
+    yield optimizer
+    wrapped = [getattr(optimizer, "inner_optimizer", None)]
+    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
+        if inner is not None:
+            yield from with_inner(inner)
+
+
+def steps_taken(optimizer: Any) -> int:
+    """Returns the step that an optimizer's schedule is at."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # `iterations` counts groups of steps where gradients are accumulated.
+    return int(ops.convert_to_numpy(inner._iterations))
+
+
+def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
+    """Finds every `PolynomialDecay`, with the optimizer that it is of."""
+    found = (
+        (each, getattr(each, "_learning_rate", None))
+        for each in with_inner(optimizer)
     )
+    return [
+        (each, schedule)
+        for each, schedule in found
+        if isinstance(schedule, PolynomialDecay)
+    ]
 
 
 def _after(gradient: Any) -> contextlib.AbstractContextManager[Any]:
@@ -66,12 +146,12 @@ class SGD(keras.optimizers.SGD):
         l2: Weight decay, 1e-4 in the paper; 0 turns it off.
         decay_norm_and_bias: False exempts gamma, beta and biases (Caffe's
             way); True decays all (PyTorch, semseg, mmsegmentation).
-        rate_factors: Regular expression on the variable's path -> factor on
-            its learning rate. The first expression that is found counts.
+        lr_multipliers: Regular expression on the variable's path -> factor
+            on its learning rate. The first expression that matches counts.
         **kwargs: Passed to `keras.optimizers.SGD`.
 
     Examples:
-        >>> sgd = kp.SGD(0.01, rate_factors={"^(head|aux)_": 10.0})
+        >>> sgd = kp.SGD(0.01, lr_multipliers={"^(head|aux)_": 10.0})
         >>> net.compile(sgd)
 
     Reference:
@@ -84,7 +164,7 @@ class SGD(keras.optimizers.SGD):
         momentum: float = 0.9,
         l2: float = 1e-4,
         decay_norm_and_bias: bool = True,
-        rate_factors: Mapping[str, float] | None = None,
+        lr_multipliers: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.get("weight_decay"):
@@ -98,14 +178,14 @@ class SGD(keras.optimizers.SGD):
         super().__init__(learning_rate, momentum=momentum, **kwargs)
         self.l2 = l2
         self.decay_norm_and_bias = decay_norm_and_bias
-        self.rate_factors = dict(rate_factors or {})
+        self.lr_multipliers = dict(lr_multipliers or {})
 
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
     ) -> None:
         # TensorFlow hands over its own variable, which knows no path.
         known = self._trainable_variables[self._get_variable_index(variable)]
-        factor = self._rate_factor(known)
+        factor = self._lr_multiplier(known)
         with _after(gradient):
             if self.l2 and self._decays(known):
                 gradient = ops.cast(gradient, variable.dtype) + ops.multiply(
@@ -116,8 +196,8 @@ class SGD(keras.optimizers.SGD):
     def _decays(self, variable: Any) -> bool:
         return self.decay_norm_and_bias or variable.name not in NORM_AND_BIAS
 
-    def _rate_factor(self, variable: Any) -> float:
-        for pattern, factor in self.rate_factors.items():
+    def _lr_multiplier(self, variable: Any) -> float:
+        for pattern, factor in self.lr_multipliers.items():
             if re.search(pattern, variable.path):
                 return factor
         return 1.0
@@ -127,5 +207,15 @@ class SGD(keras.optimizers.SGD):
             **super().get_config(),
             "l2": self.l2,
             "decay_norm_and_bias": self.decay_norm_and_bias,
-            "rate_factors": self.rate_factors,
+            "lr_multipliers": self.lr_multipliers,
         }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> SGD:
+        config = dict(config)
+        # What `lr_multipliers` was called up to version 0.1.0.
+        if "rate_factors" in config:
+            config["lr_multipliers"] = config.pop("rate_factors")
+        return super().from_config(config, custom_objects)

@@ -109,10 +109,10 @@ def load_pretrained(
         >>> model.num_classes
         3
     """
-    folder = _folder(source, backbone)
+    folder, is_verified = _folder(source, backbone)
     config, digest = _read_config(folder / CONFIG_FILE)
     weights_path = folder / WEIGHTS_FILE
-    if _digest(weights_path) != digest:
+    if not is_verified and _digest(weights_path) != digest:
         raise ValueError(
             f"`source` must hold the weights its {CONFIG_FILE} names; their "
             f"sha256 differs. Received: {os.fspath(weights_path)!r}"
@@ -348,10 +348,23 @@ def _write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
     return digest.hexdigest()
 
 
-def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
-    """Finds the folder of a source, and makes it where it must."""
+def _folder(
+    source: str | os.PathLike[str], backbone: str | None
+) -> tuple[Path, bool]:
+    """Finds the folder of a source, and makes it where it must.
+
+    Args:
+        source: As for `load_pretrained`.
+        backbone: As for `load_pretrained`.
+
+    Returns:
+        The folder, and whether the hash of its weights is known to be right.
+    """
     if isinstance(source, str) and source in PRESET_NAMES:
-        return _preset_folder(find_preset(source, backbone))
+        preset = find_preset(source, backbone)
+        if preset.is_shipped:
+            return _SHIPPED / preset.name, False
+        return _preset_folder(preset), True
     if backbone is not None:
         raise ValueError(
             "`backbone` must be left out unless `source` is one of "
@@ -359,7 +372,7 @@ def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
             f"backbone={backbone!r}"
         )
     if isinstance(source, str) and source.startswith(HUB_PREFIX):
-        return _hub_folder(source)
+        return _hub_folder(source), False
     folder = Path(source)
     if not folder.is_dir():
         names = ", ".join(repr(name) for name in PRESET_NAMES)
@@ -367,13 +380,11 @@ def _folder(source: str | os.PathLike[str], backbone: str | None) -> Path:
             f"`source` must be one of {names} or a folder that "
             f"save_pretrained wrote. Received: source={os.fspath(source)!r}"
         )
-    return folder
+    return folder, False
 
 
 def _preset_folder(preset: Preset) -> Path:
     """Returns a published model's folder, downloading it if it is not kept."""
-    if preset.is_shipped:
-        return _SHIPPED / preset.name
     home = cache_folder()
     folder = home / "models" / Path(preset.url).stem
     if _is_whole(folder):

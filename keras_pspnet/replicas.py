@@ -28,6 +28,13 @@ def _replica_context() -> Any:
     return context
 
 
+def strategy_of(model: keras.Model) -> Any:
+    """Returns the strategy that a model trains under, None without any."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    return model.distribute_strategy
+
+
 def num_replicas() -> int:
     """Returns how many replicas share the batch that is being computed."""
     context = _replica_context()

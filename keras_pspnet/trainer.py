@@ -3,60 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_pspnet import optimizers
-from keras_pspnet.fitting import (
-    BATCH_OF_ONE,
-    FEWER_THAN_REPLICAS,
-    array_length,
-    cardinality,
-    check_arrays,
-    class_weight_table,
-    plain_errors,
-    weigh_classes,
+from keras_pspnet import fit_checks
+from keras_pspnet.class_weights import class_weight_table, weigh_outputs
+from keras_pspnet.compile_arguments import (
+    by_output,
+    for_outputs,
+    is_loss_scaled,
+    of_main,
+    papers_optimizer,
+    with_current_names,
 )
+from keras_pspnet.fit_steps import check_decay, counting_first, decaying_over
 from keras_pspnet.layers import PyramidPoolingModule
-from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.metrics import MeanIoU, PixelAccuracy
-from keras_pspnet.replicas import (
-    claim_collectives,
-    num_replicas,
-    replica_sum,
-)
-
-# The paper's loss weights, section 5.1.
-LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
-# Variables that do not come with ImageNet weights.
-NEW_LAYERS = r"^(head|aux)_"
+from keras_pspnet.optimizers import decays, steps_taken
+from keras_pspnet.replicas import strategy_of
 
 
-class PaperTrainer(keras.Model):
+class SegmentationTrainer(keras.Model):
     """The training half of `PSPNet`.
 
     A subclass sets `num_classes`, `aux` (whether the outputs are the
     dictionary of `main` and `aux`) and `pyramid`.
 
-    `steps_taken` counts the batches since `compile`, over all calls of `fit`
-    and `train_on_batch`; a saved model keeps it. Under `mixed_float16` it
-    exceeds the optimizer's `iterations` by the steps that were skipped
-    because gradients overflowed.
+    `global_step` counts the batches that the optimizer was given, over all
+    calls of `fit` and `train_on_batch`; a saved model keeps it. Under
+    `mixed_float16` it exceeds the optimizer's `iterations` by the steps that
+    were skipped because gradients overflowed.
     """
 
     num_classes: int
     aux: bool
     pyramid: PyramidPoolingModule
-    steps_taken: int = 0
-
-    # Of the current run; set by compile() and fit().
-    _schedule: Any = None
-    _awaits_total_steps = False
-    _class_table: np.ndarray | None = None
+    global_step: int = 0
+    _class_table: Any = None
 
     def compile(
         self,
@@ -67,8 +52,8 @@ class PaperTrainer(keras.Model):
         weighted_metrics: Any = None,
         *,
         total_steps: int | None = None,
-        learning_rate: float = 0.01,
-        head_rate_factor: float = 1.0,
+        learning_rate: float | None = None,
+        head_lr_multiplier: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Configures training, by default as the paper trains.
@@ -85,11 +70,12 @@ class PaperTrainer(keras.Model):
             metrics: None is mean IoU and pixel accuracy.
             weighted_metrics: As Keras's.
             total_steps: Length of the decay in steps. None leaves it to the
-                first `fit`, which counts its epochs times its batches.
-            learning_rate: Rate of the first step, for `optimizer=None`.
-            head_rate_factor: Factor on the rate of the layers that do not
-                come with ImageNet weights, for `optimizer=None`; semseg
-                trains with 10.
+                first `fit` that takes a step, which counts its batches.
+            learning_rate: Learning rate of the first step, for
+                `optimizer=None`; None is 0.01.
+            head_lr_multiplier: Factor on the learning rate of the layers
+                that do not come with ImageNet weights, for
+                `optimizer=None`; None is 1, semseg trains with 10.
             **kwargs: Passed to `keras.Model.compile`; `jit_compile` is
                 False on TensorFlow unless it is given.
 
@@ -103,59 +89,16 @@ class PaperTrainer(keras.Model):
             >>> net.optimizer
             <keras_pspnet.optimizers.SGD object at ...>
         """
-        if total_steps is not None and not (
-            isinstance(total_steps, int | np.integer) and total_steps > 0
-        ):
-            raise ValueError(
-                "`total_steps` must be a positive integer. "
-                f"Received: total_steps={total_steps!r}"
-            )
-        if optimizer is not None and (
-            total_steps is not None
-            or learning_rate != 0.01
-            or head_rate_factor != 1.0
-        ):
-            raise ValueError(
-                "`total_steps`, `learning_rate` and `head_rate_factor` must "
-                "be left out where an optimizer is given. "
-                f"Received: optimizer={optimizer!r}"
-            )
-        self._awaits_total_steps = optimizer is None and total_steps is None
-        self._schedule = None
-        self.steps_taken = 0
-        if optimizer is None:
-            self._schedule = optimizers.poly_decay(
-                learning_rate, int(total_steps or 1)
-            )
-            factors = {}
-            if head_rate_factor != 1.0:
-                factors = {NEW_LAYERS: head_rate_factor}
-            optimizer = optimizers.SGD(self._schedule, rate_factors=factors)
-        if loss is None:
-            loss = SegmentationLoss()
-        if metrics is None:
-            metrics = [
-                MeanIoU(self.num_classes),
-                PixelAccuracy(self.num_classes),
-            ]
-        for argument, value in {
-            "loss": loss,
-            "loss_weights": loss_weights,
-            "metrics": metrics,
-            "weighted_metrics": weighted_metrics,
-        }.items():
-            self._check_output_names(argument, value)
-        if self.aux:
-            loss = _for_outputs(loss, ("main", "aux"))
-            metrics = _for_outputs(metrics, ("main",))
-            weighted_metrics = _for_outputs(weighted_metrics, ("main",))
-            if loss_weights is None:
-                loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
-        else:
-            loss, loss_weights, metrics, weighted_metrics = (
-                _of_main(value)
-                for value in (loss, loss_weights, metrics, weighted_metrics)
-            )
+        optimizer = papers_optimizer(
+            optimizer,
+            total_steps=total_steps,
+            learning_rate=learning_rate,
+            head_lr_multiplier=head_lr_multiplier,
+            head_rate_factor=kwargs.pop("head_rate_factor", None),
+        )
+        loss, loss_weights, metrics, weighted_metrics = by_output(
+            self, loss, loss_weights, metrics, weighted_metrics
+        )
         if keras.backend.backend() == "tensorflow":
             # XLA drops the checks of labels and of the batch's size, which
             # "auto" would let it do on one GPU.
@@ -168,45 +111,49 @@ class PaperTrainer(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
+        self.global_step = steps_taken(self.optimizer)
         # A model saved before its first step has to load without a warning.
         self.optimizer.build(self.trainable_variables)
 
     @property
     def total_steps(self) -> int | None:
-        """Steps over which the recipe's rate decays; None where unknown."""
-        if self._schedule is None or self._awaits_total_steps:
-            return None
-        return int(self._schedule.decay_steps)
+        """Steps until the learning rate is 0; None where unknown."""
+        found = (decay.total_steps for _, decay in decays(self.optimizer))
+        return next(found, None)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
-            config["awaits_total_steps"] = self._awaits_total_steps
-            config["paper_schedule"] = self._schedule is not None
-            config["steps_taken"] = self.steps_taken
-            config["loss_scaled"] = _is_loss_scaled(self.optimizer)
+            config["global_step"] = self.global_step
+            config["loss_scaled"] = is_loss_scaled(self.optimizer)
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        config = dict(config)
-        awaits = config.pop("awaits_total_steps", False)
-        paper = config.pop("paper_schedule", False)
-        steps_taken = config.pop("steps_taken", 0)
+        config = with_current_names(config)
+        global_step = config.pop("global_step", 0)
         loss_scaled = config.pop("loss_scaled", None)
         config = keras.saving.deserialize_keras_object(config)
         optimizer = config["optimizer"]
         # Keras wraps by the policy of the process, and would then drop all
         # state of an optimizer that was saved under another.
-        if loss_scaled and not _is_loss_scaled(optimizer):
+        if loss_scaled and not is_loss_scaled(optimizer):
             config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(**config, auto_scale_loss=loss_scaled is None)
-        self.steps_taken = steps_taken
-        self._awaits_total_steps = awaits
-        if paper:
-            # Under mixed_float16 Keras wraps the optimizer.
-            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            self._schedule = getattr(inner, "_learning_rate")  # noqa: B009
+        self.global_step = global_step
         self.optimizer.build(self.trainable_variables)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        # Elsewhere the optimizer's own count says it.
+        if self.compiled and is_loss_scaled(self.optimizer):
+            store["global_step"] = np.asarray(self.global_step)
+
+    def load_own_variables(self, store: Any) -> None:
+        # Keras's stores are no mappings.
+        own = {name: store[name] for name in tuple(store.keys())}
+        if "global_step" in own:
+            self.global_step = int(np.asarray(own.pop("global_step")))
+        super().load_own_variables(own)
 
     def fit(
         self,
@@ -220,6 +167,7 @@ class PaperTrainer(keras.Model):
         validation_data: Any = None,
         *,
         class_weight: Mapping[int, float] | None = None,
+        initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -236,6 +184,7 @@ class PaperTrainer(keras.Model):
             validation_data: As Keras's.
             class_weight: Class id -> factor on the loss of its pixels;
                 classes that are not named have 1.
+            initial_epoch: As Keras's.
             steps_per_epoch: As Keras's.
             **kwargs: Passed to `keras.Model.fit`.
 
@@ -246,8 +195,9 @@ class PaperTrainer(keras.Model):
             ValueError: If sizes of images and masks differ, a label is
                 outside 0..C-1 and 255, a batch would hold one image while
                 batch normalisation is live, the length of the decay cannot
-                be told, the decay has come to its end, `check_replicas`
-                refuses, or the model is one of several workers.
+                be told, the decay ends before this fit does,
+                `check_replicas` refuses, or the model is one of several
+                workers.
 
         Examples:
             >>> net.compile()
@@ -256,26 +206,25 @@ class PaperTrainer(keras.Model):
             ['loss', 'mean_iou', 'pixel_accuracy']
         """
         self._assert_compile_called("fit")
-        self._check_one_worker()
+        fit_checks.check_one_worker(self)
         self.check_replicas()
-        check_arrays(x, y, self.num_classes)
+        fit_checks.check_arrays(x, y, self.num_classes)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
-            check_arrays(
-                validation_data[0], validation_data[1], self.num_classes
-            )
-        count = array_length(x)
-        if count is not None:
-            count = int(np.floor(count * (1.0 - validation_split)))
-            self._check_array_batches(count, batch_size or 32)
-        self._set_class_weight(class_weight)
-        awaited = self._awaits_total_steps
-        self._set_total_steps(
-            x, count, batch_size or 32, epochs, steps_per_epoch
+            images, masks, *_ = validation_data
+            fit_checks.check_arrays(images, masks, self.num_classes)
+        count = fit_checks.array_length(x, validation_split)
+        if count is not None and self._needs_two_images():
+            fit_checks.check_last_batch(count, batch_size or 32)
+        steps = fit_checks.steps_per_epoch_of(
+            x, count, batch_size or 32, steps_per_epoch
         )
+        if steps is not None:
+            steps *= max(0, epochs - initial_epoch)
+        self._set_class_weight(class_weight)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        callbacks = _counting_first(callbacks)
-        with self._length_kept_if_trained(awaited), plain_errors():
+        callbacks = counting_first(callbacks)
+        with fit_checks.plain_errors(), decaying_over(self, steps, callbacks):
             return super().fit(
                 x,
                 y,
@@ -285,6 +234,7 @@ class PaperTrainer(keras.Model):
                 callbacks=callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,
+                initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
                 **kwargs,
             )
@@ -300,8 +250,8 @@ class PaperTrainer(keras.Model):
         Returns:
             What `keras.Model.evaluate` returns.
         """
-        check_arrays(x, y, self.num_classes)
-        with plain_errors():
+        fit_checks.check_arrays(x, y, self.num_classes)
+        with fit_checks.plain_errors():
             return super().evaluate(x, y, **kwargs)
 
     def train_on_batch(
@@ -329,19 +279,14 @@ class PaperTrainer(keras.Model):
         """
         self._assert_compile_called("train_on_batch")
         self.check_replicas()
-        check_arrays(x, y, self.num_classes)
-        if self._awaits_total_steps:
-            raise ValueError(
-                "`total_steps` must be given to compile() before single "
-                "steps are taken. Received: total_steps=None"
-            )
-        self._check_decay_left()
+        fit_checks.check_arrays(x, y, self.num_classes)
+        check_decay(self.optimizer, 1)
         self._set_class_weight(class_weight)
-        with plain_errors():
+        with fit_checks.plain_errors():
             logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
             )
-        self.steps_taken += 1
+        self.global_step += 1
         return logs
 
     def check_replicas(self) -> None:
@@ -359,29 +304,7 @@ class PaperTrainer(keras.Model):
                 has trained with another strategy before.
         """
         self._assert_compile_called("check_replicas")
-        strategy = self._strategy()
-        if strategy is None or strategy.num_replicas_in_sync < 2:
-            return
-        for name, owner, wanted in (
-            ("steps_per_execution", self, 1),
-            ("jit_compile", self, False),
-            *(
-                (name, optimizer, wanted)
-                for optimizer in _with_inner(self.optimizer)
-                for name, wanted in (
-                    ("gradient_accumulation_steps", None),
-                    ("use_ema", False),
-                )
-            ),
-        ):
-            value = getattr(owner, name)
-            if value != wanted:
-                raise ValueError(
-                    f"`{name}` must be {wanted} on several replicas. "
-                    f"Received: {name}={value} on "
-                    f"{strategy.num_replicas_in_sync} replicas"
-                )
-        claim_collectives(strategy)
+        fit_checks.check_replicas(self)
 
     def build_training(self, height: int | None, width: int | None) -> None:
         """Creates all variables that a step of training needs.
@@ -392,8 +315,8 @@ class PaperTrainer(keras.Model):
         there are keep their values.
 
         Args:
-            height: Height of the pictures in pixels, None where it varies.
-            width: Width of the pictures in pixels, None where it varies.
+            height: Height of the images in pixels, None where it varies.
+            width: Width of the images in pixels, None where it varies.
 
         Raises:
             ValueError: If the model is not compiled.
@@ -405,7 +328,7 @@ class PaperTrainer(keras.Model):
         self._assert_compile_called("build_training")
         images = keras.KerasTensor((None, height, width, 3), "float32")
         masks = keras.KerasTensor((None, height, width), "int32")
-        strategy = self._strategy()
+        strategy = strategy_of(self)
         with strategy.scope() if strategy else contextlib.nullcontext():
             self._symbolic_build(data_batch=(images, masks, None))
 
@@ -413,7 +336,7 @@ class PaperTrainer(keras.Model):
         # JAX passes the state of the run before the batch.
         *state, data = arguments
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = self._with_checked_batch(x)
+        x = fit_checks.with_checked_batch(x, self._needs_two_images())
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         return super().train_step(*state, data)
 
@@ -426,7 +349,7 @@ class PaperTrainer(keras.Model):
         training: bool = True,
     ) -> Any:
         if training:
-            sample_weight = self._with_class_weight(y, sample_weight)
+            sample_weight = weigh_outputs(self._class_table, y, sample_weight)
         return super().compute_loss(
             x=x,
             y=self._by_output(y),
@@ -445,27 +368,6 @@ class PaperTrainer(keras.Model):
             sample_weight=self._by_output(sample_weight),
         )
 
-    def _strategy(self) -> Any:
-        """Returns TensorFlow's strategy, None on other backends."""
-        if keras.backend.backend() != "tensorflow":
-            return None
-        return self.distribute_strategy
-
-    def _check_one_worker(self) -> None:
-        """Refuses `fit` on several workers, where Keras's own breaks."""
-        strategy = self._strategy()
-        if strategy is None or strategy.num_replicas_in_sync < 2:
-            return
-        import tensorflow as tf
-
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            raise ValueError(
-                "`fit` must run on one worker: on several, train with "
-                "`keras-pspnet train`, or in a loop that runs `train_step`. "
-                f"Received: {type(strategy).__name__} of "
-                f"{strategy.num_replicas_in_sync} replicas"
-            )
-
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
@@ -474,98 +376,20 @@ class PaperTrainer(keras.Model):
         if self._distribute_strategy is not None:
             self.build_training(*self.input_shape[1:3])
 
-    def _check_output_names(self, argument: str, value: Any) -> None:
-        if not isinstance(value, Mapping):
-            return
-        names = ("main", "aux") if self.aux else ("main",)
-        unknown = sorted(set(value) - {"main", "aux"})
-        if unknown or not set(value) & set(names):
-            raise ValueError(
-                f"`{argument}` must name the outputs {' and '.join(names)}. "
-                f"Received: {argument} for {', '.join(map(repr, value))}"
-            )
-
     def _by_output(self, value: Any) -> Any:
         """Gives a plain mask or weight to every output that is trained."""
-        if value is None:
-            return None
         if self.aux:
-            return _for_outputs(value, ("main", "aux"))
-        return _of_main(value)
+            return for_outputs(value, ("main", "aux"))
+        return of_main(value)
 
-    def _with_class_weight(self, y: Any, sample_weight: Any) -> Any:
-        table = self._class_table
-        if table is None:
-            return sample_weight
-        if not isinstance(y, Mapping):
-            return weigh_classes(table, y, sample_weight)
-        given = sample_weight or {}
-        return {
-            name: weigh_classes(table, y[name], given.get(name)) for name in y
-        }
-
-    def _set_class_weight(
-        self, class_weight: Mapping[int, float] | None
-    ) -> None:
-        table = class_weight_table(class_weight, self.num_classes)
-        if table is None or self._class_table is None:
-            changed = table is not self._class_table
-        else:
-            changed = not np.array_equal(table, self._class_table)
-        if changed:
+    def _set_class_weight(self, class_weight: Any) -> None:
+        table: Any = class_weight_table(class_weight, self.num_classes)
+        if not np.array_equal(table, self._class_table):
             # The table is a constant of the compiled step.
             self.train_function = None
         self._class_table = table
 
-    def _set_total_steps(
-        self,
-        x: Any,
-        count: int | None,
-        batch_size: int,
-        epochs: int,
-        steps_per_epoch: int | None,
-    ) -> None:
-        if self._awaits_total_steps:
-            steps = steps_per_epoch
-            if steps is None and count is not None:
-                steps = -(-count // batch_size)
-            if steps is None:
-                steps = cardinality(x)
-            if steps is None:
-                raise ValueError(
-                    "`total_steps` must be given to compile(), or "
-                    "`steps_per_epoch` to fit(), where the number of batches "
-                    "cannot be told from the data. Received: "
-                    f"x={type(x).__name__} of unknown length"
-                )
-            self._schedule.decay_steps = max(1, epochs * steps)
-            self._awaits_total_steps = False
-        self._check_decay_left()
-
-    @contextlib.contextmanager
-    def _length_kept_if_trained(self, awaited: bool) -> Iterator[None]:
-        """Lets the next fit set the decay's length if this one never began."""
-        try:
-            yield
-        except BaseException:
-            if awaited and int(self.optimizer.iterations.numpy()) == 0:
-                self._awaits_total_steps = True
-            raise
-
-    def _check_decay_left(self) -> None:
-        if self._schedule is None:
-            return
-        done = int(self.optimizer.iterations.numpy())
-        if done >= self._schedule.decay_steps:
-            raise ValueError(
-                "`total_steps` must exceed the steps taken: the learning "
-                "rate has decayed to 0 and nothing would be learned. Call "
-                "compile() again to start a new run. Received: "
-                f"total_steps={self._schedule.decay_steps}, "
-                f"steps taken={done}"
-            )
-
-    def _one_pixel_bin_is_live(self) -> bool:
+    def _needs_two_images(self) -> bool:
         """Tells whether the 1x1 bin normalises over the batch alone."""
         return any(
             bins == 1 and norm.trainable
@@ -573,113 +397,3 @@ class PaperTrainer(keras.Model):
                 self.pyramid.bin_sizes, self.pyramid.norms, strict=False
             )
         )
-
-    def _check_array_batches(self, count: int, batch_size: int) -> None:
-        last = count % batch_size or min(count, batch_size)
-        if last == 1 and self._one_pixel_bin_is_live():
-            raise ValueError(
-                BATCH_OF_ONE + f"Received: {count} images with "
-                f"batch_size={batch_size}, whose last batch has 1"
-            )
-
-    def _with_checked_batch(self, x: Any) -> Any:
-        """Refuses batches that are too small, at run time where not before.
-
-        The checks come before the network: a replica without an image fails
-        in one of its layers, and that error could be the first.
-        """
-        batch, replicas = x.shape[0], num_replicas()
-        live = self._one_pixel_bin_is_live()
-        if batch is not None:
-            if live and batch * replicas == 1:
-                raise ValueError(BATCH_OF_ONE + "Received: a batch of 1")
-            return x
-        if keras.backend.backend() != "tensorflow":
-            return x
-        import tensorflow as tf
-
-        count = tf.shape(x)[0]
-        checks = []
-        if live:
-            checks.append(
-                tf.debugging.Assert(
-                    replica_sum(count) > 1,
-                    [BATCH_OF_ONE + "Received: a batch of 1"],
-                )
-            )
-        if replicas > 1:
-            # One after the other, so that the same one fails everywhere.
-            with tf.control_dependencies(checks):
-                fed = replica_sum(tf.cast(count > 0, "int32"))
-                checks.append(
-                    tf.debugging.Assert(
-                        tf.equal(fed, replicas),
-                        [
-                            FEWER_THAN_REPLICAS
-                            + f"Received: {replicas} replicas"
-                        ],
-                    )
-                )
-        with tf.control_dependencies(checks):
-            return tf.identity(x)
-
-
-class _StepCounter(keras.callbacks.Callback):
-    """Counts the batches of `fit`; the optimizer's count may skip some."""
-
-    # Others would make Keras wait for the device after every step. It has
-    # called all when an epoch ends.
-    async_safe = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._before = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before = self.model.steps_taken
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # Keras counts an execution of several steps whole, even if the epoch
-        # ends within.
-        done = min(batch + 1, self.params.get("steps") or batch + 1)
-        with self._lock:
-            self.model.steps_taken = max(
-                self.model.steps_taken, self._before + done
-            )
-
-
-def _counting_first(callbacks: Any) -> Any:
-    """Puts a step counter before a user's callbacks, which may ask it."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        first = callbacks.callbacks[:1]
-        if not any(isinstance(each, _StepCounter) for each in first):
-            counter = _StepCounter()
-            counter.set_model(callbacks.model)
-            counter.set_params(callbacks.params)
-            callbacks.callbacks.insert(0, counter)
-        return callbacks
-    return [_StepCounter(), *keras.tree.flatten(callbacks or [])]
-
-
-def _with_inner(optimizer: Any) -> Iterator[Any]:
-    """Gives an optimizer and those that it wraps, at any depth."""
-    yield optimizer
-    wrapped = [getattr(optimizer, "inner_optimizer", None)]
-    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
-        if inner is not None:
-            yield from _with_inner(inner)
-
-
-def _is_loss_scaled(optimizer: Any) -> bool:
-    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-
-
-def _for_outputs(value: Any, names: tuple[str, ...]) -> Any:
-    if value is None or isinstance(value, Mapping):
-        return value
-    return dict.fromkeys(names, value)
-
-
-def _of_main(value: Any) -> Any:
-    return value["main"] if isinstance(value, Mapping) else value

@@ -28,7 +28,7 @@ LONG = (
     "test_checkpoints.py",
     "test_mixed_precision.py",
     "test_training.py",
-    "test_fitting.py",
+    "test_fit_checks.py",
     "test_loop.py",
     "test_beam_segment.py",
     "test_beam_evaluate.py",

@@ -28,7 +28,7 @@ from keras_pspnet.layers import (
     Resize,
 )
 from keras_pspnet.model import PSPNet
-from keras_pspnet.trainer import PaperTrainer
+from keras_pspnet.trainer import SegmentationTrainer
 
 STEPS = 5
 SIDES = (33, 41)
@@ -44,7 +44,7 @@ def pspnet():
     return model
 
 
-class Dropping(PaperTrainer):
+class Dropping(SegmentationTrainer):
     """One convolution, a pyramid and dropout, which takes no time to trace."""
 
     num_classes, aux = CLASSES, False

@@ -12,7 +12,7 @@ from keras_pspnet.layers import (
     PyramidPoolingModule,
     Resize,
 )
-from keras_pspnet.trainer import PaperTrainer
+from keras_pspnet.trainer import SegmentationTrainer
 
 CLASSES = 3
 SIDES = (17, 21)
@@ -22,7 +22,7 @@ MASKS = RNG.integers(0, CLASSES, (9, *SIDES)).astype("uint8")
 MASKS[:, 2:5] = 255
 
 
-class Small(PaperTrainer):
+class Small(SegmentationTrainer):
     """Both heads and a pyramid on one convolution, to train in no time."""
 
     def __init__(self, aux=True, bins=(1, 2)):

@@ -30,9 +30,15 @@ model = PSPNet(classes, **arguments)
 model.load_weights(folder + "/start.weights.h5")
 np.savez(folder + "/logits.npz", **model.predict(data["x"], verbose=0))
 model.compile(learning_rate=0.05)
-history = model.fit(
-    data["x"], data["y"], batch_size=2, shuffle=False, verbose=0
-).history
+fit = {"x": data["x"], "y": data["y"], "batch_size": 2, "shuffle": False}
+model.fit(**fit, epochs=0, verbose=0)
+lengths = [model.total_steps]
+history = model.fit(**fit, verbose=0).history
+lengths.append(model.total_steps)
+try:
+    model.fit(**fit, verbose=0)
+except ValueError as error:
+    beyond = str(error)
 trained = "tensorflow" in sys.modules
 model.save_weights(folder + "/end.weights.h5")
 # Keras's own serialisation imports TensorFlow on every backend.
@@ -47,6 +53,8 @@ print(json.dumps({
     "iterations": int(model.optimizer.iterations.numpy()),
     "history": {name: values[0] for name, values in history.items()},
     "refused": refused,
+    "lengths": lengths,
+    "beyond": beyond,
 }))
 """
 
@@ -135,6 +143,12 @@ def test_jax_does_not_import_tensorflow(runs):
     assert report["tensorflow"] == {"import": False, "training": False}
 
 
+def test_jax_decays_over_the_fit_that_takes_steps(runs):
+    _, report, *_ = runs
+    assert report["lengths"] == [None, STEPS]
+    assert "steps taken=3, steps asked for=3" in report["beyond"]
+
+
 def test_jax_refuses_bad_labels(runs):
     _, report, *_ = runs
     assert "`y` must hold labels 0..2" in report["refused"]
@@ -146,4 +160,4 @@ def test_model_saved_by_jax_loads_on_tensorflow(runs):
     same = make_model()
     same.load_weights(folder / "end.weights.h5")
     np.testing.assert_array_equal(loaded(x)["main"], same(x)["main"])
-    assert int(loaded.optimizer.iterations) == STEPS
+    assert int(loaded.optimizer.iterations) == loaded.total_steps == STEPS

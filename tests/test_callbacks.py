@@ -61,13 +61,14 @@ class Untrained:
     class optimizer:
         learning_rate = 0.125
 
-    def __init__(self, steps_taken=0):
-        self.steps_taken = steps_taken
+    def __init__(self, global_step=0):
+        self.global_step = global_step
 
 
 def begun(callback, model):
     callback.set_model(model)
     callback.on_train_begin()
+    callback.on_epoch_begin(0)
     return callback
 
 
@@ -82,7 +83,7 @@ class Steps(keras.callbacks.Callback):
         self.seen = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(self.model.steps_taken)
+        self.seen.append(self.model.global_step)
 
 
 @pytest.mark.parametrize("per_execution", [1, 2, 4])
@@ -90,20 +91,20 @@ def test_steps_are_counted_over_all_calls(per_execution, tmp_path):
     keras.utils.set_random_seed(0)
     model = Small()
     model.compile(total_steps=20, steps_per_execution=per_execution)
-    assert model.steps_taken == 0
+    assert model.global_step == 0
     model.fit(batches(), epochs=2, verbose=0)
-    assert model.steps_taken == 12
+    assert model.global_step == 12
     steps = Steps()
     model.fit(batches(count=4), callbacks=steps, verbose=0)
     assert steps.seen == list(range(12 + per_execution, 17, per_execution))
     model.train_on_batch(IMAGES[:2], MASKS[:2])
-    assert model.steps_taken == 17
+    assert model.global_step == 17
     model.evaluate(IMAGES, MASKS, verbose=0)
-    assert model.steps_taken == 17
+    assert model.global_step == 17
     assert int(model.optimizer.iterations) == 17
-    assert model.get_compile_config()["steps_taken"] == 17
+    assert model.get_compile_config()["global_step"] == 17
     model.compile()
-    assert model.steps_taken == 0
+    assert model.global_step == 0
 
 
 def test_a_list_of_keras_s_own_is_counted_as_well():
@@ -120,7 +121,7 @@ def test_batches_that_end_unannounced():
     model = small(total_steps=20, eager=False)
     data = batches(count=3).filter(lambda x, y: True)
     model.fit(data, epochs=2, verbose=0)
-    assert model.steps_taken == 6
+    assert model.global_step == 6
 
 
 # === NaN ===
@@ -172,7 +173,7 @@ def test_a_nan_that_the_loss_does_not_show_is_told(policy):
 def test_a_run_without_nan_goes_on():
     model = small(total_steps=12)
     model.fit(batches(), epochs=2, callbacks=[StopOnNaN()], verbose=0)
-    assert model.steps_taken == 12
+    assert model.global_step == 12
 
 
 def test_nothing_of_a_broken_step_is_saved(tmp_path):
@@ -219,7 +220,7 @@ def test_gradients_that_overflow_do_not_stop_a_run():
     # No gradient of float16 survives such a scale.
     assert int(model.optimizer.iterations) == 0
     assert float(model.optimizer.dynamic_scale) == 2.0**94
-    assert model.steps_taken == 6
+    assert model.global_step == 6
     model.optimizer.dynamic_scale.assign(2.0)
     with pytest.raises(NonFiniteError, match="step 8 .*mixed_bfloat16 has"):
         model.fit(batches(1), callbacks=[StopOnNaN()], verbose=0)
@@ -276,9 +277,9 @@ def best_of(folder, model, *given):
     validation = Scored()
     best = begun(BestModel(folder, validation), model)
     for each in given:
-        model.steps_taken += 10
+        model.global_step += 10
         validation.scores = each
-        model.get_layer("head_classifier").bias.assign([model.steps_taken] * 3)
+        model.get_layer("head_classifier").bias.assign([model.global_step] * 3)
         best.on_epoch_end(0)
     return best
 
@@ -310,7 +311,7 @@ def test_a_run_that_goes_on_keeps_an_earlier_best(tmp_path):
     best_of(tmp_path / "best", model, scores(20, 20), scores(90, 90))
     assert kept_step(tmp_path / "best")[0] == 40
     # A new run in the same folder has nothing to do with it.
-    model.steps_taken = 0
+    model.global_step = 0
     best_of(tmp_path / "best", model, scores(20, 20))
     assert kept_step(tmp_path / "best")[0] == 10
 
@@ -385,7 +386,7 @@ def test_a_row_once_whatever_cuts_the_run(tmp_path):
         model = Untrained(10 * first)
         history = begun(HistoryFile(path), model)
         for epoch in range(first, last):
-            model.steps_taken += 10
+            model.global_step += 10
             history.on_epoch_end(epoch, {"loss": 100.0 * first + epoch})
 
     epochs(0, 3)
@@ -515,7 +516,7 @@ def test_a_checkpoint_goes_on(tmp_path):
     config = model.get_compile_config()
     other = Loaded()
     other.compile_from_config(config)
-    assert other.steps_taken == 6
+    assert other.global_step == 6
     assert other.total_steps == 12
 
 

@@ -220,6 +220,15 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_a_run_of_former_names_goes_on(tmp_path) -> None:
+    run = {**RUN, "head_rate_factor": "10.0"}
+    path = save(tmp_path, TENSORS, run, 4, 12)
+    checkpoint = read(path)
+    check_run(checkpoint, {**RUN, "head_lr_multiplier": "10.0"})
+    with pytest.raises(ValueError, match="head_lr_multiplier=5.0.*=10.0"):
+        check_run(checkpoint, {**RUN, "head_lr_multiplier": "5.0"})
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, request) -> None:
     save(tmp_path, TENSORS, RUN, 4, 4)
     request.getfixturevalue("small_files")
@@ -254,13 +263,13 @@ def test_a_folder_that_is_gone_stops_the_run(tmp_path) -> None:
 def test_a_model_goes_on_as_if_nothing_had_been(tmp_path) -> None:
     whole = trained(network(), 0, 6)
     first = trained(network(), 0, 3)
-    save(tmp_path, state(first), RUN, first.steps_taken, 4)
+    save(tmp_path, state(first), RUN, first.global_step, 4)
     # Its metrics and velocities are not those of the beginning.
     second = trained(network(), 5, 6)
     checkpoint = newest(tmp_path)
     assert checkpoint is not None
     restore(second, checkpoint)
-    assert second.steps_taken == 3
+    assert second.global_step == 3
     before, after = state(first), state(second)
     assert list(before) == list(after)
     for name, array in before.items():
@@ -348,7 +357,7 @@ def test_counts_of_two_replicas_are_restored(two_replicas, tmp_path) -> None:
 class Counting:
     """As much of a model as the callback asks for."""
 
-    steps_taken = 0
+    global_step = 0
 
 
 def saved_at(
@@ -363,7 +372,7 @@ def saved_at(
     seen: dict[int, None] = {newest_step(folder): None}
     for epoch in range(epochs):
         for number in range(steps):
-            model.steps_taken += 1
+            model.global_step += 1
             callback.on_train_batch_end(number)
             seen |= {newest_step(folder): None}
         callback.on_epoch_end(epoch)

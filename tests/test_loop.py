@@ -109,7 +109,7 @@ def test_it_does_what_fit_does() -> None:
         verbose=0,
     )
     loop.run(by_loop, batches(), EPOCHS, STEPS, [ours], verbose=0)
-    assert by_loop.steps_taken == by_fit.steps_taken == EPOCHS * STEPS
+    assert by_loop.global_step == by_fit.global_step == EPOCHS * STEPS
     assert_same_state(by_loop, by_fit)
     assert [call[:2] for call in ours.calls] == [
         call[:2] for call in told.calls
@@ -130,7 +130,7 @@ def test_it_goes_on_in_the_middle_of_an_epoch() -> None:
 
     class Stopped(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.model.steps_taken == 6:
+            if self.model.global_step == 6:
                 raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -155,7 +155,7 @@ def test_a_callback_may_end_the_run() -> None:
             self.model.stop_training = True
 
     loop.run(model, batches(), EPOCHS, STEPS, [Enough(), record], verbose=0)
-    assert model.steps_taken == STEPS
+    assert model.global_step == STEPS
     assert [call[0] for call in record.calls][-2:] == ["epoch ends", "end"]
 
 
@@ -165,13 +165,13 @@ def test_a_nan_stops_at_its_step() -> None:
 
     class Break(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.model.steps_taken == 2:
+            if self.model.global_step == 2:
                 weight.assign(np.full(weight.shape, np.nan))
 
     callbacks = [StopOnNaN(lambda step: f"step {step}"), Break()]
     with pytest.raises(NonFiniteError, match="whose batch holds step 2"):
         loop.run(model, batches(), EPOCHS, STEPS, callbacks, verbose=0)
-    assert model.steps_taken == 3
+    assert model.global_step == 3
 
 
 @pytest.mark.replicas

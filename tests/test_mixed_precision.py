@@ -185,7 +185,7 @@ def test_a_saved_run_keeps_scale_and_counters(policy, later, tmp_path):
         np.testing.assert_array_equal(got, want)
     assert int(loaded.optimizer.iterations) == 1
     assert loaded.total_steps == 9
-    assert loaded.steps_taken == (3 if policy == "mixed_float16" else 1)
+    assert loaded.global_step == (3 if policy == "mixed_float16" else 1)
     loaded.fit(IMAGES, MASKS, batch_size=4, verbose=0)
     assert int(loaded.optimizer.iterations) == 2
     if policy == "mixed_float16":

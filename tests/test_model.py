@@ -196,7 +196,7 @@ def test_saved_weights(model, logits, tmp_path):
 
 def test_saved_model_goes_on_as_if_it_had_not_stopped(tmp_path):
     model = make_model(**FAST, labels=generic_labels(CLASSES))
-    model.compile(total_steps=10, head_rate_factor=10.0, run_eagerly=True)
+    model.compile(total_steps=10, head_lr_multiplier=10.0, run_eagerly=True)
     data = {"x": pictures(4), "y": masks(4), "batch_size": 2, "verbose": 0}
     model.fit(**data, shuffle=False)
     model.save(tmp_path / "net.keras")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_pspnet.optimizers import SGD, poly_decay
+from keras_pspnet.optimizers import SGD, PolynomialDecay
 
 STEPS = 12
 PATHS = ("stage2/kernel", "stage2/gamma", "stage2/beta", "head_conv/kernel")
@@ -72,7 +72,7 @@ def assert_close(ours, expected, tolerance=2e-6):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 def test_update_rule(graph, momentum, l2):
-    optimizer = SGD(poly_decay(0.1, STEPS), momentum=momentum, l2=l2)
+    optimizer = SGD(PolynomialDecay(0.1, STEPS), momentum=momentum, l2=l2)
     expected = run_reference(poly(0.1, STEPS), momentum, l2)
     assert_close(run_ours(optimizer, graph=graph), expected)
 
@@ -96,12 +96,12 @@ def test_norm_and_bias_can_be_exempt():
 
 
 @pytest.mark.parametrize("graph", [False, True])
-def test_rate_factors(graph):
+def test_lr_multipliers(graph):
     optimizer = SGD(
-        poly_decay(0.02, STEPS),
+        PolynomialDecay(0.02, STEPS),
         l2=0.05,
         # The second expression finds head_conv too, and does not count.
-        rate_factors={r"^head_": 10.0, "conv": 0.0, "gamma$": 0.5},
+        lr_multipliers={r"^head_": 10.0, "conv": 0.0, "gamma$": 0.5},
     )
     factors = {
         "head_conv/kernel": 10.0,
@@ -112,8 +112,8 @@ def test_rate_factors(graph):
     assert_close(run_ours(optimizer, graph=graph), expected, 2e-5)
 
 
-def test_rate_factor_zero_keeps_a_variable():
-    ours = run_ours(SGD(0.1, l2=0.05, rate_factors={"stage2": 0.0}))
+def test_lr_multiplier_zero_keeps_a_variable():
+    ours = run_ours(SGD(0.1, l2=0.05, lr_multipliers={"stage2": 0.0}))
     for value, start, path in zip(ours, make_variables(), PATHS, strict=True):
         assert np.array_equal(value, start.numpy()) == ("stage2" in path)
 
@@ -138,10 +138,10 @@ def test_differs_from_decoupled_decay():
         keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.05), steps=1
     )
     assert_close(ours, theirs)
-    ours = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.05))
+    ours = run_ours(SGD(PolynomialDecay(0.1, STEPS), l2=0.05))
     theirs = run_ours(
         keras.optimizers.SGD(
-            poly_decay(0.1, STEPS), momentum=0.9, weight_decay=0.05
+            PolynomialDecay(0.1, STEPS), momentum=0.9, weight_decay=0.05
         )
     )
     assert (
@@ -150,16 +150,16 @@ def test_differs_from_decoupled_decay():
 
 
 def test_without_decay_it_is_keras_sgd():
-    ours = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.0))
+    ours = run_ours(SGD(PolynomialDecay(0.1, STEPS), l2=0.0))
     theirs = run_ours(
-        keras.optimizers.SGD(poly_decay(0.1, STEPS), momentum=0.9)
+        keras.optimizers.SGD(PolynomialDecay(0.1, STEPS), momentum=0.9)
     )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_poly_decay_values():
-    schedule = poly_decay(0.01, 40)
+def test_decay_values():
+    schedule = PolynomialDecay(0.01, 40)
     for step in (0, 1, 7, 39):
         np.testing.assert_allclose(
             schedule(step), 0.01 * (1 - step / 40) ** 0.9, rtol=1e-5
@@ -168,8 +168,44 @@ def test_poly_decay_values():
     assert float(schedule(1000)) == 0.0
 
 
+@pytest.mark.parametrize("total_steps", [0, -3, 2.5, "7"])
+def test_decay_refuses_a_length(total_steps):
+    with pytest.raises(
+        ValueError, match="`total_steps` must be a positive integer"
+    ):
+        PolynomialDecay(0.01, total_steps)
+
+
+def test_decay_of_open_length_has_its_first_rate_alone():
+    decay = PolynomialDecay(0.01)
+    optimizer = SGD(decay)
+    assert float(decay(0)) == float(optimizer.learning_rate)
+    assert float(decay(0)) == pytest.approx(0.01)
+    variables = make_variables()
+    optimizer.build(variables)
+    error = "`total_steps` must be set before a step is taken.*=None$"
+    with pytest.raises(ValueError, match=error):
+        decay(1)
+    # In a graph the step is not known.
+    with pytest.raises(ValueError, match=error):
+        run_ours(SGD(decay), graph=True)
+    copy = PolynomialDecay.from_config(decay.get_config())
+    assert copy.total_steps is None
+    copy.total_steps = 20
+    assert float(copy(10)) == pytest.approx(0.01 * 0.5**0.9)
+
+
+def test_decay_is_keras_s_to_the_bit():
+    theirs = keras.optimizers.schedules.PolynomialDecay(
+        0.037, 1000, end_learning_rate=0.0, power=0.9
+    )
+    ours = PolynomialDecay(0.037, 1000)
+    for step in range(0, 1001, 7):
+        assert float(ours(step)) == float(theirs(step))
+
+
 def test_rate_is_per_step():
-    optimizer = SGD(poly_decay(0.1, STEPS))
+    optimizer = SGD(PolynomialDecay(0.1, STEPS))
     variables = make_variables()
     rates = []
     for step in range(STEPS):
@@ -179,8 +215,8 @@ def test_rate_is_per_step():
 
 
 def test_state_saved_and_restored():
-    whole = run_ours(SGD(poly_decay(0.1, STEPS), l2=0.05))
-    first = SGD(poly_decay(0.1, STEPS), l2=0.05)
+    whole = run_ours(SGD(PolynomialDecay(0.1, STEPS), l2=0.05))
+    first = SGD(PolynomialDecay(0.1, STEPS), l2=0.05)
     variables = make_variables()
     run_ours(first, 5, variables=variables)
     store = {}
@@ -196,11 +232,11 @@ def test_state_saved_and_restored():
 
 def test_config_round_trip():
     optimizer = SGD(
-        poly_decay(0.02, 30),
+        PolynomialDecay(0.02, 30),
         momentum=0.8,
         l2=0.01,
         decay_norm_and_bias=False,
-        rate_factors={"^head_": 10.0},
+        lr_multipliers={"^head_": 10.0},
         nesterov=True,
     )
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
@@ -208,6 +244,13 @@ def test_config_round_trip():
     assert copy.get_config() == optimizer.get_config()
     for a, b in zip(run_ours(copy), run_ours(optimizer), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_config_of_former_names_is_read():
+    optimizer = SGD(0.1, lr_multipliers={"^head_": 10.0})
+    config = optimizer.get_config()
+    config["rate_factors"] = config.pop("lr_multipliers")
+    assert SGD.from_config(config).get_config() == optimizer.get_config()
 
 
 def test_refuses_decoupled_decay():

@@ -184,6 +184,29 @@ def test_a_damaged_copy_is_fetched_again(
     assert_same_weights(loaded, model)
 
 
+def test_weights_are_hashed_once_at_every_load(
+    home: Path, mirror: Path, monkeypatch
+) -> None:
+    hashed = []
+    digest = pretrained_module._digest
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(pretrained_module, "_digest", counting)
+    # Here it is hashed as it is written.
+    load_pretrained("voc")
+    assert hashed == []
+    load_pretrained("voc")
+    assert hashed == ["model.safetensors"]
+    (path,) = home.rglob("model.safetensors")
+    for source in (path.parent, "aerial"):
+        hashed.clear()
+        load_pretrained(source)
+        assert hashed == ["model.safetensors"]
+
+
 def test_what_is_in_the_way_of_a_copy_goes(
     home: Path, mirror: Path, model: PSPNet
 ) -> None:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.optimizers import SGD, poly_decay
+from keras_pspnet.optimizers import SGD, PolynomialDecay
 
 STEPS = 12
 RATE = 0.05
@@ -49,7 +49,7 @@ def pytorch() -> np.ndarray:
 def ours(momenta: list[float] | None = None, l2: float = L2) -> np.ndarray:
     """Weights of our SGD after every step, with a momentum for each."""
     variable = keras.Variable(START)
-    optimizer = SGD(poly_decay(RATE, STEPS), MOMENTUM, l2=l2)
+    optimizer = SGD(PolynomialDecay(RATE, STEPS), MOMENTUM, l2=l2)
     optimizer.build([variable])
     trace = []
     for step, gradient in enumerate(GRADIENTS):

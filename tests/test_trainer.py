@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,6 @@ from small import (
     IMAGES,
     MASKS,
     SIDES,
-    Sequence,
     Small,
     assert_same,
     batches,
@@ -46,30 +47,28 @@ def test_compile_is_the_papers_recipe():
     optimizer = model.optimizer
     assert type(optimizer) is SGD
     assert (optimizer.momentum, optimizer.l2) == (0.9, 1e-4)
-    assert optimizer.decay_norm_and_bias and not optimizer.rate_factors
+    assert optimizer.decay_norm_and_bias and not optimizer.lr_multipliers
     schedule = optimizer.get_config()["learning_rate"]
     assert schedule["class_name"] == "PolynomialDecay"
     expected = {
         "initial_learning_rate": 0.01,
-        "decay_steps": 40,
-        "end_learning_rate": 0.0,
+        "total_steps": 40,
         "power": 0.9,
-        "cycle": False,
     }
-    assert {key: schedule["config"][key] for key in expected} == expected
+    assert schedule["config"] == expected
     assert type(model.loss["main"]) is SegmentationLoss
     assert model.loss["aux"].ignore_label == 255
-    model.compile(total_steps=4, learning_rate=0.2, head_rate_factor=10.0)
+    model.compile(total_steps=4, learning_rate=0.2, head_lr_multiplier=10.0)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.2)
-    (pattern, factor), *_ = model.optimizer.rate_factors.items()
+    (pattern, factor), *_ = model.optimizer.lr_multipliers.items()
     assert factor == 10.0
 
 
-def test_head_rate_factor_is_for_the_new_layers():
+def test_head_lr_multiplier_is_for_the_new_layers():
     model = PSPNet(CLASSES, "resnet18", width=1 / 16)
-    model.compile(total_steps=4, head_rate_factor=10.0)
+    model.compile(total_steps=4, head_lr_multiplier=10.0)
     rates = {
-        variable.path: model.optimizer._rate_factor(variable)
+        variable.path: model.optimizer._lr_multiplier(variable)
         for variable in model.trainable_variables
     }
     backbone = {v.path for v in model.backbone.trainable_variables}
@@ -128,94 +127,7 @@ def test_train_on_batch():
         small().train_on_batch(IMAGES[:2], MASKS[:2])
 
 
-# === The length of the decay ===
-
-
-def decay_steps(model):
-    config = model.optimizer.get_config()
-    return config["learning_rate"]["config"]["decay_steps"]
-
-
-@pytest.mark.parametrize(
-    "fit, steps",
-    [
-        ({"x": IMAGES[:4], "y": MASKS[:4], "batch_size": 2}, 2),
-        ({"x": IMAGES[:6], "y": MASKS[:6], "batch_size": 4, "epochs": 2}, 4),
-        ({"x": IMAGES[:4], "y": MASKS[:4], "epochs": 3}, 3),
-        (
-            {"x": IMAGES, "y": MASKS, "batch_size": 2}
-            | {"validation_split": 0.3},
-            3,
-        ),
-        ({"x": IMAGES[:4], "y": MASKS[:4], "steps_per_epoch": 1}, 1),
-        ({"x": batches(6), "epochs": 2}, 6),
-        ({"x": batches(6).repeat(), "steps_per_epoch": 2, "epochs": 2}, 4),
-        ({"x": Sequence(), "epochs": 2}, 6),
-        ({"x": generator(), "steps_per_epoch": 2}, 2),
-    ],
-    ids=lambda value: None if isinstance(value, dict) else str(value),
-)
-def test_first_fit_sets_the_length(fit, steps):
-    model = small()
-    model.fit(**fit, verbose=0)
-    assert decay_steps(model) == steps
-    assert int(model.optimizer.iterations) == steps
-    assert float(model.optimizer.learning_rate) == 0.0
-    with pytest.raises(
-        ValueError,
-        match=f"(?s)rate has decayed to 0.*compile.*total_steps={steps}, steps "
-        f"taken={steps}",
-    ):
-        model.fit(**fit, verbose=0)
-    model.compile(run_eagerly=True)
-    model.fit(IMAGES[:2], MASKS[:2], verbose=0)
-
-
-def test_compile_sets_the_length_over_several_fits():
-    model = small(total_steps=np.int64(4))
-    for done in (1, 2):
-        model.fit(IMAGES[:2], MASKS[:2], verbose=0)
-        rate = 0.01 * (1 - done / 4) ** 0.9
-        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
-    assert decay_steps(model) == 4
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        lambda: generator(),
-        lambda: batches().repeat(),
-        lambda: batches().filter(lambda x, y: True),
-    ],
-)
-def test_unknown_length_is_refused(data):
-    with pytest.raises(
-        ValueError, match=r"`total_steps` must be given to compile\(\), or"
-    ):
-        small().fit(data(), verbose=0)
-
-
-@pytest.mark.parametrize("total_steps", [0, -3, 2.5, "7"])
-def test_total_steps_error(total_steps):
-    with pytest.raises(
-        ValueError, match="`total_steps` must be a positive integer"
-    ):
-        small(total_steps=total_steps)
-
-
-def test_a_fit_that_never_began_leaves_the_length_open():
-    model = small()
-    images = tf.data.Dataset.from_tensors((IMAGES[:2], MASKS[:2] * 0 + 77))
-    with pytest.raises(ValueError, match="label"):
-        model.fit(images.repeat(9), verbose=0)
-    assert model.total_steps is None
-    model.fit(IMAGES[:2], MASKS[:2], batch_size=2, epochs=3, verbose=0)
-    assert model.total_steps == 3
-
-
-def test_total_steps_tells_the_length():
-    assert small(total_steps=40).total_steps == 40
-    assert small(optimizer="sgd").total_steps is None
+# === Arguments ===
 
 
 def test_labels_are_checked_on_every_device():
@@ -240,13 +152,26 @@ def test_unknown_outputs_are_refused(argument, aux):
 
 @pytest.mark.parametrize(
     "recipe",
-    [{"total_steps": 5}, {"learning_rate": 0.1}, {"head_rate_factor": 10.0}],
+    # Those that equal the defaults, too.
+    ["total_steps=5", "learning_rate=0.01", "head_lr_multiplier=1.0"],
 )
 def test_recipe_and_optimizer_exclude_each_other(recipe):
+    name, value = recipe.split("=")
     with pytest.raises(
-        ValueError, match="must be left out where an optimizer is given.*adam"
+        ValueError,
+        match="must be left out where an optimizer is given. "
+        f"Received: {recipe}, optimizer='adam'",
     ):
-        small(optimizer="adam", **recipe)
+        small(optimizer="adam", **{name: json.loads(value)})
+
+
+def test_the_former_name_of_an_argument_is_refused():
+    with pytest.raises(
+        TypeError,
+        match="^`head_rate_factor` has become `head_lr_multiplier`. Received: "
+        "head_rate_factor=10.0$",
+    ):
+        small(head_rate_factor=10.0)
 
 
 def test_another_optimizer():

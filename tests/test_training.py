@@ -267,13 +267,13 @@ def test_the_head_s_rate_is_the_recipe_s(small, monkeypatch, tmp_path) -> None:
         raise InterruptedError("enough")
 
     monkeypatch.setattr(PSPNet, "compile", compile_)
-    recipe = dataclasses.replace(SMOKE, head_rate_factor=7.0)
+    recipe = dataclasses.replace(SMOKE, head_lr_multiplier=7.0)
     with pytest.raises(InterruptedError, match="enough"):
         training.train(recipe, tmp_path, verbose=0)
     assert given == {
         "total_steps": 4,
         "learning_rate": 0.05,
-        "head_rate_factor": 7.0,
+        "head_lr_multiplier": 7.0,
         "loss_weights": {"main": 1.0, "aux": 0.4},
     }
 
@@ -374,7 +374,7 @@ def test_every_evaluation_is_made_once(small, monkeypatch, tmp_path) -> None:
     steps = []
 
     def counting(model: PSPNet, *args: Any, **kwargs: Any) -> Scores:
-        steps.append(model.steps_taken)
+        steps.append(model.global_step)
         return evaluate(model, *args, **kwargs)
 
     for module in (callbacks, training):
@@ -640,9 +640,9 @@ def test_a_disk_that_fills_up_stops_the_run(
 
     class Full(SaveCheckpoints):
         def _save(self) -> None:
-            if self.model.steps_taken == 4 and 4 not in saved:
+            if self.model.global_step == 4 and 4 not in saved:
                 monkeypatch.setattr(os, "fsync", full)
-            saved.append(self.model.steps_taken)
+            saved.append(self.model.global_step)
             super()._save()
 
     def full(descriptor: int) -> None:

@@ -28,6 +28,8 @@ import tensorflow as tf
 from keras_pspnet.files import write_atomically
 from keras_pspnet.model import PSPNet
 
+from .recipe import RENAMED
+
 FORMAT = "keras_pspnet checkpoint 1"
 KEPT = 2
 _NAME = re.compile(r"step-(\d{8})\.safetensors")
@@ -55,8 +57,12 @@ class Checkpoint:
 
     @property
     def run(self) -> dict[str, str]:
-        """What makes the run, see `save`."""
-        return json.loads(self.header["run"])
+        """What makes the run, see `save`; fields have the names of today."""
+        run = json.loads(self.header["run"])
+        for name, old in RENAMED.items():
+            if old in run:
+                run[name] = run.pop(old)
+        return run
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -233,7 +239,7 @@ def state(model: PSPNet) -> dict[str, np.ndarray]:
 
 
 def restore(model: PSPNet, checkpoint: Checkpoint) -> None:
-    """Puts a model where a checkpoint was; sets `steps_taken`.
+    """Puts a model where a checkpoint was; sets `global_step`.
 
     Args:
         model: Compiled and built, of the same run.
@@ -269,7 +275,7 @@ def restore(model: PSPNet, checkpoint: Checkpoint) -> None:
             strategy.run(_assign_in_first, (variable, array))
         else:
             variable.assign(array)
-    model.steps_taken = checkpoint.step
+    model.global_step = checkpoint.step
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -322,7 +328,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
                 self._folder,
                 tensors,
                 self._run,
-                self.model.steps_taken,
+                self.model.global_step,
                 self.params["steps"],
             )
 

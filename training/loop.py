@@ -25,14 +25,14 @@ def run(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 1,
 ) -> None:
-    """Trains from `model.steps_taken` to the end of the last epoch.
+    """Trains from `model.global_step` to the end of the last epoch.
 
     Args:
         model: Compiled and built for training (`build_training`), in the
             scope of the strategy that it trains under. In the middle of an
             epoch its metrics hold what the epoch has seen so far.
         batches: Function of an input context to the batches of its pipeline,
-            from step `model.steps_taken` on: a batch for every replica of
+            from step `model.global_step` on: a batch for every replica of
             the pipeline in turn.
         epochs: Epochs of the whole run.
         steps_per_epoch: Steps of each.
@@ -60,7 +60,7 @@ def run(
         return model.get_metrics_result()
 
     iterator = iter(strategy.distribute_datasets_from_function(batches))
-    first_epoch, first_batch = divmod(model.steps_taken, steps_per_epoch)
+    first_epoch, first_batch = divmod(model.global_step, steps_per_epoch)
     model.stop_training = False
     together.on_train_begin()
     logs: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def run(
                 name: float(value)
                 for name, value in step(next(iterator)).items()
             }
-            model.steps_taken += 1
+            model.global_step += 1
             together.on_train_batch_end(batch, logs)
         first_batch = 0
         together.on_epoch_end(epoch, logs)

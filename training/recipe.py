@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from keras_pspnet.data.augment import Augmentation, train_augmentation
 from keras_pspnet.labels import LabelSet
@@ -17,6 +18,8 @@ _WITHOUT_EFFECT = {
     "evaluations",
     "checkpoint_steps",
 }
+# Field -> what it was called up to version 0.1.0.
+RENAMED = {"head_lr_multiplier": "head_rate_factor"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Recipe:
         steps: Steps of the run.
         steps_per_epoch: Steps between checkpoints.
         learning_rate: Rate of the first step; it decays to 0.
-        head_rate_factor: See `PSPNet.compile`.
+        head_lr_multiplier: See `PSPNet.compile`.
         backbone_weights: See `PSPNet`.
         bin_sizes: See `PSPNet`.
         pooling: See `PSPNet`.
@@ -71,8 +74,8 @@ class Recipe:
         seed: Seed of weights, order and changes.
 
     Raises:
-        ValueError: If the run is no whole number of epochs, or has no
-            evaluation.
+        ValueError: If the run is no whole number of epochs, has no
+            evaluation, or a field is given by the name that it had.
     """
 
     name: str
@@ -84,7 +87,7 @@ class Recipe:
     steps: int
     steps_per_epoch: int
     learning_rate: float
-    head_rate_factor: float = 1.0
+    head_lr_multiplier: float = 1.0
     backbone_weights: str | None = None
     data: str | None = None
     train_split: str = "train"
@@ -110,6 +113,15 @@ class Recipe:
     deterministic: bool = False
     dtype_policy: str = "float32"
     seed: int = 0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Recipe:
+        for name, old in RENAMED.items():
+            if old in kwargs:
+                raise ValueError(
+                    f"`{old}` has become `{name}`. "
+                    f"Received: {old}={kwargs[old]!r}"
+                )
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         # Keras would warn of missing data in the last, shorter epoch.

@@ -210,7 +210,7 @@ def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:
     model.compile(
         total_steps=recipe.steps,
         learning_rate=recipe.learning_rate,
-        head_rate_factor=recipe.head_rate_factor,
+        head_lr_multiplier=recipe.head_lr_multiplier,
         loss_weights=recipe.loss_weights,
     )
     model.build_training(*recipe.crop)
@@ -246,7 +246,7 @@ def _train(
             folder, run, recipe.checkpoint_steps, writes=cluster.is_chief
         )
     )
-    first_step = model.steps_taken
+    first_step = model.global_step
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return source.training_batches(

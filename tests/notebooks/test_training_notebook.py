@@ -97,4 +97,4 @@ def test_pets(session: Session, tmp_path) -> None:
     assert "outline" in said and "mean IoU" in said
     assert len(session.shown) == 1
     assert session.ask("[len(pets), len(test)]") == [3, 1]
-    assert session.ask("[net.steps_taken, net.num_classes]") == [2, 3]
+    assert session.ask("[net.global_step, net.num_classes]") == [2, 3]

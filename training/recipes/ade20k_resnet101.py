@@ -37,7 +37,7 @@ RECIPE = Recipe(
     steps_per_epoch=500,
     learning_rate=0.01,
     # semseg's, for all that ImageNet has not trained.
-    head_rate_factor=10.0,
+    head_lr_multiplier=10.0,
     scales=(0.5, 2.0),
     # Of every second picture, as in semseg.
     rotate=10.0,
