@@ -41,8 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from keras_pspnet.training.heartbeats import TIMEOUT
-
     parser = argparse.ArgumentParser(
         prog="keras-pspnet", description="PSPNet for Keras and TensorFlow."
     )
@@ -87,10 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--worker-timeout",
         type=float,
-        default=TIMEOUT,
+        default=20.0,
         metavar="SECONDS",
         help="with several machines (TF_CONFIG): how long one may be silent "
-        f"before the others end with status 75 ({TIMEOUT:g})",
+        "before the others exit with status 75 (20)",
     )
     train.set_defaults(run=_train)
 
@@ -226,6 +224,7 @@ def _add_litert_options(export: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from keras_pspnet.callbacks import NonFiniteError
+    from keras_pspnet.training.cluster import WorkerLostError
     from keras_pspnet.training.train import (
         BEST_FOLDER,
         CURVES_FILE,
@@ -261,6 +260,12 @@ def _train(options: argparse.Namespace) -> int:
     except NonFiniteError as error:
         print_error(str(error))
         return 1
+    except WorkerLostError as error:
+        print_error(str(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Else TensorFlow's tear-down may wait for the lost one.
+        os._exit(os.EX_TEMPFAIL)
     if scores is None:
         print("The run is done; the first worker scores and writes.")
         return 0
