@@ -24,8 +24,8 @@ pytestmark = pytest.mark.multiworker
 
 ROOT = Path(__file__).parent.parent
 STEPS = 5
-# Seconds after which a worker that is not heard counts as lost.
-TIMEOUT = 30
+# Seconds after which a silent worker is lost.
+TIMEOUT = 10
 # One process and two differ by the order of sums.
 TOLERANCE = 1e-5
 RECIPE = f"""
@@ -231,11 +231,12 @@ def test_a_killed_worker_ends_the_other_and_the_run_goes_on(
             for worker in workers:
                 worker.kill()
                 worker.communicate()
-        assert time.monotonic() - died < TIMEOUT
+        assert time.monotonic() - died < 30
         assert workers[1 - victim].returncode == 75
-        assert f"keras_pspnet: worker {victim} (127.0.0.1:" in errors
-        assert "ended its connection without a goodbye" in errors
-        assert "the same command on all machines goes on from ther" in errors
+        assert "Traceback" not in errors
+        line = errors.splitlines()[-1]
+        assert f"Lost worker {victim} (127.0.0.1:" in line
+        assert "Run the same command on all workers to resume." in line
         kept = checkpoints.newest(output / "checkpoints")
         assert kept is not None
         assert kept.step == 2

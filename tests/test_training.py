@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import keras_pspnet.training.recipe as recipes
@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from keras_pspnet.training import checkpoints, demo
 from keras_pspnet.training.checkpoints import SaveCheckpoints
+from keras_pspnet.training.cluster import WorkerLostError
 from keras_pspnet.training.recipe import Recipe
 from PIL import Image
 from support import conv_model, picture
@@ -828,14 +829,37 @@ def test_the_command_passes_the_timeout_on(
 ) -> None:
     given = []
 
+    trained = training.train
+
     def train(*_: Any, worker_timeout: float) -> None:
         given.append(worker_timeout)
 
     monkeypatch.setattr(training, "train", train)
     assert main(["train", "scenes"]) == 0
     assert main(["train", "scenes", "--worker-timeout", "7.5"]) == 0
-    assert given == [60.0, 7.5]
+    default = inspect.signature(trained).parameters["worker_timeout"].default
+    assert given == [default, 7.5]
     assert "the first worker scores and writes" in capsys.readouterr().out
+
+
+def test_the_command_exits_with_75_for_a_lost_worker(
+    monkeypatch, capsys
+) -> None:
+    def train(*_: Any, **__: Any) -> None:
+        raise WorkerLostError("Lost worker 1 (b:1): over. Run it again.")
+
+    def leave(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(training, "train", train)
+    # The interpreter's own end could wait for the lost one.
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "scenes"])
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == (
+        "keras-pspnet: error: Lost worker 1 (b:1): over. Run it again.\n"
+    )
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])

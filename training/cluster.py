@@ -1,15 +1,8 @@
-"""One machine or several: what TF_CONFIG says, and what it takes to train.
+"""The workers of a distributed run, and what happens when one is lost.
 
-TensorFlow's own strategy for several machines, MultiWorkerMirroredStrategy,
-finds its peers by the environment variable TF_CONFIG, which Kubeflow and
-managed services set, or somebody by hand: see `docs/clusters.md`.
-
-The strategy notices a lost peer on its own in some cases: at once where the
-peer's connection ends while the two talk, or after some ten seconds without
-signs of life (its coordination service; the older check of health in Python
-is off then). It raises UnavailableError, DeadlineExceededError or the like
-from whatever step is under way, which says little, and nothing where the main
-thread is elsewhere. `watching` gives both a name and an end.
+TensorFlow's coordination service receives heartbeats from every worker. When
+one is lost, it aborts the collective operations of the others; their next step
+raises an error, which becomes a `WorkerLostError` here.
 """
 
 from __future__ import annotations
@@ -19,13 +12,23 @@ import dataclasses
 import json
 import os
 import re
+import signal
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from . import heartbeats
-
+# Seconds of silence after which a worker is lost.
+TIMEOUT = 20.0
+# Seconds for all workers to start.
+JOINING = 300.0
+# Seconds before an exception aborts the others' collectives: one that all
+# workers raise, such as for a loss that is not finite, is raised in all.
+_GRACE = 1.0
+_MAX_CHARACTERS = 500
 # What a collective operation raises where a peer is lost.
 _PEER_ERRORS = (
     tf.errors.AbortedError,
@@ -35,6 +38,15 @@ _PEER_ERRORS = (
     tf.errors.UnavailableError,
 )
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_EXAMPLE = (
+    '{"cluster": {"worker": ["node-a:2222", "node-b:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}'
+)
+_TASK = re.compile(r"/job:(chief|worker)/(?:replica:0/)?task:(\d+)")
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker died, hangs or failed; the run can be resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +57,12 @@ class Cluster:
         addresses: `host:port` of the workers, the chief first; empty where
             there is no TF_CONFIG.
         index: This process's place among them.
+        has_chief: Whether the chief is a task of type `chief`.
     """
 
     addresses: tuple[str, ...] = ()
     index: int = 0
+    has_chief: bool = False
 
     @property
     def size(self) -> int:
@@ -60,23 +74,192 @@ class Cluster:
         """Whether this is the worker that scores and writes."""
         return self.index == 0
 
-    def strategy(self) -> tf.distribute.Strategy:
+    def strategy(self, timeout: float = TIMEOUT) -> tf.distribute.Strategy:
         """Makes the strategy, for all GPUs of this machine or of all.
 
-        For several machines TensorFlow itself reads TF_CONFIG, and nothing
-        may have been computed before.
+        For several machines TensorFlow itself reads TF_CONFIG and waits for
+        all workers; nothing may have been computed before. Only the main
+        thread can do this.
+
+        Args:
+            timeout: Seconds after which a silent worker is lost; the same on
+                all workers.
 
         Raises:
-            OSError: As `heartbeats.watching`, as what follows.
-            TimeoutError: If workers are missing.
-            ValueError: If the workers' lists of each other differ.
+            OSError: If the port of this worker is in use.
+            TimeoutError: If workers are missing after `JOINING` seconds.
+            ValueError: If the chief does not know this worker.
+            WorkerLostError: If a worker is lost meanwhile.
         """
         if self.size == 1:
             return tf.distribute.MirroredStrategy()
-        # TensorFlow would wait for a missing worker for many minutes, and say
-        # nothing.
-        with heartbeats.watching(self.addresses, self.index, {}):
+        self._configure(timeout)
+        handlers = {
+            each: signal.getsignal(each)
+            for each in (signal.SIGINT, signal.SIGTERM)
+        }
+        # Python cannot handle Ctrl-C while TensorFlow waits: let it kill.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
             return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:
+            raise self._start_error(error) from error
+        finally:
+            # TensorFlow has installed a SIGTERM handler that does nothing.
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+
+    def _configure(self, timeout: float) -> None:
+        """Sets up what the strategy would set up with TensorFlow's timeouts.
+
+        They are an hour for a missing worker, 10 seconds for a silent one.
+        """
+        tensorflow = context.context()
+        leader = "chief" if self.has_chief else "worker"
+        tensorflow.configure_coordination_service(
+            service_type="standalone",
+            service_leader=f"/job:{leader}/replica:0/task:0",
+            cluster_register_timeout_in_ms=round(1000 * JOINING),
+            heartbeat_timeout_in_ms=round(1000 * timeout),
+        )
+        config = tensorflow.coordination_service
+        # Otherwise the timeout covers the chief's registration alone.
+        config.cluster_register_with_barrier = True
+        if self.has_chief:
+            config.coordinated_job_list.add(name="chief", num_tasks=1)
+        workers = self.size - self.has_chief
+        config.coordinated_job_list.add(name="worker", num_tasks=workers)
+
+    def _start_error(self, error: tf.errors.OpError) -> Exception:
+        own = self.name_of(self.index)
+        if isinstance(error, tf.errors.DeadlineExceededError):
+            _, _, text = error.message.partition("timed out task names:")
+            missing = self._workers_in(text.partition("\n\n")[0])
+            names = map(self.name_of, missing or [0])
+            return TimeoutError(
+                f"All workers must start within {JOINING:g} s of each other. "
+                f"Missing: {', '.join(names)}"
+            )
+        if isinstance(error, tf.errors.InvalidArgumentError):
+            return ValueError(
+                "`TF_CONFIG` must list the same workers everywhere. "
+                f"{self.name_of(0)} does not list {own}"
+            )
+        if isinstance(error, tf.errors.UnknownError):
+            return OSError(f"The port of {own} must be free: {_cause(error)}")
+        return self.lost(error)
+
+    def lost(self, error: tf.errors.OpError) -> WorkerLostError:
+        """Says in one line which worker is lost, as far as `error` does."""
+        found = self._workers_in(error.message)
+        others = [worker for worker in found if worker != self.index]
+        if not others and "CoordinationService" in error.message:
+            others = [0]
+        name = self.name_of(others[0]) if others else "another worker"
+        return WorkerLostError(
+            f"Lost {name}: {_cause(error)}. "
+            "Run the same command on all workers to resume."
+        )
+
+    def name_of(self, worker: int) -> str:
+        """Names a worker with its address."""
+        chief = "" if worker else ", the chief"
+        return f"worker {worker} ({self.addresses[worker]}{chief})"
+
+    def _workers_in(self, text: str) -> list[int]:
+        """The workers that a text of TensorFlow names, in its order."""
+        return [
+            int(number) + (self.has_chief and kind == "worker")
+            for kind, number in _TASK.findall(text)
+        ]
+
+
+def _cause(error: tf.errors.OpError) -> str:
+    """The line of an error of TensorFlow that says what happened."""
+    lines = [line for line in error.message.splitlines() if line.strip()]
+    aborted = [line for line in lines if "aborted by: " in line]
+    line = (aborted or lines or [type(error).__name__])[0]
+    text = line.rpartition("aborted by: ")[2]
+    text = re.sub(r"^Error reported from \S+: ", "", text)
+    return text.strip().rstrip(".:")[:_MAX_CHARACTERS]
+
+
+@contextlib.contextmanager
+def watching(cluster: Cluster) -> Iterator[None]:
+    """Turns TensorFlow's errors for a lost peer into `WorkerLostError`.
+
+    Any other exception is raised on, after its text is reported to the other
+    workers, whose next step fails.
+
+    Args:
+        cluster: The workers, once there is a strategy.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        WorkerLostError: If another worker is lost or has failed.
+    """
+    if cluster.size == 1:
+        yield
+        return
+    try:
+        yield
+    except _PEER_ERRORS as error:
+        raise cluster.lost(error) from error
+    except BaseException as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        time.sleep(_GRACE)
+        # They may have reported their own first.
+        with contextlib.suppress(tf.errors.OpError):
+            context.context().report_error_to_cluster(
+                tf.errors.INTERNAL, text[:_MAX_CHARACTERS]
+            )
+        raise
+
+
+def exchange(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
+    """Waits for all workers, and returns what all their replicas gave.
+
+    Args:
+        strategy: The strategy of the workers.
+        value: What this worker gives, for JSON.
+    """
+    line = np.frombuffer(json.dumps(value).encode() + b"\n", "uint8")
+    # All collective operations, on all devices, can gather floats.
+    values = strategy.experimental_distribute_values_from_function(
+        lambda _: tf.constant(line, tf.float32)
+    )
+    gathered = strategy.gather(values, axis=0).numpy().astype("uint8")
+    return [json.loads(each) for each in gathered.tobytes().splitlines()]
+
+
+def check_same(
+    cluster: Cluster, strategy: tf.distribute.Strategy, run: Mapping[str, str]
+) -> None:
+    """Compares the runs of all workers, each of which calls it.
+
+    Args:
+        cluster: The workers.
+        strategy: Their strategy.
+        run: What must be the same on all workers, by name.
+
+    Raises:
+        ValueError: If `run` or the list of workers is not the same on all.
+    """
+    if cluster.size == 1:
+        return
+    own = {"workers": ", ".join(cluster.addresses), **run}
+    runs = dict(exchange(strategy, (cluster.index, own)))
+    for worker, other in sorted(runs.items()):
+        for name in sorted(runs[0].keys() | other.keys()):
+            theirs, chiefs = other.get(name), runs[0].get(name)
+            if theirs != chiefs:
+                raise ValueError(
+                    f"`{name}` must be the same on all workers. Received: "
+                    f"{name}={theirs!r} on {cluster.name_of(worker)}, "
+                    f"{name}={chiefs!r} on {cluster.name_of(0)}"
+                )
 
 
 def cluster_from_environment(
@@ -94,71 +277,47 @@ def cluster_from_environment(
         The cluster; one without addresses if TF_CONFIG is missing or blank.
 
     Raises:
-        ValueError: If TF_CONFIG is broken, has tasks that take no part in
-            this training (parameter servers, evaluators), or leaves no port
-            for heartbeats.
+        ValueError: If TF_CONFIG is broken, or has tasks that take no part in
+            this training (parameter servers, evaluators).
     """
     text = environ.get("TF_CONFIG", "").strip()
     if not text:
         return Cluster()
     try:
         config = json.loads(text)
-    except ValueError as error:
+        tasks, task = config["cluster"], config["task"]
+        chiefs, workers = tasks.get("chief", []), tasks.get("worker", [])
+        addresses = (*chiefs, *workers)
+        kind, index = task["type"], task["index"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"`TF_CONFIG` must be JSON ({error}). Received: TF_CONFIG={text!r}"
+            f"`TF_CONFIG` must be JSON such as {_EXAMPLE} "
+            f"({type(error).__name__}: {error}). Received: TF_CONFIG={text!r}"
         ) from error
-    tasks = config.get("cluster") if isinstance(config, dict) else None
-    if not isinstance(tasks, dict) or not tasks:
-        raise _wrong("cluster", "an object of lists of addresses", tasks)
-    for kind, addresses in tasks.items():
-        if kind not in ("chief", "worker"):
-            raise _wrong(
-                "cluster",
-                "of tasks of type `chief` and `worker` only",
-                sorted(tasks),
-            )
-        if not isinstance(addresses, list) or not addresses:
-            raise _wrong(f"cluster.{kind}", "a list of addresses", addresses)
-    chiefs, workers = tasks.get("chief", []), tasks.get("worker", [])
+    if not set(tasks) <= {"chief", "worker"}:
+        raise _wrong(
+            "cluster", "of tasks of type `chief` and `worker` only", tasks
+        )
     if len(chiefs) > 1:
         raise _wrong("cluster.chief", "a list of one address", chiefs)
-    cluster = (*chiefs, *workers)
-    _check_addresses(cluster)
-    task = config.get("task")
-    if not isinstance(task, dict):
-        raise _wrong(
-            "task", 'an object such as {"type": "worker", "index": 0}', task
-        )
-    kind, index = task.get("type"), task.get("index")
-    if kind not in tasks:
-        raise _wrong("task.type", f"one of {sorted(tasks)}", kind)
-    if type(index) is not int or not 0 <= index < len(tasks[kind]):
-        raise _wrong(
-            "task.index", f"an integer from 0 to {len(tasks[kind]) - 1}", index
-        )
-    return Cluster(cluster, index + (len(chiefs) if kind == "worker" else 0))
-
-
-def _check_addresses(addresses: tuple[Any, ...]) -> None:
     for address in addresses:
         match = isinstance(address, str) and _ADDRESS.fullmatch(address)
-        # The chief's next port is for heartbeats, and has to exist as well.
-        if not match or not 1 <= int(match[1]) <= 65534:
+        if not match or not 1 <= int(match[1]) <= 65535:
             raise _wrong(
                 "cluster",
-                "of addresses `host:port`, with ports from 1 to 65534",
-                address,
+                "of addresses `host:port`, with ports from 1 to 65535",
+                tasks,
             )
     if len(set(addresses)) < len(addresses):
-        raise _wrong("cluster", "of different addresses", list(addresses))
-    host, port = addresses[0].rsplit(":", 1)
-    heartbeats_address = f"{host}:{int(port) + 1}"
-    if heartbeats_address in addresses:
-        raise _wrong(
-            "cluster",
-            f"without {heartbeats_address}, where the chief has heartbeats",
-            list(addresses),
-        )
+        raise _wrong("cluster", "of different addresses", tasks)
+    if kind not in tasks:
+        raise _wrong("task.type", f"one of {sorted(tasks)}", kind)
+    count = len(tasks[kind])
+    if type(index) is not int or not 0 <= index < count:
+        raise _wrong("task.index", f"an integer from 0 to {count - 1}", index)
+    if chiefs and kind == "worker":
+        index += 1
+    return Cluster(addresses, index, bool(chiefs))
 
 
 def _wrong(field: str, rule: str, value: Any) -> ValueError:
@@ -166,40 +325,3 @@ def _wrong(field: str, rule: str, value: Any) -> ValueError:
         f"`TF_CONFIG` must have a `{field}` that is {rule}. "
         f"Received: {field}={value!r}"
     )
-
-
-@contextlib.contextmanager
-def watching(
-    cluster: Cluster,
-    run: Mapping[str, str],
-    timeout: float = heartbeats.TIMEOUT,
-) -> Iterator[None]:
-    """Ends this worker where another is lost; see `heartbeats.watching`.
-
-    Errors that TensorFlow raises where it lost a peer end the process in the
-    same way, with the name of the worker that was lost, or, if all others are
-    well, of this one.
-
-    Args:
-        cluster: The workers; with one alone nothing is done.
-        run: What has to be the same on all of them, by name.
-        timeout: Seconds after which a worker that is not heard is lost.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        OSError: As `heartbeats.watching`, as what follows.
-        TimeoutError: If workers are missing.
-        ValueError: If `run` is not the same on all workers.
-    """
-    if cluster.size == 1:
-        yield
-        return
-    with heartbeats.watching(
-        cluster.addresses, cluster.index, run, timeout
-    ) as watch:
-        try:
-            yield
-        except _PEER_ERRORS as error:
-            watch.blame(error)

@@ -62,8 +62,15 @@ from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.version import __version__
 from keras_pspnet.visualization import training_curves
 
-from . import checkpoints, heartbeats, loop
-from .cluster import Cluster, cluster_from_environment, watching
+from . import checkpoints, loop
+from .cluster import (
+    TIMEOUT,
+    Cluster,
+    check_same,
+    cluster_from_environment,
+    exchange,
+    watching,
+)
 from .recipe import Recipe
 
 RECIPES = (
@@ -139,7 +146,7 @@ def train(
     output: str | os.PathLike[str],
     data: str | os.PathLike[str] | None = None,
     verbose: int = 1,
-    worker_timeout: float = heartbeats.TIMEOUT,
+    worker_timeout: float = TIMEOUT,
 ) -> Scores | None:
     """Runs a recipe, or goes on with it where the output has a checkpoint.
 
@@ -154,8 +161,8 @@ def train(
             training and validation pairs, or of the set that the recipe
             names.
         verbose: Keras's verbosity of `fit`.
-        worker_timeout: Seconds after which a machine that is not heard of
-            counts as lost, see `training.cluster.watching`.
+        worker_timeout: Seconds after which a worker that is not heard
+            counts as lost.
 
     Returns:
         Scores of the last weights on the validation set; None on all
@@ -167,6 +174,7 @@ def train(
             those of before.
         OSError: If data cannot be read or the output cannot be written.
         ValueError: If the data does not fit, or the output is of another run.
+        WorkerLostError: If another worker died, hangs or failed.
     """
     if not worker_timeout > 0:
         raise ValueError(
@@ -178,28 +186,33 @@ def train(
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     # Before anything is computed: machines have to be known by then.
-    strategy = cluster.strategy()
-    # Data first: a run that cannot start leaves no folder behind.
-    source = open_data(recipe, data)
-    folder = output / CHECKPOINTS_FOLDER
-    if cluster.is_chief:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_writable(folder / "step")
-    run = recipe.identity() | {"pictures": source.identity()}
-    checkpoint = checkpoints.newest(folder)
-    if checkpoint is not None:
-        checkpoints.check_run(checkpoint, run)
-    start = {"keras_pspnet": __version__, "checkpoint": "none"}
-    if checkpoint is not None:
-        start["checkpoint"] = f"step {checkpoint.step}, {checkpoint.digest}"
-    with (
-        watching(cluster, run | start, worker_timeout),
-        _dtype_policy(recipe.dtype_policy),
-    ):
+    strategy = cluster.strategy(worker_timeout)
+    with watching(cluster), _dtype_policy(recipe.dtype_policy):
+        # Data first: a run that cannot start leaves no folder behind.
+        source = open_data(recipe, data)
+        folder = output / CHECKPOINTS_FOLDER
+        if cluster.is_chief:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_writable(folder / "step")
+        run = recipe.identity() | {"pictures": source.identity()}
+        checkpoint = checkpoints.newest(folder)
+        start = {
+            "keras_pspnet": __version__,
+            "checkpoint": "none",
+            "worker_timeout": str(worker_timeout),
+        }
+        if checkpoint is not None:
+            checkpoints.check_run(checkpoint, run)
+            start["checkpoint"] = f"step {checkpoint.step}, {checkpoint.digest}"
+        check_same(cluster, strategy, run | start)
         keras.utils.set_random_seed(recipe.seed)
         with strategy.scope():
             model = _model(recipe, checkpoint)
-        return _train(recipe, output, source, model, run, cluster, verbose)
+        scores = _train(recipe, output, source, model, run, cluster, verbose)
+        if cluster.size > 1:
+            # Should the chief die while it scores, all start again.
+            exchange(strategy, "end")
+    return scores
 
 
 def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:

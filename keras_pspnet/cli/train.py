@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import sys
 from typing import Any
 
 from keras_pspnet.cli.common import Commands, print_error
@@ -45,10 +46,10 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--worker-timeout",
         type=float,
-        default=60.0,
+        default=20.0,
         metavar="SECONDS",
         help="on several machines (TF_CONFIG): how long a worker may be "
-        "silent before the others exit with status 75 (default: 60)",
+        "silent before the others exit with status 75 (default: 20)",
     )
     parser.set_defaults(run=run)
 
@@ -61,12 +62,14 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         Exit status: 0, or 1 if the loss became NaN or the data has errors.
+        Where another worker is lost, the process exits with status 75.
 
     Raises:
         OSError: If data cannot be read or the output cannot be written.
         ValueError: If the recipe or the data does not fit.
     """
     from keras_pspnet.callbacks import NonFiniteError
+    from keras_pspnet.training.cluster import WorkerLostError
     from keras_pspnet.training.train import (
         BEST_FOLDER,
         CURVES_FILE,
@@ -102,6 +105,12 @@ def run(options: argparse.Namespace) -> int:
     except NonFiniteError as error:
         print_error(str(error))
         return 1
+    except WorkerLostError as error:
+        print_error(str(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # TensorFlow's tear-down may wait for the lost worker.
+        os._exit(os.EX_TEMPFAIL)
     if scores is None:
         print("The run is done; the first worker scores and writes.")
         return 0
