@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pspnet.optimizers import with_inner
+from keras_pspnet.fit_steps import with_inner
 from keras_pspnet.replicas import (
     claim_collectives,
     num_replicas,

@@ -8,9 +8,43 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_pspnet.compile_arguments import is_loss_scaled
-from keras_pspnet.optimizers import decays, steps_taken
+from keras_pspnet.optimizers import PolynomialDecay
+
+
+def with_inner(optimizer: Any) -> Iterator[Any]:
+    """Yields an optimizer and those that it wraps, at any depth."""
+    yield optimizer
+    wrapped = [getattr(optimizer, "inner_optimizer", None)]
+    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
+        if inner is not None:
+            yield from with_inner(inner)
+
+
+def steps_taken(optimizer: Any) -> int:
+    """Returns the step that an optimizer's schedule is at."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # `iterations` counts groups of steps where gradients are accumulated.
+    return int(ops.convert_to_numpy(inner._iterations))
+
+
+def _set_steps(optimizer: Any, steps: int) -> None:
+    getattr(optimizer, "inner_optimizer", optimizer)._iterations.assign(steps)
+
+
+def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
+    """Finds every `PolynomialDecay`, with the optimizer that it is of."""
+    found = (
+        (each, getattr(each, "_learning_rate", None))
+        for each in with_inner(optimizer)
+    )
+    return [
+        (each, schedule)
+        for each, schedule in found
+        if isinstance(schedule, PolynomialDecay)
+    ]
 
 
 def check_decay(optimizer: Any, steps: int | None) -> None:
@@ -85,14 +119,12 @@ def decaying_over(
         ):
             check_decay(model.optimizer, steps)
         yield
-    except Exception as error:
-        # A graph may count a step before it refuses the batch.
-        refused = type(error).__name__ == "InvalidArgumentError"
-        if refused and model.global_step == first_step:
-            for _, owner, before in found:
-                owner._iterations.assign(before)
-        raise
     finally:
+        if model.global_step == first_step:
+            # A graph may count a step before it finds or checks a batch.
+            for _, owner, before in found:
+                if 0 < steps_taken(owner) - before <= model.steps_per_execution:
+                    _set_steps(owner, before)
         for decay, owner, before in opened:
             if steps_taken(owner) == before:
                 decay.total_steps = None
@@ -130,10 +162,22 @@ class StepCounter(RestoredCallback):
         super().__init__()
         self._lock = threading.Lock()
         self._before = 0
+        self._taken: list[tuple[Any, int]] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._before = self.model.global_step
+        self._taken = [
+            (each, steps_taken(each))
+            for each in with_inner(self.model.optimizer)
+        ]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        done = self.model.global_step - self._before
+        for optimizer, before in self._taken:
+            # A graph counts a step before it finds that the data has ended.
+            if steps_taken(optimizer) > before + done:
+                _set_steps(optimizer, before + done)
 
     def on_fit_restored(self, epoch: int) -> None:
         taken = steps_taken(self.model.optimizer)

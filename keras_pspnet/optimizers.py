@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -87,35 +87,6 @@ def _is_zero(step: Any) -> bool:
     # TensorFlow's error of a symbolic tensor, and JAX's.
     except (NotImplementedError, TypeError):
         return False
-
-
-def with_inner(optimizer: Any) -> Iterator[Any]:
-    """Yields an optimizer and those that it wraps, at any depth."""
-    yield optimizer
-    wrapped = [getattr(optimizer, "inner_optimizer", None)]
-    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
-        if inner is not None:
-            yield from with_inner(inner)
-
-
-def steps_taken(optimizer: Any) -> int:
-    """Returns the step that an optimizer's schedule is at."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    # `iterations` counts groups of steps where gradients are accumulated.
-    return int(ops.convert_to_numpy(inner._iterations))
-
-
-def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
-    """Finds every `PolynomialDecay`, with the optimizer that it is of."""
-    found = (
-        (each, getattr(each, "_learning_rate", None))
-        for each in with_inner(optimizer)
-    )
-    return [
-        (each, schedule)
-        for each, schedule in found
-        if isinstance(schedule, PolynomialDecay)
-    ]
 
 
 def _after(gradient: Any) -> contextlib.AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pspnet import fit_checks
+from keras_pspnet import fit_checks, fit_steps
 from keras_pspnet.class_weights import class_weight_table, weigh_outputs
 from keras_pspnet.compile_arguments import (
     by_output,
@@ -19,9 +19,7 @@ from keras_pspnet.compile_arguments import (
     papers_optimizer,
     with_current_names,
 )
-from keras_pspnet.fit_steps import check_decay, counting_first, decaying_over
 from keras_pspnet.layers import PyramidPoolingModule
-from keras_pspnet.optimizers import decays, steps_taken
 from keras_pspnet.replicas import strategy_of
 
 
@@ -111,15 +109,15 @@ class SegmentationTrainer(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
-        self.global_step = steps_taken(self.optimizer)
+        self.global_step = fit_steps.steps_taken(self.optimizer)
         # A model saved before its first step has to load without a warning.
         self.optimizer.build(self.trainable_variables)
 
     @property
     def total_steps(self) -> int | None:
         """Steps until the learning rate is 0; None where unknown."""
-        found = (decay.total_steps for _, decay in decays(self.optimizer))
-        return next(found, None)
+        found = fit_steps.decays(self.optimizer)
+        return found[0][1].total_steps if found else None
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -223,8 +221,11 @@ class SegmentationTrainer(keras.Model):
         self._set_class_weight(class_weight)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        callbacks = counting_first(callbacks)
-        with fit_checks.plain_errors(), decaying_over(self, steps, callbacks):
+        callbacks = fit_steps.counting_first(callbacks)
+        with (
+            fit_checks.plain_errors(),
+            fit_steps.decaying_over(self, steps, callbacks),
+        ):
             return super().fit(
                 x,
                 y,
@@ -280,7 +281,7 @@ class SegmentationTrainer(keras.Model):
         self._assert_compile_called("train_on_batch")
         self.check_replicas()
         fit_checks.check_arrays(x, y, self.num_classes)
-        check_decay(self.optimizer, 1)
+        fit_steps.check_decay(self.optimizer, 1)
         self._set_class_weight(class_weight)
         with fit_checks.plain_errors():
             logs = super().train_on_batch(

@@ -229,6 +229,14 @@ def test_a_refused_batch_is_no_step(eager):
     assert int(model.optimizer.iterations) == model.global_step == 3
 
 
+# Keras warns where such data ends.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_end_of_data_of_unknown_length_is_no_step():
+    model = small(eager=False, total_steps=99)
+    model.fit(batches(4).filter(lambda x, y: True), epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == model.global_step == 4
+
+
 # === The end ===
 
 
