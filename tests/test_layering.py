@@ -98,15 +98,10 @@ ORDER = (
     "export.onnx",
     "export",
     "training",
-    "page.examples",
-    "page.runs",
-    "page.looks",
-    "page.shelf",
-    "page.desk",
-    "page.markup",
-    "page.blocks",
-    "page.server",
-    "page",
+    "demo.results",
+    "demo.page",
+    "demo.server",
+    "demo",
     "cli_shared",
     "cli_segment",
     "cli_evaluate",
@@ -120,7 +115,7 @@ EMPTY = (
     "convert",
     "data.builders.camvid",
     "data.builders.voc2012_segmentation",
-    "page",
+    "demo",
 )
 # The package is imported where TensorFlow is not: with JAX or torch.
 NEEDS_TENSORFLOW = {
