@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from keras_pspnet.palettes import class_colors
 
 # The published protocols' scales.
 _SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-# Requests that wait for the network; more are asked to come back.
-_MAX_WAITING = 16
 # Seconds: how often files are looked through, and the age at which they go.
 _SWEEP, _AGE = 60, 3600
 
@@ -44,7 +42,8 @@ def build(
         with gr.Accordion(f"Model {model}, {len(names)} classes", open=False):
             gr.HTML(html.escape(", ".join(names)))
         _Page(network, arguments, folder)
-    page.queue(max_size=_MAX_WAITING)
+    # More requests are asked to come back.
+    page.queue(max_size=16)
     # Gradio sets it at launch, which a mounted page never sees, and until then
     # takes any file of this machine for an upload.
     page.has_launched = True
@@ -74,8 +73,9 @@ class _Page:
         # Gradio decodes no file that comes here: `read_image` has the limits.
         self._image = gr.File(label="Image", height=170)
         drawn = results.write_examples(self._network.labels, self._folder)
-        titles = [path.stem for path in drawn]
-        gr.Examples([*map(str, drawn)], self._image, example_labels=titles)
+        titles = [Path(each).stem for each in drawn]
+        gr.Examples(drawn, self._image, example_labels=titles)
+        self._image.keep_in_cache.update(drawn)  # These do not get old.
         self._scales = gr.CheckboxGroup(
             [(f"{each:g}", each) for each in sorted({*_SCALES, *scales})],
             value=scales,
@@ -135,11 +135,14 @@ class _Page:
     # === What is done ===
 
     def _segment(
-        self, path: str | None, scales: Sequence[float], flip: bool, *look: Any
+        self, event: gr.EventData, path: str | None, *settings: Any
     ) -> tuple[Any, ...]:
+        scales, flip, *look = settings
         nothing = None, gr.Column(visible=False), "", [], *[None] * 4
         if path is None:
-            gr.Info("Upload an image, or choose an example.")
+            # Nobody who takes a file away waits for a result.
+            if event.target is self._button:
+                gr.Info("Upload an image, or choose an example.")
             return nothing
         try:
             result, confidence = results.segment_file(

@@ -25,9 +25,9 @@ from keras_pspnet.visualize import Segmentation
 
 # Longest side of what is shown, in pixels. The files have the image's own size.
 VIEW_SIDE = 1280
-Ids = Collection[int] | None
 # Pixels of what was let in.
 _ANY = sys.maxsize
+Ids = Collection[int] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +112,7 @@ def segment_file(
         The result, and a map of its confidence above a color bar.
 
     Raises:
-        ValueError: If it is no image that can be read, or an argument is out
-            of range.
+        ValueError: If it is no image, or an argument is out of range.
         OSError: If the file is no longer there.
     """
     start = time.perf_counter()
@@ -126,8 +125,8 @@ def segment_file(
     found.save(mask, what="mask")
     height, width = found.mask.shape
     summary = f"{width} x {height} pixels, {seconds:.2f} s"
-    names, areas = found.labels.names, found.areas()
-    shares = {names.index(name): share for name, share in areas.items()}
+    index = found.labels.names.index
+    shares = {index(name): share for name, share in found.areas().items()}
     result = Result(path, mask, found.labels, shares, summary)
     shown = found.confidence_picture()
     shown.thumbnail((VIEW_SIDE, VIEW_SIDE))
@@ -153,8 +152,8 @@ def sentence(error: Exception) -> str:
     return told[:1].upper() + told[1:]
 
 
-def write_examples(labels: LabelSet, folder: Path) -> list[Path]:
-    """Draws images to try the page with, where nobody has one at hand.
+def write_examples(labels: LabelSet, folder: Path) -> list[str]:
+    """Draws images to try the page with.
 
     Args:
         labels: What the model tells apart.
@@ -167,4 +166,4 @@ def write_examples(labels: LabelSet, folder: Path) -> list[Path]:
         drawn = dict(zip(("Street", "Bedroom"), scenes, strict=True))
     for name, (image, _) in drawn.items():
         Image.fromarray(image).save(folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in drawn]
+    return [str(folder / f"{name}.png") for name in drawn]

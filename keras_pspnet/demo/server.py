@@ -24,14 +24,15 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 # Gradio fetches files of other hosts for whoever asks; this page never does.
 _REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
 _HEADERS = {
-    "content-security-policy": "default-src 'self'; "
+    "content-security-policy": "default-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "font-src 'self' data:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "connect-src 'self'; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'self'",
+    "object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+_HUES = {"primary_hue": "blue", "secondary_hue": "blue"}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -69,8 +70,7 @@ def application(
     Args:
         network: What segments.
         model: Its name.
-        arguments: Those of `keras_pspnet.segment`. `scales` and `flip` are
-            what is chosen on the page at first.
+        arguments: Those of `segment`; what scales and flip are at first.
         host: Of the interface; on this machine's own, requests that name
             another host are refused.
         max_bytes: The largest file that is taken.
@@ -92,8 +92,9 @@ def application(
         ssr_mode=False,
         enable_monitoring=False,
         mcp_server=False,
-        theme=gr.themes.Monochrome(font="system-ui"),
-        css=".gradio-container { max-width: 1240px !important; width: 100% }",
+        theme=gr.themes.Monochrome(**_HUES, font="system-ui"),
+        css=".gradio-container { max-width: 1240px !important; width: 100%; "
+        "margin: auto !important }",
     )
 
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import shutil
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import (
     NoSuchElementException,
     StaleElementReferenceException,
 )
-from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -44,7 +39,11 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--hide-scrollbars",
     "--force-device-scale-factor=1",
+    "--window-size=1280,1300",
+    # Its own first page would ask for things.
+    "about:blank",
 )
 
 
@@ -86,41 +85,26 @@ class Browser:
     downloads: Path
 
     def open(self) -> None:
-        """Opens the page anew: a new user, without a picture."""
+        """Opens the page anew: a new user, without an image."""
         self.driver.get(self.address)
-        self.wait(lambda: self.part("segment").is_displayed())
+        self.wait(lambda: self.all(".gallery-item"))
 
-    def part(self, name: str) -> WebElement:
-        """Returns the part of the page that has an id."""
-        return self.driver.find_element(By.ID, name)
+    def all(self, selector: str) -> list[WebElement]:
+        """Returns the parts that a CSS selector finds."""
+        return self.driver.find_elements("css selector", selector)
 
-    def boxes(self, name: str) -> dict[str, WebElement]:
-        """Returns the boxes of a part by the texts beside them."""
-        labels = self.part(name).find_elements(By.TAG_NAME, "label")
-        return {
-            str(label.get_property("textContent")).strip(): (
-                label.find_element(By.TAG_NAME, "input")
+    def part(self, selector: str, text: str) -> WebElement:
+        """Returns the visible part that begins with a text."""
+        return self.wait(
+            lambda: next(
+                (
+                    part
+                    for part in self.all(selector)
+                    if part.is_displayed() and part.text.startswith(text)
+                ),
+                None,
             )
-            for label in labels
-        }
-
-    def choose(self, name: str, text: str) -> None:
-        """Clicks the box of a part whose text begins with these words."""
-        (box,) = (
-            box
-            for label, box in self.boxes(name).items()
-            if f"{label} ".startswith(f"{text} ")
         )
-        box.click()
-
-    def text(self, name: str) -> str:
-        """Returns the text of a part."""
-        return str(self.part(name).get_property("textContent")).strip()
-
-    def message(self) -> str:
-        """Returns the sentence that the page says, "" if there is none."""
-        told = self.driver.find_elements(By.CSS_SELECTOR, "#message p")
-        return told[0].text if told else ""
 
     def wait(self, true: Callable[[], Any]) -> Any:
         """Waits until something is true, and returns it."""
@@ -129,94 +113,42 @@ class Browser:
         waiting = WebDriverWait(self.driver, SECONDS, 0.05, passing)
         return waiting.until(lambda _: true())
 
-    def drop(self, path: Path) -> None:
-        """Puts a file where files are dropped."""
-        self.wait(
-            lambda: self.driver.find_element(
-                By.CSS_SELECTOR, "#drop input[type=file]"
-            )
-        ).send_keys(str(path))
+    def upload(self, path: Path) -> None:
+        """Puts a file where files are dropped, in place of the last one."""
+        for clear in self.all("button[aria-label=Clear]"):
+            clear.click()
+        field = "input[type=file]"
+        self.wait(lambda: self.all(field))[0].send_keys(str(path))
 
-    def source(self) -> str:
-        """Returns the picture that is shown, as it stands in the page."""
-        images = self.part("figure").find_elements(By.TAG_NAME, "img")
-        return str(images[0].get_attribute("src")) if images else ""
+    def message(self) -> str:
+        """Waits for a message, closes it, and returns it."""
+        (first, *_) = self.wait(lambda: self.all("[data-testid=toast-text]"))
+        text = first.get_property("textContent")
+        for close in self.all("[data-testid=toast-close]"):
+            close.click()
+        self.wait(lambda: not self.all("[data-testid=toast-text]"))
+        return str(text).strip()
 
-    def changes(self, act: Callable[[], Any]) -> np.ndarray:
-        """Does something, and returns the picture that is shown then."""
-        before = self.source()
-        act()
-        return picture_in(
-            self.wait(lambda: (now := self.source()) != before and now)
-        )
-
-    def tells(self, act: Callable[[], Any]) -> str:
-        """Does something, and returns what the page says then."""
-        before = self.message()
-        act()
-        return str(self.wait(lambda: (now := self.message()) != before and now))
-
-    def file(self, kind: str) -> bytes:
-        """Fetches the file that a link leads to, "mask" or "overlay"."""
-        link = self.part(f"{kind}-file").get_attribute("href")
-        with urllib.request.urlopen(str(link), timeout=SECONDS) as answer:
-            return bytes(answer.read())
-
-    def download(self, kind: str) -> Path:
-        """Clicks the link to a file, and waits until it is there."""
-        link = self.part(f"{kind}-file")
-        path = self.downloads / str(link.get_attribute("download"))
+    def download(self, kind: str, name: str) -> Path:
+        """Clicks the button of a file, and waits until it is there."""
+        path = self.downloads / name
         path.unlink(missing_ok=True)
-        link.click()
+        button = self.part("button", f"Download {kind}")
+        self.wait(button.is_enabled)
+        button.click()
         self.wait(path.is_file)
         return path
 
     def shot(self, path: Path) -> None:
-        """Takes a picture of the whole page."""
+        """Writes a screenshot of the whole page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
+        clip = {**size["cssContentSize"], "scale": 1}
         taken = self.driver.execute_cdp_cmd(
             "Page.captureScreenshot",
-            {
-                "captureBeyondViewport": True,
-                "clip": {**size["cssContentSize"], "scale": 1},
-            },
+            {"captureBeyondViewport": True, "clip": clip},
         )
         path.write_bytes(base64.b64decode(taken["data"]))
-
-    @contextlib.contextmanager
-    def dark(self) -> Iterator[None]:
-        """Prefers dark pages in the block."""
-        feature = "prefers-color-scheme"
-        self._media([{"name": feature, "value": "dark"}])
-        yield
-        self._media([])
-
-    @contextlib.contextmanager
-    def phone(self) -> Iterator[None]:
-        """Is as narrow as a phone in the block."""
-        size = {"width": 390, "height": 844, "deviceScaleFactor": 1}
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {**size, "mobile": True}
-        )
-        yield
-        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-    def complaints(self) -> list[str]:
-        """Returns the errors on the console since it was last asked."""
-        found = [
-            each["message"]
-            for each in self.driver.get_log("browser")
-            if each["level"] == "SEVERE"
-        ]
-        if any("upload_progress" in each for each in found):
-            # Gradio asks how an upload gets on, which may be over by then, and
-            # writes down the answer.
-            found = [
-                each
-                for each in found
-                if not ("upload_progress" in each or each.endswith(" Response"))
-            ]
-        return found
 
     def requests(self) -> set[str]:
         """Returns what was asked for over the network since the last time."""
@@ -229,17 +161,6 @@ class Browser:
                 found.add(message["params"]["url"])
         # Not what the browser holds itself: chrome:, data:.
         return {each for each in found if each.startswith(("http", "ws"))}
-
-    def _media(self, features: list[dict[str, str]]) -> None:
-        self.driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": features}
-        )
-
-
-def picture_in(source: str) -> np.ndarray:
-    """Decodes an address that holds a picture."""
-    data = base64.b64decode(source.partition("base64,")[2])
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 @contextlib.contextmanager
@@ -254,12 +175,8 @@ def browsing(address: str, folder: Path) -> Iterator[Browser]:
     downloads = folder / "downloads"
     options = webdriver.ChromeOptions()
     options.binary_location = str(chromium)
-    for option in _OPTIONS:
+    for option in (*_OPTIONS, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(option)
-    options.add_argument(f"--user-data-dir={folder / 'profile'}")
-    options.add_argument("--window-size=1280,1300")
-    # Its own first page would ask for things.
-    options.add_argument("about:blank")
     options.add_experimental_option(
         "prefs", {"download.default_directory": str(downloads)}
     )
@@ -267,14 +184,10 @@ def browsing(address: str, folder: Path) -> Iterator[Browser]:
         "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
     )
     libraries = sorted({str(each.parent) for each in UNPACKED.rglob("*.so*")})
+    known = os.environ.get("LD_LIBRARY_PATH", "")
+    path = os.pathsep.join([*libraries, known])
     service = webdriver.ChromeService(
-        str(driver),
-        env={
-            **os.environ,
-            "LD_LIBRARY_PATH": os.pathsep.join(
-                [*libraries, os.environ.get("LD_LIBRARY_PATH", "")]
-            ),
-        },
+        str(driver), env={**os.environ, "LD_LIBRARY_PATH": path}
     )
     running = webdriver.Chrome(options, service)
     try:

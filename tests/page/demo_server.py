@@ -37,14 +37,6 @@ class Demo:
     errors: Path
     hosts: Path
 
-    def uploads(self) -> list[Path]:
-        """Returns the files that it keeps on the disk.
-
-        Gradio also leaves an empty file for each upload.
-        """
-        paths = [path for path in self.folder.rglob("*") if path.is_file()]
-        return [path for path in paths if path.stat().st_size]
-
 
 @contextlib.contextmanager
 def running(folder: Path, *options: str) -> Iterator[Demo]:
@@ -58,7 +50,7 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
     temporary.mkdir()
     errors, hosts = folder / "errors", folder / "hosts"
     hosts.touch()
-    with open(errors, "w") as stream:
+    with open(errors, "a") as stream:
         process = subprocess.Popen(
             [sys.executable, _PROGRAM, hosts, "--port", "0", *options],
             cwd=ROOT,

@@ -1,14 +1,25 @@
 """What the page's server gives away, and how it ends."""
 
 import http.client
+import io
+import json
+import re
 import signal
 import socket
+import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from chromium import ROOT, SECONDS
+from PIL import Image
+from starlette.testclient import TestClient
 
-from keras_pspnet.cli.main import main
+from keras_pspnet.cli import main
+from keras_pspnet.data.towns import make_town
+from keras_pspnet.demo import page, server
+from keras_pspnet.labels import generic_labels
+from keras_pspnet.network import Network
 
 
 def ask(demo, path, method="GET", body=None, **headers):
@@ -82,8 +93,121 @@ def test_the_browser_is_told_to_stay_here(demo) -> None:
 
 
 def test_the_programme_asks_no_other_host(browser, demo) -> None:
-    browser.changes(browser.part("example-0").click)
+    browser.part("button", "Coast").click()
+    browser.part("p", "640 x 480 pixels, ")
     assert demo.hosts.read_text() == ""
+
+
+# === What a request may name ===
+
+
+def wish(config, path, session, scales=(1.0,)):
+    """What a browser sends to have a file segmented."""
+    (number,) = (
+        each["id"]
+        for each in json.loads(config)["dependencies"]
+        if each["api_name"] == "_segment"
+    )
+    file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    data = [file, list(scales), False, 0.5, False]
+    return {"data": data, "fn_index": number, "session_hash": session}
+
+
+def send(demo, *arguments):
+    """Asks for a file's segmentation, and returns the status."""
+    body = wish(ask(demo, "/config")[2], *arguments)
+    # In another spelling of the same JSON.
+    text = json.dumps(body, indent=1).replace("path", r"p\u0061th")
+    kind = {"Content-Type": "application/json"}
+    return ask(demo, "/gradio_api/queue/join", "POST", text, **kind)[0]
+
+
+def told(demo, session):
+    """What a session hears of its requests, until all are done."""
+    _, _, body = ask(demo, f"/gradio_api/queue/data?session_hash={session}")
+    found = re.findall(rb"data: (.*)", body)
+    return {each["msg"]: each for each in map(json.loads, found)}
+
+
+def upload(demo, image) -> str:
+    """Uploads an image, and returns where it is kept."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"'
+    body = head + b"\r\n\r\n" + stream.getvalue() + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, found = ask(demo, "/gradio_api/upload", "POST", body, **kind)
+    assert status == 200
+    (path,) = json.loads(found)
+    # Where it is kept is a secret of its owner's.
+    assert re.search("/[0-9a-f]{64}/", path)
+    return str(path)
+
+
+def test_only_uploads_are_segmented(demo, tmp_path) -> None:
+    image = make_town(0, (60, 80))[0]
+    path = tmp_path / "private.png"
+    Image.fromarray(image).save(path)
+    for name in (path, f"{demo.folder}/../{path.name}", ROOT / "setup.cfg"):
+        assert send(demo, name, "private") == 200
+        done = told(demo, "private")["process_completed"]
+        assert not done["success"] and done["output"] == {"error": None}
+    assert send(demo, upload(demo, image), "public") == 200
+    assert told(demo, "public")["process_completed"]["success"]
+    # Gradio writes down what it refuses.
+    assert "InvalidPathError" in demo.errors.read_text()
+    demo.errors.write_text("")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_files_of_other_hosts_are_not_fetched(demo, scheme) -> None:
+    assert send(demo, f"{scheme}://example.com/a.png", "elsewhere") == 403
+    assert demo.hosts.read_text() == ""
+
+
+def test_one_image_is_segmented_at_a_time(demo) -> None:
+    path = upload(demo, make_town(0, (480, 640))[0])
+
+    def run(session):
+        assert send(demo, path, session, (0.5, 0.75, 1, 1.25)) == 200
+        found = told(demo, session)
+        assert found["process_completed"]["success"]
+        return found["process_completed"]["output"]["duration"]
+
+    start = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        seconds = list(pool.map(run, ["first", "second", "third"]))
+    assert sum(seconds) < time.monotonic() - start
+
+
+# In this process, where Gradio's own warnings would be errors.
+@pytest.mark.filterwarnings("ignore")
+def test_files_that_are_old_are_removed(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    for name in ("_SWEEP", "_AGE"):
+        monkeypatch.setattr(page, name, 3)
+    network = Network(lambda images: images, generic_labels(3))
+    app = server.application(network, "none", {}, "127.0.0.1", 2**20)
+
+    def files() -> set[str]:
+        # Gradio keeps empty files, and a history of nothing.
+        paths = [path for path in tmp_path.rglob("*") if path.is_file()]
+        return {path.name for path in paths if path.stat().st_size}
+
+    examples = {"Street.png", "Bedroom.png"}
+    assert files() == examples
+    with TestClient(app, "http://127.0.0.1") as client:
+        data = (tmp_path / "Street.png").read_bytes()
+        sent = {"files": ("mine.png", data)}
+        (path,) = client.post("/gradio_api/upload", files=sent).json()
+        body = wish(client.get("/config").content, path, "mine")
+        client.post("/gradio_api/queue/join", json=body)
+        client.get("/gradio_api/queue/data?session_hash=mine")
+        assert files() >= {"mine.png", "mine_mask.png", "image.webp"}
+        end = time.monotonic() + SECONDS
+        while files() != examples and time.monotonic() < end:
+            time.sleep(0.1)
+        assert files() == examples
 
 
 def test_a_port_in_use_is_told(monkeypatch, capsys) -> None:
