@@ -22,7 +22,7 @@ import tensorflow as tf
 from PIL import Image
 from small import Small
 from source_states import mmseg_state, random_pspnet
-from test_serving import SIGNATURES
+from threshold_model import SIGNATURES
 from torch_files import save, tensor
 
 import keras_pspnet as kp
