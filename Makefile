@@ -45,8 +45,8 @@ test: .venv/tests
 
 # What calls TensorFlow and Keras: the rest is plain Python, and tested above.
 COLAB = augment batch_norm decode dropout exports fitting inference layers \
-    losses metrics model optimizers pipeline pretrained resnet sampling trainer \
-    segmentation warmup
+    losses metrics model optimizers pipeline plots pretrained resnet sampling \
+    segmentation trainer warmup
 test-colab: .venv-colab/tests
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
 	    -m "not (beam or resume or multiworker or replicas)"
