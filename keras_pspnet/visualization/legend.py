@@ -71,7 +71,7 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
     Returns:
         An RGB picture.
     """
-    font = font_of(size)
+    font = _font(size)
     margin, line = size, round(1.7 * size)
     lead = size + size // 2
     room = width - 2 * margin - lead
@@ -106,7 +106,7 @@ def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
     Returns:
         An RGB picture.
     """
-    font = font_of(size)
+    font = _font(size)
     line = round(1.7 * size)
     left, right = size, width - size
     picture = Image.new("RGB", (width, line + size + line), _PAPER)
@@ -178,8 +178,8 @@ def table(
     """
     total = len(titles) * (cell[0] + _GAP) + _GAP
     size = text_size(total)
-    font = font_of(size)
-    small = font_of(max(0.7 * size, 11))
+    font = _font(size)
+    small = _font(max(0.7 * size, 11))
     top = 2 * size
     pitch = cell[1] + round(1.5 * small.size) + _GAP
     sheet = Image.new("RGB", (total, top + len(rows) * pitch), _PAPER)
@@ -204,22 +204,8 @@ def table(
 
 
 def _entry_text(entry: Entry, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The name, shortened to leave room, and the share."""
-    end = f"  {entry.share}" if entry.share else ""
-    return shortened(entry.name, font, width, end)
-
-
-def shortened(
-    text: str, font: ImageFont.FreeTypeFont, width: int, end: str = ""
-) -> str:
-    """Cuts a text to a width, with an ellipsis where something is missing.
-
-    Args:
-        text: What may be cut, to no less than one letter.
-        font: In which it is drawn.
-        width: Pixels that it may take.
-        end: What comes after it, and is never cut.
-    """
+    """The name, cut with an ellipsis to leave room, and the share."""
+    text, end = entry.name, f"  {entry.share}" if entry.share else ""
     if font.getlength(text + end) <= width:
         return text + end
     cut = bisect.bisect_right(
@@ -231,7 +217,7 @@ def shortened(
 
 
 @functools.lru_cache(maxsize=16)
-def font_of(size: float) -> ImageFont.FreeTypeFont:
+def _font(size: float) -> ImageFont.FreeTypeFont:
     """Returns the font of all pictures.
 
     Args:
