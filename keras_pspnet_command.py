@@ -12,6 +12,7 @@ is imported, before any setting can silence it.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -37,24 +38,23 @@ def main() -> int:
     return run(options)
 
 
-def _postponed_import(name: str) -> Callable[[], None]:
+def _postponed_import(name: str) -> Callable[[], object]:
     """Makes the modules of a package importable before the package itself.
 
     Args:
         name: The package.
 
     Returns:
-        A function that imports the package: it runs its `__init__.py`, which
-        `import` takes for done from now on.
+        A function that imports the package: it runs its `__init__.py`.
     """
     if name in sys.modules:
         return lambda: None
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     package = importlib.util.module_from_spec(spec)
+    # What `import` takes for imported, so that it goes on to the modules.
     sys.modules[name] = package
-    run_init = spec.loader.exec_module
-    return lambda: run_init(package)
+    return lambda: importlib.reload(package)
 
 
 @contextlib.contextmanager
