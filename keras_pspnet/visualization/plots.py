@@ -108,7 +108,9 @@ def confusion_plot(
         classes, and 16 pixels a class for more.
     """
     count = labels.num_classes
-    cell = min(max(round(1000 / count), _SMALLEST_CELL), _LARGEST_CELL)
+    # One or two classes have cells that the axes' labels fit beside.
+    largest = max(_LARGEST_CELL, 200 // count)
+    cell = min(max(round(1000 / count), _SMALLEST_CELL), largest)
     total = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(
         confusion, total, out=np.full((count, count), np.nan), where=total > 0
