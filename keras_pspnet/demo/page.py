@@ -132,8 +132,6 @@ class _Page:
         )
         drawn.success(self._write, given, self._file, **private)
 
-    # === What is done ===
-
     def _segment(
         self, event: gr.EventData, path: str | None, *settings: Any
     ) -> tuple[Any, ...]:
@@ -176,13 +174,11 @@ class _Page:
             told = results.sentence(error)
             raise gr.Error(told, None, print_exception=False) from error
         colors = class_colors(result.labels, colorblind).tolist()
-        codes = {
-            name: f"#{bytes(color).hex()}"
-            for name, color in zip(result.labels.names, colors, strict=False)
-        }
+        codes = [f"#{bytes(color).hex()}" for color in colors]
+        color_map = dict(zip(result.labels.names, codes, strict=False))
         # No file, until there is one that shows the same.
         pending = gr.DownloadButton(interactive=False)
-        return gr.AnnotatedImage(layers, color_map=codes), pending
+        return gr.AnnotatedImage(layers, color_map=color_map), pending
 
     def _write(self, result: Result | None, *look: Any) -> Any:
         path = None if result is None else result.write_overlay(*look)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import fastapi
 import gradio as gr
 import uvicorn
 from gradio.utils import get_upload_folder
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 
@@ -23,6 +24,9 @@ from keras_pspnet.network import Network
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 # Gradio fetches files of other hosts for whoever asks; this page never does.
 _REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
+_STREAMS = tuple(
+    f"/gradio_api/{name}" for name in ("queue/data", "heartbeat/", "upload_")
+)
 _HEADERS = {
     "content-security-policy": "default-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
@@ -30,6 +34,8 @@ _HEADERS = {
     "object-src 'none'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
+    # A later overlay has the address of the one before.
+    "cache-control": "no-store",
     "referrer-policy": "no-referrer",
 }
 _HUES = {"primary_hue": "blue", "secondary_hue": "blue"}
@@ -63,9 +69,7 @@ def application(
     host: str,
     max_bytes: int,
 ) -> fastapi.FastAPI:
-    """Makes the web application.
-
-    Files are written to the folder `GRADIO_TEMP_DIR` of the environment.
+    """Makes the web application, which writes to the folder GRADIO_TEMP_DIR.
 
     Args:
         network: What segments.
@@ -76,7 +80,7 @@ def application(
         max_bytes: The largest file that is taken.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.middleware("http")(_guard)
+    app.add_middleware(_Guard)
     if host in _LOCAL:
         # A page elsewhere could have its own name lead to this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
@@ -109,25 +113,26 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
     _Server(config).run(sockets=[listener])
 
 
-async def _guard(
-    request: fastapi.Request,
-    call_next: Callable[[fastapi.Request], Awaitable[fastapi.Response]],
-) -> fastapi.Response:
+class _Guard(BaseHTTPMiddleware):
     """Refuses what would fetch elsewhere, and adds headers to all answers."""
-    path, data = request.url.path, ""
-    if request.method == "POST" and not path.endswith("/upload"):
-        with contextlib.suppress(ValueError):
-            # Written anew, since JSON has many ways to write the same.
-            data = json.dumps(json.loads(await request.body()))
-    if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
-        response = fastapi.Response("Other hosts are not fetched from.", 403)
-    else:
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # They end whenever a page is closed, which the class above takes ill.
+        stream = scope.get("path", "").startswith(_STREAMS)
+        answer = self.app if stream else super().__call__
+        await answer(scope, receive, send)
+
+    async def dispatch(self, request: fastapi.Request, call_next: Any) -> Any:
+        path, data = request.url.path, ""
+        if request.method == "POST" and not path.endswith("/upload"):
+            with contextlib.suppress(ValueError):
+                # Written anew, since JSON has many ways to write the same.
+                data = json.dumps(json.loads(await request.body()))
+        if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
+            return fastapi.Response("Another host.", 403, _HEADERS)
         response = await call_next(request)
-    response.headers.update(_HEADERS)
-    if path.startswith("/gradio_api/file="):
-        # A later overlay has the name of the one before.
-        response.headers["cache-control"] = "no-store"
-    return response
+        response.headers.update(_HEADERS)
+        return response
 
 
 class _Server(uvicorn.Server):
