@@ -114,6 +114,7 @@ class _Page:
             # One network uses all cores.
             concurrency_id="network",
             concurrency_limit=1,
+            trigger_mode="always_last",
             show_progress_on=self._overlay,
             **private,
         )
@@ -155,15 +156,10 @@ class _Page:
             gr.Warning(results.sentence(error), None)
             return nothing
         names, shares = result.labels.names, result.shares
-        choices = [
-            (f"{names[each]} {shares[each]:.1%}", each) for each in shares
-        ]
+        choices = [(f"{names[i]} {shares[i]:.1%}", i) for i in shares]
         classes = gr.CheckboxGroup(choices, value=list(shares))
-        looks = gr.Column(visible=True)
-        return (
-            *(result, looks, result.summary, classes, confidence, result.mask),
-            *self._draw(result, *look),
-        )
+        rest = classes, confidence, result.mask, *self._draw(result, *look)
+        return result, gr.Column(visible=True), result.summary, *rest
 
     def _draw(
         self, result: Result, alpha: float, colorblind: bool, *classes: Any

@@ -14,7 +14,6 @@ import fastapi
 import gradio as gr
 import uvicorn
 from gradio.utils import get_upload_folder
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 
@@ -24,20 +23,19 @@ from keras_pspnet.network import Network
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 # Gradio fetches files of other hosts for whoever asks; this page never does.
 _REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
-_STREAMS = tuple(
-    f"/gradio_api/{name}" for name in ("queue/data", "heartbeat/", "upload_")
+_POLICY = (
+    b"default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    b"style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    b"script-src 'self' 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
+    b"base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
-_HEADERS = {
-    "content-security-policy": "default-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "font-src 'self' data:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'self'",
-    "x-content-type-options": "nosniff",
+_HEADERS = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
     # A later overlay has the address of the one before.
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-}
+    (b"cache-control", b"no-store"),
+)
 _HUES = {"primary_hue": "blue", "secondary_hue": "blue"}
 
 
@@ -75,8 +73,7 @@ def application(
         network: What segments.
         model: Its name.
         arguments: Those of `segment`; what scales and flip are at first.
-        host: Of the interface; on this machine's own, requests that name
-            another host are refused.
+        host: The interface. On this machine's own, other names are refused.
         max_bytes: The largest file that is taken.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -113,26 +110,32 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
     _Server(config).run(sockets=[listener])
 
 
-class _Guard(BaseHTTPMiddleware):
+class _Guard:
     """Refuses what would fetch elsewhere, and adds headers to all answers."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        # They end whenever a page is closed, which the class above takes ill.
-        stream = scope.get("path", "").startswith(_STREAMS)
-        answer = self.app if stream else super().__call__
-        await answer(scope, receive, send)
+    def __init__(self, app: Any):
+        self._app = app
 
-    async def dispatch(self, request: fastapi.Request, call_next: Any) -> Any:
-        path, data = request.url.path, ""
-        if request.method == "POST" and not path.endswith("/upload"):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        app, path, data, read = self._app, scope.get("path", ""), "", []
+        if scope.get("method") == "POST" and not path.endswith("/upload"):
+            body = await fastapi.Request(scope, receive).body()
+            read.append({"type": "http.request", "body": body})
             with contextlib.suppress(ValueError):
                 # Written anew, since JSON has many ways to write the same.
-                data = json.dumps(json.loads(await request.body()))
+                data = json.dumps(json.loads(body))
         if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
-            return fastapi.Response("Another host.", 403, _HEADERS)
-        response = await call_next(request)
-        response.headers.update(_HEADERS)
-        return response
+            app = fastapi.Response("Another host.", 403)
+
+        async def receiving() -> Any:
+            return read.pop() if read else await receive()
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await app(scope, receiving, sending)
 
 
 class _Server(uvicorn.Server):
