@@ -80,7 +80,7 @@ def modules() -> Iterator[Any]:
         found.name
         for found in pkgutil.walk_packages(kp.__path__, "keras_pspnet.")
         if not re.search(
-            r"\.(training|builders|page|cli.*|__main__)\b", found.name
+            r"\.(training|builders|demo|cli.*|__main__)\b", found.name
         )
     ]
     for name in ["keras_pspnet", *names, "client"]:

@@ -114,6 +114,7 @@ class _Page:
             # One network uses all cores.
             concurrency_id="network",
             concurrency_limit=1,
+            trigger_mode="always_last",
             show_progress_on=self._overlay,
             **private,
         )
@@ -131,8 +132,6 @@ class _Page:
             **private,
         )
         drawn.success(self._write, given, self._file, **private)
-
-    # === What is done ===
 
     def _segment(
         self, event: gr.EventData, path: str | None, *settings: Any
@@ -157,15 +156,10 @@ class _Page:
             gr.Warning(results.sentence(error), None)
             return nothing
         names, shares = result.labels.names, result.shares
-        choices = [
-            (f"{names[each]} {shares[each]:.1%}", each) for each in shares
-        ]
+        choices = [(f"{names[i]} {shares[i]:.1%}", i) for i in shares]
         classes = gr.CheckboxGroup(choices, value=list(shares))
-        looks = gr.Column(visible=True)
-        return (
-            *(result, looks, result.summary, classes, confidence, result.mask),
-            *self._draw(result, *look),
-        )
+        rest = classes, confidence, result.mask, *self._draw(result, *look)
+        return result, gr.Column(visible=True), result.summary, *rest
 
     def _draw(
         self, result: Result, alpha: float, colorblind: bool, *classes: Any
@@ -176,13 +170,11 @@ class _Page:
             told = results.sentence(error)
             raise gr.Error(told, None, print_exception=False) from error
         colors = class_colors(result.labels, colorblind).tolist()
-        codes = {
-            name: f"#{bytes(color).hex()}"
-            for name, color in zip(result.labels.names, colors, strict=False)
-        }
+        codes = [f"#{bytes(color).hex()}" for color in colors]
+        color_map = dict(zip(result.labels.names, codes, strict=False))
         # No file, until there is one that shows the same.
         pending = gr.DownloadButton(interactive=False)
-        return gr.AnnotatedImage(layers, color_map=codes), pending
+        return gr.AnnotatedImage(layers, color_map=color_map), pending
 
     def _write(self, result: Result | None, *look: Any) -> Any:
         path = None if result is None else result.write_overlay(*look)

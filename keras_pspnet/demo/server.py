@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,19 @@ from keras_pspnet.network import Network
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 # Gradio fetches files of other hosts for whoever asks; this page never does.
 _REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
-_HEADERS = {
-    "content-security-policy": "default-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "font-src 'self' data:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+_POLICY = (
+    b"default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    b"style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    b"script-src 'self' 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
+    b"base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # A later overlay has the address of the one before.
+    (b"cache-control", b"no-store"),
+)
 _HUES = {"primary_hue": "blue", "secondary_hue": "blue"}
 
 
@@ -63,20 +67,17 @@ def application(
     host: str,
     max_bytes: int,
 ) -> fastapi.FastAPI:
-    """Makes the web application.
-
-    Files are written to the folder `GRADIO_TEMP_DIR` of the environment.
+    """Makes the web application, which writes to the folder GRADIO_TEMP_DIR.
 
     Args:
         network: What segments.
         model: Its name.
         arguments: Those of `segment`; what scales and flip are at first.
-        host: Of the interface; on this machine's own, requests that name
-            another host are refused.
+        host: The interface. On this machine's own, other names are refused.
         max_bytes: The largest file that is taken.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.middleware("http")(_guard)
+    app.add_middleware(_Guard)
     if host in _LOCAL:
         # A page elsewhere could have its own name lead to this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
@@ -109,25 +110,32 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
     _Server(config).run(sockets=[listener])
 
 
-async def _guard(
-    request: fastapi.Request,
-    call_next: Callable[[fastapi.Request], Awaitable[fastapi.Response]],
-) -> fastapi.Response:
+class _Guard:
     """Refuses what would fetch elsewhere, and adds headers to all answers."""
-    path, data = request.url.path, ""
-    if request.method == "POST" and not path.endswith("/upload"):
-        with contextlib.suppress(ValueError):
-            # Written anew, since JSON has many ways to write the same.
-            data = json.dumps(json.loads(await request.body()))
-    if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
-        response = fastapi.Response("Other hosts are not fetched from.", 403)
-    else:
-        response = await call_next(request)
-    response.headers.update(_HEADERS)
-    if path.startswith("/gradio_api/file="):
-        # A later overlay has the name of the one before.
-        response.headers["cache-control"] = "no-store"
-    return response
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        app, path, data, read = self._app, scope.get("path", ""), "", []
+        if scope.get("method") == "POST" and not path.endswith("/upload"):
+            body = await fastapi.Request(scope, receive).body()
+            read.append({"type": "http.request", "body": body})
+            with contextlib.suppress(ValueError):
+                # Written anew, since JSON has many ways to write the same.
+                data = json.dumps(json.loads(body))
+        if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
+            app = fastapi.Response("Another host.", 403)
+
+        async def receiving() -> Any:
+            return read.pop() if read else await receive()
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await app(scope, receiving, sending)
 
 
 class _Server(uvicorn.Server):

@@ -86,6 +86,9 @@ class Browser:
 
     def open(self) -> None:
         """Opens the page anew: a new user, without an image."""
+        self.driver.get("about:blank")
+        # The last page complains of what was under way when it was left.
+        self.driver.get_log("browser")
         self.driver.get(self.address)
         self.wait(lambda: self.all(".gallery-item"))
 
