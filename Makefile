@@ -48,7 +48,7 @@ notebooks: .venv-colab/tests  ## run them; UPDATE=1 writes their outputs
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
 slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests: an hour
-	.venv/bin/python tests/killed_runs.py
+	.venv/bin/python tests/helpers/killed_runs.py
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
 
 # The peer writes checkpoints, logits, predictions and scores; this package
@@ -78,8 +78,8 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer  ## with tensorflow-ad
 	rm -rf $(PARITY)-tfa
 
 serve-check: .venv/tests .venv-triton/server .nginx/server  ## Triton and nginx, the real servers
-	.venv/bin/python -m pytest -q tests/serving tests/test_archives.py \
-	    tests/test_supply_chain.py
+	.venv/bin/python -m pytest -q tests/serving tests/convert/test_archives.py \
+	    tests/repository/test_supply_chain.py
 
 wheel-check: .venv/runtime .venv-wheel/tools  ## build, install and use the wheel on every Python
 	.venv-wheel/bin/cffconvert --validate

@@ -22,7 +22,7 @@ def main() -> None:
     from PIL import Image
 
     import keras_pspnet as kp
-    from keras_pspnet.training.train import load_recipe
+    from keras_pspnet.recipes import load_recipe
 
     place = Path(kp.__file__)
     check(place.is_relative_to(sys.prefix), f"{place} is outside the venv")

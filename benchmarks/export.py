@@ -176,7 +176,7 @@ def write_picture(folder: Path, size: int) -> list[np.ndarray]:
     Returns:
         The picture and others for calibration, uint8 (H, W, 3).
     """
-    from keras_pspnet.data.scenes import make_scene
+    from keras_pspnet.data.synthetic.scenes import make_scene
 
     pictures = [
         make_scene(0, index, (size, size))[0]

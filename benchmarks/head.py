@@ -29,9 +29,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_pspnet.layers import PyramidConv
+from keras_pspnet.layers.pyramid import PyramidConv
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.model import BACKBONES, PSPNet
+from keras_pspnet.models.pspnet import BACKBONES, PSPNet
 
 FORMS = ("plain", "shortcut")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

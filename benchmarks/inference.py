@@ -3,7 +3,7 @@
     python benchmarks/inference.py
 
 The same weights, picture and number of threads; a uint8 picture goes in, its
-mask comes out. Ours is `keras_pspnet.inference.mask_of_views` over a folded
+mask comes out. Ours is `keras_pspnet.inference.segment.mask_of_views` over a folded
 copy of the network, with what it does around the network; mmsegmentation's is
 its own `inference` in PyTorch, `channels_last`, in inference mode, with its
 own windows, and for several scales the mean of softmax of its
@@ -112,8 +112,8 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import keras_pspnet as kp
-    from keras_pspnet.inference import mask_of_views, views_of
-    from keras_pspnet.network import as_network
+    from keras_pspnet.inference.predictor import as_network
+    from keras_pspnet.inference.segment import mask_of_views, views_of
 
     network = as_network(kp.convert_file(path), engine.dtype)
 

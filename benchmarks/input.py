@@ -82,7 +82,7 @@ def write_pairs(folder: Path, count: int) -> None:
     """
     from PIL import Image
 
-    from keras_pspnet.data.scenes import make_scene
+    from keras_pspnet.data.synthetic.scenes import make_scene
     from keras_pspnet.labels import VOC
     from keras_pspnet.visualization.colors import index_picture
 
@@ -116,9 +116,9 @@ def load(options: argparse.Namespace) -> Run:
     Returns:
         A function from anything to the shapes of the last batch.
     """
-    from keras_pspnet.data.augment import semseg_augmentation
+    from keras_pspnet.data.augment.augmentation import semseg_augmentation
+    from keras_pspnet.data.dataset import load
     from keras_pspnet.data.pipeline import training_dataset
-    from keras_pspnet.data.readers import load
     from keras_pspnet.labels import VOC
 
     dataset = training_dataset(
@@ -148,18 +148,18 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     """
     import tensorflow as tf
 
-    from keras_pspnet.data.affine import (
+    from keras_pspnet.data.augment.affine import (
         fill,
         flatten,
         place_crop,
         sample_labels,
         sample_pair,
     )
-    from keras_pspnet.data.augment import semseg_augmentation
-    from keras_pspnet.data.decode import read_image
-    from keras_pspnet.data.encodings import read_encoded
-    from keras_pspnet.data.photometric import gaussian_blur
-    from keras_pspnet.data.readers import load
+    from keras_pspnet.data.augment.augmentation import semseg_augmentation
+    from keras_pspnet.data.augment.photometric import gaussian_blur
+    from keras_pspnet.data.dataset import load
+    from keras_pspnet.data.images import read_image
+    from keras_pspnet.data.sources.encodings import read_encoded
     from keras_pspnet.labels import VOC
 
     samples = load(folder, labels=VOC).samples

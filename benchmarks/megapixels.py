@@ -31,7 +31,7 @@ def draw(path: Path, side: int) -> None:
     """
     from PIL import Image
 
-    from keras_pspnet.data.scenes import make_scene
+    from keras_pspnet.data.synthetic.scenes import make_scene
 
     tiles = [make_scene(0, index, (250, 250))[0] for index in range(64)]
     rng = np.random.default_rng(0)

@@ -60,7 +60,7 @@ def pairs_of(folder: Path, count: int | None) -> list[tuple[str, str]]:
         folder: Holds `images` and `masks`.
         count: How many, None for all.
     """
-    from keras_pspnet.data.decode import find_pairs
+    from keras_pspnet.data.images import find_pairs
 
     pairs = find_pairs(folder / "images", folder / "masks")
     if count is None or count >= len(pairs):
@@ -72,7 +72,7 @@ def read(
     pairs: Sequence[tuple[str, str]], classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads pictures with their masks, one after the other."""
-    from keras_pspnet.data.decode import read_pair
+    from keras_pspnet.data.images import read_pair
 
     for image, mask in pairs:
         yield read_pair(image, mask, classes)
@@ -113,10 +113,10 @@ def measure(options: argparse.Namespace) -> bool:
         Whether all rows are within their limits.
     """
     import keras_pspnet as kp
-    from keras_pspnet.artefacts import load_artefact
-    from keras_pspnet.inference import predict_masks
-    from keras_pspnet.network import model_labels
-    from keras_pspnet.scores import Confusion, Scores
+    from keras_pspnet.evaluation.scores import Confusion, Scores
+    from keras_pspnet.inference.exported import load_artefact
+    from keras_pspnet.inference.predictor import model_labels
+    from keras_pspnet.inference.segment import predict_masks
 
     model = kp.load_pretrained(options.model)
     classes = model.num_classes

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pspnet.replicas import replica_sum
+from keras_pspnet.layers import replica_sum
 
 IGNORE_LABEL = 255
 BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"

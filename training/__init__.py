@@ -1,1 +1,1 @@
-"""The training programme: one flat file for each run, and what runs them."""
+"""Entry points of a checkout: a recipe's run, the demo, the ablation study."""

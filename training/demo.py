@@ -59,7 +59,8 @@ def main() -> int:
 
 def _train_and_export(output: Path) -> int:
     export = output / "saved_model" / "1"
-    from .train import SCORES_FILE, load_recipe, train
+    from keras_pspnet.recipes import load_recipe
+    from keras_pspnet.training.run import SCORES_FILE, train
 
     scores_file = output / SCORES_FILE
     if export.is_dir() and scores_file.is_file():
@@ -86,10 +87,10 @@ def _train_and_export(output: Path) -> int:
 def _export(output: Path, export: Path) -> int:
     """Exports the trained model and compares it in a fresh process."""
     from keras_pspnet import export_saved_model, load_pretrained
-    from keras_pspnet.data.scenes import scene_arrays
-    from keras_pspnet.inference import predict_masks
-
-    from .train import MODEL_FOLDER, load_recipe
+    from keras_pspnet.data.synthetic.scenes import scene_arrays
+    from keras_pspnet.inference.segment import predict_masks
+    from keras_pspnet.recipes import load_recipe
+    from keras_pspnet.training.run import MODEL_FOLDER
 
     model = load_pretrained(output / MODEL_FOLDER)
     if export.exists():

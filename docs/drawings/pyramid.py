@@ -17,13 +17,13 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 import keras_pspnet as kp
-from keras_pspnet.data.scenes import make_scene
-from keras_pspnet.inference import predict_masks
+from keras_pspnet.data.synthetic.scenes import make_scene
+from keras_pspnet.inference.segment import predict_masks
 from keras_pspnet.labels import SCENES
+from keras_pspnet.training.recipe import Recipe
+from keras_pspnet.training.run import MODEL_FOLDER, train
 from keras_pspnet.visualization.colors import colorize
-from training.ablation import RECIPE
-from training.recipe import Recipe
-from training.train import MODEL_FOLDER, train
+from training.ablation.study import RECIPE
 
 HERE = Path(__file__).parent
 RUNS = {

@@ -18,15 +18,20 @@ from keras_pspnet.beam.storage import (
     prepare_folder,
     read_image_file,
 )
-from keras_pspnet.data.decode import (
+from keras_pspnet.data import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     MAX_PIXELS,
     pair_files,
     read_pair,
 )
-from keras_pspnet.protocols import Protocol, make_protocol, predict_mask
-from keras_pspnet.scores import Confusion, Scores
+from keras_pspnet.evaluation import (
+    Confusion,
+    Protocol,
+    Scores,
+    make_protocol,
+    predict_mask,
+)
 
 SCORES_FILE = "scores.json"
 # Every image is counted by one of them.

@@ -9,8 +9,7 @@ import pyarrow
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.visualization.colors import index_picture
-from keras_pspnet.visualization.segmentation import Segmentation
+from keras_pspnet.visualization import Segmentation, index_picture
 
 # Before the class names in the table: a class may be called "path" as well.
 FRACTION_PREFIX = "fraction_"

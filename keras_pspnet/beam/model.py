@@ -14,9 +14,14 @@ from typing import Any
 
 from apache_beam.utils.shared import Shared
 
-from keras_pspnet.artefacts import is_artefact, load_artefact
 from keras_pspnet.beam.storage import absolute, copy_folder, is_local
-from keras_pspnet.network import Network, as_network, weights_sha256
+from keras_pspnet.inference import (
+    Network,
+    as_network,
+    is_artefact,
+    load_artefact,
+    weights_sha256,
+)
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import HUB_PREFIX, load_pretrained
 from keras_pspnet.version import __version__

@@ -30,8 +30,9 @@ from keras_pspnet.beam.storage import (
     read_image_file,
     write_whole,
 )
-from keras_pspnet.data.decode import MAX_PIXELS, read_mask
-from keras_pspnet.inference import check_scales, segment
+from keras_pspnet.data import MAX_PIXELS, read_mask
+from keras_pspnet.inference import check_scales
+from keras_pspnet.inference.segment import segment
 
 # What is in the output folder, besides the list of errors.
 MASKS_FOLDER = "masks"

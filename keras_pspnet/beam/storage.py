@@ -11,7 +11,7 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from keras_pspnet.files import check_writable, naming_errors
+from keras_pspnet.utils import check_writable, naming_errors
 
 # What is read at a time: a stream may set aside all that it is asked for.
 _CHUNK = 2**20

@@ -113,13 +113,9 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     """Runs `beam evaluate`; returns its exit status."""
-    from keras_pspnet.beam.evaluate import (
-        COUNTERS,
-        SCORES_FILE,
-        EvaluateImages,
-    )
+    from keras_pspnet.beam.evaluate import COUNTERS, SCORES_FILE, EvaluateImages
     from keras_pspnet.beam.storage import read_text
-    from keras_pspnet.scores import Scores
+    from keras_pspnet.evaluation import Scores
 
     check_plot(options)
     transform = EvaluateImages(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from keras_pspnet.presets import PRESET_NAMES
 
 if TYPE_CHECKING:
-    from keras_pspnet.network import Network
+    from keras_pspnet.inference import Network
 
 Commands = argparse._SubParsersAction
 
@@ -131,7 +131,7 @@ def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def is_exported(options: argparse.Namespace) -> bool:
     """Tells whether `--model` names an exported model."""
-    from keras_pspnet.artefacts import is_artefact
+    from keras_pspnet.inference import is_artefact
 
     return options.model not in PRESET_NAMES and is_artefact(options.model)
 
@@ -150,8 +150,7 @@ def load_network(options: argparse.Namespace) -> Network:
         OSError: If the model cannot be read.
         ValueError: If there is no such model, or an option does not apply.
     """
-    from keras_pspnet.artefacts import load_artefact
-    from keras_pspnet.network import as_network
+    from keras_pspnet.inference import as_network, load_artefact
     from keras_pspnet.pretrained import load_pretrained
 
     if not is_exported(options):

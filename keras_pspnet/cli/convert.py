@@ -69,12 +69,8 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If the file is not a known checkpoint, or an option does
             not fit it.
     """
-    from keras_pspnet.files import check_absent
-    from keras_pspnet.pretrained import (
-        GEOMETRY,
-        convert_file,
-        save_pretrained,
-    )
+    from keras_pspnet.pretrained import GEOMETRY, convert_file, save_pretrained
+    from keras_pspnet.utils import check_absent
 
     check_absent(options.output)
     geometry = {

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         OSError: If the port is taken, or the model cannot be read.
         ValueError: If an option is out of range.
     """
-    from keras_pspnet.artefacts import check_installed
+    from keras_pspnet.inference import check_installed
 
     check_installed("gradio", "gradio", "demo", "page")
     arguments = inference_arguments(options)

@@ -20,7 +20,7 @@ from keras_pspnet.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from keras_pspnet.scores import Scores
+    from keras_pspnet.evaluation import Scores
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range, or files do not fit.
     """
-    from keras_pspnet.files import check_writable
+    from keras_pspnet.utils import check_writable
 
     # Files and options are checked before the long work.
     if options.output is not None:
@@ -139,8 +139,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
-    from keras_pspnet.data.decode import find_pairs, read_pair
-    from keras_pspnet.evaluation import evaluate
+    from keras_pspnet.data import find_pairs, read_pair
+    from keras_pspnet.evaluation.evaluate import evaluate
 
     how = protocol_arguments(options)
     pairs = find_pairs(*data_folders(options))
@@ -180,8 +180,7 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: If one is out of range, or not for the protocol.
     """
-    from keras_pspnet.protocols import make_protocol
-    from keras_pspnet.scores import Confusion
+    from keras_pspnet.evaluation import Confusion, make_protocol
 
     how = {
         name: getattr(options, name)
@@ -242,8 +241,8 @@ def check_plot(options: argparse.Namespace) -> None:
         OSError: If it cannot be written.
         ValueError: If its name does not end in .png or .jpg.
     """
-    from keras_pspnet.files import check_writable
-    from keras_pspnet.visualization.segmentation import check_suffix
+    from keras_pspnet.utils import check_writable
+    from keras_pspnet.visualization import check_suffix
 
     if options.confusion_plot is not None:
         check_suffix(options.confusion_plot)
@@ -260,8 +259,8 @@ def save_plot(options: argparse.Namespace, scores: Scores) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    from keras_pspnet.files import write_atomically
-    from keras_pspnet.visualization.segmentation import check_suffix
+    from keras_pspnet.utils import write_atomically
+    from keras_pspnet.visualization import check_suffix
 
     path = options.confusion_plot
     if path is not None:

@@ -112,7 +112,7 @@ def _add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
 
 def _export_saved_model(options: argparse.Namespace) -> int:
     from keras_pspnet.export import export_saved_model
-    from keras_pspnet.files import check_absent
+    from keras_pspnet.utils import check_absent
 
     check_absent(options.output)
     return _export(
@@ -129,9 +129,9 @@ def _export_saved_model(options: argparse.Namespace) -> int:
 
 
 def _export_litert(options: argparse.Namespace) -> int:
-    from keras_pspnet.data.decode import find_pictures, read_image
+    from keras_pspnet.data import find_pictures, read_image
     from keras_pspnet.export import export_litert
-    from keras_pspnet.files import check_writable
+    from keras_pspnet.utils import check_writable
 
     check_writable(options.output)
     images = []
@@ -150,7 +150,7 @@ def _export_litert(options: argparse.Namespace) -> int:
 
 def _export_onnx(options: argparse.Namespace) -> int:
     from keras_pspnet.export import export_onnx
-    from keras_pspnet.files import check_writable
+    from keras_pspnet.utils import check_writable
 
     check_writable(options.output)
     return _export(options, export_onnx)
@@ -164,7 +164,7 @@ def _export(
     Returns:
         Exit status: 0, or 1 if the export differs from the model.
     """
-    from keras_pspnet.export.verify import ExportError
+    from keras_pspnet.export import ExportError
     from keras_pspnet.pretrained import load_pretrained
 
     model = load_pretrained(options.model, backbone=options.backbone)

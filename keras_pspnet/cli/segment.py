@@ -22,8 +22,8 @@ from keras_pspnet.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from keras_pspnet.data.decode import Source
-    from keras_pspnet.network import Network
+    from keras_pspnet.data import Source
+    from keras_pspnet.inference import Network
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -86,9 +86,9 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If an option is out of range, or the only image is
             corrupt.
     """
-    from keras_pspnet.data.decode import find_pictures, read_image
-    from keras_pspnet.files import check_writable
-    from keras_pspnet.visualization.segmentation import check_suffix
+    from keras_pspnet.data import find_pictures, read_image
+    from keras_pspnet.utils import check_writable
+    from keras_pspnet.visualization import check_suffix
 
     # Files and options are checked before a model is loaded.
     arguments = inference_arguments(options)
@@ -131,7 +131,7 @@ class _Job:
 
     def segment(self, source: Source, output: Path) -> str:
         """Segments one image into a file; returns a line about it."""
-        from keras_pspnet.inference import segment
+        from keras_pspnet.inference.segment import segment
 
         result = segment(self.network, source, **self.arguments)
         result.save(output, self.what, self.colorblind)
@@ -183,7 +183,7 @@ def _is_file(output: str, paths: Sequence[str], images: Sequence[Path]) -> bool:
 
 
 def _looks_like_image(path: str) -> bool:
-    from keras_pspnet.data.decode import IMAGE_SUFFIXES
+    from keras_pspnet.data import IMAGE_SUFFIXES
 
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
@@ -194,7 +194,7 @@ def _check_folder(folder: str, count: int) -> None:
     Raises:
         OSError: If it does not and cannot.
     """
-    from keras_pspnet.files import check_writable
+    from keras_pspnet.utils import check_writable
 
     place = Path(folder)
     if place.is_dir():

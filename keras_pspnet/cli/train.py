@@ -69,8 +69,9 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If the recipe or the data does not fit.
     """
     from keras_pspnet.callbacks import NonFiniteError
+    from keras_pspnet.recipes import load_recipe
     from keras_pspnet.training.cluster import WorkerLostError
-    from keras_pspnet.training.train import (
+    from keras_pspnet.training.run import (
         BEST_FOLDER,
         CURVES_FILE,
         HISTORY_FILE,
@@ -78,7 +79,6 @@ def run(options: argparse.Namespace) -> int:
         MODEL_FOLDER,
         SCORES_FILE,
         SHEET_FILE,
-        load_recipe,
         train,
     )
 
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_data(recipe: Any, data: str | None) -> int:
-    from keras_pspnet.training.train import check_data
+    from keras_pspnet.training.run import check_data
 
     found = check_data(recipe, data)
     for fault in found:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pspnet.backbones import BLOCKS
 from keras_pspnet.convert.assign import (
     BIN_SIZES,
     Converted,
@@ -24,7 +25,6 @@ from keras_pspnet.convert.assign import (
     vector_row,
 )
 from keras_pspnet.labels import published_labels
-from keras_pspnet.resnet import BLOCKS
 
 # B, G, R of the prototxt files, here in the order of RGB.
 MEAN = (123.68, 116.779, 103.939)

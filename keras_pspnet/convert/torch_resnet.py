@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from keras_pspnet.convert.assign import Row, conv_row, vector_row
-from keras_pspnet.resnet import (
+from keras_pspnet.backbones import (
     BASIC_DEPTHS,
     BLOCKS,
     STAGE_CHANNELS,
     STEM_CHANNELS,
     scaled,
 )
+from keras_pspnet.convert.assign import Row, conv_row, vector_row
 
 # Counters of PyTorch's batch normalisation, which nothing computes with.
 COUNTERS = r"\.num_batches_tracked$"

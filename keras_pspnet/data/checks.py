@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.data.decode import read_image
-from keras_pspnet.data.encodings import read_encoded
-from keras_pspnet.data.listing import Fault, Sample
-from keras_pspnet.data.readers import SegmentationData, size_fault
+from keras_pspnet.data.dataset import SegmentationData, size_fault
+from keras_pspnet.data.images import read_image
+from keras_pspnet.data.sources.encodings import read_encoded
+from keras_pspnet.data.sources.listing import Fault, Sample
 from keras_pspnet.losses import IGNORE_LABEL
 
 _SHOWN = 5

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.data.affine import (
+from keras_pspnet.data.augment.affine import (
     FILL,
     fill,
     flatten,
     place_crop,
     sample_pair,
 )
-from keras_pspnet.data.augment import Augmentation
+from keras_pspnet.data.augment.augmentation import Augmentation
 from keras_pspnet.losses import IGNORE_LABEL
 
 
@@ -79,7 +79,7 @@ def training_dataset(
             not of the shards.
 
     Examples:
-        >>> from keras_pspnet.data.augment import train_augmentation
+        >>> from keras_pspnet.data.augment.augmentation import train_augmentation
         >>> from keras_pspnet.data.pipeline import training_dataset
         >>> crops = train_augmentation(crop=(24, 24))
         >>> batches = training_dataset(pairs, crops, 2, total_steps=5)

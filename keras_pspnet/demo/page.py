@@ -11,9 +11,8 @@ import gradio as gr
 
 from keras_pspnet.demo import results
 from keras_pspnet.demo.results import Result
-from keras_pspnet.inference import picture_faults
-from keras_pspnet.network import Network
-from keras_pspnet.palettes import class_colors
+from keras_pspnet.inference import Network, picture_faults
+from keras_pspnet.visualization import class_colors
 
 # The published protocols' scales.
 _SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.data.decode import read_image, read_mask
-from keras_pspnet.data.scenes import make_scene
-from keras_pspnet.data.towns import make_town
-from keras_pspnet.files import writing_atomically
-from keras_pspnet.inference import segment, shrink
+from keras_pspnet.data import make_scene, make_town, read_image, read_mask
+from keras_pspnet.inference import Network, shrink
+from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.network import Network
-from keras_pspnet.visualize import Segmentation
+from keras_pspnet.utils import writing_atomically
+from keras_pspnet.visualization import Segmentation
 
 # Longest side of what is shown, in pixels. The files have the image's own size.
 VIEW_SIDE = 1280
@@ -137,7 +135,7 @@ def sentence(error: Exception) -> str:
     """Says to a user what was wrong, without paths and names of arguments.
 
     Args:
-        error: One of `keras_pspnet.inference.picture_faults()`.
+        error: One of `keras_pspnet.inference.segment.picture_faults()`.
     """
     if isinstance(error, FileNotFoundError):
         return "This image is no longer kept. Upload it again."

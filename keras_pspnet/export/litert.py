@@ -11,13 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.artefacts import SIDE_ENTRY
-from keras_pspnet.export.litert_metadata import add_metadata
 from keras_pspnet.export.logs import quiet_tensorflow
+from keras_pspnet.export.metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, pictures
-from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.folding import as_constants, fold
-from keras_pspnet.network import description, model_labels
+from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
+from keras_pspnet.inference.fold import as_constants, fold
+from keras_pspnet.utils import check_writable, write_atomically
 
 _COMPARED = 4
 

@@ -10,11 +10,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_pspnet.artefacts import SIDE_ENTRY
 from keras_pspnet.export.verify import Parity, compare
-from keras_pspnet.files import check_writable, write_atomically
-from keras_pspnet.folding import as_constants, fold
-from keras_pspnet.network import description, model_labels, network_size
+from keras_pspnet.inference import (
+    SIDE_ENTRY,
+    description,
+    model_labels,
+    network_size,
+)
+from keras_pspnet.inference.fold import as_constants, fold
+from keras_pspnet.utils import check_writable, write_atomically
 
 OPSET = 17
 

@@ -17,9 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.artefacts import SIDE_FILE, SUMS_FILE
 from keras_pspnet.export.logs import quiet_tensorflow
-from keras_pspnet.export.signature import ServingModule, ServingOptions
+from keras_pspnet.export.serving_graph import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
     Parity,
@@ -28,8 +27,14 @@ from keras_pspnet.export.verify import (
     pictures,
 )
 from keras_pspnet.export.warmup import WarmupRequest, write_warmup
-from keras_pspnet.files import check_absent
-from keras_pspnet.network import description, network_size, weights_sha256
+from keras_pspnet.inference import (
+    SIDE_FILE,
+    SUMS_FILE,
+    description,
+    network_size,
+    weights_sha256,
+)
+from keras_pspnet.utils import check_absent
 from keras_pspnet.version import __version__
 
 # A fresh process, which does not know this package: pictures in, logits out.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from keras_pspnet.network import network_size, predict_logits
+from keras_pspnet.inference import network_size, predict_logits
 
 # Greatest difference over greatest logit, and least share of pixels with the
 # same class. Random weights put classes closer together than trained ones.

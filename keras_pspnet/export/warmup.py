@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.files import naming_errors, unusable, writing_atomically
+from keras_pspnet.utils import naming_errors, unusable, writing_atomically
 
 # Names and limit as TensorFlow Serving documents them, in
 # tensorflow_serving/g3doc/saved_model_warmup.md.

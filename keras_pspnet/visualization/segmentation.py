@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.files import write_atomically
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.utils import write_atomically
 from keras_pspnet.visualization.checks import (
     check_confidence,
     check_image,

@@ -18,7 +18,7 @@ from pipelines import (
 from support import picture
 
 from keras_pspnet.beam import SegmentImages
-from keras_pspnet.data.decode import read_mask
+from keras_pspnet.data.images import read_mask
 
 pytestmark = pytest.mark.beam
 

@@ -22,10 +22,10 @@ from support import picture
 
 import keras_pspnet.beam.segment as beam_segment
 from keras_pspnet.beam import SegmentImages
-from keras_pspnet.data.decode import read_mask
-from keras_pspnet.inference import segment
-from keras_pspnet.network import weights_sha256
-from keras_pspnet.pretrained import load_pretrained, save_pretrained
+from keras_pspnet.data.images import read_mask
+from keras_pspnet.inference.predictor import weights_sha256
+from keras_pspnet.inference.segment import segment
+from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
 
 pytestmark = pytest.mark.beam
 

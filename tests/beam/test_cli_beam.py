@@ -14,8 +14,8 @@ from pipelines import (
 )
 
 from keras_pspnet.cli.main import main, parse
-from keras_pspnet.data.decode import read_mask
-from keras_pspnet.inference import segment
+from keras_pspnet.data.images import read_mask
+from keras_pspnet.inference.segment import segment
 
 pytestmark = pytest.mark.beam
 EVALUATE = ["beam", "evaluate", *RUNNER]

@@ -15,7 +15,7 @@ from support import (
 from torch_files import pickled, raw, tensor, write_zip
 
 from keras_pspnet.cli.main import main
-from keras_pspnet.pretrained import load_pretrained
+from keras_pspnet.pretrained.load import load_pretrained
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from support import (
 )
 
 from keras_pspnet.cli.main import main
-from keras_pspnet.data.decode import read_mask
-from keras_pspnet.evaluation import Scores
+from keras_pspnet.data.images import read_mask
+from keras_pspnet.evaluation.evaluate import Scores
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import keras_pspnet.training.train as training
 import pytest
 from command_line import (
     usage_error,
@@ -19,10 +18,12 @@ from support import (
 
 import keras_pspnet as kp
 import keras_pspnet.export
-import keras_pspnet.pretrained
-from keras_pspnet import network, protocols
+import keras_pspnet.pretrained.load
+import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import main, make_parser, parse
-from keras_pspnet.data.decode import MAX_PIXELS
+from keras_pspnet.data.images import MAX_PIXELS
+from keras_pspnet.evaluation import protocols
+from keras_pspnet.inference import predictor as network
 
 COMMANDS = (
     "",

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras_pspnet.training.train as training
 import numpy as np
 import pytest
 from command_line import (
@@ -12,8 +11,10 @@ from command_line import (
     refusal,
 )
 
+import keras_pspnet.recipes as recipe_files
+import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import main
-from keras_pspnet.evaluation import Scores
+from keras_pspnet.evaluation.evaluate import Scores
 
 
 def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
@@ -24,7 +25,7 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
         return Scores(np.eye(3, dtype="int64"), LABELS)
 
     monkeypatch.setattr(training, "train", train)
-    recipe = training.load_recipe("aerial")
+    recipe = recipe_files.load_recipe("aerial")
     assert main(["train", "aerial", "--data", "dubai"]) == 0
     assert main(["train", "aerial", "--smoke", "-o", "here"]) == 0
     assert calls == [

@@ -7,7 +7,7 @@ import notebook_files
 from execution import Session, unexpected, written
 from notebook_files import code_cells, outline
 
-from keras_pspnet.files import write_atomically
+from keras_pspnet.utils.files import write_atomically
 
 BUILD = notebook_files.ROOT / "build" / "notebooks"
 

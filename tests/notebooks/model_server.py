@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "serving")]
+sys.path[:0] = [str(TESTS / "helpers"), str(TESTS / "serving")]
 
 
 def main() -> None:

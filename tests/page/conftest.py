@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import keras_pspnet as kp
-from keras_pspnet.data.towns import make_town
+from keras_pspnet.data.synthetic.towns import make_town
 
 # MB, for files that are uploaded; pixels of images.
 MAX_UPLOAD, MAX_PIXELS = 2, 10**6

@@ -13,9 +13,9 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 import keras_pspnet as kp
-from keras_pspnet.data.decode import read_mask
-from keras_pspnet.data.towns import make_town
-from keras_pspnet.palettes import class_colors
+from keras_pspnet.data.images import read_mask
+from keras_pspnet.data.synthetic.towns import make_town
+from keras_pspnet.visualization.colors import class_colors
 
 SHOTS = ROOT / "build" / "page"
 

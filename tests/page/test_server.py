@@ -16,10 +16,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from keras_pspnet.cli import main
-from keras_pspnet.data.towns import make_town
+from keras_pspnet.data.synthetic.towns import make_town
 from keras_pspnet.demo import page, server
+from keras_pspnet.inference.predictor import Network
 from keras_pspnet.labels import generic_labels
-from keras_pspnet.network import Network
 
 
 def ask(demo, path, method="GET", body=None, **headers):

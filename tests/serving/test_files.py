@@ -10,7 +10,7 @@ from engines import memory_within
 from picture_files import bombs, flipped, malformed, odd
 from PIL import Image, ImageOps
 
-from keras_pspnet.data.decode import read_image
+from keras_pspnet.data.images import read_image
 
 STATUSES = {"OK", "EMPTY", "NOT_JPEG_OR_PNG", "TOO_LARGE", "DAMAGED"}
 # Where most of the pixels' values come from: decoders agree, converters of

@@ -10,8 +10,8 @@ from triton_server import Tensor, predict_http
 
 from keras_pspnet import export_litert, export_onnx
 from keras_pspnet.export.verify import LIMITS, pictures
-from keras_pspnet.inference import predict_masks
-from keras_pspnet.network import predict_logits
+from keras_pspnet.inference.predictor import predict_logits
+from keras_pspnet.inference.segment import predict_masks
 
 SHAPES = ((33, 47), (64, 64), (97, 65), (48, 120), (128, 96))
 COUNT = 20

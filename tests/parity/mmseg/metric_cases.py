@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pspnet.evaluation.scores import Confusion, Scores
 from keras_pspnet.labels import generic_labels
-from keras_pspnet.scores import Confusion, Scores
 
 CLASSES = (2, 5, 19, 21, 150)
 

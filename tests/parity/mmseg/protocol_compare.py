@@ -22,10 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from keras_pspnet import PSPNet, convert_file, evaluate
-from keras_pspnet.data.decode import read_image, read_mask
-from keras_pspnet.network import as_network
-from keras_pspnet.protocols import make_protocol, predict_mask
-from keras_pspnet.resizing import opencv_resize
+from keras_pspnet.data.images import read_image, read_mask
+from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
+from keras_pspnet.evaluation.reference_resize import opencv_resize
+from keras_pspnet.inference.predictor import as_network
 
 # At least this share of equal pixels, at most this difference of any score.
 AGREEMENT = 0.9999

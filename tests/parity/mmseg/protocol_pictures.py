@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet import load_pretrained
-from keras_pspnet.data.decode import find_pairs, read_image, read_mask
-from keras_pspnet.data.scenes import make_scene
+from keras_pspnet.data.images import find_pairs, read_image, read_mask
+from keras_pspnet.data.synthetic.scenes import make_scene
 from keras_pspnet.labels import AERIAL, SCENES
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -21,14 +21,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.data.affine import (
+from keras_pspnet.data.augment.affine import (
     crop_positions,
     fill,
     flatten,
     place_crop,
     sample_pair,
 )
-from keras_pspnet.data.photometric import distort, gaussian_blur
+from keras_pspnet.data.augment.photometric import distort, gaussian_blur
 from keras_pspnet.optimizers import SGD
 
 

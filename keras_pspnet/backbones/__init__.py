@@ -1,0 +1,8 @@
+"""Dilated backbones."""
+
+from keras_pspnet.backbones.resnet import BASIC_DEPTHS as BASIC_DEPTHS
+from keras_pspnet.backbones.resnet import BLOCKS as BLOCKS
+from keras_pspnet.backbones.resnet import STAGE_CHANNELS as STAGE_CHANNELS
+from keras_pspnet.backbones.resnet import STEM_CHANNELS as STEM_CHANNELS
+from keras_pspnet.backbones.resnet import DilatedResNet as DilatedResNet
+from keras_pspnet.backbones.resnet import scaled as scaled

@@ -1,0 +1,241 @@
+"""Dilated residual networks: the feature extractors of PSPNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_pspnet.layers import BatchNorm, check_choice
+
+# Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
+# are He et al., 2015, table 1; 269 is the PSPNet authors' own.
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    269: (3, 30, 48, 8),
+}
+BASIC_DEPTHS = (18, 34)
+STAGE_CHANNELS = (64, 128, 256, 512)
+# Channels of the stem's convolutions. "deep" is torch's ResNet-V1c, which
+# mmsegmentation trains; "deep_wide" is the PSPNet authors' own.
+STEM_CHANNELS = {
+    "deep": (32, 32, 64),
+    "deep_wide": (64, 64, 128),
+    "7x7": (64,),
+}
+# Output stride -> (stride, dilation) of stages 2 to 5.
+GEOMETRY = {
+    8: ((1, 1), (2, 1), (1, 2), (1, 4)),
+    16: ((1, 1), (2, 1), (2, 1), (1, 2)),
+    32: ((1, 1), (2, 1), (2, 1), (2, 1)),
+}
+STRIDE_PLACES = ("3x3", "1x1")
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class DilatedResNet(keras.Model):
+    """A residual network whose last stages are dilated instead of strided.
+
+    Args:
+        depth: 18, 34 (basic blocks), 50, 101, 152 or 269 (bottlenecks).
+        input_shape: (height, width, channels); height and width may be None.
+        stem: `"deep"` (three 3x3 convolutions of 32, 32, 64 channels),
+            `"deep_wide"` (64, 64, 128) or `"7x7"` (one of 64).
+        output_stride: 8, 16 or 32: input size over feature size.
+        contract_dilation: True gives the first block of a dilated stage half
+            the stage's dilation (1 then 2, 2 then 4), as mmsegmentation does;
+            False dilates every block alike, as Caffe and semseg do.
+        stride_on: Which convolution of a bottleneck is strided: `"3x3"`
+            (PyTorch) or the first `"1x1"` (Caffe). Basic blocks have no
+            1x1, so they take `"3x3"` only.
+        width: Factor on every number of channels.
+        name: Name of the model.
+        trainable: As of every Keras layer.
+
+    Input shape:
+        (B, H, W, channels), already normalised.
+
+    Output shape:
+        Pair of stage 4 and stage 5 features, (B, H/8, W/8, C) rounded up at
+        the default stride; C is 1024 and 2048 for bottlenecks of width 1,
+        256 and 512 for basic blocks.
+
+    Examples:
+        >>> backbone = kp.DilatedResNet(18, (473, 473, 3))
+        >>> stage4, stage5 = backbone.outputs
+        >>> stage5.shape
+        (None, 60, 60, 512)
+
+    Reference:
+        He et al., "Deep Residual Learning for Image Recognition", 2015; Zhao
+        et al., "Pyramid Scene Parsing Network", 2016, sections 3.3 and 5.1.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+        stem: str = "deep",
+        output_stride: int = 8,
+        contract_dilation: bool = True,
+        stride_on: str = "3x3",
+        width: float = 1.0,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        check_choice("depth", depth, tuple(BLOCKS))
+        check_choice("stem", stem, tuple(STEM_CHANNELS))
+        check_choice("output_stride", output_stride, tuple(GEOMETRY))
+        check_choice("stride_on", stride_on, STRIDE_PLACES)
+        if depth in BASIC_DEPTHS and stride_on != "3x3":
+            raise ValueError(
+                "`stride_on` must be '3x3' for the basic blocks of depth "
+                f"{depth}. Received: stride_on={stride_on!r}"
+            )
+        if not isinstance(width, int | float) or not 0 < width <= 8:
+            raise ValueError(
+                "`width` must be a number above 0 and at most 8. "
+                f"Received: width={width!r}"
+            )
+
+        # === Functional Model ===
+        inputs = keras.Input(input_shape)
+        x = _stem(inputs, stem, width)
+        stages = {}
+        for stage, (channels, blocks, (stride, dilation)) in enumerate(
+            zip(
+                STAGE_CHANNELS,
+                BLOCKS[depth],
+                GEOMETRY[output_stride],
+                strict=True,
+            ),
+            start=2,
+        ):
+            first_dilation = dilation
+            if contract_dilation:
+                first_dilation = max(1, dilation // 2)
+            for index in range(blocks):
+                x = _block(
+                    x,
+                    name=f"stage{stage}_block{index + 1}",
+                    channels=scaled(channels, width),
+                    stride=stride if index == 0 else 1,
+                    dilation=first_dilation if index == 0 else dilation,
+                    project=index == 0,
+                    basic=depth in BASIC_DEPTHS,
+                    stride_on=stride_on,
+                )
+            stages[stage] = x
+        super().__init__(
+            inputs=inputs,
+            outputs=[stages[4], stages[5]],
+            name=name or f"resnet{depth}",
+            trainable=trainable,
+        )
+
+        # === Config ===
+        self._config = {
+            "depth": depth,
+            "input_shape": tuple(input_shape),
+            "stem": stem,
+            "output_stride": output_stride,
+            "contract_dilation": contract_dilation,
+            "stride_on": stride_on,
+            "width": width,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **self._config,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+
+def scaled(channels: int, width: float) -> int:
+    """Returns a number of channels times the width factor, at least 1."""
+    return max(1, round(channels * width))
+
+
+def _conv_bn(
+    x: Any,
+    name: str,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    relu: bool = True,
+) -> Any:
+    """Applies a bias-free convolution padded as PyTorch pads, then BN."""
+    padding = dilation * (kernel // 2)
+    if stride > 1 and padding:
+        # "same" pads even sizes on one side only when strided; weights from
+        # PyTorch and Caffe expect both sides.
+        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        channels,
+        kernel,
+        strides=stride,
+        dilation_rate=dilation,
+        padding="valid" if stride > 1 else "same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = BatchNorm(name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def _stem(x: Any, stem: str, width: float) -> Any:
+    """Applies the stem: stride 2 by convolution, stride 2 by pooling."""
+    kernel = 7 if stem == "7x7" else 3
+    for index, channels in enumerate(STEM_CHANNELS[stem]):
+        x = _conv_bn(
+            x,
+            f"stem{index + 1}",
+            scaled(channels, width),
+            kernel,
+            stride=2 if index == 0 else 1,
+        )
+    # Zeros are as good as minus infinity here: ReLU leaves nothing below.
+    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+
+
+def _block(
+    x: Any,
+    name: str,
+    channels: int,
+    stride: int,
+    dilation: int,
+    project: bool,
+    basic: bool,
+    stride_on: str,
+) -> Any:
+    """Applies one residual block, basic or bottleneck."""
+    out_channels = channels if basic else 4 * channels
+    shortcut = x
+    # Where neither stride nor channels change, the identity needs no
+    # convolution, not even in the first block of a stage.
+    if project and (stride > 1 or x.shape[-1] != out_channels):
+        shortcut = _conv_bn(
+            x, f"{name}_shortcut", out_channels, 1, stride, relu=False
+        )
+    if basic:
+        x = _conv_bn(x, f"{name}_1", channels, 3, stride, dilation)
+        # As in mmsegmentation, whose weights have no dilation here.
+        x = _conv_bn(x, f"{name}_2", channels, 3, relu=False)
+    else:
+        on_3x3 = stride_on == "3x3"
+        x = _conv_bn(x, f"{name}_1", channels, 1, 1 if on_3x3 else stride)
+        x = _conv_bn(
+            x, f"{name}_2", channels, 3, stride if on_3x3 else 1, dilation
+        )
+        x = _conv_bn(x, f"{name}_3", out_channels, 1, relu=False)
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu")(x)

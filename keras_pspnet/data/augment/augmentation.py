@@ -1,0 +1,343 @@
+"""Random changes to a picture and its mask, each a pure function of a seed.
+
+Every function takes an image (H, W, 3) in 0..255, uint8 or float32, its mask
+(H, W) uint8 and a seed: an int32 tensor of shape (2,). The same seed always
+gives the same result, in whatever order a pipeline calls them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_pspnet.data.augment.affine import (
+    Placement,
+    fill,
+    flatten,
+    place_crop,
+    sample_labels,
+    sample_pair,
+)
+from keras_pspnet.data.augment.photometric import random_blur, random_distortion
+from keras_pspnet.losses import IGNORE_LABEL
+
+# Crops that mmsegmentation looks at before it takes the next one unseen.
+_TRIES = 10
+
+Augmentation = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def train_augmentation(
+    crop: tuple[int, int],
+    scales: tuple[float, float] | None = (0.5, 2.0),
+    flip: bool = True,
+    turns: bool = False,
+    *,
+    base_size: tuple[int, int] | None = None,
+    aspect_ratios: tuple[float, float] | None = None,
+    rotate: float = 0.0,
+    rotate_probability: float = 0.5,
+    cat_max_ratio: float = 1.0,
+    center_padding: bool = False,
+    blur_probability: float = 0.0,
+    photometric: bool = False,
+) -> Augmentation:
+    """Composes the changes of a training run.
+
+    The picture is turned by quarters, scaled to a whole number of pixels,
+    rotated about its middle, mirrored, and cut at a place that is uniform
+    over all pixels: apart from the quarter turns that is one sampling of the
+    crop, see `data/affine.py`. Labels are those of the nearest pixels. Then
+    the crop is blurred and its colours are changed. Where it reaches over the
+    picture it has the mean colour and the ignore label, whatever else is
+    changed.
+
+    semseg rotates and blurs the whole picture and crops last. Two things
+    differ for it: the blur mirrors what is in the crop instead of seeing what
+    lies beyond it, and where the picture is smaller than the crop, its
+    rotated corners are kept.
+
+    Args:
+        crop: (height, width) of the crops.
+        scales: Least and greatest factor of random scaling, or None.
+        flip: Whether to mirror left and right, half the time.
+        turns: Whether to turn by 0, 90, 180 or 270 degrees: for pictures
+            without an upside.
+        base_size: Longest and shortest side of the box that a picture fills
+            at factor 1, so that factors do not depend on the picture's size;
+            None keeps its own size at factor 1.
+        aspect_ratios: Least and greatest ratio of width to height that random
+            scaling distorts a square to, or None.
+        rotate: Greatest angle of random rotation to either side, in degrees.
+        rotate_probability: Share of the pictures that are rotated.
+        cat_max_ratio: Share of the labelled pixels of a crop that every class
+            has to stay below. Of ten random crops the first is taken that
+            keeps to it; if there is none, an eleventh. 1 takes any crop.
+        center_padding: Whether a picture smaller than the crop lies in its
+            middle (semseg) or at its top left (mmsegmentation).
+        blur_probability: Share of the pictures that are blurred.
+        photometric: Whether to change brightness, contrast, saturation and
+            hue: see `random_distortion`.
+
+    Returns:
+        Function (image, mask, seed) -> (image, mask): float32
+        (*crop, 3) in 0..255 and uint8 (*crop).
+
+    Raises:
+        ValueError: If a size or range is not positive or a range is in the
+            wrong order, `rotate` is not within 0..180, a share is not within
+            0..1, or the crop is too small to be blurred.
+
+    Examples:
+        >>> from keras_pspnet.data.augment.augmentation import train_augmentation
+        >>> change = train_augmentation(crop=(24, 32), rotate=10.0)
+        >>> image, mask = change(images[0], masks[0], (0, 7))  # seed 0, 7
+        >>> image.shape, mask.shape
+        (TensorShape([24, 32, 3]), TensorShape([24, 32]))
+    """
+    _check_sizes(crop, base_size)
+    _check_ranges(scales, aspect_ratios)
+    _check_within("rotate", rotate, 180)
+    _check_within("rotate_probability", rotate_probability, 1)
+    _check_within("cat_max_ratio", cat_max_ratio, 1)
+    _check_within("blur_probability", blur_probability, 1)
+    if blur_probability and min(crop) < 3:
+        raise ValueError(
+            "`crop` must be at least 3x3 where it is blurred. "
+            f"Received: crop={crop}"
+        )
+
+    def augment(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
+        # What one change draws does not depend on which others there are.
+        seeds = tf.random.experimental.stateless_split(seed, 8)
+        if turns:
+            image, mask = _random_turn(image, mask, seeds[1])
+        size = tf.shape(mask)
+        factors = _random_factors(seeds[0], scales, seeds[4], aspect_ratios)
+        if base_size is not None:
+            factors *= _fitting_factor(size, base_size)
+        scaled = tf.round(tf.cast(size, tf.float32) * factors)
+        scaled = tf.maximum(tf.cast(scaled, tf.int32), 1)
+        starts = _random_starts(seeds[2], scaled, crop, center_padding)
+        mirror = tf.random.stateless_uniform((), seeds[3]) < 0.5
+        angle = _random_angle(seeds[5], rotate, rotate_probability)
+
+        def place(start: Any) -> Placement:
+            return place_crop(size, scaled, angle, start, mirror & flip, crop)
+
+        labels = flatten(mask)
+
+        def labels_at(start: Any) -> Any:
+            return sample_labels(labels, size, place(start), crop)[0]
+
+        start = starts[0]
+        if cat_max_ratio < 1:
+            start = _first_balanced(starts, labels_at, cat_max_ratio)
+        image, mask, inside = sample_pair(
+            flatten(image), labels, size, place(start), crop
+        )
+        if blur_probability:
+            image = random_blur(image, seeds[6], blur_probability)
+        if photometric:
+            image = random_distortion(image, seeds[7])
+        return fill(image, inside), mask
+
+    return augment
+
+
+def semseg_augmentation(
+    crop: tuple[int, int], scales: tuple[float, float] = (0.5, 2.0)
+) -> Augmentation:
+    """The paper's changes with the values its authors published in semseg.
+
+    Scaling, rotation by up to 10 degrees of every second picture, Gaussian
+    blur of every second picture, mirroring, a crop. The paper rotates and
+    blurs for ADE20K and PASCAL VOC; semseg does so for Cityscapes as well.
+
+    Args:
+        crop: (height, width) of the crops: 473 for ADE20K and PASCAL VOC, 713
+            for Cityscapes.
+        scales: Least and greatest factor.
+
+    Returns:
+        Function (image, mask, seed) -> (image, mask), see
+        `train_augmentation`.
+
+    Raises:
+        ValueError: As `train_augmentation`.
+
+    Examples:
+        >>> from keras_pspnet.data.augment.augmentation import semseg_augmentation
+        >>> change = semseg_augmentation(crop=(473, 473))
+
+    Reference:
+        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1;
+        https://github.com/hszhao/semseg, tool/train.py.
+    """
+    return train_augmentation(
+        crop,
+        scales,
+        rotate=10.0,
+        rotate_probability=0.5,
+        center_padding=True,
+        blur_probability=0.5,
+    )
+
+
+def mmseg_augmentation(
+    crop: tuple[int, int] = (512, 512),
+    scales: tuple[float, float] = (0.5, 2.0),
+    base_size: tuple[int, int] = (2048, 512),
+) -> Augmentation:
+    """The changes of mmsegmentation's PSPNet for PASCAL VOC and ADE20K.
+
+    Scaling from a base size, a crop of which no class has three quarters,
+    mirroring, photometric distortion; neither rotation nor blur.
+
+    Args:
+        crop: (height, width) of the crops; (512, 1024) for Cityscapes.
+        scales: Least and greatest factor.
+        base_size: Longest and shortest side at factor 1; (2048, 1024) for
+            Cityscapes.
+
+    Returns:
+        Function (image, mask, seed) -> (image, mask), see
+        `train_augmentation`.
+
+    Raises:
+        ValueError: As `train_augmentation`.
+
+    Examples:
+        >>> from keras_pspnet.data.augment.augmentation import mmseg_augmentation
+        >>> change = mmseg_augmentation(crop=(512, 512))
+
+    Reference:
+        https://github.com/open-mmlab/mmsegmentation,
+        configs/_base_/datasets/pascal_voc12.py.
+    """
+    return train_augmentation(
+        crop,
+        scales,
+        base_size=base_size,
+        cat_max_ratio=0.75,
+        photometric=True,
+    )
+
+
+def _random_turn(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+    """Turns by 0, 90, 180 or 270 degrees."""
+    quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
+    turned = tf.image.rot90(mask[..., None], quarters)[..., 0]
+    return tf.image.rot90(image, quarters), turned
+
+
+def _random_factors(
+    scale_seed: Any,
+    scales: tuple[float, float] | None,
+    aspect_seed: Any,
+    aspect_ratios: tuple[float, float] | None,
+) -> Any:
+    """Factors on height and width, float32 (2,)."""
+    factors = tf.ones((2,))
+    if scales is not None:
+        factors *= tf.random.stateless_uniform((), scale_seed, *scales)
+    if aspect_ratios is not None:
+        ratio = tf.random.stateless_uniform((), aspect_seed, *aspect_ratios)
+        factors *= tf.stack([tf.math.rsqrt(ratio), tf.sqrt(ratio)])
+    return factors
+
+
+def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
+    """The factor at which a picture just fits into (longest, shortest)."""
+    longest, shortest = sorted(base_size, reverse=True)
+    sides = tf.cast(size, tf.float32)
+    return tf.minimum(
+        longest / tf.reduce_max(sides), shortest / tf.reduce_min(sides)
+    )
+
+
+def _random_angle(seed: Any, rotate: float, probability: float) -> Any:
+    """Radians, float64; exactly 0 where nothing is rotated."""
+    chance, turn = tf.unstack(
+        tf.random.stateless_uniform((2,), seed, dtype=tf.float64)
+    )
+    angle = (2 * turn - 1) * math.radians(rotate)
+    return tf.where(chance < probability, angle, tf.zeros_like(angle))
+
+
+def _random_starts(
+    seed: Any, scaled: Any, crop: tuple[int, int], center_padding: bool
+) -> Any:
+    """Where crops begin in the scaled picture, int32 (_TRIES + 1, 2)."""
+    room = tf.maximum(scaled - crop, 0) + 1
+    share = tf.random.stateless_uniform((_TRIES + 1, 2), seed)
+    start = tf.cast(share * tf.cast(room, tf.float32), tf.int32)
+    # float32 may round the product up to `room` itself.
+    start = tf.minimum(start, room - 1)
+    if center_padding:
+        start -= tf.maximum(crop - scaled, 0) // 2
+    return start
+
+
+def _first_balanced(
+    starts: Any, labels_at: Callable[[Any], Any], cat_max_ratio: float
+) -> Any:
+    """The start of the first crop that no class dominates, or the last."""
+
+    def attempt(index: Any, balanced: Any) -> tuple[Any, Any]:
+        balanced = _is_balanced(labels_at(starts[index]), cat_max_ratio)
+        return index + tf.where(balanced, 0, 1), balanced
+
+    # A picture that fits into the crop leaves no choice.
+    fixed = tf.reduce_all(starts == starts[0])
+    index, _ = tf.while_loop(
+        lambda index, balanced: (index < _TRIES) & ~balanced,
+        attempt,
+        (tf.constant(0), fixed),
+    )
+    return starts[index]
+
+
+def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
+    """Whether every class has less than so much of the labelled pixels."""
+    counts = tf.math.bincount(
+        tf.cast(labels, tf.int32), minlength=256, maxlength=256
+    )
+    counts = tf.cast(counts[:IGNORE_LABEL], tf.float64)
+    return tf.reduce_max(counts) < cat_max_ratio * tf.reduce_sum(counts)
+
+
+def _check_sizes(
+    crop: tuple[int, int], base_size: tuple[int, int] | None
+) -> None:
+    for name, size in (("crop", crop), ("base_size", base_size)):
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(
+                f"`{name}` must be two positive numbers of pixels. "
+                f"Received: {name}={size}"
+            )
+
+
+def _check_ranges(
+    scales: tuple[float, float] | None,
+    aspect_ratios: tuple[float, float] | None,
+) -> None:
+    for name, pair in (("scales", scales), ("aspect_ratios", aspect_ratios)):
+        if pair is not None and (
+            len(pair) != 2 or not 0 < pair[0] <= pair[1] < math.inf
+        ):
+            raise ValueError(
+                f"`{name}` must be a least and a greatest positive number. "
+                f"Received: {name}={pair}"
+            )
+
+
+def _check_within(name: str, value: float, greatest: float) -> None:
+    if not 0 <= value <= greatest:
+        raise ValueError(
+            f"`{name}` must be within 0..{greatest}. Received: {name}={value}"
+        )

@@ -1,0 +1,244 @@
+"""Data sets by name or folder, as pairs of pictures and class masks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_pspnet.data.images import read_image
+from keras_pspnet.data.sources.encodings import read_encoded
+from keras_pspnet.data.sources.folders import list_folder
+from keras_pspnet.data.sources.listing import Listing, Sample
+from keras_pspnet.data.sources.published import TREES, list_tree
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.losses import IGNORE_LABEL
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+class SegmentationData:
+    """Reads the pairs of a data set by index; made by `load`.
+
+    Each is an image, uint8 `(H, W, 3)`, and its mask, uint8 `(H, W)` of
+    classes 0..C-1, and 255 where there is no truth.
+
+    Args:
+        listing: The pairs.
+        cache_bytes: Decoded pairs are kept up to this many bytes, and are
+            read-only then.
+    """
+
+    def __init__(self, listing: Listing, cache_bytes: int = 0) -> None:
+        self.samples = listing.samples
+        self.faults = listing.faults
+        # Whatever the files say, the masks of this object hold 255.
+        self.labels = dataclasses.replace(
+            listing.labels, ignore_label=IGNORE_LABEL
+        )
+        self.num_classes = self.labels.num_classes
+        self.ignore_label = IGNORE_LABEL
+        self._room = cache_bytes
+        self._kept: dict[int, Pair] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Pair:
+        """Reads one pair.
+
+        Raises:
+            IndexError: If there is no such pair.
+            OSError: If a file cannot be opened.
+            ValueError: If a file cannot be decoded, the sizes differ, or the
+                mask holds a value without a meaning.
+        """
+        sample = self.samples[index]
+        index %= len(self)
+        if index in self._kept:
+            return self._kept[index]
+        pair = _read(sample)
+        size = sum(array.nbytes for array in pair)
+        if size <= self._room:
+            self._room -= size
+            for array in pair:
+                array.setflags(write=False)
+            self._kept[index] = pair
+        return pair
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[index] for index in range(len(self)))
+
+    def files(self, index: int) -> tuple[str, str]:
+        """Returns the paths of a pair's picture and mask."""
+        sample = self.samples[index]
+        return sample.image, sample.mask
+
+    def check_pairs(self) -> None:
+        """Reads every pair, to find a wrong one before long work starts.
+
+        Raises:
+            OSError: If a file cannot be opened.
+            ValueError: If one cannot be decoded, the sizes differ, a mask
+                holds a value without a meaning, or none has any truth.
+        """
+        truth = False
+        for _, mask in self:
+            truth = truth or bool((mask != IGNORE_LABEL).any())
+        if len(self) and not truth:
+            raise ValueError(
+                "`mask` must have pixels that are not ignored in at least one "
+                f"of the split. Received: {self.samples[0].mask!r} and "
+                f"{len(self) - 1} more without"
+            )
+
+
+def load(
+    name_or_dir: str | os.PathLike[str],
+    split: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    labels: LabelSet | None = None,
+    cache_bytes: int = 0,
+    strict: bool = True,
+) -> SegmentationData:
+    """Opens a split of a data set on disk.
+
+    Published sets have names, and lie as their archives unpack:
+
+    - `"voc"`: VOCdevkit/VOC2012 with the splits of its
+      ImageSets/Segmentation, and `"trainaug"`: VOC's train, and all other
+      pictures that SBD has masks of, but for those of VOC's val (10,582 in
+      the published sets). SBD's masks are taken from
+      VOC2012/SegmentationClassAug where there is such a folder (as PNG
+      files), else from benchmark_RELEASE/dataset beside VOCdevkit. Where
+      ImageSets/Segmentation has a list trainaug.txt or train_aug.txt, it says
+      which pictures are in.
+    - `"sbd"`: benchmark_RELEASE/dataset with its lists, in VOC's classes. The
+      .mat files need SciPy (`pip install keras-pspnet[sbd]`).
+    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
+      classes of the benchmark) or else labelTrainIds masks; `"train"`,
+      `"val"`. The masks of `"test"` are blank.
+    - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
+      benchmark; `"train"`, `"val"`.
+    - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,
+      ...), with the lists beside them if there are any; `"train"`, `"val"`,
+      `"test"`.
+    - `"oxford_iiit_pet"`: images and annotations/trimaps; `"trainval"`,
+      `"test"`. The classes are pet, background and outline.
+
+    Own data is a folder of `images` and `masks`, or of `train/images`,
+    `train/masks` and so on for each split, with masks named as their
+    pictures (a.jpg and a.png), and the names of the classes in `labels.txt`:
+    see `keras_pspnet.data.sources.label_files.read_label_file`. Masks are either
+    index masks (grey or palette files), of classes from 0, and 255 where
+    there is no truth; or 8-bit RGB files in PNG, of the exact colours that
+    `labels.txt` lists.
+
+    Args:
+        name_or_dir: Name of a published set, or folder of own data.
+        split: Which part; for own data the name of its folder, or None.
+        root: For published sets, the folder itself or the one it was
+            unpacked in.
+        labels: For own data without `labels.txt`, or in its place: the
+            classes, and the colours of coloured masks. Pixels of
+            `labels.ignore_label` come out as 255.
+        cache_bytes: Decoded pairs are kept up to this many bytes, and are
+            read-only then.
+        strict: Whether to raise if a picture or mask is missing, a name
+            occurs twice, or there is no pair at all. Otherwise such pairs are
+            left out, and `keras_pspnet.data.check` tells which.
+
+    Returns:
+        The pairs: `len(data)`, `data[i]`, iteration, `data.labels`,
+        `data.files(i)`.
+
+    Raises:
+        FileNotFoundError: If a folder, or `labels.txt`, is missing; for
+            published sets, tells where to get them.
+        ImportError: If masks are MATLAB files and SciPy is not installed.
+        OSError: If a folder or list cannot be read.
+        ValueError: If a name or split is unknown, `labels.txt` is wrong, or
+            by `strict`.
+
+    Examples:
+        >>> from keras_pspnet.data import load
+        >>> data = load("data", "train")  # has images, masks, labels.txt
+        >>> image, mask = data[0]
+        >>> image.shape, mask.shape, data.labels.names[:2]
+        ((96, 128, 3), (96, 128), ('sky', 'grass'))
+    """
+    name = os.fspath(name_or_dir)
+    if isinstance(name_or_dir, str) and name in TREES:
+        if root is None:
+            raise ValueError(
+                f"`root` must be the folder that holds {name!r}. "
+                "Received: root=None (a folder of own data of that name is "
+                f"{os.path.join('.', name)!r})"
+            )
+        if labels is not None:
+            raise ValueError(
+                f"`labels` must be None for {name!r}, which has its own. "
+                f"Received: labels={labels.name!r}"
+            )
+        if split is None:
+            raise ValueError(
+                f"`split` must be a string for {name!r}, 'train' for "
+                "instance. Received: split=None"
+            )
+        listing = list_tree(name, split, Path(root))
+    elif root is not None:
+        raise ValueError(
+            f"`name_or_dir` must be one of {', '.join(TREES)} where `root` is "
+            f"given. Received: name_or_dir={name!r}, root={os.fspath(root)!r}"
+        )
+    elif not os.path.isdir(name):
+        raise FileNotFoundError(
+            "`name_or_dir` must be an existing folder of own data, or one of "
+            f"{', '.join(TREES)}. Received: name_or_dir={name!r}"
+        )
+    else:
+        listing = list_folder(Path(name), split, labels)
+    if strict and listing.faults:
+        raise ValueError(
+            f"`split` must be complete, but {listing.faults[0]} (1 of "
+            f"{len(listing.faults)} faults; keras_pspnet.data.check(load(..., "
+            f"strict=False)) lists all). Received: split={split!r} of {name!r}"
+        )
+    return SegmentationData(listing, cache_bytes)
+
+
+def size_fault(sample: Sample, image: np.ndarray, mask: np.ndarray) -> str:
+    """Tells how the sizes of a picture and its mask differ.
+
+    Args:
+        sample: The files.
+        image: The picture, `(H, W, 3)`.
+        mask: The mask, `(H, W)`.
+
+    Returns:
+        An error message, or "" if they do not differ.
+    """
+    if image.shape[:2] == mask.shape:
+        return ""
+    hint = ""
+    if image.shape[:2] == mask.shape[::-1]:
+        # Cameras note how they were held; pictures are read upright.
+        hint = "; has the mask been drawn before the picture was turned?"
+    return (
+        "`mask` must have the size of its picture. Received: "
+        f"mask={sample.mask!r} of {mask.shape[1]}x{mask.shape[0]}, "
+        f"image={sample.image!r} of {image.shape[1]}x{image.shape[0]}{hint}"
+    )
+
+
+def _read(sample: Sample) -> Pair:
+    image = read_image(sample.image)
+    mask = read_encoded(sample.mask, sample.encoding)
+    fault = size_fault(sample, image, mask)
+    if fault:
+        raise ValueError(fault)
+    return image, mask

@@ -1,0 +1,23 @@
+"""Builders of data sets that TensorFlow Datasets lacks.
+
+Importing this module makes them known to it (it has to be installed: `pip
+install keras-pspnet[tfds]`):
+
+    import tensorflow_datasets as tfds
+
+    import keras_pspnet.data.builders
+
+    examples = tfds.load("camvid", split="train")
+    examples = tfds.load("voc2012_segmentation/sbd", split="trainaug")
+
+To read them by index, as pictures and masks: `keras_pspnet.data.sources.tfds`.
+"""
+
+from keras_pspnet.data.sources.builders.camvid.dataset_builder import (
+    Builder as CamVid,
+)
+from keras_pspnet.data.sources.builders.voc2012_segmentation.dataset_builder import (
+    Builder as Voc2012Segmentation,
+)
+
+__all__ = ["CamVid", "Voc2012Segmentation"]

@@ -1,0 +1,99 @@
+"""What the builders write of a set, and where they find it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from keras_pspnet.data.dataset import SegmentationData, load
+from keras_pspnet.labels import LabelSet
+
+
+def describe(labels: LabelSet, image_format: str) -> Any:
+    """Describes the examples of a set.
+
+    Args:
+        labels: The classes.
+        image_format: Of the picture files, `"jpeg"` or `"png"`.
+
+    Returns:
+        A `tfds.features.FeaturesDict`: `image`, uint8 `(H, W, 3)`;
+        `segmentation_mask`, uint8 `(H, W, 1)`, classes 0..C-1, and 255 where
+        there is no truth; `file_name`, of the picture.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(
+                shape=(None, None, 3), encoding_format=image_format
+            ),
+            "segmentation_mask": tfds.features.LabeledImage(
+                labels=list(labels.names),
+                shape=(None, None, 1),
+                encoding_format="png",
+            ),
+            "file_name": tfds.features.Text(),
+        }
+    )
+
+
+def make_examples(
+    data: SegmentationData,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Makes the examples of a split.
+
+    Picture files are taken over byte by byte, masks are written anew: with
+    the indices of their classes, as grey PNG files.
+
+    Args:
+        data: The pairs; every one is decoded and checked.
+
+    Yields:
+        A name, and the features that `describe` lists.
+
+    Raises:
+        OSError: If a file cannot be opened.
+        ValueError: If a file cannot be decoded, the sizes differ, or the
+            mask holds a value without a meaning.
+    """
+    for index, (_, mask) in enumerate(data):
+        path = Path(data.files(index)[0])
+        yield (
+            path.stem,
+            {
+                "image": path,
+                "segmentation_mask": Image.fromarray(mask),
+                "file_name": path.name,
+            },
+        )
+
+
+def find_manual(dl_manager: Any, name: str, split: str) -> Path | None:
+    """Looks for a set among what the user has downloaded and unpacked.
+
+    Args:
+        dl_manager: The `tfds.download.DownloadManager`.
+        name: Name of the set, as of `keras_pspnet.data.load`.
+        split: One of its splits.
+
+    Returns:
+        The `root` to load it from; None if it is not there.
+
+    Raises:
+        ImportError: If it is SBD, and SciPy is not installed.
+        OSError: If a folder or list cannot be read.
+        ValueError: If it is there, but not complete.
+    """
+    try:
+        root = Path(dl_manager.manual_dir)
+    except AssertionError:
+        # Says TensorFlow Datasets of a folder that is absent or empty.
+        return None
+    try:
+        load(name, split, root=root)
+    except FileNotFoundError:
+        return None
+    return root

@@ -1,0 +1,119 @@
+"""The file `labels.txt` that names the classes of somebody's own data."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from keras_pspnet.labels import Color, LabelSet, generic_labels
+from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.utils import unusable
+
+LABEL_FILE = "labels.txt"
+# Stands where a class has its name, for pixels without truth.
+IGNORE = "ignore"
+
+_LINE = re.compile(
+    r"(?P<name>.*\S)\s+"
+    r"(?:#(?P<hex>[0-9a-fA-F]{6})|(?P<numbers>\d{1,3}\s+\d{1,3}\s+\d{1,3}))"
+)
+
+
+def read_label_file(
+    path: str | os.PathLike[str], name: str
+) -> tuple[LabelSet, tuple[tuple[Color, int], ...]]:
+    """Reads class names, and the colours of masks if there are any.
+
+    The file is UTF-8 text with one class a line, class 0 first. A line is a
+    name, which may have spaces, or a name and its colour, as three numbers
+    0..255 or as #rrggbb; either all classes have one or none has. `ignore`
+    and a colour, in as many lines as needed, is the colour of pixels without
+    truth. Empty lines, and those that start with #, are passed over:
+
+        # street scenes
+        road 128 64 128
+        traffic light #faaa1e
+        ignore 0 0 0
+
+    Args:
+        path: The file.
+        name: Name of the label set.
+
+    Returns:
+        The label set, with generic colours if the file has none, and the
+        colours that coloured masks may have, each with its class or 255;
+        empty if the file has none.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it breaks a rule above, or one of `LabelSet`.
+    """
+    received = f"{LABEL_FILE}={os.fspath(path)!r}"
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise unusable(LABEL_FILE, path, "readable", error) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"`{LABEL_FILE}` must be UTF-8 text ({error}). Received: {received}"
+        ) from error
+    names: list[str] = []
+    colors: list[Color] = []
+    ignored: list[Color] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        where = f"line {number}, {line!r}, of {received}"
+        entry, color = _parse(line, where)
+        if entry == IGNORE:
+            if color is None:
+                raise ValueError(
+                    f"`{IGNORE}` must have a colour, as in '{IGNORE} 0 0 0'. "
+                    f"Received: {where}"
+                )
+            ignored.append(color)
+            continue
+        names.append(entry)
+        if color is not None:
+            colors.append(color)
+        if colors and len(colors) < len(names):
+            raise ValueError(
+                f"`{LABEL_FILE}` must give all classes a colour, or none. "
+                f"Received: {where}"
+            )
+    if ignored and not colors:
+        raise ValueError(
+            f"`{LABEL_FILE}` must give classes colours where '{IGNORE}' has "
+            f"one. Received: {received}"
+        )
+    if not colors and 1 <= len(names) <= 255:
+        colors_shown = generic_labels(len(names)).colors
+    else:
+        colors_shown = tuple(colors)
+    try:
+        labels = LabelSet(name, tuple(names), colors_shown)
+    except ValueError as error:
+        raise ValueError(f"{error} in {received}") from error
+    pairs = [(color, index) for index, color in enumerate(colors)]
+    pairs += [(color, IGNORE_LABEL) for color in ignored]
+    return labels, tuple(pairs)
+
+
+def _parse(line: str, where: str) -> tuple[str, Color | None]:
+    """Splits a line into a name and its colour, if it has one."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        if line.split()[-1].startswith("#"):
+            raise ValueError(
+                f"`color` must be three numbers or #rrggbb. Received: {where}"
+            )
+        return line, None
+    if match["hex"]:
+        red, green, blue = bytes.fromhex(match["hex"])
+    else:
+        red, green, blue = map(int, match["numbers"].split())
+    if max(red, green, blue) > 255:
+        raise ValueError(f"`color` must be within 0..255. Received: {where}")
+    return match["name"], (red, green, blue)

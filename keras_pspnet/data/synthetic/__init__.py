@@ -1,0 +1,1 @@
+"""Images and masks that are drawn: no download needed."""

@@ -1,0 +1,243 @@
+"""Procedural scenes whose labels only the whole picture decides.
+
+The scenes need no download and no image library. A network that looks
+at an object alone fails on them in the three ways that the PSPNet paper
+counts:
+
+- Mismatched relationship: one and the same hull is a `boat` on water
+  and a `car` on a road, and `water` and `road` have the same wet
+  surface. White wave crests at the far side of the picture make it
+  water, yellow lane marks a road.
+- Confusion: one and the same tower is a `building` in a town and a
+  `skyscraper` in a city. Gabled houses at the far side of the picture
+  make it a town, flat blocks a city.
+- Inconspicuous classes: a `pillow` has the texture of its bed and a
+  shade along its outline.
+
+Surface and place are independent. Objects keep to the near half and
+what decides their class to the far side: the wider the picture, the
+farther a network has to look. At 128 x 128 a
+dilated network can learn to see the far side from the objects; at
+96 x 256 it needs to pool.
+"""
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_pspnet.data.synthetic.drawing import draw_scene
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MIN_SIDE = 32
+INDOOR_SHARE = 0.25
+
+
+def make_scene(
+    seed: int, index: int, size: tuple[int, int] = (128, 128)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one scene.
+
+    Args:
+        seed: Non-negative number of the series of scenes.
+        index: Non-negative number of the scene in its series.
+        size: Height and width, at least 32 each.
+
+    Returns:
+        The RGB image, uint8 (height, width, 3), and its mask, uint8
+        (height, width): class ids 0..10 in the order of the scene labels,
+        and 255 on a border 2 pixels wide around objects.
+
+    Examples:
+        >>> from keras_pspnet.data.synthetic.scenes import make_scene
+        >>> image, mask = make_scene(seed=0, index=3, size=(64, 96))
+        >>> image.shape, mask.shape
+        ((64, 96, 3), (64, 96))
+    """
+    seed = checked_integer("seed", seed)
+    index = checked_integer("index", index)
+    rng = np.random.default_rng([seed, index])
+    shares = (INDOOR_SHARE, 0.5, 0.5)
+    indoors, on_water, in_city = rng.random(3) < shares
+    return draw_scene(rng, checked_size(size), indoors, on_water, in_city)
+
+
+def scene_arrays(
+    first_index: int, count: int, size: tuple[int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the scenes `first_index` to `first_index + count - 1`.
+
+    Args:
+        first_index: Index of the first scene.
+        count: Number of scenes, at least 1.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes.
+
+    Returns:
+        Images, uint8 (count, height, width, 3), and masks, uint8
+        (count, height, width).
+
+    Examples:
+        >>> from keras_pspnet.data.synthetic.scenes import scene_arrays
+        >>> images, masks = scene_arrays(0, 5, (32, 48), seed=1)
+        >>> images.shape, masks.shape
+        ((5, 32, 48, 3), (5, 32, 48))
+    """
+    first_index = checked_integer("first_index", first_index)
+    count = checked_integer("count", count, least=1)
+    size = checked_size(size)
+    images = np.empty((count, *size, 3), "uint8")
+    masks = np.empty((count, *size), "uint8")
+    for k in range(count):
+        images[k], masks[k] = make_scene(seed, first_index + k, size)
+    return images, masks
+
+
+def scenes_dataset(
+    count: int,
+    batch_size: int,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    first_index: int = 0,
+    shuffle: bool = False,
+    drop_remainder: bool = False,
+) -> "tf.data.Dataset":
+    """Returns scenes as a `tf.data.Dataset` of (images, masks).
+
+    All scenes are drawn at once and kept in memory as uint8, 64 KiB each at
+    128 x 128, so that later epochs cost nothing.
+
+    Args:
+        count: Number of scenes.
+        batch_size: Scenes per batch.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes, and seed of the shuffling.
+        first_index: Index of the first scene; series of training and
+            validation differ by it.
+        shuffle: Whether each epoch has an order of its own. The orders
+            follow from `seed` and, where one is set, TensorFlow's own.
+        drop_remainder: Whether a last batch that is not full is left out.
+
+    Examples:
+        >>> from keras_pspnet.data.synthetic.scenes import scenes_dataset
+        >>> batches = scenes_dataset(count=5, batch_size=2, size=(32, 48))
+        >>> len(batches)
+        3
+    """
+    import tensorflow as tf
+
+    batch_size = checked_integer("batch_size", batch_size, least=1)
+    scenes = scene_arrays(first_index, count, size, seed)
+    dataset = tf.data.Dataset.from_tensor_slices(scenes)
+    if shuffle:
+        dataset = dataset.shuffle(count, seed=seed)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class Scenes(keras.utils.PyDataset):
+    """Scenes as batches of (images, masks), without TensorFlow.
+
+    Args:
+        count: Number of scenes.
+        batch_size: Scenes per batch; the last batch may have fewer.
+        size: Height and width, at least 32 each.
+        seed: Number of the series of scenes, and seed of the shuffling.
+        first_index: Index of the first scene.
+        shuffle: Whether each epoch has an order of its own.
+        **kwargs: `workers` and the like, for `keras.utils.PyDataset`.
+
+    Examples:
+        >>> from keras_pspnet.data.synthetic.scenes import Scenes
+        >>> scenes = Scenes(count=20, batch_size=8, size=(32, 48))
+        >>> len(scenes)
+        3
+        >>> images, masks = scenes[0]
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        size: tuple[int, int] = (128, 128),
+        seed: int = 0,
+        first_index: int = 0,
+        shuffle: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.count = checked_integer("count", count, least=1)
+        self.batch_size = checked_integer("batch_size", batch_size, least=1)
+        self.size = size
+        self.seed = seed
+        self.first_index = first_index
+        self.shuffle = shuffle
+        self.epoch = -1
+        self._images, self._masks = scene_arrays(first_index, count, size, seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self.batch_size
+        rows = self._order[start : start + self.batch_size]
+        return self._images[rows], self._masks[rows]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._order = np.arange(self.count)
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(self._order)
+
+
+def checked_integer(name: str, value: int, least: int = 0) -> int:
+    """Returns an integer argument that is at least `least`.
+
+    Args:
+        name: Of the argument, for the error.
+        value: What was given.
+        least: The smallest that is taken.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is less.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"`{name}` must be an integer. Received: {name}={value!r}"
+        ) from None
+    if number < least:
+        raise ValueError(
+            f"`{name}` must be at least {least}. Received: {name}={value!r}"
+        )
+    return number
+
+
+def checked_size(
+    size: tuple[int, int], least: int = MIN_SIDE
+) -> tuple[int, int]:
+    """Returns a size (height, width) that can be drawn in.
+
+    Args:
+        size: What was given.
+        least: The smallest side that is taken.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+        if min(height, width) >= least:
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"`size` must be (height, width), two integers of at least {least}. "
+        f"Received: size={size!r}"
+    )

@@ -1,0 +1,161 @@
+"""Drawn towns by the sea, seen from above, for the shipped `aerial` model.
+
+The package carries no photographs. A drawn town has the colours, sizes and
+textures of the photographs that the model was trained on, so that it can show
+what it does, beside a truth, without any download. Nothing is measured on
+them but whether everything still works.
+"""
+
+import numpy as np
+
+from keras_pspnet.data.synthetic.scenes import checked_integer, checked_size
+
+# In the order of `keras_pspnet.labels.AERIAL`.
+BUILDING, LAND, ROAD, VEGETATION, WATER = range(5)
+
+MIN_SIDE = 32
+
+# RGB. The photographs that the model knows are of a desert's coast.
+_SAND = (198, 192, 182)
+_GRASS = (72, 82, 62)
+_TREE = (34, 40, 32)
+_YARD = (108, 104, 100)
+_ROOF = (214, 212, 212)
+_SHADOW = (26, 26, 30)
+_ASPHALT = (112, 102, 100)
+_VERGE = (168, 158, 150)
+_WATER = (26, 38, 40)
+
+# Pixels: from street to street, and from house to house.
+_BLOCK, _PLOT = 84, 26
+
+
+class _Picture:
+    """A picture under the brush.
+
+    Args:
+        rng: What decides everything.
+        size: (height, width).
+
+    Attributes:
+        u: Place of each pixel along the streets, which bend a little.
+        v: Place across them.
+        image: RGB, 0..255, a little beyond at times.
+        mask: Classes.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
+        self.rng, self.size = rng, size
+        angle = rng.uniform(0.2, 0.5)
+        y, x = np.mgrid[: size[0], : size[1]].astype("float32")
+        self.u = x * np.cos(angle) + y * np.sin(angle)
+        across = y * np.cos(angle) - x * np.sin(angle)
+        self.v = across + 14 * np.sin(self.u / 130 + rng.uniform(0, 6))
+        self.image = np.empty((*size, 3), "float32")
+        self.image[:] = _SAND
+        self.mask = np.full(size, LAND, "uint8")
+
+    @property
+    def right(self) -> np.ndarray:
+        """How far to the right each pixel is, 0..1, as (1, width)."""
+        return np.arange(self.size[1], dtype="float32")[None] / self.size[1]
+
+    def hills(self, grain: int) -> np.ndarray:
+        """Smooth noise of unit variance whose hills are `grain` wide."""
+        # Wider hills would leave a small picture without any.
+        grain = min(grain, min(self.size) // 2)
+        spectrum = np.fft.rfft2(self.rng.normal(size=self.size))
+        rows = np.fft.fftfreq(self.size[0])[:, None]
+        columns = np.fft.rfftfreq(self.size[1])
+        spectrum *= np.exp(-2 * (grain * np.hypot(rows, columns)) ** 2)
+        noise = np.fft.irfft2(spectrum, self.size)
+        return (noise - noise.mean()) / noise.std()
+
+    def paint(
+        self,
+        where: np.ndarray,
+        color: tuple[int, int, int],
+        label: int,
+        relief: float = 0.3,
+    ) -> None:
+        """Colours pixels, with a share of the relief that they had."""
+        if where.any():
+            before = self.image[where]
+            before -= before.mean(axis=0, keepdims=True)
+            self.image[where] = np.array(color) + relief * before
+            self.mask[where] = label
+
+
+def make_town(
+    seed: int, size: tuple[int, int] = (384, 512)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a coast with gardens, streets and houses.
+
+    Args:
+        seed: Non-negative number of the town.
+        size: Height and width, at least 32 each. Small towns may lack some of
+            the classes.
+
+    Returns:
+        The RGB image, uint8 (height, width, 3), and its mask, uint8
+        (height, width), of the classes of the `aerial` model.
+
+    Raises:
+        TypeError: If `seed` is not an integer.
+        ValueError: If `seed` is negative, or `size` is another.
+
+    Examples:
+        >>> from keras_pspnet.data.synthetic.towns import make_town
+        >>> image, mask = make_town(seed=0, size=(256, 320))
+        >>> image.shape, mask.shape
+        ((256, 320, 3), (256, 320))
+    """
+    rng = np.random.default_rng(checked_integer("seed", seed))
+    picture = _Picture(rng, checked_size(size, MIN_SIDE))
+    picture.image += 16 * picture.hills(40)[..., None]
+    town = picture.hills(170) + (picture.right - 0.5) * 2
+    garden = picture.hills(60) - 0.5 - 2 * np.maximum(town, 0)
+    picture.paint(garden > 0.4, _GRASS, VEGETATION)
+    trees = (garden > 0) & (picture.hills(3) > 1.2)
+    picture.paint(trees, _TREE, VEGETATION)
+    _build(picture, town > 0.1)
+    _pave(picture, town > 0.1)
+    shore = picture.hills(120) - 3 * (picture.right - 0.2)
+    picture.paint(shore > 0.35, _SAND, LAND, 0.1)
+    picture.paint(shore > 0.6, _WATER, WATER, 0.05)
+    picture.image += rng.normal(0, 6, picture.image.shape)
+    image = np.rint(picture.image).clip(0, 255).astype("uint8")
+    return image, picture.mask
+
+
+def _build(picture: _Picture, where: np.ndarray) -> None:
+    """Sets a house on each plot, two rows of them between two streets."""
+    block, plot = np.floor(picture.v / _BLOCK), np.floor(picture.u / _PLOT)
+    across, along = picture.v - block * _BLOCK, picture.u - plot * _PLOT
+    row = across > _BLOCK / 2
+    number = (block * 97 + plot * 2 + row).astype(int) % 512
+    # Roofs differ in their size and in how bright they are.
+    wide, deep, bright = (
+        picture.rng.uniform(low, high, 512)[number]
+        for low, high in ((14, 21), (12, 19), (0.7, 1.15))
+    )
+    down = np.where(row, across - 48, across - 16)
+    # Dense quarters count as buildings in the photographs, yards and all.
+    picture.paint(where, _YARD, BUILDING)
+    picture.paint(where & (picture.hills(3) > 1.0), _TREE, BUILDING)
+    house = where & (along > 3) & (down > 0)
+    shadow = house & (along < wide + 7) & (down < deep + 5)
+    picture.paint(shadow, _SHADOW, BUILDING)
+    roof = house & (along < wide + 3) & (down < deep)
+    picture.image[roof] = np.array(_ROOF) * bright[roof][:, None]
+
+
+def _pave(picture: _Picture, town: np.ndarray) -> None:
+    """Lays the streets of the town, and two roads through all."""
+    street = np.minimum(picture.v % _BLOCK, -picture.v % _BLOCK)
+    picture.paint(town & (street < 7), _ASPHALT, ROAD)
+    for across in (picture.u - 330, picture.v - 2 * _BLOCK):
+        far = np.abs(across)
+        picture.paint(far < 20, _VERGE, ROAD)
+        picture.paint(far < 14, _ASPHALT, ROAD)
+        picture.paint(far < 1.5, _VERGE, ROAD)

@@ -1,0 +1,137 @@
+"""Scores of a model over a whole data set, at the pictures' own size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
+from keras_pspnet.evaluation.scores import Confusion, Scores
+from keras_pspnet.inference import Predictor, as_network
+from keras_pspnet.losses import IGNORE_LABEL
+
+
+def evaluate(
+    model: keras.Model | Predictor,
+    dataset: Iterable[tuple[Any, Any]],
+    protocol: str = "plain",
+    scales: Sequence[float] = (1.0,),
+    flip: bool | None = None,
+    window: int | None = None,
+    base: int | Sequence[int] | None = None,
+    ignore_label: int = IGNORE_LABEL,
+    shard: tuple[int, int] = (0, 1),
+    verbose: bool = False,
+) -> Scores:
+    """Scores a model by one confusion matrix over a set.
+
+    Args:
+        model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
+        dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
+            of them. Images are RGB 0..255. Sizes may differ.
+        protocol: `"plain"`: whole pictures as they are; or `"mmseg"`,
+            `"semseg"`, `"caffe"`, as these sources measure: see
+            `keras_pspnet.evaluation.protocols.make_protocol`.
+        scales: Sizes whose probabilities are averaged.
+        flip: Whether mirrored pictures count as well; None does as the
+            protocol's source does.
+        window: Side of sliding windows; None is the protocol's own.
+        base: Size to which pictures are brought; None is the protocol's.
+        ignore_label: Label that is never counted.
+        shard: (index, count): only every count-th picture, from the
+            index-th, are predicted; all are read. The sum of the scores of
+            all shards is the score of the set.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        The scores over all valid pixels of the set.
+
+    Raises:
+        ValueError: If the set is empty, sizes of image and mask differ, a
+            label is out of range, or an argument is.
+
+    Examples:
+        >>> scores = kp.evaluate(net, zip(images, masks))
+        >>> scores.pictures, scores.pixels
+        (4, 4356)
+        >>> 0 <= scores.mean_iou <= 1
+        True
+    """
+    how = make_protocol(protocol, scales, flip, window, base)
+    index, count = _check_shard(shard)
+    network = as_network(model)
+    confusion = Confusion(network.labels.num_classes, ignore_label)
+    length = None
+    bar = None
+    if verbose:
+        length = _length(dataset)
+        bar = keras.utils.Progbar(length, unit_name="batch")
+    seen = pictures = batches = 0
+    for images, masks in _batches(dataset):
+        for image, mask in zip(images, masks, strict=True):
+            if pictures % count == index:
+                confusion.add(mask, predict_mask(network, image, how))
+                seen += 1
+            pictures += 1
+        batches += 1
+        if bar is not None:
+            bar.update(batches)
+    if not seen:
+        raise ValueError(
+            "`dataset` must hold pictures for every shard. "
+            f"Received: {pictures} pictures, shard={shard}"
+        )
+    if bar is not None and length is None:
+        bar.update(batches, finalize=True)
+    return Scores(
+        confusion.counts,
+        network.labels,
+        protocol={**how.to_dict(), "ignore_label": ignore_label},
+        weights_sha256=network.weights_sha256(),
+        pictures=seen,
+    )
+
+
+def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yields batches of images and of masks that fit them."""
+    for images, masks in dataset:
+        images, masks = np.asarray(images), np.asarray(masks)
+        if images.ndim == 3:
+            images, masks = images[None], masks[None]
+        if masks.ndim == 4:
+            masks = masks[..., 0]
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(
+                "`dataset` must hold RGB images of shape (H, W, 3). "
+                f"Received: images of shape {images.shape}"
+            )
+        if images.shape[:3] != masks.shape:
+            raise ValueError(
+                "`dataset` must hold masks of their images' size. Received: "
+                f"images {images.shape}, masks {masks.shape}"
+            )
+        yield images, masks
+
+
+def _check_shard(shard: Any) -> tuple[int, int]:
+    sides = tuple(shard) if isinstance(shard, list | tuple) else ()
+    if (
+        len(sides) != 2
+        or not all(type(value) is int for value in sides)
+        or not 0 <= sides[0] < sides[1]
+    ):
+        raise ValueError(
+            "`shard` must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    return sides
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except TypeError:
+        return None

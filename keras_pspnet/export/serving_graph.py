@@ -1,0 +1,431 @@
+"""The serving graph: pictures in, masks out, nothing else to remember."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_pspnet.data import MAX_PIXELS
+from keras_pspnet.export import decode_graph as pictures
+from keras_pspnet.inference import check_scales, fill_color, network_size
+from keras_pspnet.inference.fold import as_constants, fold
+from keras_pspnet.layers import interpolation_matrix, spatial_size
+from keras_pspnet.layers.resize import resize
+
+IMAGES = (None, None, None, 3)
+# Rows of a mask that are enlarged at a time, so that the scores of a large
+# picture with many classes never exist all at once.
+_ROWS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingOptions:
+    """How a served model looks at a picture.
+
+    Args:
+        max_side: Longer pictures are shrunk for the network, keeping their
+            ratio; None never shrinks. Masks have the picture's own size.
+        scales: The class probabilities at these sizes, relative to the
+            picture's, are averaged.
+        flip: Whether mirrored pictures are averaged in as well.
+        window: Side of square windows that slide over the picture, a third
+            of each shared with its neighbour; None is the whole picture.
+        max_pixels: Pictures with more are refused; files before they are
+            decoded.
+    """
+
+    max_side: int | None = 1024
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def is_one_view(self) -> bool:
+        """Whether the picture is seen once, as it is."""
+        return self.scales == (1.0,) and not self.flip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", check_scales(self.scales))
+        for name, least, none in (
+            ("max_side", 1, True),
+            ("window", 16, True),
+            ("max_pixels", 1, False),
+        ):
+            value = getattr(self, name)
+            if value is None and none:
+                continue
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least {least}"
+                    f"{' or None' if none else ''}. "
+                    f"Received: {name}={value!r}"
+                )
+
+
+class ServingModule(tf.Module):
+    """A model wrapped for serving.
+
+    Args:
+        model: A model with one output, as `PSPNet.inference_model()` gives.
+        options: How it looks at pictures.
+        precision: `"float32"` or `"bfloat16"`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        options: ServingOptions,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(name="pspnet_serving")
+        self._options = options
+        self._size = network_size(model)
+        self._fill = fill_color(model)
+        self._classes = int(model.outputs[0].shape[-1])
+        folded = fold(model, self._size or (None, None), precision)
+        # One concrete function, so that the weights are written once.
+        self._network = tf.function(
+            as_constants(folded), autograph=False
+        ).get_concrete_function(
+            tf.TensorSpec((None, *(self._size or (None, None)), 3))
+        )
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The functions by the name under which servers offer them."""
+        return {
+            "serving_default": self.predict_bytes,
+            "predict_array": self.predict_array,
+            "predict_uint8": self.predict_uint8,
+            "probabilities": self.probabilities,
+            "logits": self.logits,
+            "scores": self.scores,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    def predict_array(self, images: Any) -> dict[str, Any]:
+        """Segments pictures of one size.
+
+        Args:
+            images: float32 (B, H, W, 3), RGB in 0..255.
+
+        Returns:
+            `mask`: uint8 (B, H, W) class ids.
+        """
+        images = self._checked(images)
+        return {"mask": self._masks(images)}
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.uint8, "images")])
+    def predict_uint8(self, images: Any) -> dict[str, Any]:
+        """As `predict_array`, at a quarter of the bytes.
+
+        Args:
+            images: uint8 (B, H, W, 3), RGB.
+
+        Returns:
+            `mask`: uint8 (B, H, W) class ids.
+        """
+        images = tf.cast(self._checked(images), tf.float32)
+        return {"mask": self._masks(images)}
+
+    # A signature of its own: servers compute every output of a signature,
+    # whichever a client asks for, and this one is large.
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    def probabilities(self, images: Any) -> dict[str, Any]:
+        """Gives the probability of every class at every pixel.
+
+        Args:
+            images: float32 (B, H, W, 3), RGB in 0..255.
+
+        Returns:
+            `probabilities`: float32 (B, H, W, C).
+        """
+        images = self._checked(images)
+        scores = self._network_scores(images)
+        scores = resize(scores, spatial_size(images))
+        return {"probabilities": self._probabilities(scores)}
+
+    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    def logits(self, images: Any) -> dict[str, Any]:
+        """Gives what the network alone computes, to compare or to score.
+
+        Args:
+            images: float32 (B, H, W, 3), RGB in 0..255.
+
+        Returns:
+            `logits`: float32 (B, h, w, C), h and w as of `predict_logits`.
+        """
+        return {"logits": self._logits(self._checked(images))}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
+    )
+    def predict_bytes(self, image_bytes: Any) -> dict[str, Any]:
+        """Segments encoded pictures of any sizes.
+
+        Args:
+            image_bytes: Strings (B,), each a JPEG or PNG file.
+
+        Returns:
+            `mask_png_bytes`: strings (B,), each an 8-bit grey PNG of class
+            ids; `height` and `width`: int32 (B,); `status`: strings (B,),
+            "OK", or why there is no mask (empty, height and width 0).
+        """
+
+        def one(data: Any) -> Any:
+            mask, status = self._mask_of_file(data)
+            size = tf.shape(mask)
+            file = tf.cond(
+                status == pictures.OK,
+                lambda: tf.io.encode_png(mask[..., None]),
+                lambda: tf.constant(b""),
+            )
+            return file, size[0], size[1], status
+
+        files, heights, widths, statuses = tf.map_fn(
+            one,
+            _checked_files(image_bytes),
+            fn_output_signature=(tf.string, tf.int32, tf.int32, tf.string),
+        )
+        return {
+            "mask_png_bytes": files,
+            "height": heights,
+            "width": widths,
+            "status": statuses,
+        }
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
+    )
+    def scores(self, image_bytes: Any) -> dict[str, Any]:
+        """Tells what share of each picture every class covers.
+
+        Args:
+            image_bytes: Strings (B,), each a JPEG or PNG file.
+
+        Returns:
+            `scores`: float32 (B, C), rows sum to 1, or to 0 without a mask;
+            `status`: strings (B,), as of `predict_bytes`.
+        """
+
+        def one(data: Any) -> Any:
+            mask, status = self._mask_of_file(data)
+            counts = tf.math.bincount(
+                tf.cast(tf.reshape(mask, [-1]), tf.int32),
+                minlength=self._classes,
+                maxlength=self._classes,
+            )
+            total = tf.maximum(tf.size(mask), 1)
+            shares = tf.cast(counts, tf.float64) / tf.cast(total, tf.float64)
+            return tf.cast(shares, tf.float32), status
+
+        shares, statuses = tf.map_fn(
+            one,
+            _checked_files(image_bytes),
+            fn_output_signature=(
+                tf.TensorSpec([self._classes], tf.float32),
+                tf.TensorSpec([], tf.string),
+            ),
+        )
+        return {"scores": shares, "status": statuses}
+
+    def _checked(self, images: Any) -> Any:
+        """Refuses images that the network could not make sense of."""
+        # A tensor of another rank would abort the process in a convolution:
+        # servers check names and not shapes.
+        images = tf.ensure_shape(images, IMAGES)
+        sizes = tf.shape(images, tf.int64)[:3]
+        most = self._options.max_pixels
+        checks = [
+            _not_empty(sizes, "images"),
+            tf.debugging.Assert(
+                sizes[1] * sizes[2] <= most,
+                [f"images must have at most {most} pixels. Shape:", sizes],
+            ),
+        ]
+        if images.dtype.is_floating:
+            # One such value spreads, and every pixel gets the first class.
+            checks.append(
+                tf.debugging.Assert(
+                    tf.reduce_all(tf.math.is_finite(images)),
+                    ["images must be finite. Shape:", sizes],
+                )
+            )
+        with tf.control_dependencies(checks):
+            return tf.identity(images)
+
+    def _mask_of_file(self, data: Any) -> tuple[Any, Any]:
+        """Returns mask (H, W), (0, 0) where there is none, and status."""
+        image, status = pictures.decode(data, self._options.max_pixels)
+        mask = tf.cond(
+            status == pictures.OK,
+            lambda: self._masks(image[None])[0],
+            lambda: tf.zeros([0, 0], tf.uint8),
+        )
+        return mask, status
+
+    def _masks(self, images: Any) -> Any:
+        """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
+        return _argmax_at(self._network_scores(images), tf.shape(images)[1:3])
+
+    def _network_scores(self, images: Any) -> Any:
+        """Returns logits of one view, or summed probabilities of several."""
+        scales, flip = self._options.scales, self._options.flip
+        images = _shrink(images, self._options.max_side)
+        if self._options.is_one_view:
+            return self._view_logits(images)
+        size = spatial_size(images)
+        total = 0.0
+        for scale in scales:
+            sides = _rounded(tf.cast(size, tf.float64) * scale)
+            view = resize(images, tf.unstack(sides))
+            for mirrored in (False, True) if flip else (False,):
+                seen = view[:, :, ::-1] if mirrored else view
+                logits = resize(self._view_logits(seen), size)
+                scores = tf.nn.softmax(logits)
+                total += scores[:, :, ::-1] if mirrored else scores
+        return total
+
+    def _probabilities(self, scores: Any) -> Any:
+        if self._options.is_one_view:
+            return tf.nn.softmax(scores)
+        return scores / tf.reduce_sum(scores, axis=-1, keepdims=True)
+
+    def _view_logits(self, images: Any) -> Any:
+        if self._options.window is None:
+            return self._logits(images)
+        return _slide(self._logits, images, self._options.window, self._classes)
+
+    def _logits(self, images: Any) -> Any:
+        """Runs the network; one of fixed size sees the picture padded."""
+        if self._size is None:
+            return self._network(images)
+        size = tf.constant(self._size)
+        sides = tf.cast(tf.shape(images)[1:3], tf.float64)
+        factor = tf.reduce_min(tf.cast(size, tf.float64) / sides)
+        fitted = tf.minimum(_rounded(sides * factor), size)
+        x = resize(images, tf.unstack(fitted)) - self._fill
+        missing = size - fitted
+        x = tf.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+        logits = self._network(
+            tf.ensure_shape(x + self._fill, (None, *self._size, 3))
+        )
+        return logits[:, : fitted[0], : fitted[1]]
+
+
+def _checked_files(image_bytes: Any) -> Any:
+    image_bytes = tf.ensure_shape(image_bytes, [None])
+    check = _not_empty(tf.shape(image_bytes), "image_bytes")
+    with tf.control_dependencies([check]):
+        return tf.identity(image_bytes)
+
+
+def _not_empty(sizes: Any, name: str) -> Any:
+    return tf.debugging.Assert(
+        tf.reduce_all(sizes > 0), [f"{name} must not be empty. Shape:", sizes]
+    )
+
+
+def _rounded(sides: Any) -> Any:
+    """Rounds float64 sides as Python does, to at least one pixel."""
+    return tf.maximum(tf.cast(tf.round(sides), tf.int32), 1)
+
+
+def _shrink(images: Any, max_side: int | None) -> Any:
+    """Shrinks to a longest side as Pillow does, keeping the ratio."""
+    if max_side is None:
+        return images
+    size = tf.shape(images)[1:3]
+    longest = tf.reduce_max(size)
+
+    def smaller() -> Any:
+        factor = tf.cast(max_side / longest, tf.float64)
+        small = tf.image.resize(
+            images,
+            _rounded(tf.cast(size, tf.float64) * factor),
+            antialias=True,
+        )
+        return tf.round(small)
+
+    return tf.cond(longest > max_side, smaller, lambda: images)
+
+
+def _argmax_at(scores: Any, size: Any) -> Any:
+    """Enlarges (B, h, w, C) scores and takes the best class of each pixel."""
+    height, width = spatial_size(scores)
+
+    def same() -> Any:
+        return tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
+
+    def enlarged() -> Any:
+        wide = tf.matmul(interpolation_matrix(width, size[1]), scores)
+        rows = interpolation_matrix(height, size[0])
+        strips = -(-size[0] // _ROWS)
+        missing = strips * _ROWS - size[0]
+        rows = tf.reshape(
+            tf.pad(rows, [[0, missing], [0, 0]]), [strips, _ROWS, height]
+        )
+
+        def strip(matrix: Any) -> Any:
+            part = tf.einsum("rh,bhwc->brwc", matrix, wide)
+            return tf.cast(tf.argmax(part, axis=-1), tf.uint8)
+
+        mask = tf.map_fn(strip, rows, fn_output_signature=tf.uint8)
+        mask = tf.transpose(mask, [1, 0, 2, 3])
+        mask = tf.reshape(mask, [-1, strips * _ROWS, size[1]])
+        return mask[:, : size[0]]
+
+    equal = tf.reduce_all(tf.stack([height, width]) == size)
+    return tf.cond(equal, same, enlarged)
+
+
+def _slide(logits: Any, images: Any, window: int, classes: int) -> Any:
+    """Averages the logits of windows that cover the pictures.
+
+    Windows stand every two thirds of their side, the last one at the
+    border; smaller pictures are one window.
+    """
+    shape = tf.shape(images)
+    size = shape[1:3]
+    stride = -(-2 * window // 3)
+    steps = tf.maximum(-(-(size - window) // stride), 0) + 1
+
+    def bounds(index: Any) -> tuple[Any, Any]:
+        place = tf.stack([index // steps[1], index % steps[1]]) * stride
+        start = tf.maximum(tf.minimum(place, size - window), 0)
+        return start, tf.minimum(start + window, size)
+
+    def add(index: Any, total: Any, count: Any) -> Any:
+        start, end = bounds(index)
+        crop = images[:, start[0] : end[0], start[1] : end[1]]
+        seen = resize(logits(crop), tf.unstack(end - start))
+        around = [
+            [0, 0],
+            [start[0], size[0] - end[0]],
+            [start[1], size[1] - end[1]],
+            [0, 0],
+        ]
+        total += tf.pad(seen, around)
+        count += tf.pad(tf.ones_like(seen[:1, ..., :1]), around)
+        return index + 1, total, count
+
+    _, total, count = tf.while_loop(
+        lambda index, *_: index < tf.reduce_prod(steps),
+        add,
+        (
+            tf.constant(0),
+            tf.zeros(tf.concat([shape[:3], [classes]], 0)),
+            tf.zeros(tf.stack([1, size[0], size[1], 1])),
+        ),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.TensorShape([None, None, None, classes]),
+            tf.TensorShape([None, None, None, 1]),
+        ),
+        parallel_iterations=1,
+    )
+    return total / count

@@ -1,0 +1,485 @@
+"""Images in, logits out, whatever computes them."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pspnet.inference.fold import fold, refold
+from keras_pspnet.labels import LabelSet, generic_labels
+from keras_pspnet.layers import InputNormalization, PyramidConv, check_choice
+from keras_pspnet.layers.resize import resize
+from keras_pspnet.models import PSPNet
+
+PRECISIONS = ("float32", "bfloat16")
+
+# Folded copies by the model that they follow, then by precision.
+_followers: weakref.WeakKeyDictionary[keras.Model, dict[str, _Follower]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class Predictor:
+    """Images in, logits out: what `segment` and `evaluate` run.
+
+    Of a Keras model it is a snapshot: the network is copied once, without
+    auxiliary branch and with batch normalisation folded into the
+    convolutions, and traced once for images of all sizes. It does not follow
+    later training, unlike `segment(model, ...)`, and so spares every call the
+    comparison of the weights. A model that cannot be copied, one of a
+    subclass or with two outputs that is no PSPNet, runs itself.
+
+    `keras_pspnet.inference.exported.load_artefact` makes one of an exported file.
+
+    Args:
+        model: A `PSPNet`, its `inference_model()`, or another Keras model
+            from RGB images to logits. Or any function of float32 images
+            (B, H, W, 3), RGB in 0..255, to float32 logits (B, H, W, C), both
+            NumPy arrays.
+        labels: Names of the C classes; a Keras model has its own.
+        size: The (height, width) that it takes, None for any or the model's.
+        fill: Colour of padding, R, G, B in 0..255; None is the model's, or
+            black.
+        align_corners: How the network resizes, and with it mmsegmentation;
+            None is as the model does, or False.
+        batch_size: The number of images that it takes, None for any. Where
+            there are fewer, the last one is repeated.
+        precision: `"float32"`, or `"bfloat16"` for the convolutions of a
+            Keras model.
+
+    Raises:
+        TypeError: If the model is neither.
+        ValueError: If the precision is another one, or bfloat16 is wanted of
+            what cannot be copied, or a function has no labels.
+
+    Examples:
+        >>> predictor = kp.Predictor(model, precision="bfloat16")
+        >>> frames = [kp.segment(predictor, "photo.jpg") for _ in range(3)]
+        >>> from keras_pspnet.labels import generic_labels
+        >>> def run(images):  # any function from images to logits
+        ...     light = images.mean(axis=-1) - 128
+        ...     return np.stack([-light, light], axis=-1)
+        >>> own = kp.Predictor(run, generic_labels(2))  # dark, bright
+        >>> kp.segment(own, "photo.jpg").mask.max()
+        np.uint8(1)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | Callable[[np.ndarray], np.ndarray],
+        labels: LabelSet | None = None,
+        size: tuple[int, int] | None = None,
+        fill: tuple[float, ...] | None = None,
+        align_corners: bool | None = None,
+        batch_size: int | None = None,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        check_choice("precision", precision, PRECISIONS)
+        # The Keras model that is followed; a snapshot follows none.
+        self.model: keras.Model | None = None
+        self._weights_sha256: str | None = None
+        if isinstance(model, keras.Model):
+            copied = _copied(model, precision)
+            self.run = copied.run if copied else _run_of(model)
+            if copied:
+                self._weights_sha256 = weights_sha256(model)
+            else:
+                self.model = model
+            labels = labels or model_labels(model)
+            size = size or network_size(model)
+            fill = fill_color(model) if fill is None else fill
+            if align_corners is None:
+                align_corners = _align_corners(model)
+        else:
+            labels = _checked_labels(model, labels, precision)
+            self.run = model
+        self.labels = labels
+        self.size = size
+        self.fill = fill or (0.0, 0.0, 0.0)
+        self.align_corners = bool(align_corners)
+        self.batch_size = batch_size
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Computes logits at the network's own resolution.
+
+        Args:
+            images: RGB (B, H, W, 3) in 0..255. Where the network takes
+                another size, they are resized to fit inside, keeping their
+                ratio, and padded with `fill`.
+
+        Returns:
+            float32 (B, h, w, C), the logits of the images without padding: h
+            and w are H and W, or what fits inside the network's size.
+
+        Raises:
+            ValueError: If the images, or the logits of them, have another
+                shape.
+        """
+        shape = tuple(images.shape)
+        if len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise ValueError(
+                "`images` must be RGB images of shape (B, H, W, 3). "
+                f"Received: images of shape {shape}"
+            )
+        images = np.asarray(images, dtype="float32")
+        height, width = shape[1:3]
+        if self.size is not None:
+            images, (height, width) = fit_inside(images, self.size, self.fill)
+        step = self.batch_size or shape[0]
+        missing = -shape[0] % step
+        if missing:
+            images = np.concatenate([images, images[-1:].repeat(missing, 0)])
+        parts = [
+            self.run(images[start : start + step])
+            for start in range(0, len(images), step)
+        ]
+        logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        logits = np.asarray(logits, dtype="float32")
+        wanted = (*images.shape[:3], self.labels.num_classes)
+        if logits.shape != wanted:
+            raise ValueError(
+                f"`run` must give logits of shape {wanted} for images of "
+                f"shape {images.shape}. Received: shape {logits.shape}"
+            )
+        return logits[: shape[0], :height, :width]
+
+    def weights_sha256(self) -> str | None:
+        """Returns the hash of the Keras model's weights, None without one."""
+        if self.model is not None:
+            return weights_sha256(self.model)
+        return self._weights_sha256
+
+    def traces(self) -> int | None:
+        """Returns how often a graph was traced for it, None if none is."""
+        count = getattr(self.run, "traces", None)
+        return None if count is None else int(count())
+
+
+def as_network(
+    model: keras.Model | Predictor, precision: str = "float32"
+) -> Predictor:
+    """Prepares a model for inference, to be followed.
+
+    The folded copy is kept as long as the model lives. It is traced once, and
+    gets new weights in here whenever the model's have changed.
+
+    Args:
+        model: As of `Predictor`, or one, which comes back itself.
+        precision: Likewise.
+
+    Returns:
+        The network, with the weights of now.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: As of `Predictor`.
+
+    Examples:
+        >>> from keras_pspnet.inference.predictor import as_network
+        >>> network = as_network(model, precision="bfloat16")
+        >>> result = kp.segment(network, "photo.jpg")
+    """
+    check_choice("precision", precision, PRECISIONS)
+    if isinstance(model, Predictor):
+        if precision != "float32":
+            raise ValueError(
+                "`precision` must be left out for a predictor, which has its "
+                f"own. Received: precision={precision!r}"
+            )
+        return model
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a Keras model or a `Predictor`. "
+            f"Received: {type(model).__name__}"
+        )
+    followers = _followers.setdefault(model, {})
+    if precision not in followers:
+        copied = _copied(model, precision)
+        if copied is None:
+            return plain_network(model)
+        followers[precision] = copied
+    followers[precision].follow(model)
+    return _following(model, followers[precision].run)
+
+
+def plain_network(model: keras.Model) -> Predictor:
+    """Wraps a model as it is, to run as `predict_on_batch` runs it.
+
+    Args:
+        model: A `PSPNet`, or another Keras model from images to logits.
+    """
+    return _following(model, _run_of(model))
+
+
+def _following(model: keras.Model, run: Any) -> Predictor:
+    predictor = Predictor(
+        run,
+        model_labels(model),
+        network_size(model),
+        fill_color(model),
+        _align_corners(model),
+    )
+    predictor.model = model
+    return predictor
+
+
+def _checked_labels(
+    function: Any, labels: LabelSet | None, precision: str
+) -> LabelSet:
+    if not callable(function):
+        raise TypeError(
+            "`model` must be a Keras model or a function. "
+            f"Received: {type(function).__name__}"
+        )
+    if labels is None:
+        raise ValueError(
+            "`labels` must be given with a function. Received: labels=None"
+        )
+    if precision != "float32":
+        raise ValueError(
+            "`precision` must be left out for a function. "
+            f"Received: precision={precision!r}"
+        )
+    return labels
+
+
+def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    def run(images: np.ndarray) -> np.ndarray:
+        logits = main_output(model.predict_on_batch(images))
+        # A model built for several replicas computes the whole batch on
+        # each, and Keras joins their results.
+        return np.asarray(logits, dtype="float32")[: len(images)]
+
+    return run
+
+
+def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Computes the main logits of a model as it is, without folding.
+
+    Args:
+        model: A `PSPNet`, or another Keras model from images to logits.
+        images: RGB (B, H, W, 3) in 0..255.
+
+    Returns:
+        float32 (B, h, w, C), see `Predictor`.
+
+    Raises:
+        ValueError: If the images have another shape.
+    """
+    return plain_network(model)(images)
+
+
+class _Follower:
+    """A folded copy, and the weights that it was last given."""
+
+    def __init__(self, model: keras.Model, precision: str) -> None:
+        self._size = network_size(model) or (None, None)
+        self._seen: list[Any] = []
+        self._copy = fold(_without_aux(model), self._size, precision)
+        self._remember(model)
+        if keras.backend.backend() == "tensorflow":
+            self.run = _traced(self._copy, self._size)
+        else:
+            self.run = _run_of(self._copy)
+
+    def follow(self, model: keras.Model) -> bool:
+        """Takes over the model's weights, and returns whether they changed."""
+        same = [
+            ops.all(ops.equal(weight.value, seen))
+            for weight, seen in zip(model.weights, self._seen, strict=True)
+        ]
+        # One answer leaves the device, not the weights.
+        if not same or bool(ops.all(ops.stack(same))):
+            return False
+        refold(_without_aux(model), self._copy)
+        self._remember(model)
+        return True
+
+    def _remember(self, model: keras.Model) -> None:
+        # On TensorFlow they share the memory of the weights until these change.
+        self._seen = [ops.copy(weight.value) for weight in model.weights]
+
+
+def _copied(model: keras.Model, precision: str) -> _Follower | None:
+    """Folds a model, or returns None if it has to run as it is."""
+    if isinstance(model, PSPNet) or _has_one_output(model):
+        try:
+            return _Follower(model, precision)
+        except NotImplementedError:
+            # A layer of somebody's own has no config.
+            pass
+    if precision != "float32":
+        raise ValueError(
+            "`precision` must be 'float32' for a model that cannot be "
+            f"folded. Received: precision={precision!r}"
+        )
+    return None
+
+
+def _traced(copy: keras.Model, size: tuple[int | None, int | None]) -> Any:
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, *size, 3), tf.float32)],
+        autograph=False,
+    )
+    def network(images: Any) -> Any:
+        return copy(images, training=False)
+
+    # Called itself, the function would warn of retracing once a few models
+    # were folded.
+    traced = network.get_concrete_function()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return traced(tf.convert_to_tensor(images, tf.float32)).numpy()
+
+    run.traces = network.experimental_get_tracing_count  # type: ignore[attr-defined]
+    return run
+
+
+def _without_aux(model: keras.Model) -> keras.Model:
+    return model.inference_model() if isinstance(model, PSPNet) else model
+
+
+def _has_one_output(model: keras.Model) -> bool:
+    # A subclassed model has neither inputs nor outputs.
+    return len(getattr(model, "outputs", None) or ()) == 1
+
+
+def float32_inference_model(model: keras.Model) -> keras.Model:
+    """Returns the network without auxiliary branch, computing in float32.
+
+    Args:
+        model: A `PSPNet`; any other model comes back as it is.
+    """
+    if not isinstance(model, PSPNet):
+        return model
+    if any(
+        layer.compute_dtype != "float32"
+        for layer in model._flatten_layers(include_self=False)
+    ):
+        # What was trained in mixed precision has float32 weights.
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
+            copy = PSPNet.from_config(model.get_config())
+        finally:
+            keras.config.set_dtype_policy(policy)
+        copy.set_weights(model.get_weights())
+        model = copy
+    return model.inference_model()
+
+
+def fit_inside(
+    images: np.ndarray, size: tuple[int, int], fill: tuple[float, ...]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Resizes images to fit into a size, keeping their ratio, and pads them.
+
+    Args:
+        images: float32 (B, H, W, 3).
+        size: (height, width) of the result.
+        fill: Colour of the padding, at the bottom and on the right.
+
+    Returns:
+        float32 (B, height, width, 3), and the (height, width) of what is not
+        padding.
+    """
+    height, width = images.shape[1:3]
+    if (height, width) == tuple(size):
+        return images, (height, width)
+    factor = min(size[0] / height, size[1] / width)
+    height = min(max(1, round(height * factor)), size[0])
+    width = min(max(1, round(width * factor)), size[1])
+    fitted = np.empty((len(images), *size, 3), "float32")
+    fitted[:] = fill
+    fitted[:, :height, :width] = ops.convert_to_numpy(
+        resize(ops.convert_to_tensor(images), (height, width))
+    )
+    return fitted, (height, width)
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Returns the hash of a model's weights, in their order.
+
+    Args:
+        model: Any Keras model.
+    """
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def model_labels(model: keras.Model) -> LabelSet:
+    """Returns the model's class names, or made-up ones where it has none."""
+    labels = getattr(model, "labels", None)
+    if labels:
+        return labels
+    if getattr(model, "outputs", None):
+        outputs = model.output
+    else:
+        # A subclassed model has to be traced to know.
+        outputs = model.compute_output_spec(
+            keras.KerasTensor((None, None, None, 3))
+        )
+    return generic_labels(main_output(outputs).shape[-1])
+
+
+def description(model: keras.Model) -> dict[str, Any]:
+    """Returns what exports say of a model, for JSON, to be evaluated as it.
+
+    Args:
+        model: A `PSPNet`, or its `inference_model()`.
+    """
+    return {
+        "labels": model_labels(model).to_dict(),
+        "fill": list(fill_color(model)),
+        "align_corners": _align_corners(model),
+    }
+
+
+def main_output(outputs: Any) -> Any:
+    """Returns the logits that count: `main` of two outputs, or the only."""
+    return outputs["main"] if isinstance(outputs, dict) else outputs
+
+
+def network_size(model: keras.Model) -> tuple[int, int] | None:
+    """Returns the (height, width) a model was built for, None for any."""
+    inputs = getattr(model, "inputs", None)
+    # A subclassed model has none.
+    height, width = inputs[0].shape[1:3] if inputs else (None, None)
+    return None if height is None or width is None else (height, width)
+
+
+def _align_corners(model: keras.Model) -> bool:
+    return any(
+        layer.pyramid.align_corners
+        for layer in model.layers
+        if isinstance(layer, PyramidConv)
+    )
+
+
+def fill_color(model: keras.Model) -> tuple[float, ...]:
+    """Returns the colour of padding: what normalisation turns into zeros.
+
+    Args:
+        model: A `PSPNet`, or its `inference_model()`.
+
+    Returns:
+        R, G, B in 0..255; black where the model does not normalise.
+    """
+    for layer in model.layers:
+        if isinstance(layer, InputNormalization):
+            return layer.mean
+    return (0.0, 0.0, 0.0)
+
+
+# The former name.
+Network = Predictor

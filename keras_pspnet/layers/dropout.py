@@ -1,0 +1,64 @@
+"""Dropout that does not depend on how many replicas share the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pspnet.layers.distribute import batch_place
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
+    """Spatial dropout that is drawn for the global batch.
+
+    Every call in training draws one factor for each channel of each picture
+    of the global batch: 0 with probability `rate`, else 1 / (1 - rate). Each
+    TensorFlow replica draws all of them, from the same state of the seed, and
+    takes those of its own pictures: pictures lose the same channels on one
+    replica and on many. The state is a variable of the layer that goes on by
+    one with each call in training; without a `seed` it starts from Python's
+    random numbers, which `keras.utils.set_random_seed` fixes.
+
+    Factors are drawn in float32, whatever the dtype: under mixed precision
+    the same channels are dropped.
+
+    Args:
+        rate: Probability with which a channel is dropped, 0 to 1.
+        **kwargs: Passed to `keras.layers.SpatialDropout2D`: `data_format`,
+            `seed`, `name`, `dtype`.
+
+    Input shape:
+        (B, H, W, C), or (B, C, H, W) for channels first; a float dtype.
+
+    Output shape:
+        Same as input.
+
+    Examples:
+        >>> from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
+        >>> layer = GlobalSpatialDropout2D(0.5, seed=0)
+        >>> x = layer(np.ones((2, 3, 3, 8)), training=True)
+        >>> sorted({float(value) for value in np.ravel(x)})
+        [0.0, 2.0]
+
+    Reference:
+        Tompson et al., "Efficient Object Localization Using Convolutional
+        Networks", 2015, section 3.2.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+
+    def call(self, inputs: Any, training: bool | None = False) -> Any:
+        if not training or self.rate == 0:
+            return inputs
+        batch, *others = self._get_noise_shape(inputs)
+        first, total = batch_place(batch)
+        factors = keras.random.dropout(
+            ops.ones((total, *others), "float32"),
+            self.rate,
+            seed=self.seed_generator,
+        )
+        return inputs * ops.cast(factors[first : first + batch], inputs.dtype)

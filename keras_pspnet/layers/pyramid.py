@@ -1,0 +1,516 @@
+"""The pyramid: the paper's module, its exact shortcut, and the resizing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pspnet.layers.batch_norm import BatchNorm
+from keras_pspnet.layers.resize import (
+    adaptive_pool,
+    apply_height,
+    divides,
+    interpolation_matrix,
+    resize,
+    spatial_size,
+)
+
+POOLINGS = ("average", "max")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(
+            f"`{name}` must be one of {listed}. Received: {name}={value!r}"
+        )
+
+
+def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(bin_sizes)
+    except TypeError:
+        sizes = (None,)
+    if not all(type(size) is int and size > 0 for size in sizes) or len(
+        set(sizes)
+    ) != len(sizes):
+        raise ValueError(
+            "`bin_sizes` must be a sequence of distinct positive integers. "
+            f"Received: bin_sizes={bin_sizes!r}"
+        )
+    return sizes
+
+
+def _check_channels(channels: Any, name: str) -> None:
+    if channels is None:
+        raise ValueError(
+            f"`{name}` must get inputs with a known number of channels. "
+            "Received: channels=None"
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class Resize(keras.layers.Layer):
+    """Bilinear resizing of one map to the size of another, in float32.
+
+    Called on a pair `(x, like)`: `x` (B, h, w, C) is resized to the height
+    and width of `like` (B, H, W, any).
+
+    Args:
+        align_corners: Corner-aligned (True) or half-pixel (False) sampling.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        Pair of (B, h, w, C) and (B, H, W, any).
+
+    Output shape:
+        (B, H, W, C), float32 unless a `dtype` says otherwise.
+
+    Examples:
+        >>> from keras_pspnet.layers.pyramid import Resize
+        >>> small, large = keras.Input((60, 60, 21)), keras.Input((473, 473, 3))
+        >>> Resize(align_corners=True)([small, large]).shape
+        (None, 473, 473, 21)
+    """
+
+    def __init__(self, align_corners: bool = False, **kwargs: Any) -> None:
+        # Logits and loss stay float32 under mixed precision.
+        kwargs.setdefault("dtype", _at_least_float32())
+        super().__init__(**kwargs)
+        self.align_corners = align_corners
+
+    def call(self, inputs: Any) -> Any:
+        x, like = inputs
+        return resize(x, spatial_size(like), self.align_corners)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        x_shape, like_shape = input_shape
+        return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "align_corners": self.align_corners}
+
+
+def _at_least_float32() -> str:
+    """Returns the dtype in which logits are kept: never below float32."""
+    compute = keras.config.dtype_policy().variable_dtype
+    return "float64" if compute == "float64" else "float32"
+
+
+def _finite_numbers(values: Any) -> tuple[float, ...]:
+    """Returns the values as floats, or nothing if any is no finite number."""
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class InputNormalization(keras.layers.Layer):
+    """Subtracts the mean and divides by the deviation of RGB 0..255 pictures.
+
+    It is part of the model, so that neither a training script nor a server
+    can forget it.
+
+    Args:
+        mean: Three values in units of 0..255, in the order R, G, B.
+        std: Three positive values in units of 0..255.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        (B, H, W, 3), uint8 or float, 0..255.
+
+    Output shape:
+        (B, H, W, 3), float32 unless a `dtype` says otherwise.
+
+    Examples:
+        >>> from keras_pspnet.layers.pyramid import InputNormalization
+        >>> layer = InputNormalization(mean=(100, 100, 100), std=(50, 50, 50))
+        >>> float(layer(np.full((1, 1, 1, 3), 200, "uint8"))[0, 0, 0, 0])
+        2.0
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
+    ) -> None:
+        # Pictures have more levels than bfloat16 has digits.
+        kwargs.setdefault("dtype", _at_least_float32())
+        super().__init__(**kwargs)
+        self.mean = _finite_numbers(mean)
+        self.std = _finite_numbers(std)
+        if len(self.mean) != 3:
+            raise ValueError(
+                f"`mean` must hold three numbers. Received: mean={mean!r}"
+            )
+        if len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f"`std` must hold three positive numbers. Received: std={std!r}"
+            )
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.cast(inputs, self.compute_dtype)
+        mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
+        std = ops.convert_to_tensor(self.std, dtype=self.compute_dtype)
+        return (x - mean) / std
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mean": self.mean, "std": self.std}
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class PyramidPoolingModule(keras.layers.Layer):
+    """The paper's pyramid pooling module.
+
+    Every bin size makes one map: adaptive pooling to bins x bins cells, a 1x1
+    convolution with batch normalisation and ReLU, and bilinear resizing back
+    to the input's size. The input and all maps are concatenated.
+
+    Args:
+        bin_sizes: Cells along each side of every pyramid map. Empty gives
+            the input back, the paper's network without a pyramid.
+        filters: Channels of the 1x1 convolutions; None is a quarter of the
+            input's channels.
+        pooling: `"average"` (the paper's choice) or `"max"`.
+        reduce: False leaves out the 1x1 convolutions (the paper's rows
+            without "DR", table 1).
+        align_corners: Corner-aligned (True) or half-pixel (False) resizing.
+        use_bias: True gives the 1x1 convolutions biases in place of batch
+            normalisation, as networks for inference have.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        (B, H, W, C) with C known; H and W may be unknown.
+
+    Output shape:
+        (B, H, W, C + len(bin_sizes) * filters), or
+        (B, H, W, C * (1 + len(bin_sizes))) without `reduce`.
+
+    Examples:
+        >>> features = keras.Input((60, 60, 2048))
+        >>> kp.PyramidPoolingModule()(features).shape
+        (None, 60, 60, 4096)
+
+    Reference:
+        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 3.2.
+    """
+
+    def __init__(
+        self,
+        bin_sizes: Sequence[int] = (1, 2, 3, 6),
+        filters: int | None = None,
+        pooling: str = "average",
+        reduce: bool = True,
+        align_corners: bool = False,
+        use_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_choice("pooling", pooling, POOLINGS)
+        if filters is not None and (type(filters) is not int or filters < 1):
+            raise ValueError(
+                "`filters` must be a positive integer or None. "
+                f"Received: filters={filters!r}"
+            )
+        self.bin_sizes = _check_bin_sizes(bin_sizes)
+        self.filters = filters
+        self.pooling = pooling
+        self.reduce = reduce
+        self.align_corners = align_corners
+        self.use_bias = use_bias
+        self.convs: list[keras.layers.Layer] = []
+        self.norms: list[keras.layers.Layer] = []
+
+    def build(self, input_shape: Any) -> None:
+        if self.convs:
+            return
+        channels = input_shape[-1]
+        _check_channels(channels, "PyramidPoolingModule")
+        if self.reduce:
+            map_shape = (None, None, None, channels)
+            for bins in self.bin_sizes:
+                conv = keras.layers.Conv2D(
+                    self.map_channels(channels),
+                    1,
+                    use_bias=self.use_bias,
+                    kernel_initializer="he_normal",
+                    dtype=self.dtype_policy,
+                    name=f"bin{bins}_conv",
+                )
+                conv.build(map_shape)
+                self.convs.append(conv)
+                if self.use_bias:
+                    continue
+                norm = BatchNorm(dtype=self.dtype_policy, name=f"bin{bins}_bn")
+                norm.build((*map_shape[:3], self.map_channels(channels)))
+                self.norms.append(norm)
+        self.built = True
+
+    def map_channels(self, channels: int) -> int:
+        """Returns the channels of each pyramid map for an input of C."""
+        if not self.reduce:
+            return channels
+        return self.filters or max(1, channels // 4)
+
+    def pyramid(self, x: Any, training: bool | None = None) -> list[Any]:
+        """Computes the pyramid maps before they are enlarged.
+
+        Args:
+            x: Float tensor (B, H, W, C).
+            training: Whether batch normalisation uses the batch's statistics.
+
+        Returns:
+            One tensor (B, bins, bins, filters) for each of `bin_sizes`.
+        """
+        maps = [adaptive_pool(x, bins, self.pooling) for bins in self.bin_sizes]
+        if not self.reduce:
+            return maps
+        maps = [
+            conv(pooled) for pooled, conv in zip(maps, self.convs, strict=True)
+        ]
+        if not self.use_bias:
+            maps = [
+                norm(reduced, training=training)
+                for reduced, norm in zip(maps, self.norms, strict=True)
+            ]
+        return [ops.relu(reduced) for reduced in maps]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        size = spatial_size(inputs)
+        maps = self.pyramid(inputs, training=training)
+        enlarged = [
+            self._enlarge(pooled, size, bins)
+            for pooled, bins in zip(maps, self.bin_sizes, strict=True)
+        ]
+        return ops.concatenate([inputs, *enlarged], axis=-1)
+
+    def _enlarge(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
+        exact = all(divides(side, bins) for side in size)
+        # TensorFlow resizes in float32 whatever the dtype.
+        double = keras.backend.standardize_dtype(pooled.dtype) == "float64"
+        if exact and not self.align_corners and not double:
+            return ops.image.resize(
+                pooled,
+                size,
+                interpolation="bilinear",
+                data_format="channels_last",
+            )
+        return resize(pooled, size, self.align_corners)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        channels = input_shape[-1]
+        added = len(self.bin_sizes) * self.map_channels(channels)
+        return (*input_shape[:-1], channels + added)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "bin_sizes": self.bin_sizes,
+            "filters": self.filters,
+            "pooling": self.pooling,
+            "reduce": self.reduce,
+            "align_corners": self.align_corners,
+            "use_bias": self.use_bias,
+        }
+
+
+def _conv3x3(x: Any, kernel: Any) -> Any:
+    return ops.conv(x, kernel, padding="same", data_format="channels_last")
+
+
+def shifted_interpolation(
+    bins: int, size: Any, align_corners: bool, dtype: str
+) -> Any:
+    """Builds enlargement seen by the three taps of a zero-padded convolution.
+
+    Args:
+        bins: Number of cells.
+        size: Number of samples after enlarging, an int or a scalar tensor.
+        align_corners: See `interpolation_matrix`.
+        dtype: Floating dtype of the result.
+
+    Returns:
+        Tensor (size, 3 * bins), columns ordered (tap, cell).
+    """
+    matrix = interpolation_matrix(bins, size, align_corners, dtype)
+    padded = ops.pad(matrix, ((1, 1), (0, 0)))
+    return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class PyramidConv(keras.layers.Layer):
+    """A 3x3 convolution over the pyramid's concatenation, never formed.
+
+    Enlarging a pyramid map and convolving it are both linear, so the taps of
+    the kernel are applied on the small grid of bins x bins cells, and the
+    nine shifted enlargements are two small matrix products, one along each
+    side. The result, the gradients and the variables are those of
+    `PyramidPoolingModule` followed by
+    `Conv2D(filters, 3, padding="same", use_bias=False)`; the cost is that of
+    convolving the input's own channels.
+
+    Args:
+        filters: Channels of the result.
+        pyramid: The `PyramidPoolingModule` whose concatenation is convolved.
+        kernel_initializer: Initializer of the kernel.
+        use_bias: Whether a bias is added.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        (B, H, W, C) with C known; H and W may be unknown.
+
+    Output shape:
+        (B, H, W, filters).
+
+    Examples:
+        >>> pyramid = kp.PyramidPoolingModule(bin_sizes=(1, 2, 3, 6))
+        >>> features = keras.Input((60, 60, 2048))
+        >>> kp.PyramidConv(512, pyramid)(features).shape
+        (None, 60, 60, 512)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        pyramid: PyramidPoolingModule,
+        kernel_initializer: Any = "he_normal",
+        use_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if type(filters) is not int or filters < 1:
+            raise ValueError(
+                "`filters` must be a positive integer. "
+                f"Received: filters={filters!r}"
+            )
+        self.filters = filters
+        self.pyramid = pyramid
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.use_bias = use_bias
+
+    def build(self, input_shape: Any) -> None:
+        _check_channels(input_shape[-1], "PyramidConv")
+        if not self.pyramid.built:
+            self.pyramid.build(input_shape)
+        self._build_kernels(
+            input_shape[-1], self.pyramid.compute_output_shape(input_shape)[-1]
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.filters,), initializer="zeros", name="bias"
+            )
+        self.built = True
+
+    def _build_kernels(self, channels: int, concatenated: int) -> None:
+        self.kernel = self.add_weight(
+            shape=(3, 3, concatenated, self.filters),
+            initializer=self.kernel_initializer,
+            name="kernel",
+        )
+
+    def _kernels(self, channels: int) -> tuple[Any, list[Any]]:
+        """Returns the kernel of the input's own channels, and each map's."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        maps = len(self.pyramid.bin_sizes)
+        if not maps:
+            return kernel, []
+        # One split, not a slice for each map: the gradient of a split is one
+        # concatenation, that of slices a sum of kernels full of zeros.
+        step = self.pyramid.map_channels(channels)
+        ends = [channels + step * index for index in range(maps)]
+        own, *taps = ops.split(kernel, ends, axis=2)
+        return own, taps
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        own, taps = self._kernels(inputs.shape[-1])
+        out = _conv3x3(inputs, own)
+        if self.use_bias:
+            out = ops.add(out, ops.reshape(self.bias, (1, 1, 1, -1)))
+        maps = self.pyramid.pyramid(inputs, training=training)
+        if not maps:
+            return out
+        return out + self._convolve_enlarged(maps, taps, spatial_size(inputs))
+
+    def _convolve_enlarged(
+        self, maps: list[Any], taps: list[Any], size: tuple[Any, Any]
+    ) -> Any:
+        """Sums conv3x3(resize(map)) over all maps without resizing any.
+
+        Args:
+            maps: One (B, b, b, R) tensor for each bin size b.
+            taps: The kernel of each map, of `_kernels`.
+            size: (H, W) of the result.
+
+        Returns:
+            Tensor (B, H, W, F).
+        """
+        height, width = size
+        rows, row_matrices = [], []
+        for pooled, tap, bins in zip(
+            maps, taps, self.pyramid.bin_sizes, strict=True
+        ):
+            # (B, i, 3*dy, x, F): rows are still on the small grid.
+            rows.append(self._along_width(pooled, tap, bins, width))
+            row_matrices.append(self._shifted(bins, height))
+        matrix = ops.concatenate(row_matrices, axis=1)
+        stacked = ops.concatenate(rows, axis=1)
+        return apply_height(matrix, stacked)
+
+    def _along_width(self, pooled: Any, tap: Any, bins: int, width: Any) -> Any:
+        """Applies the taps on the small grid, then enlarges along the width.
+
+        Returns:
+            Tensor (B, 3 * bins, width, F), rows ordered (dy, i).
+        """
+        product = self._apply_taps(pooled, tap, bins)
+        product = ops.reshape(product, (-1, 3 * bins, 3 * bins, self.filters))
+        return ops.matmul(self._shifted(bins, width), product)
+
+    def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
+        """Multiplies each cell with the nine taps: (B, dy, i, dx, j, F)."""
+        reduced = pooled.shape[-1]
+        # Nine (cells, R) x (R, F) products: the kernel keeps its layout, so
+        # no engine re-lays megabytes of weights at every call.
+        cells = ops.reshape(pooled, (1, -1, reduced))
+        kernel = ops.reshape(tap, (9, reduced, self.filters))
+        product = ops.reshape(
+            ops.matmul(cells, kernel),
+            (3, 3, -1, bins, bins, self.filters),
+        )
+        # (dy, dx, B, i, j, F)
+        return ops.transpose(product, (2, 0, 3, 1, 4, 5))
+
+    def _shifted(self, bins: int, size: Any) -> Any:
+        return shifted_interpolation(
+            bins, size, self.pyramid.align_corners, self.compute_dtype
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "pyramid": keras.saving.serialize_keras_object(self.pyramid),
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "use_bias": self.use_bias,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PyramidConv:
+        config = dict(config)
+        config["pyramid"] = keras.saving.deserialize_keras_object(
+            config["pyramid"]
+        )
+        return cls(**config)

@@ -1,0 +1,210 @@
+"""Bilinear resizing and adaptive pooling as small matrix products.
+
+One formula serves sizes known when the model is built and sizes known only
+at run time, both sampling conventions, and every export format.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def interpolation_matrix(
+    in_size: Any,
+    out_size: Any,
+    align_corners: bool = False,
+    dtype: str = "float32",
+) -> Any:
+    """Builds the matrix of one-dimensional bilinear resizing.
+
+    Args:
+        in_size: Number of samples before resizing: an int, or a scalar
+            integer tensor where the size is known only at run time.
+        out_size: Number of samples after resizing, likewise.
+        align_corners: True puts the first and last samples of both grids on
+            each other (Caffe, semseg); False uses half-pixel centres (PyTorch
+            and TensorFlow 2 defaults).
+        dtype: Floating dtype of the result.
+
+    Returns:
+        Tensor of shape (out_size, in_size); every row sums to 1.
+
+    Examples:
+        >>> from keras_pspnet.layers.resize import interpolation_matrix
+        >>> keras.ops.convert_to_numpy(interpolation_matrix(2, 3, True))
+        array([[1. , 0. ],
+               [0.5, 0.5],
+               [0. , 1. ]], dtype=float32)
+    """
+    if isinstance(in_size, int) and isinstance(out_size, int):
+        # Fixed sizes are computed in float64 and become a graph constant.
+        matrix = _interpolation_weights(
+            np,
+            np.arange(out_size, dtype="float64"),
+            np.arange(in_size, dtype="float64"),
+            float(in_size),
+            float(out_size),
+            align_corners,
+        )
+        return ops.convert_to_tensor(matrix, dtype=dtype)
+    matrix = _interpolation_weights(
+        ops,
+        ops.cast(ops.arange(out_size), "float32"),
+        ops.cast(ops.arange(in_size), "float32"),
+        ops.cast(in_size, "float32"),
+        ops.cast(out_size, "float32"),
+        align_corners,
+    )
+    return ops.cast(matrix, dtype)
+
+
+def _interpolation_weights(
+    xp: Any, out: Any, source: Any, n_in: Any, n_out: Any, align_corners: bool
+) -> Any:
+    """Writes the hat-function weights once, for NumPy and for `keras.ops`."""
+    if align_corners:
+        position = out * ((n_in - 1.0) / xp.maximum(n_out - 1.0, 1.0))
+    else:
+        position = (out + 0.5) * (n_in / n_out) - 0.5
+    position = xp.minimum(xp.maximum(position, 0.0), n_in - 1.0)
+    return xp.maximum(1.0 - xp.abs(position[:, None] - source[None, :]), 0.0)
+
+
+def adaptive_pooling_matrix(
+    size: Any, bins: int, dtype: str = "float32"
+) -> Any:
+    """Builds the matrix of one-dimensional adaptive average pooling.
+
+    Bin i averages the samples floor(i*size/bins) .. ceil((i+1)*size/bins), so
+    neighbouring bins may share a sample and `bins` may exceed `size`.
+
+    Args:
+        size: Number of samples: an int or a scalar integer tensor.
+        bins: Number of bins.
+        dtype: Floating dtype of the result.
+
+    Returns:
+        Tensor of shape (bins, size); every row sums to 1.
+
+    Examples:
+        >>> from keras_pspnet.layers.resize import adaptive_pooling_matrix
+        >>> keras.ops.convert_to_numpy(adaptive_pooling_matrix(3, 2))
+        array([[0.5, 0.5, 0. ],
+               [0. , 0.5, 0.5]], dtype=float32)
+    """
+    if isinstance(size, int):
+        inside = _bin_membership(np, size, bins).astype("float64")
+        inside /= inside.sum(axis=1, keepdims=True)
+        return ops.convert_to_tensor(inside, dtype=dtype)
+    inside = ops.cast(_bin_membership(ops, size, bins), "float32")
+    inside = inside / ops.sum(inside, axis=1, keepdims=True)
+    return ops.cast(inside, dtype)
+
+
+def _bin_membership(xp: Any, size: Any, bins: int) -> Any:
+    """Tells which samples each adaptive bin covers: bool (bins, size)."""
+    index = xp.arange(bins)
+    start = (index * size) // bins
+    end = ((index + 1) * size + bins - 1) // bins
+    sample = xp.arange(size)[None, :]
+    return xp.logical_and(sample >= start[:, None], sample < end[:, None])
+
+
+def spatial_size(x: Any) -> tuple[Any, Any]:
+    """Returns (height, width) of a channels-last batch, ints where known."""
+    shape = ops.shape(x)
+    return shape[1], shape[2]
+
+
+def apply_height(matrix: Any, x: Any) -> Any:
+    """Multiplies a (out, H) matrix with the rows of (B, H, W, C)."""
+    _, height, width, channels = ops.shape(x)
+    # The batch is the one size left to infer, so that sizes which are known
+    # stay known in the result.
+    flat = ops.reshape(x, (-1, height, width * channels))
+    out = ops.matmul(matrix, flat)
+    return ops.reshape(out, (-1, ops.shape(matrix)[0], width, channels))
+
+
+def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
+    """Resizes a feature map bilinearly by two small matrix products.
+
+    The width goes first, while there are few rows. Unlike resizing operations
+    of the backends it takes `align_corners`, sizes known only at run time, and
+    has one meaning in every export.
+
+    Args:
+        x: Float tensor (B, H, W, C).
+        size: (height, width) of the result, ints or scalar tensors.
+        align_corners: See `interpolation_matrix`.
+
+    Returns:
+        Tensor (B, height, width, C) of the dtype of `x`.
+
+    Examples:
+        >>> from keras_pspnet.layers.resize import resize
+        >>> resize(keras.ops.ones((1, 6, 6, 8)), (60, 71)).shape
+        TensorShape([1, 60, 71, 8])
+    """
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    height, width = spatial_size(x)
+    x = ops.matmul(
+        interpolation_matrix(width, size[1], align_corners, dtype), x
+    )
+    return apply_height(
+        interpolation_matrix(height, size[0], align_corners, dtype), x
+    )
+
+
+def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
+    """Pools a feature map into bins x bins cells of any size.
+
+    Args:
+        x: Float tensor (B, H, W, C).
+        bins: Number of cells along each side; may exceed H or W.
+        pooling: `"average"` or `"max"`.
+
+    Returns:
+        Tensor (B, bins, bins, C).
+
+    Examples:
+        >>> from keras_pspnet.layers.resize import adaptive_pool
+        >>> adaptive_pool(keras.ops.ones((1, 60, 71, 8)), bins=6).shape
+        TensorShape([1, 6, 6, 8])
+    """
+    height, width = spatial_size(x)
+    if divides(height, bins) and divides(width, bins):
+        window = (height // bins, width // bins)
+        pool = ops.average_pool if pooling == "average" else ops.max_pool
+        return pool(x, window, strides=window, data_format="channels_last")
+    if pooling == "max":
+        x = _max_bins(x, _bin_membership_tensor(height, bins), axis=1)
+        return _max_bins(x, _bin_membership_tensor(width, bins), axis=2)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    x = apply_height(adaptive_pooling_matrix(height, bins, dtype), x)
+    return ops.matmul(adaptive_pooling_matrix(width, bins, dtype), x)
+
+
+def divides(size: Any, bins: int) -> bool:
+    """Tells whether a size is known and a whole number of bins."""
+    return isinstance(size, int) and size % bins == 0
+
+
+def _bin_membership_tensor(size: Any, bins: int) -> Any:
+    xp = np if isinstance(size, int) else ops
+    return ops.convert_to_tensor(_bin_membership(xp, size, bins))
+
+
+def _max_bins(x: Any, inside: Any, axis: int) -> Any:
+    """Takes the maximum over the members of every bin along one axis."""
+    lowest = ops.cast(float("-inf"), x.dtype)
+    shape = (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1)
+    cells = [
+        ops.max(ops.where(ops.reshape(row, shape), x, lowest), axis=axis)
+        for row in ops.unstack(inside, num=inside.shape[0], axis=0)
+    ]
+    return ops.stack(cells, axis=axis)

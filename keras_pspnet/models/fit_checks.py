@@ -1,0 +1,240 @@
+"""Checks of what `fit` is given: arrays, batches, replicas; plain errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_pspnet.layers import (
+    claim_collectives,
+    num_replicas,
+    replica_sum,
+    strategy_of,
+)
+from keras_pspnet.models.fit_steps import with_inner
+
+BATCH_OF_ONE = (
+    "the global batch must hold at least 2 images while batch normalisation "
+    "is live, since the 1x1 bin of a single image is normalised to its bias; "
+    "use freeze='batch_norm' or drop the last partial batch. "
+)
+FEWER_THAN_REPLICAS = (
+    "the global batch must hold at least one image for every replica, where "
+    "each takes ceil(images / replicas) until none are left; drop the last "
+    "partial batch. "
+)
+
+
+def array_length(x: Any, validation_split: float = 0.0) -> int | None:
+    """Returns how many images of an array are trained on.
+
+    Args:
+        x: What `fit` was given.
+        validation_split: Share of the images that Keras keeps apart.
+
+    Returns:
+        The number, None for data sets.
+    """
+    shape = getattr(x, "shape", None)
+    if shape is None or len(shape) == 0:
+        return None
+    return int(shape[0] * (1.0 - validation_split))
+
+
+def cardinality(x: Any) -> int | None:
+    """Returns the number of batches of a data set, None where unknown."""
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches
+    if hasattr(x, "cardinality"):
+        cardinality = int(x.cardinality())
+        return cardinality if cardinality >= 0 else None
+    return len(x) if hasattr(x, "__len__") else None
+
+
+def check_arrays(x: Any, y: Any, num_classes: int) -> None:
+    """Refuses NumPy images and masks that do not fit, before training."""
+    if isinstance(x, np.ndarray) and (x.ndim != 4 or x.shape[-1] != 3):
+        raise ValueError(
+            "`x` must be RGB images of shape (N, H, W, 3). "
+            f"Received: x of shape {x.shape}"
+        )
+    masks = y.values() if isinstance(y, Mapping) else [y]
+    for mask in masks:
+        if not isinstance(mask, np.ndarray):
+            continue
+        sides = mask.shape[:-1] if mask.ndim == 4 else mask.shape
+        if len(sides) != 3 or (mask.ndim == 4 and mask.shape[-1] != 1):
+            raise ValueError(
+                "`y` must be masks of shape (N, H, W) or (N, H, W, 1). "
+                f"Received: y of shape {mask.shape}"
+            )
+        if isinstance(x, np.ndarray) and sides != x.shape[:3]:
+            raise ValueError(
+                "`y` must have the size of the images. Received: y of shape "
+                f"{mask.shape} for x of shape {x.shape}"
+            )
+        _check_labels(mask, num_classes)
+
+
+def _check_labels(mask: np.ndarray, num_classes: int) -> None:
+    bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
+    if bad.any():
+        raise ValueError(
+            f"`y` must hold labels 0..{num_classes - 1} or the ignore label "
+            f"255. Received: label {mask[bad][0]} in mask "
+            f"{int(np.argwhere(bad)[0][0])}"
+        )
+
+
+def steps_per_epoch_of(
+    x: Any, count: int | None, batch_size: int, steps_per_epoch: int | None
+) -> int | None:
+    """Returns the steps of an epoch of `fit`, None where unknown.
+
+    Args:
+        x: What `fit` was given.
+        count: Number of images to train on where `x` is an array, else None.
+        batch_size: Images in a batch of an array.
+        steps_per_epoch: As given to `fit`.
+    """
+    if steps_per_epoch is not None:
+        return steps_per_epoch
+    if count is not None:
+        return -(-count // batch_size)
+    return cardinality(x)
+
+
+def check_one_worker(model: keras.Model) -> None:
+    """Refuses `fit` on several workers, where Keras's own breaks.
+
+    Raises:
+        ValueError: If the model's strategy has several workers.
+    """
+    strategy = strategy_of(model)
+    if strategy is None or strategy.num_replicas_in_sync < 2:
+        return
+    import tensorflow as tf
+
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "`fit` must run on one worker: on several, train with "
+            "`keras-pspnet train`, or in a loop that runs `train_step`. "
+            f"Received: {type(strategy).__name__} of "
+            f"{strategy.num_replicas_in_sync} replicas"
+        )
+
+
+def check_replicas(model: keras.Model) -> None:
+    """Refuses what breaks, or trains wrongly, on several replicas.
+
+    Raises:
+        ValueError: See `SegmentationTrainer.check_replicas`.
+    """
+    strategy = strategy_of(model)
+    if strategy is None or strategy.num_replicas_in_sync < 2:
+        return
+    required: list[tuple[str, Any, Any]] = [
+        ("steps_per_execution", model, 1),
+        ("jit_compile", model, False),
+    ]
+    for optimizer in with_inner(model.optimizer):
+        required += [
+            ("gradient_accumulation_steps", optimizer, None),
+            ("use_ema", optimizer, False),
+        ]
+    for name, owner, wanted in required:
+        value = getattr(owner, name)
+        if value != wanted:
+            raise ValueError(
+                f"`{name}` must be {wanted} on several replicas. "
+                f"Received: {name}={value} on "
+                f"{strategy.num_replicas_in_sync} replicas"
+            )
+    claim_collectives(strategy)
+
+
+def check_last_batch(count: int, batch_size: int) -> None:
+    """Refuses arrays whose last batch would hold a single image."""
+    last = count % batch_size or min(count, batch_size)
+    if last == 1:
+        raise ValueError(
+            BATCH_OF_ONE + f"Received: {count} images with "
+            f"batch_size={batch_size}, whose last batch has 1"
+        )
+
+
+def with_checked_batch(x: Any, needs_two: bool) -> Any:
+    """Refuses batches that are too small, at run time if not before.
+
+    The checks come before the network: a replica without an image fails in
+    one of its layers, and that error could be the first.
+
+    Args:
+        x: Images (B, H, W, 3) of this replica.
+        needs_two: Whether one image in the global batch is too few.
+
+    Returns:
+        The images, which depend on the checks in a graph.
+    """
+    batch, replicas = x.shape[0], num_replicas()
+    if batch is not None:
+        if needs_two and batch * replicas == 1:
+            raise ValueError(BATCH_OF_ONE + "Received: a batch of 1")
+        return x
+    if keras.backend.backend() != "tensorflow":
+        return x
+    import tensorflow as tf
+
+    count = tf.shape(x)[0]
+    checks = []
+    if needs_two:
+        message = BATCH_OF_ONE + "Received: a batch of 1"
+        checks.append(tf.debugging.Assert(replica_sum(count) > 1, [message]))
+    if replicas > 1:
+        # One after the other, so that the same one fails everywhere.
+        with tf.control_dependencies(checks):
+            fed = replica_sum(tf.cast(count > 0, "int32"))
+            message = FEWER_THAN_REPLICAS + f"Received: {replicas} replicas"
+            checks.append(
+                tf.debugging.Assert(tf.equal(fed, replicas), [message])
+            )
+    with tf.control_dependencies(checks):
+        return tf.identity(x)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns TensorFlow's errors about bad data into one-line ValueErrors."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "InvalidArgumentError":
+            raise
+        message = _own_message(str(error))
+        if message is None:
+            raise
+        raise ValueError(message) from error
+
+
+def _own_message(text: str) -> str | None:
+    """Finds this package's sentence in a report of TensorFlow's runtime."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        for start in ("labels must be", "the global batch must", "ValueError:"):
+            position = line.find(start)
+            if position < 0:
+                continue
+            if start == "ValueError:":
+                return line[position + len(start) :].strip()
+            # TensorFlow prints each part of an assertion in brackets, or on
+            # a line of its own.
+            sentence = line[position:].replace("] [", " ").replace("\\'", "'")
+            sentence = sentence.strip(" []\"'")
+            if sentence.endswith("="):
+                sentence += f" {lines[number + 1].strip()}"
+            return sentence
+    return None

@@ -1,0 +1,212 @@
+"""The steps of a fit: counted, and refused beyond the end of the decay."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pspnet.models.compile_arguments import is_loss_scaled
+from keras_pspnet.optimizers import PolynomialDecay
+
+
+def with_inner(optimizer: Any) -> Iterator[Any]:
+    """Yields an optimizer and those that it wraps, at any depth."""
+    yield optimizer
+    wrapped = [getattr(optimizer, "inner_optimizer", None)]
+    for inner in [*wrapped, *getattr(optimizer, "optimizers", [])]:
+        if inner is not None:
+            yield from with_inner(inner)
+
+
+def steps_taken(optimizer: Any) -> int:
+    """Returns the step that an optimizer's schedule is at."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # `iterations` counts groups of steps where gradients are accumulated.
+    return int(ops.convert_to_numpy(inner._iterations))
+
+
+def _set_steps(optimizer: Any, steps: int) -> None:
+    getattr(optimizer, "inner_optimizer", optimizer)._iterations.assign(steps)
+
+
+def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
+    """Finds every `PolynomialDecay`, with the optimizer that it is of."""
+    found = (
+        (each, getattr(each, "_learning_rate", None))
+        for each in with_inner(optimizer)
+    )
+    return [
+        (each, schedule)
+        for each, schedule in found
+        if isinstance(schedule, PolynomialDecay)
+    ]
+
+
+def check_decay(optimizer: Any, steps: int | None) -> None:
+    """Refuses steps beyond the end of a decay.
+
+    Args:
+        optimizer: A Keras optimizer.
+        steps: Steps that are to be taken, None where unknown.
+
+    Raises:
+        ValueError: If the length of a decay is open, or covers no more than
+            a part of the steps.
+    """
+    wanted = 1 if steps is None else steps
+    for owner, decay in decays(optimizer) if wanted > 0 else []:
+        taken = steps_taken(owner)
+        if decay.total_steps is None:
+            raise ValueError(
+                "`total_steps` must be given to compile() before single "
+                "steps are taken. Received: total_steps=None"
+            )
+        if taken + wanted > decay.total_steps:
+            raise ValueError(
+                "`total_steps` must cover the steps taken and those asked "
+                "for: after them the learning rate has decayed to 0 and "
+                "nothing would be learned. Ask for fewer epochs, pass "
+                "`initial_epoch` to go on with a fit, or call compile() "
+                "again for a new run, with the `total_steps` of all its "
+                f"fits. Received: total_steps={decay.total_steps}, steps "
+                f"taken={taken}, steps asked for={wanted}"
+            )
+
+
+@contextlib.contextmanager
+def decaying_over(
+    model: keras.Model, steps: int | None, callbacks: Any
+) -> Iterator[None]:
+    """Ends decays of open length with a fit, if the fit takes a step.
+
+    Args:
+        model: A compiled model.
+        steps: Steps of the fit, None where unknown.
+        callbacks: What `counting_first` returned.
+
+    Raises:
+        ValueError: If a decay ends before the fit, or is open and the steps
+            are unknown.
+    """
+    found = [
+        (decay, owner, steps_taken(owner))
+        for owner, decay in decays(model.optimizer)
+    ]
+    opened = [each for each in found if each[0].total_steps is None]
+    first_step = model.global_step
+    if opened and steps is None:
+        raise ValueError(
+            "`total_steps` must be given to compile(), or `steps_per_epoch` "
+            "to fit(), where the number of batches cannot be told from the "
+            "data. Received: data of unknown length"
+        )
+    if opened:
+        # The length is a constant of the compiled step.
+        model.train_function = None
+    try:
+        for decay, _, before in opened:
+            # Without any batch, Keras still compiles the step.
+            decay.total_steps = before + (steps or 1)
+        # Where the fit begins is known once the state has been loaded.
+        if not any(
+            isinstance(each, keras.callbacks.BackupAndRestore)
+            for each in getattr(callbacks, "callbacks", callbacks)
+        ):
+            check_decay(model.optimizer, steps)
+        yield
+    finally:
+        if model.global_step == first_step:
+            # A graph may count a step before it finds or checks a batch.
+            for _, owner, before in found:
+                if 0 < steps_taken(owner) - before <= model.steps_per_execution:
+                    _set_steps(owner, before)
+        for decay, owner, before in opened:
+            if steps_taken(owner) == before:
+                decay.total_steps = None
+
+
+class RestoredCallback(keras.callbacks.Callback):
+    """Begins when all callbacks have loaded what the fit goes on from.
+
+    `keras.callbacks.BackupAndRestore` loads it when training begins, wherever
+    it stands in the list.
+    """
+
+    _begun = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if not self._begun:
+            self.on_fit_restored(epoch)
+        self._begun = True
+
+    def on_fit_restored(self, epoch: int) -> None:
+        """Called once in a fit, before its first epoch."""
+
+
+class StepCounter(RestoredCallback):
+    """Counts the batches of `fit`; the optimizer's count may skip some."""
+
+    # Others would make Keras wait for the device after every step. It has
+    # called all when an epoch ends.
+    async_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._before = 0
+        self._taken: list[tuple[Any, int]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._before = self.model.global_step
+        self._taken = [
+            (each, steps_taken(each))
+            for each in with_inner(self.model.optimizer)
+        ]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        done = self.model.global_step - self._before
+        for optimizer, before in self._taken:
+            # A graph counts a step before it finds that the data has ended.
+            if steps_taken(optimizer) > before + done:
+                _set_steps(optimizer, before + done)
+
+    def on_fit_restored(self, epoch: int) -> None:
+        taken = steps_taken(self.model.optimizer)
+        if is_loss_scaled(self.model.optimizer):
+            taken = max(taken, self.model.global_step)
+        self.model.global_step = taken
+        steps = self.params.get("steps")
+        if steps is not None:
+            steps *= self.params.get("epochs", epoch + 1) - epoch
+        check_decay(self.model.optimizer, steps)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # Keras counts an execution of several steps whole, even if the epoch
+        # ends within.
+        done = min(batch + 1, self.params.get("steps") or batch + 1)
+        with self._lock:
+            self.model.global_step = max(
+                self.model.global_step, self._before + done
+            )
+
+
+def counting_first(callbacks: Any) -> Any:
+    """Puts a step counter before a user's callbacks, which may ask it."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        first = callbacks.callbacks[:1]
+        if not any(isinstance(each, StepCounter) for each in first):
+            counter = StepCounter()
+            counter.set_model(callbacks.model)
+            counter.set_params(callbacks.params)
+            callbacks.callbacks.insert(0, counter)
+        return callbacks
+    return [StepCounter(), *keras.tree.flatten(callbacks or [])]

@@ -1,0 +1,302 @@
+"""PSPNet: the network, its configuration and its two outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_pspnet.backbones import BLOCKS, DilatedResNet
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.layers import (
+    BatchNorm,
+    GlobalSpatialDropout2D,
+    InputNormalization,
+    PyramidConv,
+    PyramidPoolingModule,
+    Resize,
+    check_choice,
+)
+from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
+from keras_pspnet.models.trainer import SegmentationTrainer
+
+# Means and deviations of ImageNet, in units of 0..255, R, G, B: what the
+# published weights of torch's and mmsegmentation's backbones expect.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
+FREEZES = (None, "backbone", "batch_norm")
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class PSPNet(SegmentationTrainer):
+    """Pyramid Scene Parsing Network.
+
+    Logits come at the resolution of the input. With `aux` the output is the
+    dictionary `{"main": ..., "aux": ...}`; without, it is one tensor.
+
+    Args:
+        num_classes: Number of classes, 1 to 255.
+        backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
+            `"resnet152"` or `"resnet269"`.
+        input_shape: (height, width, 3); height and width may be None.
+        stem: See `DilatedResNet`; `"deep_wide"` is the paper's.
+        output_stride: See `DilatedResNet`; 8 is the paper's.
+        contract_dilation: See `DilatedResNet`; False is the paper's.
+        stride_on: See `DilatedResNet`.
+        width: Factor on every number of channels.
+        align_corners: Corner-aligned (True, the paper's) or half-pixel
+            (False) resizing, in the pyramid and of the logits.
+        bin_sizes: Bins of the pyramid; empty leaves the pyramid out.
+        pooling: Pooling of the pyramid, `"average"` or `"max"`.
+        reduce: False leaves out the pyramid's 1x1 convolutions.
+        aux: Whether there is a second classifier on stage 4, for training.
+        dropout: Rate of the spatial dropout before both classifiers.
+        freeze: `"backbone"` keeps the backbone as it is, `"batch_norm"` all
+            batch normalisation: for batches too small for statistics.
+        mean: Mean of the pictures, R, G, B in units of 0..255.
+        std: Deviation of the pictures, likewise.
+        labels: Names and colours of the classes.
+        backbone_weights: `"imagenet"` starts the backbone from published
+            weights, downloaded once; a path starts it from a ResNet of
+            mmcv's or timm's (`.pth`, `.safetensors`). Not part of the
+            config: a saved model has its own weights.
+        name: Name of the model.
+        trainable: As of every Keras layer.
+
+    Input shape:
+        (B, H, W, 3), RGB in 0..255, uint8 or float.
+
+    Output shape:
+        (B, H, W, num_classes) for each output, float32.
+
+    Examples:
+        >>> net = kp.PSPNet(num_classes=3, backbone="resnet18", width=1 / 8)
+        >>> {name: logits.shape for name, logits in net.output.items()}
+        {'main': (None, None, None, 3), 'aux': (None, None, None, 3)}
+        >>> net.compile()  # the paper's recipe, for net.fit(images, masks)
+
+    Reference:
+        Zhao et al., "Pyramid Scene Parsing Network", 2016, sections 3 and 5.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+        *,
+        stem: str = "deep",
+        output_stride: int = 8,
+        contract_dilation: bool = True,
+        stride_on: str = "3x3",
+        width: float = 1.0,
+        align_corners: bool = False,
+        bin_sizes: Sequence[int] = (1, 2, 3, 6),
+        pooling: str = "average",
+        reduce: bool = True,
+        aux: bool = True,
+        dropout: float = 0.1,
+        freeze: str | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        labels: LabelSet | Mapping[str, Any] | None = None,
+        backbone_weights: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        _check_num_classes(num_classes)
+        check_choice("backbone", backbone, BACKBONES)
+        check_choice("freeze", freeze, FREEZES)
+        input_shape = _check_input_shape(input_shape)
+        if isinstance(labels, Mapping):
+            labels = LabelSet.from_dict(labels)
+        if labels is not None and len(labels.names) != num_classes:
+            raise ValueError(
+                "`labels` must name as many classes as `num_classes`. "
+                f"Received: {len(labels.names)} names, "
+                f"num_classes={num_classes}"
+            )
+
+        if backbone_weights is not None:
+            check_backbone_source(
+                backbone_weights, backbone, stem, width, stride_on
+            )
+
+        # === Layers ===
+        backbone_model = DilatedResNet(
+            int(backbone.removeprefix("resnet")),
+            input_shape,
+            stem=stem,
+            output_stride=output_stride,
+            contract_dilation=contract_dilation,
+            stride_on=stride_on,
+            width=width,
+            name=backbone,
+        )
+        pyramid = PyramidPoolingModule(
+            bin_sizes,
+            pooling=pooling,
+            reduce=reduce,
+            align_corners=align_corners,
+            name="pyramid",
+        )
+
+        # === Functional Model ===
+        image = keras.Input(input_shape, name="image")
+        x = InputNormalization(mean, std, name="normalization")(image)
+        stage4, stage5 = backbone_model(x)
+        head = PyramidConv(stage5.shape[-1] // 4, pyramid, name="head_conv")
+        outputs = _classify(
+            head(stage5), image, "head", num_classes, dropout, align_corners
+        )
+        if aux:
+            aux_conv = layers.Conv2D(
+                stage4.shape[-1] // 4,
+                3,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name="aux_conv",
+            )
+            outputs = {
+                "main": outputs,
+                "aux": _classify(
+                    aux_conv(stage4),
+                    image,
+                    "aux",
+                    num_classes,
+                    dropout,
+                    align_corners,
+                ),
+            }
+        super().__init__(
+            inputs=image,
+            outputs=outputs,
+            name=name or "pspnet",
+            trainable=trainable,
+        )
+        self.backbone = backbone_model
+        self.pyramid = pyramid
+        self.labels = labels
+
+        # === Config ===
+        self.num_classes = num_classes
+        self.aux = aux
+        self.freeze = freeze
+        self._config = {
+            "num_classes": num_classes,
+            "backbone": backbone,
+            "input_shape": input_shape,
+            "stem": stem,
+            "output_stride": output_stride,
+            "contract_dilation": contract_dilation,
+            "stride_on": stride_on,
+            "width": width,
+            "align_corners": align_corners,
+            "bin_sizes": tuple(bin_sizes),
+            "pooling": pooling,
+            "reduce": reduce,
+            "aux": aux,
+            "dropout": dropout,
+            "freeze": freeze,
+            "mean": tuple(mean),
+            "std": tuple(std),
+        }
+        self._freeze()
+        if backbone_weights is not None:
+            load_backbone(backbone_model, backbone_weights, backbone, stem)
+
+    def _freeze(self) -> None:
+        if self.freeze == "backbone":
+            self.backbone.trainable = False
+        elif self.freeze == "batch_norm":
+            for layer in self._flatten_layers():
+                if isinstance(layer, BatchNorm):
+                    layer.trainable = False
+
+    def get_config(self) -> dict[str, Any]:
+        labels = None if self.labels is None else self.labels.to_dict()
+        return {
+            **self._config,
+            "labels": labels,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    def inference_model(self) -> keras.Model:
+        """Returns the network without the auxiliary branch.
+
+        The layers are shared, so that training this model goes on changing
+        the returned one.
+
+        Returns:
+            A model with one output tensor, the main logits (B, H, W, C);
+            this very model if it has no auxiliary branch.
+
+        Examples:
+            >>> net = kp.PSPNet(3, "resnet18", width=1 / 16)
+            >>> net.inference_model().output.shape
+            (None, None, None, 3)
+        """
+        if not self.aux:
+            return self
+        model = keras.Model(
+            self.input, self.output["main"], name=f"{self.name}_inference"
+        )
+        model.labels = self.labels
+        return model
+
+
+def _classify(
+    x: Any,
+    image: Any,
+    name: str,
+    num_classes: int,
+    dropout: float,
+    align_corners: bool,
+) -> Any:
+    """Turns a head's convolution into logits of the image's size."""
+    x = BatchNorm(name=f"{name}_bn")(x)
+    x = layers.ReLU(name=f"{name}_relu")(x)
+    x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+    resize = Resize(align_corners, name=f"{name}_resize")
+    x = layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        # Half precision has too few digits for logits.
+        dtype=resize.dtype_policy,
+        name=f"{name}_classifier",
+    )(x)
+    return resize([x, image])
+
+
+def _check_num_classes(num_classes: Any) -> None:
+    if (
+        not isinstance(num_classes, int)
+        or isinstance(num_classes, bool)
+        or not 1 <= num_classes <= 255
+    ):
+        raise ValueError(
+            "`num_classes` must be an integer from 1 to 255. "
+            f"Received: num_classes={num_classes!r}"
+        )
+
+
+def _check_input_shape(
+    input_shape: Any,
+) -> tuple[int | None, int | None, int]:
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    sides_ok = all(
+        side is None or (type(side) is int and side > 0) for side in shape[:2]
+    )
+    if len(shape) != 3 or shape[2] != 3 or not sides_ok:
+        raise ValueError(
+            "`input_shape` must be (height, width, 3), with None for sizes "
+            f"that vary. Received: input_shape={input_shape!r}"
+        )
+    return shape

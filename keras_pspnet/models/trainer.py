@@ -1,0 +1,399 @@
+"""Training as the paper trains: Keras's `fit` with plain masks, two heads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_pspnet.layers import PyramidPoolingModule, strategy_of
+from keras_pspnet.models import fit_checks, fit_steps
+from keras_pspnet.models.class_weights import class_weight_table, weigh_outputs
+from keras_pspnet.models.compile_arguments import (
+    by_output,
+    for_outputs,
+    is_loss_scaled,
+    of_main,
+    papers_optimizer,
+    with_current_names,
+)
+
+
+class SegmentationTrainer(keras.Model):
+    """The training half of `PSPNet`.
+
+    A subclass sets `num_classes`, `aux` (whether the outputs are the
+    dictionary of `main` and `aux`) and `pyramid`.
+
+    `global_step` counts the batches that the optimizer was given, over all
+    calls of `fit` and `train_on_batch`; a saved model keeps it. Under
+    `mixed_float16` it exceeds the optimizer's `iterations` by the steps that
+    were skipped because gradients overflowed.
+    """
+
+    num_classes: int
+    aux: bool
+    pyramid: PyramidPoolingModule
+    global_step: int = 0
+    _class_table: Any = None
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        *,
+        total_steps: int | None = None,
+        learning_rate: float | None = None,
+        head_lr_multiplier: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training, by default as the paper trains.
+
+        A loss, a list of metrics, masks, sample weights and class weights
+        given plainly are meant for both outputs; metrics are reported for
+        `main`. Dictionaries by output name work too.
+
+        Args:
+            optimizer: None is SGD with momentum 0.9, L2 1e-4 and polynomial
+                decay to 0; anything that Keras takes overrides it.
+            loss: None is `SegmentationLoss()`.
+            loss_weights: None is 1.0 for `main` and 0.4 for `aux`.
+            metrics: None is mean IoU and pixel accuracy.
+            weighted_metrics: As Keras's.
+            total_steps: Length of the decay in steps. None leaves it to the
+                first `fit` that takes a step, which counts its batches.
+            learning_rate: Learning rate of the first step, for
+                `optimizer=None`; None is 0.01.
+            head_lr_multiplier: Factor on the learning rate of the layers
+                that do not come with ImageNet weights, for
+                `optimizer=None`; None is 1, semseg trains with 10.
+            **kwargs: Passed to `keras.Model.compile`; `jit_compile` is
+                False on TensorFlow unless it is given.
+
+        Raises:
+            ValueError: If `total_steps` is not a positive integer, the
+                recipe's arguments are given together with an `optimizer`, or
+                a dictionary names another output than there is.
+
+        Examples:
+            >>> net.compile(learning_rate=0.02, total_steps=1000)
+            >>> net.optimizer
+            <keras_pspnet.optimizers.SGD object at ...>
+        """
+        optimizer = papers_optimizer(
+            optimizer,
+            total_steps=total_steps,
+            learning_rate=learning_rate,
+            head_lr_multiplier=head_lr_multiplier,
+            head_rate_factor=kwargs.pop("head_rate_factor", None),
+        )
+        loss, loss_weights, metrics, weighted_metrics = by_output(
+            self, loss, loss_weights, metrics, weighted_metrics
+        )
+        if keras.backend.backend() == "tensorflow":
+            # XLA drops the checks of labels and of the batch's size, which
+            # "auto" would let it do on one GPU.
+            kwargs.setdefault("jit_compile", False)
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
+        self.global_step = fit_steps.steps_taken(self.optimizer)
+        # A model saved before its first step has to load without a warning.
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps until the learning rate is 0; None where unknown."""
+        found = fit_steps.decays(self.optimizer)
+        return found[0][1].total_steps if found else None
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config["global_step"] = self.global_step
+            config["loss_scaled"] = is_loss_scaled(self.optimizer)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        config = with_current_names(config)
+        global_step = config.pop("global_step", 0)
+        loss_scaled = config.pop("loss_scaled", None)
+        config = keras.saving.deserialize_keras_object(config)
+        optimizer = config["optimizer"]
+        # Keras wraps by the policy of the process, and would then drop all
+        # state of an optimizer that was saved under another.
+        if loss_scaled and not is_loss_scaled(optimizer):
+            config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
+        super().compile(**config, auto_scale_loss=loss_scaled is None)
+        self.global_step = global_step
+        self.optimizer.build(self.trainable_variables)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        # Elsewhere the optimizer's own count says it.
+        if self.compiled and is_loss_scaled(self.optimizer):
+            store["global_step"] = np.asarray(self.global_step)
+
+    def load_own_variables(self, store: Any) -> None:
+        # Keras's stores are no mappings.
+        own = {name: store[name] for name in tuple(store.keys())}
+        if "global_step" in own:
+            self.global_step = int(np.asarray(own.pop("global_step")))
+        super().load_own_variables(own)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        *,
+        class_weight: Mapping[int, float] | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains as `keras.Model.fit` does, with plain masks.
+
+        Args:
+            x: Images (N, H, W, 3), or a data set of (images, masks) batches.
+            y: Integer masks (N, H, W) or (N, H, W, 1); 255 is ignored.
+            batch_size: As Keras's; arrays only.
+            epochs: As Keras's.
+            verbose: As Keras's.
+            callbacks: As Keras's.
+            validation_split: As Keras's.
+            validation_data: As Keras's.
+            class_weight: Class id -> factor on the loss of its pixels;
+                classes that are not named have 1.
+            initial_epoch: As Keras's.
+            steps_per_epoch: As Keras's.
+            **kwargs: Passed to `keras.Model.fit`.
+
+        Returns:
+            Keras's `History`.
+
+        Raises:
+            ValueError: If sizes of images and masks differ, a label is
+                outside 0..C-1 and 255, a batch would hold one image while
+                batch normalisation is live, the length of the decay cannot
+                be told, the decay ends before this fit does,
+                `check_replicas` refuses, or the model is one of several
+                workers.
+
+        Examples:
+            >>> net.compile()
+            >>> history = net.fit(images, masks, epochs=2, verbose=0)
+            >>> sorted(history.history)
+            ['loss', 'mean_iou', 'pixel_accuracy']
+        """
+        self._assert_compile_called("fit")
+        fit_checks.check_one_worker(self)
+        self.check_replicas()
+        fit_checks.check_arrays(x, y, self.num_classes)
+        if isinstance(validation_data, tuple) and len(validation_data) > 1:
+            images, masks, *_ = validation_data
+            fit_checks.check_arrays(images, masks, self.num_classes)
+        count = fit_checks.array_length(x, validation_split)
+        if count is not None and self._needs_two_images():
+            fit_checks.check_last_batch(count, batch_size or 32)
+        steps = fit_checks.steps_per_epoch_of(
+            x, count, batch_size or 32, steps_per_epoch
+        )
+        if steps is not None:
+            steps *= max(0, epochs - initial_epoch)
+        self._set_class_weight(class_weight)
+        # Data sets bring their own order; Keras warns about the argument.
+        kwargs.setdefault("shuffle", count is not None)
+        callbacks = fit_steps.counting_first(callbacks)
+        with (
+            fit_checks.plain_errors(),
+            fit_steps.decaying_over(self, steps, callbacks),
+        ):
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Evaluates as `keras.Model.evaluate` does, with plain masks.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            **kwargs: Passed to `keras.Model.evaluate`.
+
+        Returns:
+            What `keras.Model.evaluate` returns.
+        """
+        fit_checks.check_arrays(x, y, self.num_classes)
+        with fit_checks.plain_errors():
+            return super().evaluate(x, y, **kwargs)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Takes one step as `keras.Model.train_on_batch` does.
+
+        Args:
+            x: Images (B, H, W, 3).
+            y: Integer masks (B, H, W) or (B, H, W, 1).
+            sample_weight: As in `fit`.
+            class_weight: As in `fit`.
+            return_dict: As Keras's.
+
+        Returns:
+            What `keras.Model.train_on_batch` returns.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        self._assert_compile_called("train_on_batch")
+        self.check_replicas()
+        fit_checks.check_arrays(x, y, self.num_classes)
+        fit_steps.check_decay(self.optimizer, 1)
+        self._set_class_weight(class_weight)
+        with fit_checks.plain_errors():
+            logs = super().train_on_batch(
+                x, y, sample_weight=sample_weight, return_dict=return_dict
+            )
+        self.global_step += 1
+        return logs
+
+    def check_replicas(self) -> None:
+        """Refuses what breaks, or trains wrongly, on several replicas.
+
+        `fit` and `train_on_batch` ask it; a loop that runs `train_step` in
+        `tf.distribute`'s replicas should, too, before its first step. With
+        one replica nothing is refused.
+
+        Raises:
+            ValueError: If the model is not compiled; or, on several replicas,
+                if it is compiled with `steps_per_execution` above 1 or with
+                `jit_compile`, if an optimizer has
+                `gradient_accumulation_steps` or `use_ema`, or if the process
+                has trained with another strategy before.
+        """
+        self._assert_compile_called("check_replicas")
+        fit_checks.check_replicas(self)
+
+    def build_training(self, height: int | None, width: int | None) -> None:
+        """Creates all variables that a step of training needs.
+
+        Keras's `fit` does so by itself. A loop that runs `train_step` in
+        `tf.distribute`'s replicas calls this once before, since none of
+        them can create variables. Nothing is computed, and variables that
+        there are keep their values.
+
+        Args:
+            height: Height of the images in pixels, None where it varies.
+            width: Width of the images in pixels, None where it varies.
+
+        Raises:
+            ValueError: If the model is not compiled.
+
+        Examples:
+            >>> net.compile(total_steps=1000)
+            >>> net.build_training(None, None)
+        """
+        self._assert_compile_called("build_training")
+        images = keras.KerasTensor((None, height, width, 3), "float32")
+        masks = keras.KerasTensor((None, height, width), "int32")
+        strategy = strategy_of(self)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            self._symbolic_build(data_batch=(images, masks, None))
+
+    def train_step(self, *arguments: Any) -> Any:
+        # JAX passes the state of the run before the batch.
+        *state, data = arguments
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = fit_checks.with_checked_batch(x, self._needs_two_images())
+        data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        return super().train_step(*state, data)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        if training:
+            sample_weight = weigh_outputs(self._class_table, y, sample_weight)
+        return super().compute_loss(
+            x=x,
+            y=self._by_output(y),
+            y_pred=y_pred,
+            sample_weight=self._by_output(sample_weight),
+            training=training,
+        )
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> Any:
+        return super().compute_metrics(
+            x,
+            self._by_output(y),
+            y_pred,
+            sample_weight=self._by_output(sample_weight),
+        )
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        # Keras averages the replicas' parts of the first batch to learn its
+        # shape, and fails where they differ in size.
+        if self._distribute_strategy is not None:
+            self.build_training(*self.input_shape[1:3])
+
+    def _by_output(self, value: Any) -> Any:
+        """Gives a plain mask or weight to every output that is trained."""
+        if self.aux:
+            return for_outputs(value, ("main", "aux"))
+        return of_main(value)
+
+    def _set_class_weight(self, class_weight: Any) -> None:
+        table: Any = class_weight_table(class_weight, self.num_classes)
+        if not np.array_equal(table, self._class_table):
+            # The table is a constant of the compiled step.
+            self.train_function = None
+        self._class_table = table
+
+    def _needs_two_images(self) -> bool:
+        """Tells whether the 1x1 bin normalises over the batch alone."""
+        return any(
+            bins == 1 and norm.trainable
+            for bins, norm in zip(
+                self.pyramid.bin_sizes, self.pyramid.norms, strict=False
+            )
+        )

@@ -1,0 +1,35 @@
+"""CamVid at 480x360, ResNet-18: a set of 367 pictures, for one small GPU.
+
+    python -m training.train camvid_resnet18 --data-dir DIR
+
+DIR holds train, trainannot, val and valannot, as SegNet's authors distribute
+them.
+
+The paper has no run on CamVid, so there is no score to expect. From Zhao et
+al., 2016, https://arxiv.org/abs/1612.01105, section 5.1: rate, decay, batch,
+scaling and mirroring. From the authors' later code,
+https://github.com/hszhao/semseg: rate of new layers, and the length of 200
+passes, as on Cityscapes.
+"""
+
+from keras_pspnet.labels import CAMVID
+from keras_pspnet.training.recipe import Recipe
+
+RECIPE = Recipe(
+    name="camvid_resnet18",
+    labels=CAMVID,
+    data="camvid",
+    backbone="resnet18",
+    width=1.0,
+    backbone_weights="imagenet",
+    # Whole pictures at factor 1.
+    crop=(360, 480),
+    batch_size=16,
+    # 200 passes over the pictures.
+    steps=4600,
+    steps_per_epoch=115,
+    learning_rate=0.01,
+    # semseg's, for all that ImageNet has not trained.
+    head_lr_multiplier=10.0,
+    scales=(0.5, 2.0),
+)

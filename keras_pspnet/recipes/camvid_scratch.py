@@ -1,0 +1,37 @@
+"""CamVid at 480x360, ResNet-18 of half width, from scratch on a CPU.
+
+    python -m training.train camvid_scratch --data-dir DIR
+
+DIR holds train, trainannot, val and valannot, as SegNet's authors distribute
+them.
+
+For machines without a GPU and without ImageNet weights: an hour and a half on
+two cores with bfloat16. Augmentation, decay and loss weights are those of Zhao
+et al., 2016, https://arxiv.org/abs/1612.01105, section 5.1; what differs, and
+why, stands beside the values. `training/RESULTS.md` has its scores.
+"""
+
+from keras_pspnet.labels import CAMVID
+from keras_pspnet.training.recipe import Recipe
+
+RECIPE = Recipe(
+    name="camvid_scratch",
+    labels=CAMVID,
+    data="camvid",
+    backbone="resnet18",
+    width=0.5,
+    # A third of a picture: time on a CPU goes by pixels.
+    crop=(240, 240),
+    batch_size=8,
+    # 131 passes over the pictures.
+    steps=6000,
+    steps_per_epoch=200,
+    # Without ImageNet weights the paper's 0.01 leaves the network behind.
+    learning_rate=0.03,
+    scales=(0.5, 2.0),
+    flip=True,
+    rotate=10.0,
+    blur_probability=0.5,
+    evaluations=5,
+    dtype_policy="mixed_bfloat16",
+)

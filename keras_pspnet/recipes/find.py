@@ -1,0 +1,64 @@
+"""Finds a recipe by its name or file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+
+from keras_pspnet.training.recipe import Recipe
+
+RECIPES = (
+    "scenes",
+    "aerial",
+    "camvid_resnet18",
+    "camvid_scratch",
+    "voc2012_resnet50",
+    "voc2012_resnet101",
+    "cityscapes_resnet101",
+    "ade20k_resnet50",
+    "ade20k_resnet101",
+)
+
+
+def load_recipe(name: str) -> Recipe:
+    """Finds a recipe by name, or by the path of a Python file.
+
+    Args:
+        name: One of `RECIPES`, or a path that ends in `.py` to a file whose
+            `RECIPE` is a `Recipe`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such recipe.
+    """
+    if name in RECIPES:
+        module = importlib.import_module(f"{__package__}.{name}")
+        return module.RECIPE
+    if not name.endswith(".py"):
+        raise ValueError(
+            f"`recipe` must be one of {', '.join(RECIPES)} or a .py file. "
+            f"Received: recipe={name!r}"
+        )
+    if not os.path.isfile(name):
+        raise FileNotFoundError(
+            f"`recipe` must be an existing file. Received: recipe={name!r}"
+        )
+    # As a module beside the recipes: theirs, and copies of them, import by
+    # their place.
+    spec = importlib.util.spec_from_file_location(
+        f"{__package__}.recipe_file", name
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise ValueError(
+            "`recipe` must be a file whose RECIPE is a Recipe. "
+            f"Received: recipe={name!r}"
+        )
+    return recipe

@@ -1,0 +1,1 @@
+"""A training run: its recipe, data, loop, checkpoints and cluster."""

@@ -1,0 +1,391 @@
+"""Checkpoints of a run: all that it takes to go on to the same weights.
+
+A checkpoint is one safetensors file, `step-00001200.safetensors`: weights,
+statistics, velocities, the optimizer's count, states of seed generators and of
+metrics. Its header says which run it is of, where in the run it is, and has a
+hash over all of that. It is written under another name, brought to the disk,
+and renamed; the last two are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tensorflow as tf
+
+from keras_pspnet.models import PSPNet
+from keras_pspnet.training.recipe import RENAMED
+from keras_pspnet.utils import write_atomically
+
+FORMAT = "keras_pspnet checkpoint 1"
+KEPT = 2
+_NAME = re.compile(r"step-(\d{8})\.safetensors")
+_HASH = "sha256"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory, as `read` gives it.
+
+    Attributes:
+        tensors: Name -> array of every variable.
+        header: What the file says of itself, without the hash.
+        digest: The hash over both.
+    """
+
+    tensors: dict[str, np.ndarray]
+    header: dict[str, str]
+    digest: str
+
+    @property
+    def step(self) -> int:
+        """Steps of the run that were taken."""
+        return int(self.header["step"])
+
+    @property
+    def run(self) -> dict[str, str]:
+        """What makes the run, see `save`; fields have the names of today."""
+        run = json.loads(self.header["run"])
+        for name, old in RENAMED.items():
+            if old in run:
+                run[name] = run.pop(old)
+        return run
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Returns the file of the checkpoint after so many steps."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def listed(folder: Path) -> list[Path]:
+    """Returns the checkpoints of a folder, whole or not, newest first."""
+    if not folder.is_dir():
+        return []
+    found = [each for each in folder.iterdir() if _NAME.fullmatch(each.name)]
+    return sorted(found, reverse=True)
+
+
+def save(
+    folder: Path,
+    tensors: Mapping[str, np.ndarray],
+    run: Mapping[str, str],
+    step: int,
+    steps_per_epoch: int,
+) -> Path:
+    """Writes a checkpoint, then removes all but the last `KEPT` of the run.
+
+    Args:
+        folder: Folder of the run's checkpoints; it must exist.
+        tensors: What `state` gave.
+        run: Name -> value of all that makes the run: who goes on with the
+            checkpoint must have the same.
+        step: Steps of the run that were taken.
+        steps_per_epoch: Steps of an epoch.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: If it cannot be written; earlier checkpoints stay then.
+    """
+    epoch, batch = divmod(step, steps_per_epoch)
+    header = {
+        "format": FORMAT,
+        "run": json.dumps(dict(run)),
+        "step": str(step),
+        "epoch": str(epoch),
+        "batch": str(batch),
+    }
+    arrays = {
+        name: np.asarray(array, order="C") for name, array in tensors.items()
+    }
+    data = safetensors.numpy.save(
+        arrays, header | {_HASH: _digest(arrays, header)}
+    )
+    path = path_of(folder, step)
+    write_atomically(path, data)
+    # The new name has to be on the disk before the old ones go.
+    _sync_names(folder)
+    found = listed(folder)
+    # Those of later steps are of a past from which the run went back.
+    of_run = [each for each in found if each <= path]
+    for each in set(found) - set(of_run[:KEPT]):
+        each.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content, whose hash is right.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not whole, or not a checkpoint.
+    """
+    received = f"Received: path={os.fspath(path)!r}"
+    try:
+        with safetensors.safe_open(path, framework="np") as stream:
+            header = dict(stream.metadata() or {})
+            names = stream.keys()
+            tensors = {name: stream.get_tensor(name) for name in names}
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"`path` must be a whole checkpoint ({error}). {received}"
+        ) from error
+    digest = header.pop(_HASH, "")
+    if header.get("format") != FORMAT:
+        raise ValueError(
+            f"`path` must be a checkpoint of a training run. {received}"
+        )
+    if digest != _digest(tensors, header):
+        raise ValueError(
+            f"`path` must be a checkpoint as it was written (its hash is "
+            f"another). {received}"
+        )
+    return Checkpoint(tensors, header, digest)
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """Reads the newest checkpoint that is whole.
+
+    Args:
+        folder: Folder of the run's checkpoints.
+
+    Returns:
+        The checkpoint, or None if there is none. Those that are not whole are
+        told in warnings.
+
+    Raises:
+        OSError: If one cannot be read.
+        ValueError: If there are some, and none is whole.
+    """
+    damages = []
+    for path in listed(folder):
+        try:
+            checkpoint = read(path)
+        except ValueError as error:
+            damages.append(str(error))
+            continue
+        for damage in damages:
+            warnings.warn(
+                f"A checkpoint is left out, and the one before is taken: "
+                f"{damage}",
+                stacklevel=2,
+            )
+        return checkpoint
+    if damages:
+        raise ValueError(
+            "`output` must hold a checkpoint that is whole, or none; without "
+            f"them the run starts anew. {' '.join(damages)}"
+        )
+    return None
+
+
+def check_run(checkpoint: Checkpoint, run: Mapping[str, str]) -> None:
+    """Refuses a checkpoint of another run.
+
+    Args:
+        checkpoint: The checkpoint.
+        run: What makes the run that is to go on, as for `save`.
+
+    Raises:
+        ValueError: If they differ; the error names what does.
+    """
+    other = checkpoint.run
+    for name in {**run, **other}:
+        if run.get(name) != other.get(name):
+            raise ValueError(
+                "`output` must hold checkpoints of the same run, or none. "
+                f"Received: {name}={run.get(name, 'nothing')}, and a "
+                f"checkpoint with {name}={other.get(name, 'nothing')}"
+            )
+
+
+def state(model: PSPNet) -> dict[str, np.ndarray]:
+    """Reads all variables of a model that trains.
+
+    Under several machines all have to call it: sums of metrics are taken over
+    them.
+
+    Args:
+        model: Compiled and built.
+
+    Returns:
+        Name -> array: weights, statistics and seed states of the model, its
+        metrics and its optimizer.
+    """
+    return {
+        name: keras.ops.convert_to_numpy(variable)
+        for name, variable in _variables(model).items()
+    }
+
+
+def restore(model: PSPNet, checkpoint: Checkpoint) -> None:
+    """Puts a model where a checkpoint was; sets `global_step`.
+
+    Args:
+        model: Compiled and built, of the same run.
+        checkpoint: The checkpoint.
+
+    Raises:
+        ValueError: If the model has other variables.
+    """
+    variables = _variables(model)
+    have = {name: tuple(each.shape) for name, each in variables.items()}
+    got = {name: array.shape for name, array in checkpoint.tensors.items()}
+    if have != got:
+        differing = [
+            each
+            for each in sorted({**have, **got})
+            if have.get(each) != got.get(each)
+        ]
+        # A layer says more than what is counted of it.
+        name = next(
+            (each for each in differing if each.startswith("model/")),
+            differing[0],
+        )
+        raise ValueError(
+            "`output` must hold checkpoints of the same network, or none. "
+            f"Received: {name} of shape {have.get(name)}, and in the "
+            f"checkpoint {got.get(name)}"
+        )
+    metrics = {id(each) for each in model.metrics_variables}
+    strategy = model.distribute_strategy
+    for name, variable in variables.items():
+        array = checkpoint.tensors[name]
+        if id(variable) in metrics:
+            strategy.run(_assign_in_first, (variable, array))
+        else:
+            variable.assign(array)
+    model.global_step = checkpoint.step
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint at the end of every epoch, and within long ones.
+
+    After the other callbacks in the list: what a checkpoint has seen has also
+    been logged.
+
+    Args:
+        folder: Folder of the checkpoints; it must exist.
+        run: See `save`.
+        every: Steps between checkpoints within an epoch.
+        writes: Whether this process writes: one of all machines does.
+
+    Raises:
+        OSError: From `run`, if one cannot be written; earlier ones stay.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: Mapping[str, str],
+        every: int,
+        writes: bool = True,
+    ) -> None:
+        super().__init__()
+        self._folder = folder
+        self._run = run
+        self._every = every
+        self._writes = writes
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._writes:
+            # What a run that was killed had begun to write.
+            for path in self._folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # An epoch is whole when the callbacks before this have seen its end.
+        if (batch + 1) % self._every == 0 and batch + 1 < self.params["steps"]:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        tensors = state(self.model)
+        if self._writes:
+            save(
+                self._folder,
+                tensors,
+                self._run,
+                self.model.global_step,
+                self.params["steps"],
+            )
+
+
+def _variables(model: PSPNet) -> dict[str, Any]:
+    groups = {
+        "model": model.variables,
+        "metrics": model.metrics_variables,
+        "optimizer": model.optimizer.variables,
+    }
+    known: set[int] = set()
+    named: dict[str, Any] = {}
+    for group, variables in groups.items():
+        for variable in variables:
+            if id(variable) in known:
+                continue
+            known.add(id(variable))
+            # Keras numbers them through all models of the process.
+            path = re.sub(
+                r"seed_generator_\d+", "seed_generator", variable.path
+            )
+            named[_unused(f"{group}/{path}", named)] = variable
+    return named
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    """Numbers names that come more than once, in the order they come."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}:{number}"
+    return free
+
+
+def _assign_in_first(variable: Any, array: np.ndarray) -> None:
+    # What a metric has counted is the sum over replicas.
+    context = tf.distribute.get_replica_context()
+    first = context.replica_id_in_sync_group == 0
+    variable.assign(tf.where(first, array, np.zeros_like(array)))
+
+
+def _digest(
+    tensors: Mapping[str, np.ndarray], header: Mapping[str, str]
+) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _sync_names(folder: Path) -> None:
+    """Brings a new name in a folder to the disk, where systems can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

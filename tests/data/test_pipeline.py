@@ -1,0 +1,290 @@
+"""Tests of the training pipeline: every picture, in an order a seed gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+from PIL import Image
+from support import tiny_pspnet
+
+from keras_pspnet.data import pipeline
+from keras_pspnet.data.augment.affine import FILL
+from keras_pspnet.data.augment.augmentation import train_augmentation
+from keras_pspnet.data.dataset import load
+from keras_pspnet.data.pipeline import (
+    batch_indices,
+    evaluation_dataset,
+    training_dataset,
+)
+from keras_pspnet.evaluation.scores import Confusion
+from keras_pspnet.labels import VOC, generic_labels
+from keras_pspnet.losses import SegmentationLoss
+
+SIZE = (5, 7)
+UNCHANGED = train_augmentation(SIZE, scales=None, flip=False)
+ALL_CHANGES = train_augmentation(SIZE, turns=True)
+
+
+def random_pair(seed: int, size: tuple[int, int] = SIZE, classes: int = 3):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*size, 3), dtype="uint8")
+    return image, rng.integers(0, classes, size, dtype="uint8")
+
+
+def write_pair(
+    folder: Path, name: str, image: np.ndarray, mask: np.ndarray
+) -> None:
+    """Writes a PNG and a palette mask, as VOC's are."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(exist_ok=True)
+    Image.fromarray(image).save(folder / "images" / f"{name}.png")
+    picture = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
+    picture.putpalette([value for color in VOC.colors for value in color])
+    picture.save(folder / "masks" / f"{name}.png")
+
+
+def numbered(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures of one colour and label each, both the picture's index."""
+    return [
+        (np.full((*SIZE, 3), k, "uint8"), np.full(SIZE, k, "uint8"))
+        for k in range(count)
+    ]
+
+
+def order(pairs, batch_size: int, steps: int, **kwargs: int) -> list[int]:
+    """Which pictures come, one after the other."""
+    found = []
+    dataset = training_dataset(pairs, UNCHANGED, batch_size, steps, **kwargs)
+    for images, masks in dataset.as_numpy_iterator():
+        np.testing.assert_array_equal(images, np.stack([masks] * 3, axis=-1))
+        found += masks[:, 0, 0].tolist()
+    return found
+
+
+def batches(pairs, steps: int, **kwargs: int) -> list[np.ndarray]:
+    """Pictures and masks of a run with all changes, as one array each."""
+    dataset = training_dataset(pairs, ALL_CHANGES, 2, steps, **kwargs)
+    return [
+        np.concatenate([images, masks[..., None]], axis=-1)
+        for images, masks in dataset.as_numpy_iterator()
+    ]
+
+
+# === training_dataset ===
+
+
+def test_batches_are_what_a_model_is_trained_on() -> None:
+    pairs = [random_pair(k, (9 + k, 11)) for k in range(3)]
+    dataset = training_dataset(pairs, ALL_CHANGES, batch_size=4, total_steps=5)
+    assert int(dataset.cardinality()) == 5
+    assert dataset.element_spec == (
+        tf.TensorSpec((4, *SIZE, 3), tf.float32),
+        tf.TensorSpec((4, *SIZE), tf.uint8),
+    )
+    seen = list(dataset.as_numpy_iterator())
+    assert len(seen) == 5
+    images = np.stack([images for images, _ in seen])
+    assert images.min() >= 0
+    assert 200 < images.max() <= 255
+
+
+def test_every_epoch_has_every_picture_once() -> None:
+    # Batches of 3 cross the borders of epochs of 7.
+    found = order(numbered(7), batch_size=3, steps=14)
+    epochs = np.reshape(found, (6, 7))
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(7))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) > 3
+
+
+def test_one_picture_is_enough() -> None:
+    assert order(numbered(1), batch_size=2, steps=2) == [0, 0, 0, 0]
+
+
+def test_a_later_part_is_the_end_of_the_whole_run() -> None:
+    pairs = [random_pair(k, (9, 8)) for k in range(3)]
+    whole = batches(pairs, steps=6)
+    for first_step in (1, 4):
+        part = batches(pairs, steps=6, first_step=first_step)
+        np.testing.assert_array_equal(part, whole[first_step:])
+    assert not batches(pairs, steps=6, first_step=6)
+
+
+def test_seeds_decide_order_and_changes() -> None:
+    pairs = [random_pair(k, (9, 8)) for k in range(3)]
+    whole = batches(pairs, steps=6)
+    np.testing.assert_array_equal(batches(pairs, steps=6), whole)
+    assert not np.array_equal(batches(pairs, steps=6, seed=1), whole)
+    orders = [order(numbered(9), 3, 3, seed=seed) for seed in range(4)]
+    assert len({tuple(found) for found in orders}) > 1
+
+
+def test_a_picture_comes_in_another_form_every_epoch() -> None:
+    pairs = [random_pair(0, (9, 8))]
+    seen = {batch[k].tobytes() for batch in batches(pairs, 4) for k in range(2)}
+    assert len(seen) > 5
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_pairs_of_a_batch_can_be_told(seed: int) -> None:
+    # Batches of 4 cross the borders of epochs of 7; one has two of them.
+    for count, batch_size in ((7, 4), (3, 8)):
+        found = order(numbered(count), batch_size, 5, seed=seed)
+        told = [batch_indices(count, batch_size, seed, k) for k in range(5)]
+        assert told[0].dtype == np.int64
+        assert np.concatenate(told).tolist() == found
+
+
+@pytest.mark.parametrize("calls", [1, 2, 7])
+def test_batches_do_not_depend_on_how_many_are_made_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    pairs = [random_pair(k, (9, 8 + k)) for k in range(3)]
+    whole = batches(pairs, steps=6)
+    monkeypatch.setattr(pipeline, "_PARALLEL_CALLS", calls)
+    np.testing.assert_array_equal(batches(pairs, steps=6), whole)
+
+
+def test_as_many_are_made_at_a_time_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "os.sched_getaffinity", lambda _: {0, 3, 4}, raising=False
+    )
+    assert pipeline._cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert pipeline._cores() == 5
+
+
+def test_files_are_read_once_where_there_is_room(tmp_path) -> None:
+    pairs = [random_pair(k, (9, 8 + k)) for k in range(3)]
+    for k, pair in enumerate(pairs):
+        write_pair(tmp_path, str(k), *pair)
+    classes = generic_labels(3)
+    want = batches(load(tmp_path, labels=classes), steps=6)
+    kept = load(tmp_path, labels=classes, cache_bytes=10**6)
+    np.testing.assert_array_equal(batches(kept, steps=6), want)
+    for path in [*tmp_path.glob("*/*")]:
+        path.unlink()
+    np.testing.assert_array_equal(batches(kept, steps=6), want)
+
+
+def test_a_wrong_label_stops_training_with_its_file(tmp_path) -> None:
+    # The last picture of the first epoch: training is under way by then.
+    last = order(numbered(6), batch_size=2, steps=3)[-1]
+    pairs = [random_pair(k, (32, 32)) for k in range(6)]
+    pairs[last][1][8, 9] = 77
+    for k, pair in enumerate(pairs):
+        write_pair(tmp_path, str(k), *pair)
+    reader = load(tmp_path, labels=generic_labels(3))
+    augment = train_augmentation((32, 32), scales=None)
+    dataset = training_dataset(reader, augment, batch_size=2, total_steps=3)
+    model = tiny_pspnet(bin_sizes=(), aux=False)
+    model.compile(total_steps=3)
+    match = rf"0\.\.2, or 255.*label 77.*mask='.*masks.{last}.png'$"
+    with pytest.raises(ValueError, match=match):
+        model.fit(dataset, verbose=0)
+    # The failing step's counter may go up beside the read that fails.
+    assert int(model.optimizer.iterations) >= 2
+
+
+# === evaluation_dataset ===
+
+
+def seen_in(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """All pictures and masks, one after the other."""
+    images, masks = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(masks)
+
+
+def test_pictures_come_in_order_and_fill_the_last_batch() -> None:
+    pairs = [random_pair(k) for k in range(5)]
+    dataset = evaluation_dataset(pairs, batch_size=3)
+    assert int(dataset.cardinality()) == 2
+    assert dataset.element_spec == (
+        tf.TensorSpec((3, *SIZE, 3), tf.float32),
+        tf.TensorSpec((3, *SIZE), tf.uint8),
+    )
+    images, masks = seen_in(dataset)
+    for k, (image, mask) in enumerate(pairs):
+        np.testing.assert_array_equal(images[k], image)
+        np.testing.assert_array_equal(masks[k], mask)
+    assert (masks[5:] == 255).all()
+    want = np.broadcast_to(np.float32(FILL), (1, *SIZE, 3))
+    np.testing.assert_array_equal(images[5:], want)
+    # A full last batch is followed by no other.
+    assert len(seen_in(evaluation_dataset(pairs, batch_size=5))[0]) == 5
+
+
+@pytest.mark.parametrize("source", [(3, 4), (5, 3), (1, 1)])
+def test_smaller_pictures_are_padded(source: tuple[int, int]) -> None:
+    image, mask = random_pair(0, source)
+    images, masks = seen_in(evaluation_dataset([(image, mask)], 1, (5, 4)))
+    below = [(0, 5 - source[0]), (0, 4 - source[1])]
+    np.testing.assert_array_equal(
+        masks[0], np.pad(mask, below, constant_values=255)
+    )
+    np.testing.assert_array_equal(images[0, : source[0], : source[1]], image)
+    outside = images[0][masks[0] == 255]
+    np.testing.assert_array_equal(
+        outside, np.broadcast_to(np.float32(FILL), outside.shape)
+    )
+
+
+def test_larger_pictures_are_shrunk_to_fit() -> None:
+    # At an odd factor the middle pixel of every block is what is taken.
+    image, mask = random_pair(0, (15, 12))
+    images, masks = seen_in(evaluation_dataset([(image, mask)], 1, (5, 8)))
+    assert (masks[0, :, 4:] == 255).all()
+    np.testing.assert_array_equal(masks[0, :, :4], mask[1::3, 1::3])
+    np.testing.assert_allclose(images[0, :, :4], image[1::3, 1::3], atol=1e-4)
+
+
+def test_scores_do_not_depend_on_batches_nor_on_what_fills_them() -> None:
+    pairs = [random_pair(k, (30 + 9 * k, 40)) for k in range(5)]
+    model = tiny_pspnet(aux=False)
+    model.compile(total_steps=1)
+    found, losses = [], []
+    confusion = Confusion(3)
+    for batch_size in (1, 2, 5, 8):
+        dataset = evaluation_dataset(pairs, batch_size, (48, 40))
+        results = model.evaluate(dataset, verbose=0, return_dict=True)
+        found.append((results["mean_iou"], results["pixel_accuracy"]))
+        images, masks = seen_in(dataset)
+        logits = model.predict_on_batch(images)
+        # All at once: the loss of every batch counts by its valid pixels.
+        losses.append(float(SegmentationLoss()(masks, logits)))
+        if batch_size == 1:
+            for mask, logit in zip(masks, logits, strict=True):
+                confusion.add(mask, ops.convert_to_numpy(logit).argmax(-1))
+    counts = confusion.counts
+    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
+    accuracy = np.diag(counts).sum() / counts.sum()
+    want = np.mean(np.diag(counts) / union), accuracy
+    np.testing.assert_allclose(found, [want] * 4, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+    assert counts.sum() == (masks != 255).sum()
+
+
+def test_sizes_that_differ_need_one_to_fit() -> None:
+    dataset = evaluation_dataset([random_pair(0), random_pair(1, (9, 4))], 1)
+    match = r"`size` must be given.*size=None for pictures of 7x5 .*\[9 4\]"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=match):
+        seen_in(dataset)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (([], 1), "`pairs` must hold at least one. Received: none"),
+        (([random_pair(0)], 0), "`batch_size` must be at least 1.*=0"),
+        (([random_pair(0)], 1, (0, 9)), r"`size` must be two pos.*\(0, 9\)"),
+        (([random_pair(0)], 1, (9,)), r"`size` must be two pos.*\(9,\)"),
+    ],
+)
+def test_arguments_of_an_evaluation_are_checked(arguments, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        evaluation_dataset(*arguments)

@@ -1,0 +1,239 @@
+"""Tests of the procedural scenes."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_pspnet import labels
+from keras_pspnet.data.synthetic import drawing, scenes
+
+CONTEXTS = [(False, False), (False, True), (True, False), (True, True)]
+
+
+@pytest.fixture(scope="module")
+def sixty() -> tuple[np.ndarray, np.ndarray]:
+    return scenes.scene_arrays(0, 60, (128, 128), seed=0)
+
+
+def draw_in_each_context(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [
+        drawing.draw_scene(
+            np.random.default_rng(seed), (96, 256), False, on_water, in_city
+        )
+        for on_water, in_city in CONTEXTS
+    ]
+
+
+def test_scene_depends_on_seed_and_index_alone() -> None:
+    image, mask = scenes.make_scene(3, 5)
+    np.random.seed(1)
+    keras.utils.set_random_seed(1)
+    scenes.make_scene(9, 9)
+    again, mask_again = scenes.make_scene(3, 5)
+    np.testing.assert_array_equal(image, again)
+    np.testing.assert_array_equal(mask, mask_again)
+    assert not np.array_equal(image, scenes.make_scene(4, 5)[0])
+
+
+def test_global_random_state_is_left_alone() -> None:
+    np.random.seed(1)
+    before = np.random.random()
+    np.random.seed(1)
+    scenes.make_scene(0, 0)
+    assert np.random.random() == before
+
+
+def test_no_two_indices_are_equal(
+    sixty: tuple[np.ndarray, np.ndarray],
+) -> None:
+    assert len({image.tobytes() for image in sixty[0]}) == 60
+
+
+@pytest.mark.parametrize(
+    "size", [(32, 32), (64, 96), (97, 61), (33, 200), (240, 32)]
+)
+def test_any_size(size: tuple[int, int]) -> None:
+    for index in range(20):
+        image, mask = scenes.make_scene(2, index, size)
+        assert image.shape == (*size, 3)
+        assert image.dtype == np.uint8
+        assert image.flags.c_contiguous
+        assert mask.shape == size
+        assert mask.dtype == np.uint8
+        assert mask.flags.c_contiguous
+        assert image.std() > 8
+
+
+@pytest.mark.parametrize("size", [(128, 128), (32, 32), (61, 97)])
+def test_all_classes_occur(size: tuple[int, int]) -> None:
+    _, masks = scenes.scene_arrays(0, 60, size, seed=0)
+    ids = [*range(labels.SCENES.num_classes), labels.SCENES.ignore_label]
+    np.testing.assert_array_equal(np.unique(masks), ids)
+
+
+def test_class_ids_are_those_of_the_labels() -> None:
+    for value, name in enumerate(labels.SCENES.names):
+        assert getattr(drawing, name.upper()) == value
+    assert labels.SCENES.ignore_label == drawing.IGNORE
+
+
+def test_border_is_thin(sixty: tuple[np.ndarray, np.ndarray]) -> None:
+    """Every ignored pixel is next to, or one from, a pixel with a class."""
+    for mask in sixty[1]:
+        ignored = np.pad(mask == drawing.IGNORE, 2, mode="edge")
+        assert 0.01 < ignored.mean() < 0.2
+        solid = np.ones(mask.shape, bool)
+        for row in range(5):
+            for column in range(5):
+                height, width = mask.shape
+                solid &= ignored[row : row + height, column : column + width]
+        # Corners where the borders of two objects meet are all that is left.
+        assert solid.mean() < 0.005
+
+
+def test_objects_have_a_border(
+    sixty: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """No pixel of an object touches a pixel of another class."""
+    for mask in sixty[1]:
+        for one, other in (
+            (mask[1:], mask[:-1]),
+            (mask[:, 1:], mask[:, :-1]),
+        ):
+            for thing in range(drawing.BUILDING, drawing.PILLOW + 1):
+                if thing != drawing.WALL:
+                    touched = other[one == thing], one[other == thing]
+                    ids = np.unique(np.concatenate(touched))
+                    assert set(ids) <= {thing, drawing.IGNORE}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_same_picture_but_for_the_far_side(seed: int) -> None:
+    """Objects are drawn alike in every context, only labels tell."""
+    drawn = draw_in_each_context(seed)
+    first, first_mask = drawn[0]
+    mirrored = (first_mask[:, :64] == drawing.CAR).sum() == 0
+    near = slice(-164, None) if mirrored else slice(0, 164)
+    assert (first_mask[:, near] == drawing.CAR).sum() > 200
+    assert (first_mask[:, near] == drawing.BUILDING).sum() > 300
+    for (image, mask), (on_water, in_city) in zip(drawn, CONTEXTS, strict=True):
+        np.testing.assert_array_equal(image[:, near], first[:, near])
+        assert not np.array_equal(image, first) or not (on_water or in_city)
+        renamed = np.arange(256)
+        if on_water:
+            renamed[[drawing.ROAD, drawing.CAR]] = drawing.WATER, drawing.BOAT
+        if in_city:
+            renamed[drawing.BUILDING] = drawing.SKYSCRAPER
+        np.testing.assert_array_equal(
+            mask[:, near], renamed[first_mask[:, near]]
+        )
+
+
+def test_pillow_has_the_cloth_of_its_bed(
+    sixty: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Inside, a pillow is as bright as the bed around it."""
+    ratios = []
+    for image, mask in zip(*sixty, strict=True):
+        if (mask == drawing.PILLOW).any():
+            rows = (mask == drawing.PILLOW).any(1)
+            bed = image[rows][mask[rows] == drawing.BED].mean()
+            ratios.append(image[mask == drawing.PILLOW].mean() / bed)
+    assert len(ratios) >= 8
+    assert 0.9 < np.median(ratios) < 1.05
+    assert min(ratios) > 0.75
+
+
+def test_scene_arrays_are_the_scenes() -> None:
+    images, masks = scenes.scene_arrays(7, 3, (40, 50), seed=2)
+    assert images.shape == (3, 40, 50, 3)
+    for k in range(3):
+        image, mask = scenes.make_scene(2, 7 + k, (40, 50))
+        np.testing.assert_array_equal(images[k], image)
+        np.testing.assert_array_equal(masks[k], mask)
+
+
+def test_dataset_and_sequence_give_the_same_scenes() -> None:
+    pytest.importorskip("tensorflow")
+    sequence = scenes.Scenes(7, 3, (40, 50), seed=2, first_index=4)
+    dataset = scenes.scenes_dataset(7, 3, (40, 50), seed=2, first_index=4)
+    assert len(sequence) == 3
+    assert int(dataset.cardinality()) == 3
+    batches = list(dataset.as_numpy_iterator())
+    assert [len(images) for images, _ in batches] == [3, 3, 1]
+    for k, (images, masks) in enumerate(batches):
+        assert images.dtype == masks.dtype == np.uint8
+        np.testing.assert_array_equal(images, sequence[k][0])
+        np.testing.assert_array_equal(masks, sequence[k][1])
+
+
+def test_dataset_shuffles_by_its_seed() -> None:
+    pytest.importorskip("tensorflow")
+
+    def epochs() -> list[np.ndarray]:
+        dataset = scenes.scenes_dataset(
+            9, 2, (32, 32), seed=1, shuffle=True, drop_remainder=True
+        )
+        assert int(dataset.cardinality()) == 4
+        return [
+            np.concatenate([m for _, m in dataset.as_numpy_iterator()])
+            for _ in range(2)
+        ]
+
+    once, again = epochs(), epochs()
+    np.testing.assert_array_equal(once, again)
+    assert not np.array_equal(once[0], once[1])
+
+
+def test_sequence_shuffles_by_its_seed() -> None:
+    def epochs(seed: int) -> list[np.ndarray]:
+        sequence = scenes.Scenes(9, 4, (32, 32), seed=seed, shuffle=True)
+        masks = []
+        for _ in range(2):
+            batches = [sequence[k][1] for k in range(len(sequence))]
+            masks.append(np.concatenate(batches))
+            sequence.on_epoch_end()
+        return masks
+
+    once, again = epochs(1), epochs(1)
+    np.testing.assert_array_equal(once, again)
+    assert not np.array_equal(once[0], once[1])
+    every = {mask.tobytes() for mask in once[0]}
+    _, masks = scenes.scene_arrays(0, 9, (32, 32), seed=1)
+    assert every == {mask.tobytes() for mask in masks}
+
+
+@pytest.mark.parametrize(
+    "size", [(31, 64), (64, 31), 64, (64,), (64, 64, 3), (64.0, 64), None]
+)
+def test_size_must_be_large_enough(size: object) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"`size` must be .* at least 32\. Received: size=",
+    ):
+        scenes.make_scene(0, 0, size)
+
+
+@pytest.mark.parametrize("name", ["seed", "index"])
+def test_numbers_of_a_scene_are_checked(name: str) -> None:
+    numbers = {"seed": 0, "index": 0}
+    message = rf"`{name}` must be at least 0\. Received: {name}=-1"
+    with pytest.raises(ValueError, match=message):
+        scenes.make_scene(**{**numbers, name: -1})
+    message = rf"`{name}` must be an integer\. Received: {name}=1\.5"
+    with pytest.raises(TypeError, match=message):
+        scenes.make_scene(**{**numbers, name: 1.5})
+
+
+@pytest.mark.parametrize("make", [scenes.Scenes, scenes.scenes_dataset])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("count", 0), ("batch_size", 0), ("seed", -1), ("first_index", -1)],
+)
+def test_numbers_of_a_series_are_checked(
+    make: type, name: str, value: int
+) -> None:
+    arguments = {"count": 2, "batch_size": 1, "size": (32, 32), name: value}
+    message = rf"`{name}` must be at least \d\. Received: {name}={value}"
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)

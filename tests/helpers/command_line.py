@@ -1,0 +1,56 @@
+"""What the tests of the commands share."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from support import conv_model, picture
+
+import keras_pspnet.pretrained.load
+from keras_pspnet.cli.main import main
+from keras_pspnet.labels import LabelSet
+
+LABELS = LabelSet(
+    "three", ("park", "lake", "path"), ((9, 0, 0), (0, 9, 0), (0, 0, 9))
+)
+
+
+def load_conv_model(monkeypatch) -> Any:
+    """Puts one small model in the place of all; returns it."""
+    model = conv_model()
+    monkeypatch.setattr(
+        keras_pspnet.pretrained.load, "load_pretrained", lambda *_, **__: model
+    )
+    return model
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """Runs a command that must fail; returns its one line on stderr."""
+    assert main(arguments) == 2
+    return only_error(capsys)
+
+
+def usage_error(capsys, *arguments: str) -> str:
+    """Runs a command that cannot be parsed; returns its line on stderr."""
+    try:
+        main(arguments)
+    except SystemExit as stopped:
+        assert stopped.code == 2
+        return only_error(capsys)
+    raise AssertionError("it was parsed")
+
+
+def only_error(capsys) -> str:
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("keras-pspnet: error: ")
+    return line
+
+
+def write_images(*paths: str) -> None:
+    """Writes images of different sizes; folders are made."""
+    for index, path in enumerate(paths):
+        os.makedirs(Path(path).parent, exist_ok=True)
+        Image.fromarray(picture(33 + index, 47)).save(path)

@@ -1,0 +1,37 @@
+"""Reads files with little memory and time at hand, and says how each ended.
+
+Usage: python tests/helpers/hostile_run.py MEMORY SECONDS FILE...
+
+MEMORY: Bytes that this process may take besides what it has at the start.
+SECONDS: Of processor time for each file; after these the process is killed.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from keras_pspnet.convert.torch_file import read_torch_file
+
+
+def limit(kind: int, amount: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (amount, hard))
+
+
+def main(memory: int, seconds: int, paths: list[str]) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+    for path in paths:
+        limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
+        said = {"path": path, "error": "none", "message": ""}
+        try:
+            read_torch_file(path)
+        except BaseException as error:
+            said |= {"error": type(error).__name__, "message": str(error)}
+        print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

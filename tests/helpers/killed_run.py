@@ -1,0 +1,160 @@
+"""Short training runs, each in a process of its own that may be killed.
+
+    python killed_run.py
+
+reads from the standard input a line of JSON for each run, [OUTPUT, LOG,
+WHERE, COUNT], starts it in a fork of this process (which has imported all that
+takes long, and started nothing), and writes its process number, and at its end
+its status as `os.waitpid` gives it. What the run prints goes to LOG; lines of
+`phase: stepping`, `phase: saving`, `phase: evaluating` or `phase: finishing`
+say what it is about to do, for somebody else to kill it.
+
+A run whose WHERE is not empty kills itself, which stands for whatever ends a
+process without a word: out of memory, a power cut, a preempted machine. WHERE
+is
+
+- `step`: after the COUNT-th step of this process;
+- `evaluate`: in the middle of the COUNT-th evaluation;
+- `written`: when the COUNT-th checkpoint is on the disk under its temporary
+  name;
+- `renamed`: when it has its name and older ones have not been removed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_pspnet.callbacks.all_callbacks as callbacks
+import keras_pspnet.recipes as recipe_files
+import keras_pspnet.training.run as training
+import keras_pspnet.utils.files as files
+from keras_pspnet.training import checkpoints
+from keras_pspnet.training.recipe import Recipe
+
+RECIPE = Recipe(
+    name="killed",
+    labels=recipe_files.load_recipe("scenes").labels,
+    backbone="resnet18",
+    width=1 / 16,
+    crop=(33, 41),
+    batch_size=4,
+    steps=12,
+    steps_per_epoch=4,
+    learning_rate=0.05,
+    scenes=(10, 3),
+    evaluations=3,
+    checkpoint_steps=3,
+    deterministic=True,
+)
+
+
+def killing(
+    function: Callable[..., Any], count: int, before: bool = False
+) -> Callable[..., Any]:
+    """The function, which ends the process at its count-th call."""
+    calls = itertools.count(1)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        last = next(calls) == count
+        result = None if last and before else function(*args, **kwargs)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return wrapped
+
+
+def arm(where: str, count: int) -> None:
+    if where == "step":
+        stop = callbacks.StopOnNaN
+        name = "on_train_batch_end"
+        setattr(stop, name, killing(getattr(stop, name), count))
+    elif where == "evaluate":
+        # Its pictures have been asked for, and its scores are still missing.
+        evaluate = callbacks.evaluate
+        calls = itertools.count(1)
+
+        def evaluated(model: Any, dataset: Any, **kwargs: Any) -> Any:
+            if next(calls) == count:
+                dataset = map(killing(lambda pair: pair, 1), dataset)
+            return evaluate(model, dataset, **kwargs)
+
+        callbacks.evaluate = evaluated
+    elif where == "written":
+        write = checkpoints.write_atomically
+        calls = itertools.count(1)
+
+        def written(path: Path, data: bytes) -> None:
+            if next(calls) == count:
+                files.os.replace = killing(files.os.replace, 1, before=True)
+            write(path, data)
+
+        checkpoints.write_atomically = written
+    elif where == "renamed":
+        checkpoints.write_atomically = killing(
+            checkpoints.write_atomically, count
+        )
+    else:
+        raise ValueError(where)
+
+
+def telling(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+    """The function, which says what it is for, and that steps follow."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        print(f"phase: {phase}", flush=True)
+        result = function(*args, **kwargs)
+        if phase != "finishing":
+            print("phase: stepping", flush=True)
+        return result
+
+    return wrapped
+
+
+def tell_phases() -> None:
+    stop = callbacks.StopOnNaN
+    stop.on_train_begin = telling(stop.on_train_begin, "stepping")
+    callbacks.evaluate = telling(callbacks.evaluate, "evaluating")
+    checkpoints.save = telling(checkpoints.save, "saving")
+    training.save_pretrained = telling(training.save_pretrained, "finishing")
+
+
+def run(output: str, log: str, where: str, count: int) -> None:
+    """Trains; the process is this run's."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    tell_phases()
+    if where:
+        arm(where, count)
+    training.train(RECIPE, output, verbose=0)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                run(*json.loads(line))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(status, flush=True)
+
+
+if __name__ == "__main__":
+    main()

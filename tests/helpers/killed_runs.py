@@ -1,0 +1,239 @@
+"""Kills training runs at random moments, and compares what they end with.
+
+    python tests/helpers/killed_runs.py [--kills 50] [--seed 0]
+
+The slow form of `test_resume.py`. A run is started, killed with SIGKILL at a
+random moment of its life, started again, and so on; every few kills it is let
+come to its end, and its checkpoint, history, best and last model must be those
+of a run that nobody disturbed, bit for bit. Prints a table of what the kills
+met; the exit status is 1 where a run ended otherwise, or too few kills met a
+run at work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+PROGRAM = Path(__file__).with_name("killed_run.py")
+KILLS_A_RUN = 5
+# Of twelve steps and three evaluations, seconds are too few to say.
+_PATIENCE = 300.0
+
+
+class Runs:
+    """Starts runs of `killed_run.py`, one after the other.
+
+    Args:
+        log: File that has what the run at hand prints.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        }
+        environment.pop("TF_CONFIG", None)
+        self._program = subprocess.Popen(
+            [sys.executable, os.fspath(PROGRAM)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._process = 0
+
+    def start(self, output: Path, where: str = "", count: int = 0) -> None:
+        self._log.write_text("")
+        plan = [os.fspath(output), os.fspath(self._log), where, count]
+        assert self._program.stdin is not None
+        self._program.stdin.write(json.dumps(plan) + "\n")
+        self._program.stdin.flush()
+        self._process = self._answer()
+
+    def kill(self) -> None:
+        # It may have come to its end meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Waits for the end: 0, or what `subprocess` has as a return code."""
+        return os.waitstatus_to_exitcode(self._answer())
+
+    def finish(self, output: Path, where: str = "", count: int = 0) -> int:
+        self.start(output, where, count)
+        return self.wait()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def phase(self) -> str:
+        """What the run was about last, by its own word."""
+        told = re.findall(r"^phase: (\w+)$", self.log, re.MULTILINE)
+        return told[-1] if told else "starting"
+
+    def wait_for_work(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        while self.phase == "starting" and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.close()
+        self._program.wait()
+        self._program.stdout.close()
+
+    def _answer(self) -> int:
+        assert self._program.stdout is not None
+        return int(self._program.stdout.readline())
+
+
+def kill_at_random(
+    runs: Runs, output: Path, draw: random.Random, length: float
+) -> str:
+    """Starts a run and kills it.
+
+    Args:
+        runs: Where to start it.
+        output: Its folder.
+        draw: Random numbers.
+        length: Seconds that a whole run works.
+
+    Returns:
+        What the kill met; "" if the run was quicker.
+    """
+    runs.start(output)
+    # Most of a short life is getting started.
+    if draw.random() < 0.9:
+        runs.wait_for_work()
+    time.sleep(draw.uniform(0.0, length))
+    runs.kill()
+    status = runs.wait()
+    if status == 0:
+        return ""
+    assert status == -signal.SIGKILL, runs.log
+    return runs.phase
+
+
+def kill_until_done(
+    runs: Runs, folder: Path, draw: random.Random, length: float, kills: int
+) -> Iterator[tuple[Path, list[str]]]:
+    """Starts runs, kills each a few times, and lets it come to its end.
+
+    Args:
+        runs: Where to start them.
+        folder: Where their folders go.
+        draw: Random numbers.
+        length: Seconds that a whole run works.
+        kills: How many there are to be, over all runs.
+
+    Yields:
+        The folder of a run that is done, and what its kills met.
+    """
+    for number in itertools.count(1):
+        if not kills:
+            return
+        output = folder / f"run{number}"
+        met: list[str] = []
+        for _ in range(min(KILLS_A_RUN, kills)):
+            phase = kill_at_random(runs, output, draw, length)
+            # A machine that others use as well is not always as quick, and
+            # most of what comes too late to kill would only take time.
+            length *= 1.1 if phase else 0.7
+            if not phase:
+                break
+            met.append(phase)
+        kills -= len(met)
+        assert runs.finish(output) == 0, runs.log
+        yield output, met
+
+
+def difference(output: Path, whole: Path) -> str:
+    """The first thing in which two finished runs differ, or nothing."""
+    from keras_pspnet.training.checkpoints import newest
+
+    got, wanted = (newest(folder / "checkpoints") for folder in (output, whole))
+    if got is None or wanted is None or got.step != wanted.step:
+        return "step"
+    for name, array in wanted.tensors.items():
+        if not np.array_equal(got.tensors[name], array):
+            return name
+    if got.digest != wanted.digest:
+        return "header"
+    for name in (
+        "history.csv",
+        "best/model.safetensors",
+        "model/model.safetensors",
+    ):
+        if (output / name).read_bytes() != (whole / name).read_bytes():
+            return name
+    return ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    met: Counter[str] = Counter()
+    differing = []
+    count = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = Runs(folder / "log.txt")
+        runs.start(folder / "whole")
+        runs.wait_for_work()
+        began = time.monotonic()
+        assert runs.wait() == 0, runs.log
+        length = time.monotonic() - began
+        for output, phases in kill_until_done(
+            runs, folder, draw, length, options.kills
+        ):
+            count += 1
+            met.update(phases)
+            found = difference(output, folder / "whole")
+            if found:
+                differing.append(f"run {count}: {found}")
+            print(
+                f"run {count}: {met.total()} kills so far, "
+                f"{found or 'bit-equal'}",
+                flush=True,
+            )
+        runs.close()
+    table = Table("killed while", "times")
+    for each, times in sorted(met.items()):
+        table.add_row(each, str(times))
+    table.add_row("all", str(met.total()), style="bold")
+    Console().print(table)
+    print(f"{count} runs, {len(differing)} of them not bit-equal")
+    for text in differing:
+        print(text)
+    at_work = met.total() - met["starting"]
+    return int(bool(differing) or at_work < options.kills // 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,413 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_pspnet.labels import generic_labels
+from keras_pspnet.layers.batch_norm import BatchNorm
+from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
+from keras_pspnet.models.pspnet import PSPNet
+from keras_pspnet.optimizers import SGD
+
+CLASSES = 3
+SIDES = (33, 41)
+SMALL = {"backbone": "resnet18", "width": 1 / 16}
+# Known sizes and two bins make eager steps twice as fast.
+FAST = {"input_shape": (*SIDES, 3), "bin_sizes": (1, 2)}
+
+
+def make_model(input_shape=(None, None, 3), seed=0, **kwargs):
+    """A tiny network whose statistics and logits are not at their start."""
+    keras.utils.set_random_seed(seed)
+    kwargs = {"dropout": 0.0, **SMALL, **kwargs}
+    model = PSPNet(CLASSES, input_shape=input_shape, **kwargs)
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        if variable.name != "kernel":
+            shift = rng.uniform(0, 0.5, variable.shape).astype("float32")
+            variable.assign_add(shift)
+    return model
+
+
+def pictures(count=2, sides=SIDES, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *sides, 3)).astype("uint8")
+
+
+def masks(count=2, sides=SIDES, seed=1):
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, CLASSES, (count, *sides))
+    drawn[:, :3] = 255
+    return drawn.astype("uint8")
+
+
+def values(variables):
+    return [np.array(variable.value) for variable in variables]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def logits(model):
+    return {name: t.numpy() for name, t in model(pictures()).items()}
+
+
+def assert_same_logits(got, wanted, tolerance=1e-5):
+    for name in ("main", "aux"):
+        limit = tolerance * np.abs(wanted[name]).max()
+        np.testing.assert_allclose(got[name], wanted[name], atol=limit)
+
+
+# === Outputs ===
+
+
+@pytest.mark.parametrize("sides", [SIDES, (64, 48), (8, 9), (1, 1)])
+def test_outputs_have_the_size_of_the_picture(model, sides):
+    outputs = model(pictures(sides=sides))
+    assert sorted(outputs) == ["aux", "main"]
+    for output in outputs.values():
+        assert output.shape == (2, *sides, CLASSES)
+        assert output.dtype == tf.float32
+        assert np.isfinite(output).all()
+
+
+def test_fixed_size_gives_the_same_logits(model, logits):
+    fixed = make_model((*SIDES, 3), seed=9)
+    assert fixed.output["main"].shape == (None, *SIDES, CLASSES)
+    assert model.output["main"].shape == (None, None, None, CLASSES)
+    fixed.set_weights(values(model.variables))
+    assert_same_logits(fixed(pictures()), logits)
+
+
+def test_graph_gives_the_same_logits(model, logits):
+    graph = tf.function(
+        model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)]
+    )
+    assert_same_logits(graph(pictures()), logits)
+
+
+def test_predict(model, logits):
+    predicted = model.predict(pictures(), verbose=0)
+    assert sorted(predicted) == ["aux", "main"]
+    assert_same_logits(predicted, logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_pictures_of_any_type(model, logits, dtype):
+    assert_same_logits(model(pictures().astype(dtype)), logits, 1e-6)
+
+
+def test_normalisation_is_inside(logits):
+    # A model told mean 0 and deviation 1 needs pictures normalised by hand.
+    bare = make_model(mean=(0, 0, 0), std=(1, 1, 1))
+    mean = np.array([123.675, 116.28, 103.53])
+    std = np.array([58.395, 57.12, 57.375])
+    by_hand = ((pictures() - mean) / std).astype("float32")
+    assert_same_logits(bare(by_hand), logits)
+
+
+def test_pictures_do_not_depend_on_their_batch(model, logits):
+    for index in (0, 1):
+        alone = model(pictures()[index : index + 1])
+        own = {name: t[index : index + 1] for name, t in logits.items()}
+        assert_same_logits(alone, own)
+
+
+# === Models made from models ===
+
+
+def test_inference_model(model, logits):
+    inference = model.inference_model()
+    output = inference(pictures())
+    np.testing.assert_allclose(output, logits["main"], rtol=1e-6, atol=1e-6)
+    assert not any("aux" in v.path for v in inference.variables)
+    assert {id(v) for v in inference.variables} < {
+        id(v) for v in model.variables
+    }
+
+
+def test_inference_model_follows_the_training():
+    model = make_model()
+    inference = model.inference_model()
+    before = inference(pictures()).numpy()
+    model.get_layer("head_classifier").bias.assign([5.0, 0.0, 0.0])
+    moved = inference(pictures()).numpy() - before
+    assert moved[..., 0].min() > 4
+    np.testing.assert_allclose(
+        inference(pictures()), model(pictures())["main"], rtol=1e-6
+    )
+
+
+def test_without_aux(model, logits):
+    single = make_model(aux=False, seed=5)
+    assert single.inference_model() is single
+    inference = model.inference_model()
+    by_path = {v.path: np.array(v.value) for v in inference.variables}
+    for variable in single.variables:
+        variable.assign(by_path.pop(variable.path))
+    assert not by_path
+    assert_same_logits(
+        {"main": single(pictures()), "aux": logits["aux"]}, logits
+    )
+
+
+def test_config_round_trip():
+    model = make_model(
+        (65, None, 3),
+        stem="7x7",
+        output_stride=16,
+        contract_dilation=False,
+        align_corners=True,
+        bin_sizes=[1, 4],
+        pooling="max",
+        reduce=False,
+        freeze="batch_norm",
+        mean=(1.0, 2.0, 3.0),
+        std=(4.0, 5.0, 6.0),
+        labels=generic_labels(CLASSES),
+        name="net",
+    )
+    copy = PSPNet.from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    assert copy.name == "net"
+    assert copy.labels == generic_labels(CLASSES)
+    copy.set_weights(values(model.variables))
+    x = pictures(sides=(65, 33))
+    assert_same_logits(copy(x), model(x))
+
+
+def test_saved_inference_model(model, logits, tmp_path):
+    model.inference_model().save(tmp_path / "inference.keras")
+    loaded = keras.models.load_model(tmp_path / "inference.keras")
+    np.testing.assert_array_equal(
+        loaded(pictures()), model.inference_model()(pictures())
+    )
+
+
+def test_saved_weights(model, logits, tmp_path):
+    model.save_weights(tmp_path / "net.weights.h5")
+    other = make_model((*SIDES, 3), seed=9)
+    other.load_weights(tmp_path / "net.weights.h5")
+    assert_same_logits(other(pictures()), logits)
+
+
+def test_saved_model_goes_on_as_if_it_had_not_stopped(tmp_path):
+    model = make_model(**FAST, labels=generic_labels(CLASSES))
+    model.compile(total_steps=10, head_lr_multiplier=10.0, run_eagerly=True)
+    data = {"x": pictures(4), "y": masks(4), "batch_size": 2, "verbose": 0}
+    model.fit(**data, shuffle=False)
+    model.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+
+    assert type(loaded) is PSPNet
+    assert loaded.labels == generic_labels(CLASSES)
+    assert loaded.compiled
+    assert type(loaded.optimizer) is SGD
+    assert int(loaded.optimizer.iterations) == 2
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for a, b in zip(
+        values(model.variables + model.optimizer.variables),
+        values(loaded.variables + loaded.optimizer.variables),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+    histories = [m.fit(**data, shuffle=False) for m in (model, loaded)]
+    assert histories[0].history == histories[1].history
+    assert int(loaded.optimizer.iterations) == 4
+    for a, b in zip(
+        values(model.variables), values(loaded.variables), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_saved_before_training_still_counts_its_steps(tmp_path):
+    model = make_model(**FAST)
+    model.compile(run_eagerly=True)
+    model.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    loaded.fit(pictures(4), masks(4), batch_size=2, verbose=0)
+    assert (
+        loaded.optimizer.get_config()["learning_rate"]["config"]["decay_steps"]
+        == 2
+    )
+    with pytest.raises(ValueError, match="steps taken=2"):
+        loaded.fit(pictures(4), masks(4), batch_size=2, verbose=0)
+
+
+# === Freezing ===
+
+
+def changed_by_one_step(model):
+    """Paths of the variables that one step changes."""
+    model.compile(total_steps=3, learning_rate=0.5, run_eagerly=True)
+    before = values(model.variables)
+    model.train_on_batch(pictures(), masks())
+    return {
+        variable.path
+        for variable, old in zip(model.variables, before, strict=True)
+        if not np.array_equal(variable.value, old)
+    }
+
+
+def test_everything_learns():
+    model = make_model(**FAST)
+    learned = changed_by_one_step(model)
+    statistics = {v.path for v in model.variables if "moving" in v.path}
+    assert statistics <= learned
+    assert {v.path for v in model.trainable_variables} <= learned
+
+
+def test_freeze_backbone():
+    model = make_model(**FAST, freeze="backbone")
+    learned = changed_by_one_step(model)
+    backbone = {v.path for v in model.backbone.variables}
+    assert not learned & backbone
+    heads = {v.path for v in model.variables} - backbone
+    assert heads == learned
+    assert any("moving" in path for path in heads)
+
+
+def test_freeze_batch_norm():
+    model = make_model(**FAST, freeze="batch_norm")
+    norms = [
+        layer for layer in model._flatten_layers() if type(layer) is BatchNorm
+    ]
+    frozen = {v.path for norm in norms for v in norm.variables}
+    assert {v.path for v in model.pyramid.norms[0].variables} <= frozen
+    learned = changed_by_one_step(model)
+    assert not learned & frozen
+    assert learned == {v.path for v in model.variables} - frozen
+
+
+# === The paper's ablations ===
+
+
+@pytest.mark.parametrize(
+    "switches, channels",
+    [
+        ({}, 32 + 4 * 8),
+        ({"bin_sizes": (1,)}, 32 + 8),
+        ({"bin_sizes": ()}, 32),
+        ({"reduce": False}, 5 * 32),
+        ({"pooling": "max"}, 32 + 4 * 8),
+        ({"align_corners": True}, 32 + 4 * 8),
+    ],
+)
+def test_ablations(logits, switches, channels):
+    model = make_model(**switches)
+    features = keras.Input((5, 6, 32))
+    assert model.pyramid(features).shape[-1] == channels
+    outputs = model(pictures())
+    assert outputs["main"].shape == (2, *SIDES, CLASSES)
+    same = np.allclose(outputs["main"], logits["main"], atol=1e-4)
+    assert same == (not switches)
+
+
+# === Mixed precision ===
+
+
+def test_mixed_bfloat16(model, logits):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    mixed = make_model(seed=5)
+    mixed.set_weights(values(model.variables))
+    assert mixed.get_layer("head_conv").compute_dtype == "bfloat16"
+    assert all(v.dtype == "float32" for v in mixed.trainable_variables)
+    outputs = mixed(pictures())
+    for output in outputs.values():
+        assert output.dtype == tf.float32
+    assert_same_logits(outputs, logits, 0.1)
+
+
+def test_mixed_float16_trains_and_is_saved(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    model = make_model(**FAST)
+    model.compile(run_eagerly=True)
+    assert type(model.optimizer.inner_optimizer) is SGD
+    data = {"x": pictures(4), "y": masks(4), "batch_size": 2, "verbose": 0}
+    before = values(model.trainable_variables)
+    history = model.fit(**data).history
+    assert np.isfinite(history["loss"]).all()
+    assert any(
+        not np.array_equal(old, variable.value)
+        for old, variable in zip(before, model.trainable_variables, strict=True)
+    )
+    model.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    for a, b in zip(
+        values(model.variables + model.optimizer.variables),
+        values(loaded.variables + loaded.optimizer.variables),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    for trained in (model, loaded):
+        with pytest.raises(ValueError, match="rate has decayed to 0"):
+            trained.fit(**data)
+
+
+# === Errors ===
+
+
+@pytest.mark.parametrize("num_classes", [0, 256, -1, 2.0, True, "3", None])
+def test_num_classes_error(num_classes):
+    with pytest.raises(
+        ValueError, match="`num_classes` must be an integer from 1 to 255"
+    ):
+        PSPNet(num_classes, **SMALL)
+
+
+@pytest.mark.parametrize(
+    "input_shape",
+    [(33, 41), (33, 41, 1), (0, 41, 3), (33.0, 41, 3), 33, None, (3, 33, 41)],
+)
+def test_input_shape_error(input_shape):
+    with pytest.raises(
+        ValueError, match=r"`input_shape` must be \(height, width, 3\)"
+    ):
+        PSPNet(CLASSES, input_shape=input_shape, **SMALL)
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({"backbone": "vgg16"}, "`backbone` must be one of 'resnet18'.*vgg16"),
+        ({"backbone": 50}, "`backbone` must be one of .*backbone=50"),
+        ({"freeze": "head"}, "`freeze` must be one of None, 'backbone'.*head"),
+        ({"stem": "wide"}, "`stem` must be one of 'deep'.*stem='wide'"),
+        ({"output_stride": 4}, "`output_stride` must be one of 8, 16, 32.*4"),
+        ({"stride_on": "5x5"}, "`stride_on` must be one of '3x3'.*5x5"),
+        ({"stride_on": "1x1"}, "`stride_on` must be '3x3' for the basic"),
+        ({"width": 0}, "`width` must be a number above 0.*width=0"),
+        ({"pooling": "sum"}, "`pooling` must be one of 'average'.*sum"),
+        ({"bin_sizes": (0,)}, "`bin_sizes` must be a sequence of distinct"),
+        ({"bin_sizes": (2, 2)}, "`bin_sizes` must be a sequence of distinct"),
+        ({"bin_sizes": 6}, "`bin_sizes` must be a sequence of distinct.*6"),
+        ({"mean": (0.0,)}, "`mean` must hold three numbers"),
+        ({"std": (1, 1)}, "`std` must hold three positive numbers"),
+        ({"std": (1, 0, 1)}, "`std` must hold three positive numbers"),
+        ({"labels": generic_labels(4)}, "`labels` must name as many.*4 names"),
+        ({"labels": {"name": "x"}}, "`config` must have exactly the entries"),
+    ],
+)
+def test_constructor_errors(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        PSPNet(CLASSES, **{**SMALL, **arguments})
+
+
+def test_dropout_of_both_heads_is_that_of_the_global_batch():
+    model = make_model(dropout=0.3)
+    found = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.SpatialDropout2D)
+    ]
+    assert sorted(layer.name for layer in found) == [
+        "aux_dropout",
+        "head_dropout",
+    ]
+    for layer in found:
+        assert type(layer) is GlobalSpatialDropout2D
+        assert layer.rate == 0.3

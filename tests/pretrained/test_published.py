@@ -1,0 +1,584 @@
+"""Tests of published weights: found, checked, converted once, kept."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from caffe_files import caffe_model
+from http_server import serving
+from source_states import (
+    WIDTH,
+    State,
+    caffe_layers,
+    mmcv_state,
+    mmseg_state,
+    random_pspnet,
+    semseg_state,
+    timm_state,
+)
+from support import numpy
+from torch_files import pickled, raw, tensor, write_legacy, write_zip
+
+import keras_pspnet as kp
+from keras_pspnet import PSPNet, convert_file, load_pretrained
+from keras_pspnet import presets as presets_module
+from keras_pspnet.inference.predictor import predict_logits
+from keras_pspnet.labels import VOC
+from keras_pspnet.models import pspnet as model_module
+from keras_pspnet.presets import (
+    BACKBONE_WEIGHTS,
+    PRESETS,
+    find_backbone_weights,
+    find_preset,
+)
+from keras_pspnet.pretrained import load as pretrained_module
+
+README = Path(__file__).parents[2] / "README.md"
+IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
+
+
+def write_state(path: Path, state: State, legacy: bool = False) -> Path:
+    """A checkpoint as mmsegmentation writes it."""
+    tensors = OrderedDict((name, tensor(each)) for name, each in state.items())
+    content = {"meta": {"mmseg_version": "0.5.0"}, "state_dict": tensors}
+    if legacy:
+        return write_legacy(path, *pickled(content, form="legacy"))
+    data, storages = pickled(content)
+    return write_zip(path, data, raw(storages))
+
+
+def assert_same_weights(got: PSPNet, want: PSPNet) -> None:
+    values = {each.path: numpy(each) for each in want.weights}
+    for variable in got.weights:
+        if "seed_generator" not in variable.path:
+            np.testing.assert_array_equal(
+                numpy(variable), values[variable.path], err_msg=variable.path
+            )
+
+
+@pytest.fixture(scope="module")
+def model() -> PSPNet:
+    return random_pspnet(50)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("KERAS_PSPNET_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch, model: PSPNet) -> Path:
+    """A folder with stand-ins of all published files that are used here."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    monkeypatch.setenv("KERAS_PSPNET_MIRROR", str(folder))
+    rows = []
+    for row in PRESETS:
+        if (row.name, row.backbone) == ("voc", "resnet50"):
+            path = folder / row.url.rpartition("/")[2]
+            write_state(path, mmseg_state(model))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            row = dataclasses.replace(row, sha256=digest[:8])
+        rows.append(row)
+    monkeypatch.setattr(presets_module, "PRESETS", tuple(rows))
+    return folder
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    )
+
+
+# === By name ===
+
+
+def test_a_published_model_is_fetched_once_and_kept(
+    home: Path, mirror: Path, model: PSPNet, monkeypatch
+) -> None:
+    loaded = load_pretrained("voc")
+    assert loaded.aux is False
+    assert loaded.labels == VOC
+    assert loaded.get_config()["width"] == WIDTH
+    assert_same_weights(loaded, model)
+    (name,) = {Path(each).parent.name for each in files_below(home)}
+    assert name.startswith("pspnet_r50-d8_512x512_40k_voc12aug")
+    assert {Path(each).name for each in files_below(home)} == {
+        "config.json",
+        "model.safetensors",
+    }
+
+    def no_download(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("it is kept already")
+
+    monkeypatch.setattr(pretrained_module, "download", no_download)
+    again = load_pretrained("voc", aux=True, num_classes=4)
+    assert again.num_classes == 4
+    np.testing.assert_array_equal(
+        numpy(again.get_layer("aux_conv").kernel),
+        numpy(model.get_layer("aux_conv").kernel),
+    )
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def turn_last_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def change_geometry(path: Path) -> None:
+    text = path.read_text()
+    assert '"stride_on": "3x3"' in text
+    path.write_text(text.replace('"stride_on": "3x3"', '"stride_on": "1x1"'))
+
+
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("config.json", cut),
+        ("config.json", Path.unlink),
+        ("config.json", change_geometry),
+        ("config.json", nest),
+        ("model.safetensors", cut),
+        ("model.safetensors", Path.unlink),
+        ("model.safetensors", turn_last_bit),
+    ],
+)
+def test_a_damaged_copy_is_fetched_again(
+    home: Path,
+    mirror: Path,
+    model: PSPNet,
+    file: str,
+    damage: Callable[[Path], None],
+) -> None:
+    load_pretrained("voc")
+    (path,) = home.rglob(file)
+    damage(path)
+    loaded = load_pretrained("voc")
+    assert loaded.get_config()["stride_on"] == "3x3"
+    assert_same_weights(loaded, model)
+
+
+def test_weights_are_hashed_once_at_every_load(
+    home: Path, mirror: Path, monkeypatch
+) -> None:
+    hashed = []
+    digest = pretrained_module._digest
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(pretrained_module, "_digest", counting)
+    # Here it is hashed as it is written.
+    load_pretrained("voc")
+    assert hashed == []
+    load_pretrained("voc")
+    assert hashed == ["model.safetensors"]
+    (path,) = home.rglob("model.safetensors")
+    for source in (path.parent, "aerial"):
+        hashed.clear()
+        load_pretrained(source)
+        assert hashed == ["model.safetensors"]
+
+
+def test_what_is_in_the_way_of_a_copy_goes(
+    home: Path, mirror: Path, model: PSPNet
+) -> None:
+    load_pretrained("voc")
+    (config,) = home.rglob("config.json")
+    folder = config.parent
+    left = folder.with_name(f"{folder.name}.part")
+    folder.rename(left)
+    folder.write_text("a file")
+    assert_same_weights(load_pretrained("voc"), model)
+    assert folder.is_dir()
+    assert not left.exists()
+
+
+def test_one_of_several_fetches_and_converts(
+    home: Path, mirror: Path, monkeypatch
+) -> None:
+    path = next(mirror.iterdir())
+    with serving() as server:
+        server.files[f"/{path.name}"] = path.read_bytes()
+        monkeypatch.setenv("KERAS_PSPNET_MIRROR", server.url(""))
+        row = find_preset("voc")
+        with ThreadPoolExecutor(3) as pool:
+            folders = list(
+                pool.map(pretrained_module._preset_folder, [row] * 3)
+            )
+        assert len(set(folders)) == 1
+        assert len(server.seen) == 1
+    assert load_pretrained("voc").num_classes == 21
+
+
+def test_a_file_of_another_hash_is_refused_and_not_kept(
+    home: Path, mirror: Path
+) -> None:
+    (path,) = mirror.iterdir()
+    path.write_bytes(path.read_bytes() + b"?")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_pretrained("voc")
+    assert files_below(home) == []
+
+
+def test_a_file_of_another_network_leaves_no_folder(
+    home: Path, mirror: Path, model: PSPNet, monkeypatch
+) -> None:
+    (path,) = mirror.iterdir()
+    state = mmseg_state(model)
+    # Found out only when the network is filled.
+    state["decode_head.conv_seg.weight"] = np.zeros((21, 7, 1, 1), "float32")
+    write_state(path, state)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = [
+        dataclasses.replace(row, sha256=digest)
+        if (row.name, row.backbone) == ("voc", "resnet50")
+        else row
+        for row in PRESETS
+    ]
+    monkeypatch.setattr(presets_module, "PRESETS", tuple(rows))
+    with pytest.raises(ValueError, match="head_classifier/kernel has shape"):
+        load_pretrained("voc")
+    assert {Path(name).suffix for name in files_below(home)} == {".pth"}
+    assert not [each for each in (home / "models").iterdir() if each.is_dir()]
+
+
+def test_without_network_the_message_names_what_helps(
+    home: Path, tmp_path: Path, monkeypatch
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("KERAS_PSPNET_MIRROR", str(empty))
+    with pytest.raises(OSError, match="KERAS_PSPNET_MIRROR") as caught:
+        load_pretrained("cityscapes", backbone="resnet18")
+    assert "Without network there is 'aerial'." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "message"),
+    [
+        ("voc", "resnet18", "resnet50, resnet101 for 'voc'"),
+        ("aerial", "resnet50", "resnet18 for 'aerial'"),
+        ("folder", "resnet50", "`backbone` must be left out unless"),
+    ],
+)
+def test_a_backbone_that_is_not_published_is_refused(
+    name: str, backbone: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(name, backbone=backbone)
+
+
+def test_rows_are_named_once_and_found() -> None:
+    keys = [(row.name, row.backbone) for row in PRESETS]
+    assert len(set(keys)) == len(keys)
+    assert find_preset("voc").backbone == "resnet50"
+    assert find_preset("aerial").is_shipped
+    assert find_preset("cityscapes_769", "resnet18").align_corners
+    assert not find_preset("cityscapes").align_corners
+    with pytest.raises(ValueError, match="`name` must be one of aerial, voc"):
+        find_preset("pascal")
+    for row in (*PRESETS, *BACKBONE_WEIGHTS):
+        if row.url:
+            # The name of the file carries the start of its hash.
+            assert re.search(rf"-{row.sha256[:8]}\.pth$", row.url)
+            assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", row.sha256)
+
+
+def test_the_readme_has_the_table_of_models() -> None:
+    table = README.read_text().split("## Pretrained models")[1]
+    table = table.split("\n## ")[0]
+    name = ""
+    found = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[1].startswith("resnet"):
+            name = cells[0].split("`")[1] if "`" in cells[0] else name
+            found[name, re.findall(r"\w+", cells[1])[0]] = cells[2:]
+    assert len(found) == len(PRESETS)
+    for row in PRESETS:
+        single, multi, size = found[row.name, row.backbone]
+        assert float(single) == row.mean_iou
+        assert float(multi) == row.mean_iou_multi
+        assert int(size) == row.megabytes
+
+
+# === From the Hub ===
+
+
+def test_a_folder_at_the_hub(tmp_path: Path, monkeypatch) -> None:
+    small = random_pspnet(18, aux=False)
+    kp.save_pretrained(small, tmp_path / "there")
+    asked = []
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(tmp_path / "there")
+
+    hub = types.ModuleType("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download, False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert_same_weights(load_pretrained("hf://me/pets"), small)
+    assert asked == [("me/pets", ["config.json", "model.safetensors"])]
+    for bad in ("hf://pets", "hf://a/b/c", "hf:///b"):
+        with pytest.raises(ValueError, match="`source` must be hf://owner/na"):
+            load_pretrained(bad)
+
+
+def test_the_hub_needs_its_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match="huggingface_hub is not installed"):
+        load_pretrained("hf://me/pets")
+
+
+# === Files of other frameworks ===
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_mmseg_file_becomes_the_network(
+    tmp_path: Path, model: PSPNet, legacy: bool
+) -> None:
+    path = write_state(tmp_path / "x.pth", mmseg_state(model), legacy)
+    converted = convert_file(path)
+    assert converted.aux
+    np.testing.assert_array_equal(
+        predict_logits(converted, IMAGES), predict_logits(model, IMAGES)
+    )
+
+
+def test_a_semseg_file_in_its_wrapper(tmp_path: Path) -> None:
+    model = random_pspnet(
+        50, stem="deep_wide", contract_dilation=False, align_corners=True
+    )
+    state = {
+        f"module.{name}": tensor(value)
+        for name, value in semseg_state(model, 50).items()
+    }
+    data, storages = pickled({"epoch": 50, "state_dict": state})
+    path = write_zip(tmp_path / "train_epoch_50.pth", data, raw(storages))
+    np.testing.assert_array_equal(
+        predict_logits(convert_file(path), IMAGES),
+        predict_logits(model, IMAGES),
+    )
+
+
+def test_a_caffe_file_is_told_by_its_content(tmp_path: Path) -> None:
+    # Of full width, as a file does not tell another.
+    model = random_pspnet(
+        50,
+        width=1.0,
+        stem="deep_wide",
+        contract_dilation=False,
+        align_corners=True,
+        stride_on="1x1",
+        aux=False,
+        mean=(123.68, 116.779, 103.939),
+        std=(1, 1, 1),
+    )
+    path = tmp_path / "weights.bin"
+    path.write_bytes(caffe_model(caffe_layers(model, 50)))
+    converted = convert_file(path)
+    assert converted.get_config()["stride_on"] == "1x1"
+    assert_same_weights(converted, model)
+
+
+def test_what_a_source_is_known_for_can_be_overridden(
+    tmp_path: Path, model: PSPNet
+) -> None:
+    path = write_state(tmp_path / "x.pth", mmseg_state(model))
+    labels = kp.LabelSet("mine", VOC.names[::-1], VOC.colors)
+    converted = convert_file(
+        path, labels, align_corners=True, stride_on="1x1", mean=(1, 2, 3)
+    )
+    config = converted.get_config()
+    assert config["align_corners"] is True
+    assert config["stride_on"] == "1x1"
+    assert config["mean"] == (1, 2, 3)
+    assert converted.labels == labels
+    with pytest.raises(TypeError, match="`geometry` must be of output_stride"):
+        convert_file(path, width=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "must be a PyTorch checkpoint, a .caffemodel"),
+        (b"<!DOCTYPE html><html></html>", "must be a PyTorch checkpoint, a"),
+        (os.urandom(1000), "must be a PyTorch checkpoint, a"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "file.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        convert_file(path)
+    assert "file.pth" in str(caught.value)
+    assert os.listdir(tmp_path) == ["file.pth"]
+
+
+def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text('name: "pspnet"\nlayer { name: "conv1" }\n')
+    with pytest.raises(ValueError, match="prototxt"):
+        convert_file(path)
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(safetensors.numpy.save({"a": np.zeros(9)})[:-5])
+    with pytest.raises(ValueError, match="whole safetensors file"):
+        convert_file(path)
+    with pytest.raises(FileNotFoundError, match="must be an existing file"):
+        convert_file(tmp_path / "nobody.pth")
+
+
+def test_other_networks_are_refused_by_name(
+    tmp_path: Path, model: PSPNet
+) -> None:
+    state = mmseg_state(model)
+    state["decode_head.aspp_modules.0.conv.weight"] = np.zeros((1, 1, 1, 1))
+    del state["decode_head.psp_modules.0.1.conv.weight"]
+    path = write_state(tmp_path / "deeplab.pth", state)
+    with pytest.raises(ValueError) as caught:
+        convert_file(path)
+    assert "deeplab.pth" in str(caught.value)
+    assert "missing decode_head.psp_modules.0.1.conv.w" in str(caught.value)
+    assert "unexpected decode_head.aspp_modules.0.con" in str(caught.value)
+    path = write_state(tmp_path / "other.pth", {"body.x": np.zeros(3)})
+    with pytest.raises(ValueError, match="with the tensors body.x"):
+        convert_file(path)
+    path = write_state(tmp_path / "backbone.pth", mmcv_state(model, 50))
+    with pytest.raises(ValueError, match="takes backbones"):
+        convert_file(path)
+
+
+def test_nan_weights_are_refused(tmp_path: Path, model: PSPNet) -> None:
+    state = mmseg_state(model)
+    name = "decode_head.bottleneck.bn.weight"
+    state[name] = state[name].copy()
+    state[name][1] = np.nan
+    path = write_state(tmp_path / "nan.pth", state)
+    with pytest.raises(ValueError, match="head_bn/gamma has NaN or infinity"):
+        convert_file(path)
+
+
+def test_odd_safetensors(tmp_path: Path) -> None:
+    state = mmcv_state(random_pspnet(18), 18)
+    state = {
+        name: np.ascontiguousarray(value, ml_dtypes.bfloat16)
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    path = tmp_path / "half.safetensors"
+    safetensors.numpy.save_file(state, path)
+    started = PSPNet(4, "resnet18", width=WIDTH, backbone_weights=path).backbone
+    got = numpy(started.weights[0])
+    want = state["stem.0.weight"].astype("float32").transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(got, want)
+    header = b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+    with pytest.raises(ValueError, match="whole safetensors file"):
+        convert_file(path)
+    folder = tmp_path / "folder.safetensors"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match="must be an existing file"):
+        convert_file(folder)
+
+
+def test_a_tensor_named_twice_is_refused(tmp_path: Path) -> None:
+    state = {"module.x": np.zeros(3), "x": np.ones(3)}
+    path = write_state(tmp_path / "twice.pth", state)
+    with pytest.raises(ValueError, match="every tensor once.*two of 'x'"):
+        convert_file(path)
+
+
+# === ImageNet backbones ===
+
+
+def test_a_backbone_starts_from_imagenet(
+    home: Path, tmp_path: Path, model: PSPNet, monkeypatch
+) -> None:
+    row = find_backbone_weights("resnet50", "deep")
+    path = tmp_path / row.url.rpartition("/")[2]
+    write_state(path, mmcv_state(model, 50))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setenv("KERAS_PSPNET_MIRROR", str(tmp_path))
+    monkeypatch.setattr(
+        presets_module,
+        "BACKBONE_WEIGHTS",
+        (dataclasses.replace(row, sha256=digest),),
+    )
+    monkeypatch.setattr(model_module, "check_backbone_source", Mock())
+    started = PSPNet(4, width=WIDTH, backbone_weights="imagenet")
+    for got, want in zip(
+        started.backbone.weights, model.backbone.weights, strict=True
+    ):
+        np.testing.assert_array_equal(numpy(got), numpy(want))
+    # Of another width than the published ones, for speed.
+    model_module.check_backbone_source.assert_called_once_with(
+        "imagenet", "resnet50", "deep", WIDTH, "3x3"
+    )
+    assert "backbone_weights" not in started.get_config()
+    json.dumps(started.get_config())
+
+
+def test_a_backbone_starts_from_a_file_of_ones_own(
+    tmp_path: Path, model: PSPNet
+) -> None:
+    path = tmp_path / "model.safetensors"
+    state = timm_state(model, 50)
+    state = {
+        name: np.ascontiguousarray(value)
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    safetensors.numpy.save_file(state, path)
+    started = PSPNet(4, width=WIDTH, backbone_weights=path)
+    np.testing.assert_array_equal(
+        numpy(started.backbone.weights[0]), numpy(model.backbone.weights[0])
+    )
+    with pytest.raises(ValueError, match=r"beta has shape \(8,\), not \(64,"):
+        PSPNet(4, backbone_weights=path)
+    with pytest.raises(ValueError, match="must be those of a resnet18 with"):
+        PSPNet(4, "resnet18", backbone_weights=path)
+    whole = write_state(tmp_path / "whole.pth", mmseg_state(model))
+    with pytest.raises(ValueError, match=r"whole.pth' of .* \(mmseg\)"):
+        PSPNet(4, width=WIDTH, backbone_weights=whole)
+
+
+def test_a_stem_without_published_weights_says_so() -> None:
+    with pytest.raises(
+        ValueError, match="resnet50 with 'deep'.*backbone='resnet34'"
+    ):
+        PSPNet(4, "resnet34", backbone_weights="imagenet")
+    with pytest.raises(FileNotFoundError, match="'imagenet' or an existing f"):
+        PSPNet(4, "resnet18", width=WIDTH, backbone_weights="nowhere.pth")
+    for kwargs in ({"width": 0.5}, {"stride_on": "1x1"}):
+        with pytest.raises(ValueError, match="unless width=1 and stride_on="):
+            PSPNet(4, backbone_weights="imagenet", **kwargs)

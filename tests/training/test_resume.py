@@ -1,0 +1,137 @@
+"""Tests of runs that are killed: they end with the weights of those that
+are not, bit for bit.
+
+The short form kills at 6 chosen places and at 14 random moments; `make slow`
+at 50 random moments.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killed_runs import Runs, difference, kill_until_done
+
+from keras_pspnet.training import checkpoints
+from keras_pspnet.training.checkpoints import newest
+
+pytestmark = [
+    pytest.mark.resume,
+    pytest.mark.skipif(sys.platform == "win32", reason="no fork, no SIGKILL"),
+]
+
+LAST_STEP = 12
+RANDOM_KILLS = 14
+# Kills in a row, each of the run that goes on from the one before. What is
+# there after each is the checkpoint that the next one takes.
+KILLS = (
+    ("step", 2, None),
+    ("written", 1, None),
+    ("renamed", 2, 4),
+    ("evaluate", 1, 7),
+    ("step", 1, 7),
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Iterator[Runs]:
+    runs = Runs(tmp_path_factory.mktemp("runs") / "log.txt")
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="module")
+def whole(runs, tmp_path_factory) -> tuple[Path, float]:
+    """The folder of a run that nobody disturbs, and how long it worked."""
+    output = tmp_path_factory.mktemp("whole")
+    runs.start(output)
+    runs.wait_for_work()
+    began = time.monotonic()
+    assert runs.wait() == 0, runs.log
+    return output, time.monotonic() - began
+
+
+def test_runs_killed_at_chosen_places_end_with_the_same_weights(
+    runs, whole, tmp_path
+) -> None:
+    output = tmp_path / "killed"
+    for where, count, step in KILLS:
+        assert runs.finish(output, where, count) == -signal.SIGKILL, runs.log
+        kept = newest(output / "checkpoints")
+        assert (None if kept is None else kept.step) == step, (where, count)
+    assert runs.finish(output) == 0, runs.log
+    assert difference(output, whole[0]) == ""
+    assert not [
+        each for each in os.listdir(output / "checkpoints") if each[0] == "."
+    ]
+
+
+def test_runs_killed_at_random_moments_end_with_the_same_weights(
+    runs, whole, tmp_path
+) -> None:
+    draw = random.Random(0)
+    met: list[str] = []
+    for output, phases in kill_until_done(
+        runs, tmp_path, draw, whole[1], RANDOM_KILLS
+    ):
+        met += phases
+        assert difference(output, whole[0]) == "", met
+    assert len(met) == RANDOM_KILLS
+    # Not only those that had done nothing yet.
+    assert len(met) - met.count("starting") >= RANDOM_KILLS // 2, met
+
+
+def test_a_cut_checkpoint_costs_steps_and_nothing_else(
+    runs, whole, tmp_path
+) -> None:
+    output = tmp_path / "cut"
+    assert runs.finish(output, "renamed", 3) == -signal.SIGKILL, runs.log
+    last = checkpoints.path_of(output / "checkpoints", 7)
+    last.write_bytes(last.read_bytes()[:1000])
+    assert runs.finish(output) == 0, runs.log
+    assert "the one before is taken" in runs.log
+    assert difference(output, whole[0]) == ""
+
+
+def test_the_run_that_is_compared_learns(whole) -> None:
+    # Equal weights would say little of a run that changes none.
+    first, last = (
+        checkpoints.read(path)
+        for path in reversed(checkpoints.listed(whole[0] / "checkpoints"))
+    )
+    assert last.step == LAST_STEP
+    changed = [
+        name
+        for name, array in first.tensors.items()
+        if name.endswith("kernel")
+        and not np.array_equal(array, last.tensors[name])
+    ]
+    assert len(changed) > 20
+    rows = (whole[0] / "history.csv").read_text().splitlines()
+    assert len(rows) == 4
+
+
+def test_a_kill_that_comes_late_does_no_harm(runs, whole, tmp_path) -> None:
+    output = Path(shutil.copytree(whole[0], tmp_path / "done"))
+    assert runs.finish(output) == 0, runs.log
+    runs.kill()
+    assert runs.finish(output) == 0, runs.log
+
+
+def test_a_difference_is_seen(whole, tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    checkpoint = newest(whole[0] / "checkpoints")
+    assert checkpoint is not None
+    tensors = dict(checkpoint.tensors)
+    checkpoints.save(tmp_path / "a" / "checkpoints", tensors, {}, 12, 4)
+    name = next(each for each in tensors if each.endswith("kernel"))
+    tensors[name] = np.nextafter(tensors[name], np.float32(np.inf))
+    checkpoints.save(tmp_path / "b" / "checkpoints", tensors, {}, 12, 4)
+    assert difference(tmp_path / "a", tmp_path / "b") == name

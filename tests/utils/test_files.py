@@ -1,0 +1,179 @@
+"""Tests of keras_pspnet.utils.files: all of a file or none of it."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from keras_pspnet.utils import files
+from keras_pspnet.utils.files import check_writable, locked, write_atomically
+
+CHECKED = (check_writable, lambda path: write_atomically(path, b"new"))
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "a.bin"
+    write_atomically(path, b"old")
+    write_atomically(str(path), b"new and longer")
+    assert path.read_bytes() == b"new and longer"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_has_the_permissions_of_an_ordinary_file(tmp_path):
+    write_atomically(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+    assert modes[0] == modes[1]
+
+
+def test_accepts_the_longest_name(tmp_path):
+    write_atomically(tmp_path / ("n" * 255), b"x")
+    assert (tmp_path / ("n" * 255)).read_bytes() == b"x"
+
+
+def test_accepts_a_bare_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_atomically("a.bin", b"x")
+    assert (tmp_path / "a.bin").read_bytes() == b"x"
+
+
+def test_follows_a_symbolic_link(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_check_leaves_nothing_behind(tmp_path):
+    check_writable(tmp_path / "a.bin")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_failure_keeps_the_old_file(tmp_path, monkeypatch, failing):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, failing, full)
+    with pytest.raises(
+        OSError, match=r"`path` must be writable \(No space left.*a\.bin'"
+    ):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_interruption_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("call", CHECKED)
+def test_refuses_paths(tmp_path, call):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(IsADirectoryError, match="must be a file, not a fold"):
+        call(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match="in a folder that exists.*path='.*none/a'"
+    ):
+        call(tmp_path / "none" / "a")
+    with pytest.raises(NotADirectoryError, match="not under a file.*file/a'"):
+        call(tmp_path / "file" / "a")
+
+
+@pytest.mark.parametrize("call", CHECKED)
+def test_refuses_devices(call):
+    with pytest.raises(OSError, match="regular file.*path='/dev/null'"):
+        call("/dev/null")
+    assert not os.path.isfile("/dev/null")
+
+
+@pytest.mark.parametrize("call", CHECKED)
+def test_refuses_a_read_only_folder(tmp_path, monkeypatch, call):
+    # Simulated, because permission bits do not stop root.
+    def denied(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", denied)
+    with pytest.raises(
+        PermissionError, match=r"writable \(Permission denied\).*a\.bin'"
+    ):
+        call(tmp_path / "a.bin")
+    assert os.listdir(tmp_path) == []
+
+
+HOLDER = """
+import sys
+from keras_pspnet.files import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_holder_releases_the_lock(tmp_path):
+    path = tmp_path / "model"
+    taken = threading.Event()
+
+    def take():
+        with locked(path):
+            taken.set()
+
+    waiting = threading.Thread(target=take)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            waiting.start()
+            assert not taken.wait(0.2)
+        finally:
+            holder.kill()
+        assert taken.wait(30)
+    waiting.join()
+
+
+def test_an_error_releases_the_lock(tmp_path):
+    for _ in range(2):
+        with (
+            pytest.raises(KeyError, match="inside"),
+            locked(tmp_path / "model"),
+        ):
+            raise KeyError("inside")
+    assert os.listdir(tmp_path) == ["model.lock"]
+
+
+def test_a_lock_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
+    # Simulated, because permission bits do not stop root.
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with (
+        pytest.raises(
+            PermissionError,
+            match=r"`path` must be writable \(Permission denied\).*model'",
+        ),
+        locked(tmp_path / "model"),
+    ):
+        pass

@@ -1,1 +1,0 @@
-"""Training runs, one flat file each."""
