@@ -78,7 +78,7 @@ class Result:
         """Writes the overlay at the image's own size, as PNG beside the mask.
 
         Args:
-            alpha: Opacity of the colors, 0..1.
+            alpha: Opacity of the colours, 0..1.
             colorblind: As of `Segmentation.overlay`.
             classes: Ids of the classes that are drawn, None for all.
 
@@ -107,7 +107,7 @@ def segment_file(
         **arguments: Those of `keras_pspnet.segment`.
 
     Returns:
-        The result, and a map of its confidence above a color bar.
+        The result, and a map of its confidence above a colour bar.
 
     Raises:
         ValueError: If it is no image, or an argument is out of range.

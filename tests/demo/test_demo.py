@@ -35,7 +35,7 @@ SEVERAL = {"scales": (0.75, 1.0, 1.5), "flip": True}
 
 
 def blocks(height=20, width=30, seed=0):
-    """Blocks of colors, so that other scales give other masks."""
+    """Blocks of colours, so that other scales give other masks."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (-(-height // 3), -(-width // 3), 3), np.uint8)
     return small.repeat(3, 0).repeat(3, 1)[:height, :width]

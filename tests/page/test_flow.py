@@ -93,7 +93,7 @@ def test_looks(browser, model, photo) -> None:
     check_layers(browser, result, names[1:])
     slider = browser.all("input[aria-label*=Opacity][type=number]")[0]
     changes(browser, lambda: (slider.clear(), slider.send_keys("1\t")))
-    changes(browser, browser.part("label", "Color-blind").click)
+    changes(browser, browser.part("label", "Colour-blind").click)
     check_layers(browser, result, names[1:], 1, True)
     overlay = browser.download("overlay", "my photo_overlay.png")
     drawn = [result.labels.names.index(name) for name in names[1:]]
@@ -205,7 +205,7 @@ def faults(browser) -> list[str]:
         for each in found
         for node in each["nodes"]
         if each["impact"] in ("serious", "critical")
-        # Text on colors of the model's own, which the boxes below repeat.
+        # Text on colours of the model's own, which the boxes below repeat.
         and ".legend-item" not in str(node["target"])
     ]
 
@@ -258,5 +258,5 @@ def test_keys_alone(browser) -> None:
     box = reach("land 3")
     changes(browser, lambda: box.send_keys(Keys.SPACE))
     assert not box.is_selected()
-    for name in ("number input for Opacity", "Color", "Download mask"):
+    for name in ("number input for Opacity", "Colour", "Download mask"):
         reach(name)
