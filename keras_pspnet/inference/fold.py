@@ -200,7 +200,7 @@ def _folded(conv: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
         shift = (shift - exact(norm.moving_mean)) * scale
         if norm.center:
             shift = shift + exact(norm.beta)
-        kernel = kernel * scale
+        kernel *= scale
     return kernel.astype("float32"), shift.astype("float32")
 
 

@@ -23,10 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from http_server import Server, serving
-from litert_files import write_litert
-from source_states import mmseg_state, random_pspnet
-from test_builders import (
+from dataset_archives import (
     MANUAL,
     SEGNET,
     VOC_DEVKIT,
@@ -36,7 +33,10 @@ from test_builders import (
     write_camvid,
     write_voc,
 )
-from test_published import write_state
+from http_server import Server, serving
+from litert_files import write_litert
+from source_states import mmseg_state, random_pspnet
+from torch_states import write_state
 from torch_files import Storage, pickled, write_zip
 
 from keras_pspnet import convert_file, load_pretrained, presets

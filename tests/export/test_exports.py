@@ -20,7 +20,7 @@ from keras_pspnet import export_litert, export_onnx, export_saved_model
 from keras_pspnet.data.images import read_image
 from keras_pspnet.export import verify
 from keras_pspnet.export.decode_graph import decode
-from keras_pspnet.inference.fold import fold
+from keras_pspnet.inference.fold import as_constants, fold, refold
 from keras_pspnet.inference.predictor import predict_logits
 
 SIZE = (48, 64)
@@ -58,7 +58,11 @@ def test_a_folded_network_gives_the_model_s_logits(arguments, size) -> None:
     for sides in ((None, None), size):
         network = fold(model, sides)
         assert_close(network(batch(*size)), want, 1e-5)
-        assert not [each for each in network.weights if "seed" not in each.path]
+        assert not [
+            each
+            for each in network._flatten_layers()
+            if isinstance(each, keras.layers.BatchNormalization)
+        ]
 
 
 def test_what_was_trained_in_mixed_precision_is_exported(tmp_path) -> None:
@@ -98,7 +102,33 @@ def test_other_people_s_layers_stay(model) -> None:
     network = fold(theirs, (None, None))
     images = batch(20, 30)
     assert_close(network(images), theirs(images), 1e-5)
-    assert len(network.weights) == 2 + 3 + 4
+    assert len(network.weights) == 2 + 3 + 2 + 4
+    # A consumer that comes later changes nothing of what was folded.
+    keras.layers.ReLU()(theirs.get_layer("theirs").output)
+    randomize(theirs)
+    refold(theirs, network)
+    assert_close(network(images), theirs(images), 1e-5)
+
+
+def test_a_graph_may_contain_the_weights(model) -> None:
+    copy = fold(model, (None, None))
+    run = tf.function(as_constants(copy), autograph=False)
+    graph = run.get_concrete_function(tf.TensorSpec((None, None, None, 3)))
+    want = copy(batch(20, 30))
+    assert graph.variables == ()
+    assert graph.captured_inputs == []
+    for weight in copy.weights:
+        weight.assign(weight * 0)
+    np.testing.assert_array_equal(graph(tf.constant(batch(20, 30))), want)
+
+
+def test_dilation_is_one_operation(model) -> None:
+    run = tf.function(as_constants(fold(model, SIZE)), autograph=False)
+    graph = run.get_concrete_function(tf.TensorSpec((1, *SIZE, 3))).graph
+    types = [operation.type for operation in graph.get_operations()]
+    assert "SpaceToBatchND" not in types
+    # The head's kernel is not cut up: its parts are weights of their own.
+    assert not {"Split", "SplitV"} & set(types)
 
 
 # === ONNX ===

@@ -44,9 +44,14 @@ def make_pyramid(dtype: str = "float32", **kwargs: Any) -> PyramidPoolingModule:
     return pyramid
 
 
-def make_shortcut(dtype: str = "float32", **kwargs: Any) -> PyramidConv:
+def make_shortcut(
+    dtype: str = "float32", use_bias: bool = False, **kwargs: Any
+) -> PyramidConv:
     layer = PyramidConv(
-        OUT, PyramidPoolingModule(dtype=dtype, **kwargs), dtype=dtype
+        OUT,
+        PyramidPoolingModule(dtype=dtype, **kwargs),
+        use_bias=use_bias,
+        dtype=dtype,
     )
     layer.build((None, None, None, CHANNELS))
     randomize(layer)

@@ -13,6 +13,7 @@ from support import (
     OUT,
     assert_close,
     make_pyramid,
+    make_shortcut,
     operations,
     oracle_pyramid,
     random_map,
@@ -75,6 +76,38 @@ def test_map_channels_are_a_quarter_unless_given(
         [(1, 1, CHANNELS, added)] * 4
     )
     assert pyramid(random_map(5, 7)).shape == (3, 5, 7, CHANNELS + 4 * added)
+
+
+def test_a_pyramid_is_built_once() -> None:
+    pyramid = make_pyramid()
+    count = len(pyramid.weights)
+    want = pyramid(random_map(5, 7))
+    pyramid.build((None, None, None, CHANNELS))
+    assert (len(pyramid.convs), len(pyramid.norms)) == (4, 4)
+    assert len(pyramid.weights) == count
+    np.testing.assert_array_equal(pyramid(random_map(5, 7)), want)
+
+
+def test_biases_stand_in_place_of_normalisation() -> None:
+    plain, biased = make_pyramid(), make_pyramid(use_bias=True)
+    assert biased.norms == []
+    assert [len(conv.weights) for conv in biased.convs] == [2] * 4
+    for conv, old, norm in zip(
+        biased.convs, plain.convs, plain.norms, strict=True
+    ):
+        scale = norm.gamma / ops.sqrt(norm.moving_variance + norm.epsilon)
+        conv.kernel.assign(old.kernel * scale)
+        conv.bias.assign(norm.beta - norm.moving_mean * scale)
+    x = random_map(5, 7)
+    assert_close(biased(x), plain(x), 1e-5)
+
+
+def test_the_shortcut_adds_its_bias() -> None:
+    plain, biased = make_shortcut(), make_shortcut(use_bias=True)
+    kernel, *others = plain.get_weights()
+    biased.set_weights([kernel, np.arange(OUT), *others])
+    for x in (random_map(5, 7), random_map(12, 18)):
+        assert_close(biased(x), plain(x) + np.arange(OUT), 1e-5)
 
 
 def test_few_channels_still_make_a_map() -> None:
@@ -186,12 +219,18 @@ def test_saved_model_needs_no_custom_objects(
     "layer",
     [
         PyramidPoolingModule(
-            (1, 5), filters=7, pooling="max", reduce=False, align_corners=True
+            (1, 5),
+            filters=7,
+            pooling="max",
+            reduce=False,
+            align_corners=True,
+            use_bias=True,
         ),
         PyramidConv(
             3,
             PyramidPoolingModule((2,), filters=4),
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.5),
+            use_bias=True,
             dtype="mixed_bfloat16",
         ),
         InputNormalization((1, 2, 3), (4, 5, 6)),

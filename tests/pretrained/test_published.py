@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import ml_dtypes
 import numpy as np
 import pytest
+from torch_states import write_state
 import safetensors.numpy
 from caffe_files import caffe_model
 from http_server import serving
@@ -49,16 +50,6 @@ from keras_pspnet.pretrained import load as pretrained_module
 
 README = Path(__file__).parents[2] / "README.md"
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
-
-
-def write_state(path: Path, state: State, legacy: bool = False) -> Path:
-    """A checkpoint as mmsegmentation writes it."""
-    tensors = OrderedDict((name, tensor(each)) for name, each in state.items())
-    content = {"meta": {"mmseg_version": "0.5.0"}, "state_dict": tensors}
-    if legacy:
-        return write_legacy(path, *pickled(content, form="legacy"))
-    data, storages = pickled(content)
-    return write_zip(path, data, raw(storages))
 
 
 def assert_same_weights(got: PSPNet, want: PSPNet) -> None:
