@@ -25,8 +25,8 @@ from tensorflow.python.eager import context
 TIMEOUT = 20.0
 # Seconds for all workers to start.
 JOINING = 300.0
-# Seconds before an exception aborts the others' collectives: one that all
-# workers raise, such as for a loss that is not finite, is raised in all.
+# Seconds before a worker leaves because of an error. Meanwhile the others raise
+# the same error, or learn its cause, rather than lose this worker.
 _GRACE = 1.0
 _MAX_CHARACTERS = 500
 # What a collective operation raises where a peer is lost.
@@ -206,10 +206,11 @@ def watching(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except _PEER_ERRORS as error:
+        time.sleep(_GRACE)
         raise cluster.lost(error) from error
     except BaseException as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
         time.sleep(_GRACE)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
         # They may have reported their own first.
         with contextlib.suppress(tf.errors.OpError):
             context.context().report_error_to_cluster(

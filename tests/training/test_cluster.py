@@ -351,7 +351,8 @@ def test_a_killed_worker_ends_the_others_once_it_starts_again(
         if index != victim:
             status, line = worker.result()
             assert status == 75
-            assert f"WorkerLostError: Lost worker {victim} (127.0.0.1:" in line
+            # It may be one of the others that it sees leave first.
+            assert re.match(r"WorkerLostError: Lost worker \d \(127", line)
             assert "Run the same command on all workers to resume." in line
     others = [
         start(addresses, index, steps=3) for index in {0, 1, 2} - {victim}
