@@ -36,11 +36,12 @@ test: .venv/tests  ## the whole suite
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras; the rest is plain Python and tested above.
-COLAB = augment batch_norm decode dropout exports fit_checks inference layers \
-    losses metrics model optimizers pipeline pretrained resnet sampling trainer \
-    segmentation warmup
+COLAB = backbones inference layers models visualization test_losses.py \
+    test_metrics.py test_optimizers.py data/test_augment.py data/test_images.py \
+    data/test_pipeline.py export/test_exports.py export/test_warmup.py \
+    pretrained/test_pretrained.py
 test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions
-	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/test_%.py) \
+	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/%) \
 	    -m "not (beam or resume or multiworker or replicas)"
 
 # Each notebook runs in its own kernel without any network.

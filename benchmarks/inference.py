@@ -3,7 +3,7 @@
     python benchmarks/inference.py
 
 The same weights, picture and number of threads; a uint8 picture goes in, its
-mask comes out. Ours is `keras_pspnet.inference.segment.mask_of_views` over a folded
+mask comes out. Ours is `mask_of_views` of keras_pspnet.inference over a folded
 copy of the network, with what it does around the network; mmsegmentation's is
 its own `inference` in PyTorch, `channels_last`, in inference mode, with its
 own windows, and for several scales the mean of softmax of its

@@ -67,7 +67,7 @@ class _ConfusionMetric(keras.metrics.Metric):
     """Accumulates a confusion matrix exactly, up to 2**55 pixels a cell.
 
     What is shown during training is computed in float32, inside the graph;
-    `keras_pspnet.evaluation.scores.Scores` computes in float64 from these counts.
+    `keras_pspnet.Scores` computes in float64 from these counts.
 
     Args:
         num_classes: Number of classes C.

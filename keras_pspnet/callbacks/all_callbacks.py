@@ -218,8 +218,8 @@ class BestModel(RestoredCallback):
 class HistoryFile(RestoredCallback):
     """Writes Keras's logs and the learning rate as CSV, a row an epoch.
 
-    `keras_pspnet.callbacks.history.read_history` reads it. A run that goes on keeps the
-    rows up to the step at which it does, and drops later ones, which it
+    `read_history` of keras_pspnet.callbacks reads it. A run that goes on keeps
+    the rows up to the step at which it does, and drops later ones, which it
     writes again.
 
     Args:

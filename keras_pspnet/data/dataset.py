@@ -133,7 +133,7 @@ def load(
     Own data is a folder of `images` and `masks`, or of `train/images`,
     `train/masks` and so on for each split, with masks named as their
     pictures (a.jpg and a.png), and the names of the classes in `labels.txt`:
-    see `keras_pspnet.data.sources.label_files.read_label_file`. Masks are either
+    see `read_label_file` of keras_pspnet.data.sources. Masks are either
     index masks (grey or palette files), of classes from 0, and 255 where
     there is no truth; or 8-bit RGB files in PNG, of the exact colours that
     `labels.txt` lists.

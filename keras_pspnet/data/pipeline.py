@@ -79,9 +79,9 @@ def training_dataset(
             not of the shards.
 
     Examples:
-        >>> from keras_pspnet.data.augment.augmentation import train_augmentation
+        >>> from keras_pspnet.data.augment import augmentation
         >>> from keras_pspnet.data.pipeline import training_dataset
-        >>> crops = train_augmentation(crop=(24, 24))
+        >>> crops = augmentation.train_augmentation(crop=(24, 24))
         >>> batches = training_dataset(pairs, crops, 2, total_steps=5)
         >>> len(batches)
         5

@@ -45,7 +45,7 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
     """Plots loss, mean IoU and learning rate of a run over its steps.
 
     Args:
-        rows: Of a history, see `keras_pspnet.callbacks.history.read_history`. A curve
+        rows: Of a history, see `keras_pspnet.callbacks.read_history`. A curve
             without values is left out.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.callbacks.all_callbacks: what runs tell, keeps, and stop at."""
+"""Tests of keras_pspnet.callbacks."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.callbacks.history: a run's numbers, written and read back."""
+"""Tests of keras_pspnet.callbacks.history."""
 
 import csv
 

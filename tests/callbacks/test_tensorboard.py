@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.callbacks.tensorboard, by TensorFlow's own reader of records."""
+"""Tests of keras_pspnet.callbacks.tensorboard, by TensorFlow's own reader."""
 
 import io
 import subprocess

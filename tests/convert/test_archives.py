@@ -36,11 +36,11 @@ from dataset_archives import (
 from http_server import Server, serving
 from litert_files import write_litert
 from source_states import mmseg_state, random_pspnet
-from torch_states import write_state
 from torch_files import Storage, pickled, write_zip
+from torch_states import write_state
 
 from keras_pspnet import convert_file, load_pretrained, presets
-from keras_pspnet.data.sources.builders import CamVid, Voc2012Segmentation
+from keras_pspnet.data.builders import CamVid, Voc2012Segmentation
 from keras_pspnet.data.sources.tfds import load_tfds
 from keras_pspnet.utils import download as download_module
 

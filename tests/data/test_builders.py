@@ -37,7 +37,7 @@ from PIL import Image
 
 import keras_pspnet
 from keras_pspnet.data import load
-from keras_pspnet.data.sources.builders import CamVid, Voc2012Segmentation
+from keras_pspnet.data.builders import CamVid, Voc2012Segmentation
 from keras_pspnet.data.sources.tfds import (
     TfdsData,
     camvid,

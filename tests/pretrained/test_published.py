@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import types
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +16,11 @@ from unittest.mock import Mock
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_states import write_state
 import safetensors.numpy
 from caffe_files import caffe_model
 from http_server import serving
 from source_states import (
     WIDTH,
-    State,
     caffe_layers,
     mmcv_state,
     mmseg_state,
@@ -32,7 +29,8 @@ from source_states import (
     timm_state,
 )
 from support import numpy
-from torch_files import pickled, raw, tensor, write_legacy, write_zip
+from torch_files import pickled, raw, tensor, write_zip
+from torch_states import write_state
 
 import keras_pspnet as kp
 from keras_pspnet import PSPNet, convert_file, load_pretrained

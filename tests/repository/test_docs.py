@@ -35,19 +35,20 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # Public names that others' work needs, and users seldom call.
 HELPERS = {
-    "callbacks": "NonFiniteError",
+    "callbacks.all_callbacks": "NonFiniteError",
     "data.pipeline": "Pairs",
-    "data.tfds": "TfdsData",
+    "data.sources.tfds": "TfdsData",
     "export.verify": "ExportError Row Parity default_pictures pictures",
-    "layers": "check_choice shifted_interpolation",
+    "layers.pyramid": "check_choice shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
-    "network": "plain_network predict_logits float32_inference_model "
+    "inference.predictor": "plain_network predict_logits "
+    "float32_inference_model "
     "fit_inside weights_sha256 model_labels description main_output "
     "network_size fill_color",
     "presets": "Preset BackboneWeights",
-    "protocols": "Protocol predict_mask mmseg_size cropper",
-    "resnet": "scaled",
-    "sampling": "spatial_size apply_height divides",
+    "evaluation.protocols": "Protocol predict_mask mmseg_size cropper",
+    "backbones.resnet": "scaled",
+    "layers.resize": "spatial_size apply_height divides",
     "visualization.segmentation": "check_suffix",
     "beam.segment": "Segmented",
     "beam.evaluate": "Evaluated",
@@ -80,7 +81,7 @@ def modules() -> Iterator[Any]:
         found.name
         for found in pkgutil.walk_packages(kp.__path__, "keras_pspnet.")
         if not re.search(
-            r"\.(training|builders|demo|cli.*|__main__)\b", found.name
+            r"\.(training|recipes|builders|demo|cli.*|__main__)\b", found.name
         )
     ]
     for name in ["keras_pspnet", *names, "client"]:

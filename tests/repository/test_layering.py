@@ -73,7 +73,12 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-INITS = [name for name, path in MODULES.items() if path.stem == "__init__"]
+# TensorFlow Datasets finds builders by folder: their classes share a name.
+INITS = [
+    name
+    for name, path in MODULES.items()
+    if path.stem == "__init__" and not name.startswith("data.builders")
+]
 
 
 def parse(path: Path) -> ast.Module:

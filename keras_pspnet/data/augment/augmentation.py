@@ -92,8 +92,8 @@ def train_augmentation(
             0..1, or the crop is too small to be blurred.
 
     Examples:
-        >>> from keras_pspnet.data.augment.augmentation import train_augmentation
-        >>> change = train_augmentation(crop=(24, 32), rotate=10.0)
+        >>> from keras_pspnet.data.augment import augmentation
+        >>> change = augmentation.train_augmentation(crop=(24, 32), rotate=10.0)
         >>> image, mask = change(images[0], masks[0], (0, 7))  # seed 0, 7
         >>> image.shape, mask.shape
         (TensorShape([24, 32, 3]), TensorShape([24, 32]))
@@ -171,8 +171,8 @@ def semseg_augmentation(
         ValueError: As `train_augmentation`.
 
     Examples:
-        >>> from keras_pspnet.data.augment.augmentation import semseg_augmentation
-        >>> change = semseg_augmentation(crop=(473, 473))
+        >>> from keras_pspnet.data.augment import augmentation
+        >>> change = augmentation.semseg_augmentation(crop=(473, 473))
 
     Reference:
         Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1;
@@ -212,8 +212,8 @@ def mmseg_augmentation(
         ValueError: As `train_augmentation`.
 
     Examples:
-        >>> from keras_pspnet.data.augment.augmentation import mmseg_augmentation
-        >>> change = mmseg_augmentation(crop=(512, 512))
+        >>> from keras_pspnet.data.augment import augmentation
+        >>> change = augmentation.mmseg_augmentation(crop=(512, 512))
 
     Reference:
         https://github.com/open-mmlab/mmsegmentation,

@@ -1,1 +1,1 @@
-"""Where images and masks come from: folders, published sets, TensorFlow Datasets."""
+"""Sources of images and masks: folders, published sets, TFDS."""

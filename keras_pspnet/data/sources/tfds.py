@@ -60,7 +60,7 @@ class _Known:
         image: Name of the picture.
         mask: Name of the mask.
         read_mask: Reads the file of a mask, `(H, W)`.
-        is_ours: Whether the builder is one of `keras_pspnet.data.sources.builders`.
+        is_ours: Whether the builder is one of this package's.
     """
 
     builder: str
@@ -346,7 +346,7 @@ def load_tfds(
         ) from error
     if known.is_ours:
         # It needs TensorFlow Datasets, and makes the builders known to it.
-        import keras_pspnet.data.sources.builders  # noqa: F401
+        import keras_pspnet.data.builders  # noqa: F401
     builder = tfds.builder(known.builder, data_dir=data_dir)
     received = f"Received: data_dir={data_dir!r}, name={name!r}"
     if download:

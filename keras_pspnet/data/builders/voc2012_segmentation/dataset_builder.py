@@ -10,12 +10,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_pspnet.data.dataset import load
-from keras_pspnet.data.sources.builders.examples import (
+from keras_pspnet.data.builders.examples import (
     describe,
     find_manual,
     make_examples,
 )
+from keras_pspnet.data.dataset import load
 from keras_pspnet.data.sources.sbd import check_scipy
 from keras_pspnet.labels import VOC
 

@@ -13,10 +13,10 @@ install keras-pspnet[tfds]`):
 To read them by index, as pictures and masks: `keras_pspnet.data.sources.tfds`.
 """
 
-from keras_pspnet.data.sources.builders.camvid.dataset_builder import (
+from keras_pspnet.data.builders.camvid.dataset_builder import (
     Builder as CamVid,
 )
-from keras_pspnet.data.sources.builders.voc2012_segmentation.dataset_builder import (
+from keras_pspnet.data.builders.voc2012_segmentation.dataset_builder import (
     Builder as Voc2012Segmentation,
 )
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_pspnet.data.dataset import load
-from keras_pspnet.data.sources.builders.examples import (
+from keras_pspnet.data.builders.examples import (
     describe,
     find_manual,
     make_examples,
 )
+from keras_pspnet.data.dataset import load
 from keras_pspnet.labels import CAMVID
 
 _COMMIT = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
