@@ -59,16 +59,16 @@ def load(
         picture = torch.from_numpy(image).permute(0, 3, 1, 2)
         total: Any = 0
         views = [
-            (scale, mirrored)
+            (scale, flipped)
             for scale in mode.scales
-            for mirrored in ((False, True) if mode.flip else (False,))
+            for flipped in ((False, True) if mode.flip else (False,))
         ]
-        for scale, mirrored in views:
+        for scale, flipped in views:
             sides = [max(1, round(side * scale)) for side in size]
             x = peer.resize(
                 picture, size=sides, mode="bilinear", align_corners=False
             )
-            if mirrored:
+            if flipped:
                 x = x.flip(3)
             x = (x.permute(0, 2, 3, 1) - mean) / std
             seen = logits(x.to(dtype).permute(0, 3, 1, 2), size)
@@ -76,7 +76,7 @@ def load(
                 total = seen
             else:
                 seen = seen.softmax(dim=1)
-                total = total + (seen.flip(3) if mirrored else seen)
+                total = total + (seen.flip(3) if flipped else seen)
         return total.argmax(dim=1).to(torch.uint8).numpy()
 
     return run

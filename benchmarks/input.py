@@ -84,7 +84,7 @@ def write_pairs(folder: Path, count: int) -> None:
 
     from keras_pspnet.data.synthetic.scenes import make_scene
     from keras_pspnet.labels import VOC
-    from keras_pspnet.visualization.colors import index_picture
+    from keras_pspnet.visualization.colors import index_image
 
     for kind in ("images", "masks"):
         (folder / kind).mkdir()
@@ -95,7 +95,7 @@ def write_pairs(folder: Path, count: int) -> None:
             quality=QUALITY,
             subsampling="4:2:0",
         )
-        index_picture(mask, VOC).save(folder / f"masks/{index:03}.png")
+        index_image(mask, VOC).save(folder / f"masks/{index:03}.png")
 
 
 def use_cores(count: int) -> None:

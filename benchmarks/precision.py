@@ -114,7 +114,7 @@ def measure(options: argparse.Namespace) -> bool:
     """
     import keras_pspnet as kp
     from keras_pspnet.evaluation.scores import Confusion, Scores
-    from keras_pspnet.inference.exported import load_artefact
+    from keras_pspnet.inference.exported import load_exported
     from keras_pspnet.inference.predictor import model_labels
     from keras_pspnet.inference.segment import predict_masks
 
@@ -154,7 +154,7 @@ def measure(options: argparse.Namespace) -> bool:
             path = Path(folder, "model" + suffixes[row.format])
             write[row.format](path, row.precision)
             files = [path, *path.rglob("*")]
-            mean, masks = score(load_artefact(path))
+            mean, masks = score(load_exported(path))
             megabytes = sum(
                 file.stat().st_size for file in files if file.is_file()
             )

@@ -247,7 +247,7 @@ class _Score(beam.DoFn):
                 self._labels,
                 protocol=self._settings,
                 weights_sha256=self._sha256,
-                pictures=confusion.pictures,
+                images=confusion.images,
             )
 
 

@@ -9,7 +9,7 @@ import pyarrow
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.visualization import Segmentation, index_picture
+from keras_pspnet.visualization import Segmentation, index_image
 
 # Before the class names in the table: a class may be called "path" as well.
 FRACTION_PREFIX = "fraction_"
@@ -62,7 +62,7 @@ def encode_mask(
     if confidence is not None:
         notes.add_text(CONFIDENCE, repr(confidence))
     stream = BytesIO()
-    index_picture(mask, labels).save(stream, "PNG", pnginfo=notes)
+    index_image(mask, labels).save(stream, "PNG", pnginfo=notes)
     return stream.getvalue()
 
 

@@ -18,8 +18,8 @@ from keras_pspnet.beam.storage import absolute, copy_folder, is_local
 from keras_pspnet.inference import (
     Network,
     as_network,
-    is_artefact,
-    load_artefact,
+    is_exported,
+    load_exported,
     weights_sha256,
 )
 from keras_pspnet.presets import PRESET_NAMES
@@ -113,7 +113,7 @@ def _load(
         with tempfile.TemporaryDirectory() as folder:
             copy_folder(source.rstrip("/"), folder)
             return _load(folder, backbone, precision)
-    if source in PRESET_NAMES or not is_artefact(source):
+    if source in PRESET_NAMES or not is_exported(source):
         model = load_pretrained(source, backbone=backbone)
         sha256 = weights_sha256(model)
         precision = precision or "float32"
@@ -131,7 +131,7 @@ def _load(
             )
     sha256 = _files_sha256(Path(source))
     return LoadedModel(
-        load_artefact(source), sha256, digest(sha256), is_exported=True
+        load_exported(source), sha256, digest(sha256), is_exported=True
     )
 
 

@@ -324,7 +324,7 @@ class EventLog(RestoredCallback):
         self._file.scalars(step, values)
         if self._pairs and (scores is not None or self._validation is None):
             sheet = prediction_sheet(self.model, self._pairs)
-            self._file.picture(step, "predictions", sheet)
+            self._file.image(step, "predictions", sheet)
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._file is not None:

@@ -66,7 +66,7 @@ class EventFile:
             ],
         )
 
-    def picture(self, step: int, tag: str, picture: Image.Image) -> None:
+    def image(self, step: int, tag: str, picture: Image.Image) -> None:
         """Adds a picture.
 
         Args:

@@ -131,9 +131,9 @@ def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def is_exported(options: argparse.Namespace) -> bool:
     """Tells whether `--model` names an exported model."""
-    from keras_pspnet.inference import is_artefact
+    from keras_pspnet.inference import is_exported
 
-    return options.model not in PRESET_NAMES and is_artefact(options.model)
+    return options.model not in PRESET_NAMES and is_exported(options.model)
 
 
 def load_network(options: argparse.Namespace) -> Network:
@@ -150,7 +150,7 @@ def load_network(options: argparse.Namespace) -> Network:
         OSError: If the model cannot be read.
         ValueError: If there is no such model, or an option does not apply.
     """
-    from keras_pspnet.inference import as_network, load_artefact
+    from keras_pspnet.inference import as_network, load_exported
     from keras_pspnet.pretrained import load_pretrained
 
     if not is_exported(options):
@@ -164,7 +164,7 @@ def load_network(options: argparse.Namespace) -> Network:
                 f"its own. Received: {name}={value!r}, "
                 f"model={options.model!r}"
             )
-    return load_artefact(options.model)
+    return load_exported(options.model)
 
 
 @contextlib.contextmanager

@@ -129,16 +129,14 @@ def _export_saved_model(options: argparse.Namespace) -> int:
 
 
 def _export_litert(options: argparse.Namespace) -> int:
-    from keras_pspnet.data import find_pictures, read_image
+    from keras_pspnet.data import find_images, read_image
     from keras_pspnet.export import export_litert
     from keras_pspnet.utils import check_writable
 
     check_writable(options.output)
     images = []
     if options.calibration:
-        images = [
-            read_image(path) for path in find_pictures(options.calibration)
-        ]
+        images = [read_image(path) for path in find_images(options.calibration)]
     return _export(
         options,
         export_litert,

@@ -51,7 +51,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         dest="what",
         action="store_const",
         const="mask",
-        default="picture",
+        default="overlay",
         help="write the mask of class indices (palette PNG) instead of the "
         "overlay",
     )
@@ -86,13 +86,13 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If an option is out of range, or the only image is
             corrupt.
     """
-    from keras_pspnet.data import find_pictures, read_image
+    from keras_pspnet.data import find_images, read_image
     from keras_pspnet.utils import check_writable
     from keras_pspnet.visualization import check_suffix
 
     # Files and options are checked before a model is loaded.
     arguments = inference_arguments(options)
-    images = find_pictures(options.paths)
+    images = find_images(options.paths)
     is_file = _is_file(options.output, options.paths, images)
     if is_file:
         check_suffix(options.output, options.what)
@@ -144,10 +144,10 @@ class _Job:
 def _segment_all(
     job: _Job, images: Sequence[Path], outputs: Sequence[Path]
 ) -> int:
-    from keras_pspnet.inference import picture_faults
+    from keras_pspnet.inference import image_errors
 
     written = failed = 0
-    errors = picture_faults()
+    errors = image_errors()
     try:
         with progress("segment", len(images)) as advance:
             for image, output in zip(images, outputs, strict=True):

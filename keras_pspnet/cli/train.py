@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
                 f"--smoke does not load {recipe.backbone_weights} weights: "
                 "the network is narrower."
             )
-        recipe = recipe.shrunk()
+        recipe = recipe.smoke_test()
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
     output = options.output or os.path.join("runs", recipe.name)
@@ -126,9 +126,9 @@ def _check_data(recipe: Any, data: str | None) -> int:
     from keras_pspnet.training.run import check_data
 
     found = check_data(recipe, data)
-    for fault in found:
-        print(fault)
+    for issue in found:
+        print(issue)
     # Warnings do not stop a run.
-    errors = sum(not fault.is_warning for fault in found)
+    errors = sum(not issue.is_warning for issue in found)
     print(f"{errors} errors, {len(found) - errors} warnings")
     return 1 if errors else 0

@@ -13,7 +13,7 @@ import numpy as np
 # The pyramid of every published network.
 BIN_SIZES = (1, 2, 3, 6)
 # A fault list as long as a network helps nobody.
-_SHOWN_FAULTS = 20
+_SHOWN_PROBLEMS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,26 +77,26 @@ def convert_rows(
             nor ignored; the message has all of them.
     """
     rows = list(rows)
-    faults = []
+    problems = []
     arrays = {}
     for row in rows:
         value = tensors.get(row.source)
         if value is None:
-            faults.append(f"missing {row.source}")
+            problems.append(f"missing {row.source}")
         elif value.ndim != row.rank or value.dtype.kind != "f":
-            faults.append(
+            problems.append(
                 f"{row.source} has shape {value.shape} of {value.dtype}, not "
                 f"{row.rank} axes of floats"
             )
         else:
             arrays[row.path] = value.transpose(row.axes)
     used = {row.source for row in rows}
-    faults += [
+    problems += [
         f"unexpected {name}"
         for name in sorted(tensors)
         if name not in used and not re.search(ignored, name)
     ]
-    raise_faults("a network whose every tensor is known", faults)
+    raise_problems("a network whose every tensor is known", problems)
     return arrays
 
 
@@ -127,21 +127,23 @@ def fill(
         if not variable.path.startswith(fresh)
     }
     left = {path for path in arrays if not path.startswith(fresh + unused)}
-    faults = [f"missing {path}" for path in sorted(variables.keys() - left)]
-    faults += [f"unexpected {path}" for path in sorted(left - variables.keys())]
+    problems = [f"missing {path}" for path in sorted(variables.keys() - left)]
+    problems += [
+        f"unexpected {path}" for path in sorted(left - variables.keys())
+    ]
     for path in sorted(variables.keys() & left):
         values, shape = arrays[path], tuple(variables[path].shape)
         if tuple(values.shape) != shape:
-            faults.append(
+            problems.append(
                 f"{path} has shape {tuple(values.shape)}, not {shape}"
             )
             continue
         values = _as_stored(values, variables[path])
         if not np.isfinite(values).all():
-            faults.append(f"{path} has NaN or infinity")
+            problems.append(f"{path} has NaN or infinity")
         elif path.endswith("/moving_variance") and values.min() < 0:
-            faults.append(f"{path} has a negative variance")
-    raise_faults("the weights of this network", faults)
+            problems.append(f"{path} has a negative variance")
+    raise_problems("the weights of this network", problems)
     for path, variable in variables.items():
         variable.assign(_as_stored(arrays[path], variable))
 
@@ -153,11 +155,11 @@ def _as_stored(values: np.ndarray, variable: Any) -> np.ndarray:
         return np.ascontiguousarray(values, dtype)
 
 
-def raise_faults(rule: str, faults: list[str]) -> None:
+def raise_problems(rule: str, problems: list[str]) -> None:
     """Raises one ValueError for all faults, if there are any."""
-    if not faults:
+    if not problems:
         return
-    shown = "; ".join(faults[:_SHOWN_FAULTS])
-    more = len(faults) - _SHOWN_FAULTS
+    shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+    more = len(problems) - _SHOWN_PROBLEMS
     rest = f"; and {more} more" if more > 0 else ""
     raise ValueError(f"`source` must hold {rule}. Received: {shown}{rest}")

@@ -13,14 +13,14 @@ from keras_pspnet.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from keras_pspnet.data.images import MASK_SUFFIXES as MASK_SUFFIXES
 from keras_pspnet.data.images import MAX_PIXELS as MAX_PIXELS
 from keras_pspnet.data.images import Source as Source
+from keras_pspnet.data.images import find_images as find_images
 from keras_pspnet.data.images import find_pairs as find_pairs
-from keras_pspnet.data.images import find_pictures as find_pictures
 from keras_pspnet.data.images import pair_files as pair_files
 from keras_pspnet.data.images import read_image as read_image
 from keras_pspnet.data.images import read_mask as read_mask
 from keras_pspnet.data.images import read_pair as read_pair
-from keras_pspnet.data.sources.listing import Fault as Fault
-from keras_pspnet.data.sources.published import TREES as TREES
+from keras_pspnet.data.sources.listing import Issue as Issue
+from keras_pspnet.data.sources.published import DATASETS as DATASETS
 from keras_pspnet.data.synthetic.scenes import make_scene as make_scene
 from keras_pspnet.data.synthetic.scenes import scene_arrays as scene_arrays
 from keras_pspnet.data.synthetic.towns import make_town as make_town

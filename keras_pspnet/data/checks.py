@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.data.dataset import SegmentationData, size_fault
+from keras_pspnet.data.dataset import SegmentationData, size_issue
 from keras_pspnet.data.images import read_image
 from keras_pspnet.data.sources.encodings import read_encoded
-from keras_pspnet.data.sources.listing import Fault, Sample
+from keras_pspnet.data.sources.listing import Issue, Sample
 from keras_pspnet.losses import IGNORE_LABEL
 
 _SHOWN = 5
 
 
-def check(data: SegmentationData) -> list[Fault]:
+def check(data: SegmentationData) -> list[Issue]:
     """Reads a whole data set and lists everything that is wrong with it.
 
     Faults are pictures and masks that are missing or occur twice, that
@@ -40,10 +40,10 @@ def check(data: SegmentationData) -> list[Fault]:
         >>> check(load("data", "train", strict=False))
         []
     """
-    faults = list(data.faults)
+    issues = list(data.issues)
     counts = np.zeros(256, np.int64)
     for sample in data.samples:
-        counts += _check_sample(sample, faults)
+        counts += _check_sample(sample, issues)
     absent = [
         name
         for index, name in enumerate(data.labels.names)
@@ -51,11 +51,11 @@ def check(data: SegmentationData) -> list[Fault]:
     ]
     if not counts.any():
         # No mask can be read: others than those that are faults already.
-        return faults
+        return issues
     place = _place(data.samples)
     if not counts[:IGNORE_LABEL].any():
         text = f"no mask in {place} has any truth: all pixels are ignored"
-        faults.append(Fault(text, (place,)))
+        issues.append(Issue(text, (place,)))
     elif absent:
         shown = ", ".join(absent[:_SHOWN])
         if len(absent) > _SHOWN:
@@ -68,8 +68,8 @@ def check(data: SegmentationData) -> list[Fault]:
                 "; masks hold 0 and 255 alone, and 255 is ignored: two "
                 "classes must be 0 and 1"
             )
-        faults.append(Fault(text, (place,), is_warning=True))
-    return faults
+        issues.append(Issue(text, (place,), is_warning=True))
+    return issues
 
 
 def _place(samples: list[Sample]) -> str:
@@ -77,24 +77,24 @@ def _place(samples: list[Sample]) -> str:
     return os.path.commonpath([Path(sample.mask).parent for sample in samples])
 
 
-def _check_sample(sample: Sample, faults: list[Fault]) -> np.ndarray:
+def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:
     """Adds what is wrong with a pair, and counts the mask's pixels."""
     image = mask = None
     try:
         image = read_image(sample.image)
     except (OSError, ValueError) as error:
-        faults.append(Fault(str(error), (sample.image,)))
+        issues.append(Issue(str(error), (sample.image,)))
     try:
         mask = read_encoded(sample.mask, sample.encoding)
     except (OSError, ValueError) as error:
-        faults.append(Fault(str(error), (sample.mask,)))
+        issues.append(Issue(str(error), (sample.mask,)))
     if mask is None:
         return np.zeros(256, np.int64)
     if image is not None:
-        text = size_fault(sample, image, mask)
+        text = size_issue(sample, image, mask)
         if text:
-            faults.append(Fault(text, (sample.image, sample.mask)))
+            issues.append(Issue(text, (sample.image, sample.mask)))
     if (mask == IGNORE_LABEL).all():
         text = f"{sample.mask} has no truth: all its pixels are ignored"
-        faults.append(Fault(text, (sample.mask,), is_warning=True))
+        issues.append(Issue(text, (sample.mask,), is_warning=True))
     return np.bincount(mask.reshape(-1), minlength=256)

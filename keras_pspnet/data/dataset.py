@@ -13,7 +13,7 @@ from keras_pspnet.data.images import read_image
 from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.folders import list_folder
 from keras_pspnet.data.sources.listing import Listing, Sample
-from keras_pspnet.data.sources.published import TREES, list_tree
+from keras_pspnet.data.sources.published import DATASETS, list_dataset
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.losses import IGNORE_LABEL
 
@@ -34,7 +34,7 @@ class SegmentationData:
 
     def __init__(self, listing: Listing, cache_bytes: int = 0) -> None:
         self.samples = listing.samples
-        self.faults = listing.faults
+        self.issues = listing.issues
         # Whatever the files say, the masks of this object hold 255.
         self.labels = dataclasses.replace(
             listing.labels, ignore_label=IGNORE_LABEL
@@ -85,10 +85,10 @@ class SegmentationData:
             ValueError: If one cannot be decoded, the sizes differ, a mask
                 holds a value without a meaning, or none has any truth.
         """
-        truth = False
+        ground_truth = False
         for _, mask in self:
-            truth = truth or bool((mask != IGNORE_LABEL).any())
-        if len(self) and not truth:
+            ground_truth = ground_truth or bool((mask != IGNORE_LABEL).any())
+        if len(self) and not ground_truth:
             raise ValueError(
                 "`mask` must have pixels that are not ignored in at least one "
                 f"of the split. Received: {self.samples[0].mask!r} and "
@@ -172,7 +172,7 @@ def load(
         ((96, 128, 3), (96, 128), ('sky', 'grass'))
     """
     name = os.fspath(name_or_dir)
-    if isinstance(name_or_dir, str) and name in TREES:
+    if isinstance(name_or_dir, str) and name in DATASETS:
         if root is None:
             raise ValueError(
                 f"`root` must be the folder that holds {name!r}. "
@@ -189,29 +189,30 @@ def load(
                 f"`split` must be a string for {name!r}, 'train' for "
                 "instance. Received: split=None"
             )
-        listing = list_tree(name, split, Path(root))
+        listing = list_dataset(name, split, Path(root))
     elif root is not None:
         raise ValueError(
-            f"`name_or_dir` must be one of {', '.join(TREES)} where `root` is "
-            f"given. Received: name_or_dir={name!r}, root={os.fspath(root)!r}"
+            f"`name_or_dir` must be one of {', '.join(DATASETS)} where `root` "
+            f"is given. Received: name_or_dir={name!r}, "
+            f"root={os.fspath(root)!r}"
         )
     elif not os.path.isdir(name):
         raise FileNotFoundError(
             "`name_or_dir` must be an existing folder of own data, or one of "
-            f"{', '.join(TREES)}. Received: name_or_dir={name!r}"
+            f"{', '.join(DATASETS)}. Received: name_or_dir={name!r}"
         )
     else:
         listing = list_folder(Path(name), split, labels)
-    if strict and listing.faults:
+    if strict and listing.issues:
         raise ValueError(
-            f"`split` must be complete, but {listing.faults[0]} (1 of "
-            f"{len(listing.faults)} faults; keras_pspnet.data.check(load(..., "
+            f"`split` must be complete, but {listing.issues[0]} (1 of "
+            f"{len(listing.issues)} faults; keras_pspnet.data.check(load(..., "
             f"strict=False)) lists all). Received: split={split!r} of {name!r}"
         )
     return SegmentationData(listing, cache_bytes)
 
 
-def size_fault(sample: Sample, image: np.ndarray, mask: np.ndarray) -> str:
+def size_issue(sample: Sample, image: np.ndarray, mask: np.ndarray) -> str:
     """Tells how the sizes of a picture and its mask differ.
 
     Args:
@@ -238,7 +239,7 @@ def size_fault(sample: Sample, image: np.ndarray, mask: np.ndarray) -> str:
 def _read(sample: Sample) -> Pair:
     image = read_image(sample.image)
     mask = read_encoded(sample.mask, sample.encoding)
-    fault = size_fault(sample, image, mask)
-    if fault:
-        raise ValueError(fault)
+    issue = size_issue(sample, image, mask)
+    if issue:
+        raise ValueError(issue)
     return image, mask

@@ -154,7 +154,7 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return _upright(opened, to_index, ())
 
 
-def find_pictures(
+def find_images(
     paths: Sequence[str | os.PathLike[str]],
 ) -> list[Path]:
     """Lists the picture files that paths, folders and patterns stand for.
@@ -184,7 +184,7 @@ def find_pictures(
         )
     found: dict[Path, None] = {}
     for path in paths:
-        found |= dict.fromkeys(_pictures_at(path))
+        found |= dict.fromkeys(_images_at(path))
     if not found:
         raise ValueError(
             f"`paths` must not be empty. Received: paths={paths!r}"
@@ -466,7 +466,7 @@ def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
 
 
 def _upright(
-    picture: ImageFile.ImageFile,
+    image: ImageFile.ImageFile,
     convert: Callable[[Image.Image], np.ndarray],
     channels: tuple[int, ...],
 ) -> np.ndarray:
@@ -475,8 +475,8 @@ def _upright(
     Pillow would need a copy of the picture for every step. Here it is
     converted block by block, each written where it belongs.
     """
-    orientation = _orientation(picture)
-    width, height = picture.size
+    orientation = _orientation(image)
+    width, height = image.size
     shape = (height, width) if orientation < 5 else (width, height)
     upright = np.empty((*shape, *channels), np.uint8)
     # The same memory, with rows and columns as they are in the file.
@@ -488,22 +488,22 @@ def _upright(
     if orientation >= 5:
         stored = stored.swapaxes(0, 1)
     # Pillow warns where it converts transparency that RGB cannot hold.
-    picture.info.pop("transparency", None)
+    image.info.pop("transparency", None)
     for top in range(0, height, _BLOCK):
         bottom = min(top + _BLOCK, height)
         for left in range(0, width, _BLOCK):
             right = min(left + _BLOCK, width)
-            # `picture.crop` would hold Pillow's own limit against the block.
-            core = picture.im.crop((left, top, right, bottom))
-            stored[top:bottom, left:right] = convert(picture._new(core))
+            # `image.crop` would hold Pillow's own limit against the block.
+            core = image.im.crop((left, top, right, bottom))
+            stored[top:bottom, left:right] = convert(image._new(core))
     return upright
 
 
-def _orientation(picture: ImageFile.ImageFile) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
     """Returns how a picture is yet to be turned, 1 (not at all) to 8."""
     try:
         # Pillow has turned TIFF files in decoding, and tells so here.
-        orientation = int(picture.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
         # Damaged metadata is no reason to refuse sound pixels.
         return 1
@@ -663,8 +663,8 @@ def _is_file(path: Path, suffixes: Sequence[str]) -> bool:
     return path.suffix.lower() in suffixes and not path.is_dir()
 
 
-def _pictures_at(path: str | os.PathLike[str]) -> list[Path]:
-    """Lists what one of the paths of `find_pictures` stands for."""
+def _images_at(path: str | os.PathLike[str]) -> list[Path]:
+    """Lists what one of the paths of `find_images` stands for."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(
             "`paths` must hold strings or path objects. Received: "
@@ -673,13 +673,13 @@ def _pictures_at(path: str | os.PathLike[str]) -> list[Path]:
     name = os.fspath(path)
     received = f"Received: paths={name!r}"
     if os.path.isdir(name):
-        pictures = _files_in(Path(name), IMAGE_SUFFIXES)
-        if not pictures:
+        images = _files_in(Path(name), IMAGE_SUFFIXES)
+        if not images:
             raise ValueError(
                 "`paths` must be pictures, or folders that hold some "
                 f"({', '.join(IMAGE_SUFFIXES)}). {received} without a picture"
             )
-        return pictures
+        return images
     if os.path.exists(name):
         return [Path(name)]
     if not glob.has_magic(name):
@@ -688,14 +688,14 @@ def _pictures_at(path: str | os.PathLike[str]) -> list[Path]:
             f"{received}"
         )
     matches = sorted(map(Path, glob.glob(name, recursive=True)))
-    pictures = [match for match in matches if _is_file(match, IMAGE_SUFFIXES)]
-    if not pictures:
+    images = [match for match in matches if _is_file(match, IMAGE_SUFFIXES)]
+    if not images:
         raise FileNotFoundError(
             "`paths` must be patterns that match pictures "
             f"({', '.join(IMAGE_SUFFIXES)}). {received}, which matches "
             f"{len(matches)} files, none of them a picture"
         )
-    return pictures
+    return images
 
 
 def _check_partners(

@@ -11,7 +11,7 @@ import gradio as gr
 
 from keras_pspnet.demo import results
 from keras_pspnet.demo.results import Result
-from keras_pspnet.inference import Network, picture_faults
+from keras_pspnet.inference import Network, image_errors
 from keras_pspnet.visualization import class_colors
 
 # The published protocols' scales.
@@ -151,7 +151,7 @@ class _Page:
                 flip=flip,
                 **self._arguments,
             )
-        except picture_faults() as error:
+        except image_errors() as error:
             gr.Warning(results.sentence(error), None)
             return nothing
         names, shares = result.labels.names, result.shares
@@ -165,7 +165,7 @@ class _Page:
     ) -> tuple[Any, Any]:
         try:
             layers = result.layers(alpha, *classes)
-        except picture_faults() as error:
+        except image_errors() as error:
             told = results.sentence(error)
             raise gr.Error(told, None, print_exception=False) from error
         colors = class_colors(result.labels, colorblind).tolist()

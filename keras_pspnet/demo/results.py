@@ -126,7 +126,7 @@ def segment_file(
     index = found.labels.names.index
     shares = {index(name): share for name, share in found.areas().items()}
     result = Result(path, mask, found.labels, shares, summary)
-    shown = found.confidence_picture()
+    shown = found.confidence_image()
     shown.thumbnail((VIEW_SIDE, VIEW_SIDE))
     return result, shown
 
@@ -135,7 +135,7 @@ def sentence(error: Exception) -> str:
     """Says to a user what was wrong, without paths and names of arguments.
 
     Args:
-        error: One of `keras_pspnet.inference.segment.picture_faults()`.
+        error: One of `keras_pspnet.inference.segment.image_errors()`.
     """
     if isinstance(error, FileNotFoundError):
         return "This image is no longer kept. Upload it again."

@@ -1,4 +1,4 @@
-"""Scores of a model over a whole data set, at the pictures' own size."""
+"""Scores of a model over a whole data set, at the total' own size."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def evaluate(
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
             of them. Images are RGB 0..255. Sizes may differ.
-        protocol: `"plain"`: whole pictures as they are; or `"mmseg"`,
+        protocol: `"plain"`: whole total as they are; or `"mmseg"`,
             `"semseg"`, `"caffe"`, as these sources measure: see
             `keras_pspnet.evaluation.protocols.make_protocol`.
         scales: Sizes whose probabilities are averaged.
-        flip: Whether mirrored pictures count as well; None does as the
+        flip: Whether mirrored total count as well; None does as the
             protocol's source does.
         window: Side of sliding windows; None is the protocol's own.
-        base: Size to which pictures are brought; None is the protocol's.
+        base: Size to which total are brought; None is the protocol's.
         ignore_label: Label that is never counted.
         shard: (index, count): only every count-th picture, from the
             index-th, are predicted; all are read. The sum of the scores of
@@ -55,7 +55,7 @@ def evaluate(
 
     Examples:
         >>> scores = kp.evaluate(net, zip(images, masks))
-        >>> scores.pictures, scores.pixels
+        >>> scores.images, scores.pixels
         (4, 4356)
         >>> 0 <= scores.mean_iou <= 1
         True
@@ -69,20 +69,20 @@ def evaluate(
     if verbose:
         length = _length(dataset)
         bar = keras.utils.Progbar(length, unit_name="batch")
-    seen = pictures = batches = 0
+    seen = total = batches = 0
     for images, masks in _batches(dataset):
         for image, mask in zip(images, masks, strict=True):
-            if pictures % count == index:
+            if total % count == index:
                 confusion.add(mask, predict_mask(network, image, how))
                 seen += 1
-            pictures += 1
+            total += 1
         batches += 1
         if bar is not None:
             bar.update(batches)
     if not seen:
         raise ValueError(
             "`dataset` must hold pictures for every shard. "
-            f"Received: {pictures} pictures, shard={shard}"
+            f"Received: {total} images, shard={shard}"
         )
     if bar is not None and length is None:
         bar.update(batches, finalize=True)
@@ -91,7 +91,7 @@ def evaluate(
         network.labels,
         protocol={**how.to_dict(), "ignore_label": ignore_label},
         weights_sha256=network.weights_sha256(),
-        pictures=seen,
+        images=seen,
     )
 
 

@@ -25,12 +25,12 @@ from keras_pspnet.inference import (
     bands_of,
     check_scales,
     check_window,
-    enlarge,
     mask_of_views,
     network_scorer,
     rows_of,
     softmax,
     sum_of_views,
+    upsample,
     views_of,
 )
 from keras_pspnet.layers import check_choice
@@ -176,9 +176,9 @@ def _mmseg(
     size = image.shape[:2]
     bands = bands_of(size, network.labels.num_classes)
     views = [
-        View(mmseg_size(size, protocol.base, scale), mirrored)
+        View(mmseg_size(size, protocol.base, scale), flipped)
         for scale in protocol.scales
-        for mirrored in ((False, True) if protocol.flip else (False,))
+        for flipped in ((False, True) if protocol.flip else (False,))
     ]
     streams = [_mmseg_logits(network, image, view, protocol) for view in views]
     mask = np.empty(size, "uint8")
@@ -215,7 +215,7 @@ def _mmseg_logits(
     """Yields bands of logits at the picture's own size."""
     size = image.shape[:2]
     seen = opencv_resize(image, view.size)
-    if view.mirrored:
+    if view.flipped:
         seen = seen[:, ::-1]
     classes = network.labels.num_classes
     axes = axes_of(view.size, size, network.align_corners)
@@ -228,7 +228,7 @@ def _mmseg_logits(
         classes,
         axes[1].needed(*columns),
     )
-    return enlarge(rows, axes, columns, bands_of(size, classes))
+    return upsample(rows, axes, columns, bands_of(size, classes))
 
 
 def cropper(image: np.ndarray) -> Any:
@@ -265,8 +265,8 @@ def _semseg(
         logits = network_scorer(network)
         scores = softmax(logits(crops))
         if flip:
-            mirrored = softmax(logits(crops[:, :, ::-1]))
-            scores = (scores + mirrored[:, :, ::-1]) / 2
+            flipped = softmax(logits(crops[:, :, ::-1]))
+            scores = (scores + flipped[:, :, ::-1]) / 2
         return scores
 
     scores = _windows(score, padded, window, network.labels.num_classes)

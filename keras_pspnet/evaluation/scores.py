@@ -41,7 +41,7 @@ class Confusion:
 
     Attributes:
         counts: int64 (C, C), rows are true classes.
-        pictures: How many pictures were added.
+        images: How many pictures were added.
 
     Examples:
         >>> from keras_pspnet.evaluation.scores import Confusion
@@ -67,7 +67,7 @@ class Confusion:
         self.num_classes = num_classes
         self.ignore_label = ignore_label
         self.counts = np.zeros((num_classes, num_classes), np.int64)
-        self.pictures = 0
+        self.images = 0
 
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
         """Counts one picture, or several of one size.
@@ -119,7 +119,7 @@ class Confusion:
             )
         table[self.ignore_label] = 0
         self.counts += table[: self.num_classes, : self.num_classes]
-        self.pictures += len(mask)
+        self.images += len(mask)
 
     def __add__(self, other: Confusion) -> Confusion:
         if not isinstance(other, Confusion):
@@ -133,7 +133,7 @@ class Confusion:
                 )
         total = Confusion(self.num_classes, self.ignore_label)
         total.counts += self.counts + other.counts
-        total.pictures = self.pictures + other.pictures
+        total.images = self.images + other.images
         return total
 
 
@@ -198,7 +198,7 @@ class Scores:
         protocol: How the predictions were made, in whatever words and
             numbers JSON can hold.
         weights_sha256: Digest of the model's weights, 64 hex digits.
-        pictures: Number of pictures that were counted.
+        images: Number of pictures that were counted.
         versions: Of the software that predicted, by its name; those in use
             if not given.
 
@@ -219,14 +219,14 @@ class Scores:
     labels: LabelSet
     protocol: Mapping[str, Any] | None = None
     weights_sha256: str | None = None
-    pictures: int = 0
+    images: int = 0
     versions: Mapping[str, str] = dataclasses.field(
         default_factory=_current_versions
     )
 
     def __post_init__(self) -> None:
         _check_counts(self.confusion, self.labels.num_classes)
-        digest, pictures = self.weights_sha256, self.pictures
+        digest, images = self.weights_sha256, self.images
         if digest is not None and not (
             isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)
         ):
@@ -234,10 +234,10 @@ class Scores:
                 "`weights_sha256` must be 64 lower-case hex digits or None. "
                 f"Received: weights_sha256={digest!r}"
             )
-        if type(pictures) is not int or pictures < 0:
+        if type(images) is not int or images < 0:
             raise ValueError(
-                "`pictures` must be an integer of at least 0. "
-                f"Received: pictures={pictures!r}"
+                "`images` must be an integer of at least 0. "
+                f"Received: images={images!r}"
             )
         # Whoever goes on counting in the array must not change the scores.
         confusion = self.confusion.astype(np.int64)
@@ -321,7 +321,7 @@ class Scores:
         return dataclasses.replace(
             self,
             confusion=self.confusion + other.confusion,
-            pictures=self.pictures + other.pictures,
+            images=self.images + other.images,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -348,7 +348,7 @@ class Scores:
                 }
                 for name in ("iou", "accuracy", "share")
             },
-            "pictures": self.pictures,
+            "images": self.images,
             "pixels": self.pixels,
             "protocol": self.protocol,
             "weights_sha256": self.weights_sha256,
@@ -374,6 +374,9 @@ class Scores:
             ValueError: If an entry is missing or out of range.
         """
         names = [field.name for field in dataclasses.fields(cls)]
+        if isinstance(content, Mapping) and "pictures" in content:
+            # Reports of version 0.1 before its release.
+            content = {"images": content["pictures"], **content}
         if not isinstance(content, Mapping) or not set(names) <= set(content):
             found = sorted(content) if isinstance(content, Mapping) else content
             raise ValueError(
@@ -427,7 +430,7 @@ class Scores:
             "mean accuracy": _shown(self.mean_accuracy),
             "pixel accuracy": _shown(self.pixel_accuracy),
             "frequency-weighted IoU": _shown(self.frequency_weighted_iou),
-            "pictures": f"{self.pictures:,}",
+            "images": f"{self.images:,}",
             "pixels": f"{self.pixels:,}",
         }
         width = max(len(name) for name in (*self.labels.names, *summary))
@@ -459,7 +462,7 @@ class Scores:
         title = (
             f"% of each true class's pixels. mean IoU {_shown(self.mean_iou)}, "
             f"pixel accuracy {_shown(self.pixel_accuracy)}\n"
-            f"{self.pictures:,} images, {self.pixels:,} pixels"
+            f"{self.images:,} images, {self.pixels:,} pixels"
         )
         return confusion_plot(self.confusion, self.labels, title)
 

@@ -163,10 +163,10 @@ def export_litert(
     # Only small copies stay: photographs of a whole folder may be large.
     fill = fill_color(model)
     seen = [
-        fit_inside(
-            np.asarray(read_image(picture), "float32")[None], size, fill
-        )[0]
-        for picture in calibration
+        fit_inside(np.asarray(read_image(image), "float32")[None], size, fill)[
+            0
+        ]
+        for image in calibration
     ]
     return write_litert(model, path, size, precision, seen)
 

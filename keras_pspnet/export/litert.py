@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.metadata import add_metadata
-from keras_pspnet.export.verify import Parity, compare, pictures
+from keras_pspnet.export.verify import Parity, compare, sample_images
 from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
 from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.utils import check_writable, write_atomically
@@ -48,7 +48,7 @@ def write_litert(
     )
     # Integers hold the range that calibration saw and nothing else.
     seen = list(calibration[:_COMPARED])
-    images = seen or [image[None] for image in pictures(size, seed=0)]
+    images = seen or [image[None] for image in sample_images(size, seed=0)]
     parity = compare(model, _runner(data), "LiteRT", precision, images)
     write_atomically(path, data)
     return parity

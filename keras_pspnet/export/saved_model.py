@@ -23,8 +23,8 @@ from keras_pspnet.export.verify import (
     ExportError,
     Parity,
     compare,
-    default_pictures,
-    pictures,
+    default_images,
+    sample_images,
 )
 from keras_pspnet.export.warmup import WarmupRequest, write_warmup
 from keras_pspnet.inference import (
@@ -98,7 +98,7 @@ def write_saved_model(
             lambda images: _run_in_child(written, images, parent),
             "SavedModel",
             precision,
-            [image[:, :side, :side] for image in default_pictures(model)],
+            [image[:, :side, :side] for image in default_images(model)],
         )
         write_warmup(written, _warmup_requests(model, batch_sizes))
         _write_side_file(model, written, parity)
@@ -139,7 +139,7 @@ def _warmup_requests(
 ) -> list[WarmupRequest]:
     """Returns one request of encoded pictures for each batch size."""
     size = network_size(model) or _WARMUP_SIZE
-    image = pictures(size, seed=0)[0].astype("uint8")
+    image = sample_images(size, seed=0)[0].astype("uint8")
     file = tf.io.encode_jpeg(image).numpy()
     return [
         WarmupRequest(

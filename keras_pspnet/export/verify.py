@@ -21,7 +21,7 @@ LIMITS = {
 }
 # Odd sizes, so that nothing rounds away unseen.
 _SIZES = ((65, 97), (113, 64), (48, 48))
-_PICTURES = 2
+_IMAGES = 2
 
 
 class ExportError(RuntimeError):
@@ -102,7 +102,7 @@ def compare(
         artefact: What to call it.
         precision: Key of `LIMITS`.
         images: Pictures (1, H, W, 3) to compare on; None is
-            `default_pictures`.
+            `default_images`.
 
     Returns:
         What was measured.
@@ -111,14 +111,14 @@ def compare(
         ExportError: If it is not within the limits; the table is in it.
 
     Examples:
-        >>> from keras_pspnet.export.verify import compare, default_pictures
+        >>> from keras_pspnet.export.verify import compare, default_images
         >>> def run(pictures):
         ...     return [net.predict_on_batch(picture) for picture in pictures]
         >>> compare(net, run, "itself", "float32").passed
         True
     """
     if images is None:
-        images = default_pictures(model)
+        images = default_images(model)
     got = run(list(images))
     want = [predict_logits(model, image) for image in images]
     sizes = dict.fromkeys(image.shape[1:3] for image in images)
@@ -140,13 +140,13 @@ def compare(
     return parity
 
 
-def default_pictures(model: keras.Model) -> list[np.ndarray]:
+def default_images(model: keras.Model) -> list[np.ndarray]:
     """Makes float32 pictures (1, H, W, 3) in 0..255 that a model takes."""
     own = network_size(model)
     return [
         image[None]
         for index, size in enumerate(_SIZES if own is None else (own,))
-        for image in pictures(size, seed=index)
+        for image in sample_images(size, seed=index)
     ]
 
 
@@ -164,7 +164,7 @@ def _row(
     )
 
 
-def pictures(size: tuple[int, int], seed: int) -> np.ndarray:
+def sample_images(size: tuple[int, int], seed: int) -> np.ndarray:
     """Makes pictures with large regions, edges and texture.
 
     Args:
@@ -176,7 +176,7 @@ def pictures(size: tuple[int, int], seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     height, width = size
-    patches = rng.uniform(0, 255, (_PICTURES, 5, 6, 3))
+    patches = rng.uniform(0, 255, (_IMAGES, 5, 6, 3))
     rows = np.arange(height) * 5 // height
     columns = np.arange(width) * 6 // width
     images = patches[:, rows][:, :, columns]

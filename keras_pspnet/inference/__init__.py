@@ -4,8 +4,8 @@ from keras_pspnet.inference.exported import SIDE_ENTRY as SIDE_ENTRY
 from keras_pspnet.inference.exported import SIDE_FILE as SIDE_FILE
 from keras_pspnet.inference.exported import SUMS_FILE as SUMS_FILE
 from keras_pspnet.inference.exported import check_installed as check_installed
-from keras_pspnet.inference.exported import is_artefact as is_artefact
-from keras_pspnet.inference.exported import load_artefact as load_artefact
+from keras_pspnet.inference.exported import is_exported as is_exported
+from keras_pspnet.inference.exported import load_exported as load_exported
 from keras_pspnet.inference.predictor import PRECISIONS as PRECISIONS
 from keras_pspnet.inference.predictor import Network as Network
 from keras_pspnet.inference.predictor import Predictor as Predictor
@@ -26,13 +26,13 @@ from keras_pspnet.inference.segment import axes_of as axes_of
 from keras_pspnet.inference.segment import bands_of as bands_of
 from keras_pspnet.inference.segment import check_scales as check_scales
 from keras_pspnet.inference.segment import check_window as check_window
+from keras_pspnet.inference.segment import image_errors as image_errors
 from keras_pspnet.inference.segment import mask_of_views as mask_of_views
 from keras_pspnet.inference.segment import network_scorer as network_scorer
-from keras_pspnet.inference.segment import picture_faults as picture_faults
 from keras_pspnet.inference.segment import predict_masks as predict_masks
 from keras_pspnet.inference.segment import rows_of as rows_of
 from keras_pspnet.inference.segment import shrink as shrink
 from keras_pspnet.inference.segment import softmax as softmax
 from keras_pspnet.inference.segment import sum_of_views as sum_of_views
 from keras_pspnet.inference.segment import views_of as views_of
-from keras_pspnet.inference.sliding_window import enlarge as enlarge
+from keras_pspnet.inference.sliding_window import upsample as upsample

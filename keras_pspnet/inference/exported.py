@@ -26,7 +26,7 @@ _MAX_DESCRIPTION = 2**24  # bytes
 _SUFFIXES = (".tflite", ".onnx")
 
 
-def is_artefact(path: str | os.PathLike[str]) -> bool:
+def is_exported(path: str | os.PathLike[str]) -> bool:
     """Tells whether a path is that of an exported model.
 
     Args:
@@ -36,7 +36,7 @@ def is_artefact(path: str | os.PathLike[str]) -> bool:
     return path.suffix in _SUFFIXES or (path / "saved_model.pb").is_file()
 
 
-def load_artefact(
+def load_exported(
     path: str | os.PathLike[str], threads: int | None = None
 ) -> Predictor:
     """Loads an exported model.
@@ -56,16 +56,16 @@ def load_artefact(
         ValueError: If it is not an exported PSPNet.
 
     Examples:
-        >>> from keras_pspnet.inference.exported import load_artefact
+        >>> from keras_pspnet.inference.exported import load_exported
         >>> parity = kp.export_litert(net, "net.tflite", size=(33, 33))
-        >>> scores = kp.evaluate(load_artefact("net.tflite"), pairs)
+        >>> scores = kp.evaluate(load_exported("net.tflite"), pairs)
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"`path` must exist. Received: path={str(path)!r}"
         )
-    if not is_artefact(path):
+    if not is_exported(path):
         raise ValueError(
             "`path` must be a SavedModel's folder, or a .tflite or .onnx "
             f"file. Received: path={str(path)!r}"

@@ -35,7 +35,7 @@ class Predictor:
     comparison of the weights. A model that cannot be copied, one of a
     subclass or with two outputs that is no PSPNet, runs itself.
 
-    `load_artefact` of keras_pspnet.inference makes one of an exported file.
+    `load_exported` of keras_pspnet.inference makes one of an exported file.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or another Keras model

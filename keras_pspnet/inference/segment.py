@@ -18,11 +18,11 @@ from keras_pspnet.inference.sliding_window import (
     Crop,
     Scorer,
     count_windows,
-    enlarge,
     grid,
     resize,
     slide,
     split,
+    upsample,
 )
 from keras_pspnet.visualization import Segmentation
 
@@ -40,11 +40,11 @@ class View:
 
     Args:
         size: (height, width) to which it is resized.
-        mirrored: Whether left and right change places.
+        flipped: Whether left and right change places.
     """
 
     size: tuple[int, int]
-    mirrored: bool = False
+    flipped: bool = False
 
 
 def segment(
@@ -107,7 +107,7 @@ def segment(
     return Segmentation(shown, mask, network.labels, certainty)
 
 
-def picture_faults() -> tuple[type[Exception], ...]:
+def image_errors() -> tuple[type[Exception], ...]:
     """Returns the errors of `segment` that a picture can be at fault for."""
     faults: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError)
     if keras.backend.backend() == "tensorflow":
@@ -129,9 +129,9 @@ def views_of(
         flip: Whether every size is also seen mirrored.
     """
     return [
-        View((_scaled(size[0], scale), _scaled(size[1], scale)), mirrored)
+        View((_scaled(size[0], scale), _scaled(size[1], scale)), flipped)
         for scale in scales
-        for mirrored in ((False, True) if flip else (False,))
+        for flipped in ((False, True) if flip else (False,))
     ]
 
 
@@ -165,7 +165,7 @@ def predict_masks(
         first, last = axes[1].needed(*columns)
         for band in bands_of(size, logits.shape[-1]):
             rows = [logits[:, first:last]]
-            (part,) = enlarge(rows, axes, columns, [band])
+            (part,) = upsample(rows, axes, columns, [band])
             mask[band[0] : band[1]] = argmax(part)
     return masks
 
@@ -210,7 +210,7 @@ def mask_of_views(
     for strip in strips:
         columns = axes[1].needed(*strip)
         rows = _mean_rows(network, image, views, window, columns, done)
-        found = enlarge(rows, axes, strip, bands)
+        found = upsample(rows, axes, strip, bands)
         for (first, last), scores in zip(bands, found, strict=True):
             here = np.s_[first:last, strip[0] : strip[1]]
             mask[here] = argmax(scores)
@@ -241,7 +241,7 @@ def _mean_rows(
         axes = axes_of(view.size, size)
         part = axes[1].needed(*wanted)
         rows = _view_rows(network, image, view, window, part, done)
-        streams.append(enlarge(rows, axes, wanted, bands))
+        streams.append(upsample(rows, axes, wanted, bands))
     for bands_of_views in zip(*streams, strict=True):
         yield sum_of_views(views, bands_of_views)
 
@@ -251,7 +251,7 @@ def _columns_of(
 ) -> tuple[int, int]:
     """Returns where a picture's columns are in a view of it."""
     first, last = columns
-    return (width - last, width - first) if view.mirrored else columns
+    return (width - last, width - first) if view.flipped else columns
 
 
 def sum_of_views(
@@ -269,7 +269,7 @@ def sum_of_views(
     total = np.zeros(logits[0].shape, "float32")
     for view, each in zip(views, logits, strict=True):
         scores = softmax(each)
-        total += scores[:, ::-1] if view.mirrored else scores
+        total += scores[:, ::-1] if view.flipped else scores
     return total
 
 
@@ -282,7 +282,7 @@ def _view_rows(
     done: Callable[[int], Any],
 ) -> Iterator[np.ndarray]:
     """Yields rows of logits of some columns of one view."""
-    source = image[:, ::-1] if view.mirrored else image
+    source = image[:, ::-1] if view.flipped else image
     down, across = axes_of(source.shape[:2], view.size)
 
     def crop(top: int, bottom: int, left: int, right: int) -> np.ndarray:

@@ -215,7 +215,7 @@ class Axis:
         return (index + 0.5) * (self.size / self.out_size) - 0.5
 
 
-def enlarge(
+def upsample(
     rows: Iterable[np.ndarray],
     axes: tuple[Axis, Axis],
     columns: tuple[int, int],

@@ -286,13 +286,13 @@ class PyramidPoolingModule(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         size = spatial_size(inputs)
         maps = self.pyramid(inputs, training=training)
-        enlarged = [
-            self._enlarge(pooled, size, bins)
+        upsampled = [
+            self._upsample(pooled, size, bins)
             for pooled, bins in zip(maps, self.bin_sizes, strict=True)
         ]
-        return ops.concatenate([inputs, *enlarged], axis=-1)
+        return ops.concatenate([inputs, *upsampled], axis=-1)
 
-    def _enlarge(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
+    def _upsample(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
         exact = all(divides(side, bins) for side in size)
         # TensorFlow resizes in float32 whatever the dtype.
         double = keras.backend.standardize_dtype(pooled.dtype) == "float64"
@@ -437,9 +437,9 @@ class PyramidConv(keras.layers.Layer):
         maps = self.pyramid.pyramid(inputs, training=training)
         if not maps:
             return out
-        return out + self._convolve_enlarged(maps, taps, spatial_size(inputs))
+        return out + self._convolve_upsampled(maps, taps, spatial_size(inputs))
 
-    def _convolve_enlarged(
+    def _convolve_upsampled(
         self, maps: list[Any], taps: list[Any], size: tuple[Any, Any]
     ) -> Any:
         """Sums conv3x3(resize(map)) over all maps without resizing any.

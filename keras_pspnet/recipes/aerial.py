@@ -27,7 +27,7 @@ RECIPE = Recipe(
     scales=(0.5, 2.0),
     flip=True,
     # Seen from above nothing has an upside.
-    turns=True,
+    rotate90=True,
     rotate=10.0,
     # Half of all pixels are land.
     cat_max_ratio=0.75,

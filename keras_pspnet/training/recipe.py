@@ -17,7 +17,7 @@ from keras_pspnet.models import PSPNet
 _WITHOUT_EFFECT = {
     "name",
     "val_split",
-    "val_pictures",
+    "val_images",
     "evaluations",
     "checkpoint_steps",
 }
@@ -36,7 +36,7 @@ class Recipe:
             for a folder of the user's, or `scenes`.
         train_split: Split to train on.
         val_split: Split to score on.
-        val_pictures: How many pictures of that split are scored, or None
+        val_images: How many pictures of that split are scored, or None
             for all.
         backbone: See `PSPNet`.
         width: See `PSPNet`.
@@ -57,7 +57,7 @@ class Recipe:
         scales: See `train_augmentation`, as all that follows up to
             `photometric`.
         flip: Whether to mirror at random.
-        turns: Whether to turn by quarters at random.
+        rotate90: Whether to turn by quarters at random.
         base_size: Box that a picture fills at factor 1, or None.
         rotate: Greatest angle in degrees.
         cat_max_ratio: Share of a crop that one class has to stay below.
@@ -95,7 +95,7 @@ class Recipe:
     data: str | None = None
     train_split: str = "train"
     val_split: str = "val"
-    val_pictures: int | None = None
+    val_images: int | None = None
     bin_sizes: tuple[int, ...] = (1, 2, 3, 6)
     pooling: str = "average"
     reduce: bool = True
@@ -103,7 +103,7 @@ class Recipe:
     fixed_size: bool = False
     scales: tuple[float, float] | None = (0.5, 2.0)
     flip: bool = True
-    turns: bool = False
+    rotate90: bool = False
     base_size: tuple[int, int] | None = None
     rotate: float = 0.0
     cat_max_ratio: float = 1.0
@@ -177,7 +177,7 @@ class Recipe:
             self.crop,
             self.scales,
             self.flip,
-            self.turns,
+            self.rotate90,
             base_size=self.base_size,
             rotate=self.rotate,
             cat_max_ratio=self.cat_max_ratio,
@@ -200,7 +200,7 @@ class Recipe:
         count = min(self.evaluations, epochs)
         return [-(-epochs * k // count) - 1 for k in range(1, count + 1)]
 
-    def shrunk(self) -> Recipe:
+    def smoke_test(self) -> Recipe:
         """Returns a run of a minute or so, to see that the loss falls."""
         return dataclasses.replace(
             self,
@@ -212,6 +212,6 @@ class Recipe:
             steps_per_epoch=20,
             # Published weights are of full width.
             backbone_weights=None,
-            val_pictures=8,
+            val_images=8,
             scenes=None if self.scenes is None else (8, 4),
         )

@@ -47,8 +47,8 @@ from keras_pspnet.callbacks import (
     read_history,
 )
 from keras_pspnet.data import (
-    TREES,
-    Fault,
+    DATASETS,
+    Issue,
     SegmentationData,
     check,
     load,
@@ -139,7 +139,7 @@ def train(
         if cluster.is_chief:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder / "step")
-        run = recipe.identity() | {"pictures": source.identity()}
+        run = recipe.identity() | {"images": source.identity()}
         checkpoint = checkpoints.newest(folder)
         start = {
             "keras_pspnet": __version__,
@@ -259,7 +259,7 @@ def _train(
 
 def check_data(
     recipe: Recipe, data: str | os.PathLike[str] | None
-) -> list[Fault]:
+) -> list[Issue]:
     """Lists what is wrong with the data of a recipe.
 
     Args:
@@ -280,9 +280,9 @@ def check_data(
         )
     folder = _data_folder(recipe, data)
     return [
-        fault
+        issue
         for split in (recipe.train_split, recipe.val_split)
-        for fault in check(_load(recipe, split, folder, strict=False))
+        for issue in check(_load(recipe, split, folder, strict=False))
     ]
 
 
@@ -346,8 +346,8 @@ class _Folder:
         recipe = self.recipe
         self.train = _load(recipe, recipe.train_split, self.folder)
         self.val = _load(recipe, recipe.val_split, self.folder)
-        if recipe.val_pictures is not None:
-            del self.val.samples[recipe.val_pictures :]
+        if recipe.val_images is not None:
+            del self.val.samples[recipe.val_images :]
         # Training pairs are checked as they are read; these would be read
         # after a long while.
         self.val.check_pairs()
@@ -382,7 +382,7 @@ class _Folder:
         count = len(self.train)
         names = [Path(self.train.files(k)[0]).name for k in range(count)]
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        return f"{count} pictures, names {digest[:16]}"
+        return f"{count} images, names {digest[:16]}"
 
     def batch(self, step: int) -> str:
         indices = _batch_indices(self.recipe, len(self.train), step)
@@ -421,7 +421,7 @@ def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
     if data is None:
         wanted = "with train/images, train/masks, val/images and val/masks."
         if recipe.data is not None:
-            tree = TREES[recipe.data]
+            tree = DATASETS[recipe.data]
             wanted = f"with {tree.expected}. {tree.source}"
         raise ValueError(
             f"`data` must be a folder (--data-dir) for recipe {recipe.name!r}, "

@@ -2,7 +2,7 @@
 
 from keras_pspnet.visualization.colors import class_colors as class_colors
 from keras_pspnet.visualization.colors import colorize as colorize
-from keras_pspnet.visualization.colors import index_picture as index_picture
+from keras_pspnet.visualization.colors import index_image as index_image
 from keras_pspnet.visualization.comparison import (
     comparison_sheet as comparison_sheet,
 )

@@ -113,7 +113,7 @@ def colorize(
     return class_colors(labels, colorblind)[mask]
 
 
-def index_picture(
+def index_image(
     mask: np.ndarray, labels: LabelSet, colorblind: bool = False
 ) -> Image.Image:
     """Makes a picture whose pixels are class ids, drawn in their colours.
@@ -127,9 +127,9 @@ def index_picture(
         A palette picture; saved as PNG, it is an index mask.
     """
     height, width = mask.shape
-    picture = Image.frombytes("P", (width, height), mask.tobytes())
-    picture.putpalette(class_colors(labels, colorblind).tobytes())
-    return picture
+    image = Image.frombytes("P", (width, height), mask.tobytes())
+    image.putpalette(class_colors(labels, colorblind).tobytes())
+    return image
 
 
 def confidence_colors(confidence: np.ndarray) -> np.ndarray:

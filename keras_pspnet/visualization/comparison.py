@@ -36,7 +36,7 @@ _HATCH = (96, 96, 96)
 
 def comparison_sheet(
     images: Sequence[np.ndarray] | np.ndarray,
-    truths: Sequence[np.ndarray] | np.ndarray,
+    ground_truths: Sequence[np.ndarray] | np.ndarray,
     predictions: Sequence[np.ndarray] | np.ndarray,
     labels: LabelSet,
     max_rows: int = 8,
@@ -52,7 +52,7 @@ def comparison_sheet(
     Args:
         images: Pictures, each uint8 of shape `(H, W, 3)`; sizes may differ,
             and the first one sets the shape of the cells.
-        truths: One integer mask `(H, W)` per picture; ignored pixels are
+        ground_truths: One integer mask `(H, W)` per picture; ignored pixels are
             black.
         predictions: One integer mask `(H, W)` per picture.
         labels: Classes and colours.
@@ -73,19 +73,19 @@ def comparison_sheet(
         raise ValueError(
             f"`max_rows` must be positive. Received: max_rows={max_rows}"
         )
-    counts = len(images), len(truths), len(predictions)
+    counts = len(images), len(ground_truths), len(predictions)
     if not counts[0] or len(set(counts)) > 1:
         raise ValueError(
-            "`images`, `truths` and `predictions` must have the same number "
-            "of entries, at least one. Received: {} images, {} truths, {} "
-            "predictions".format(*counts)
+            "`images`, `ground_truths` and `predictions` must have the same "
+            "number of entries, at least one. Received: {} images, {} masks, "
+            "{} predictions".format(*counts)
         )
     rows = range(min(counts[0], max_rows))
     present: set[int] = set()
     for row in rows:
         check_image(images[row])
         for name, mask in (
-            ("truths", truths[row]),
+            ("truths", ground_truths[row]),
             ("predictions", predictions[row]),
         ):
             check_mask(mask, labels, name)
@@ -97,7 +97,7 @@ def comparison_sheet(
         [
             _panels(
                 images[row],
-                truths[row],
+                ground_truths[row],
                 predictions[row],
                 labels,
                 cell,
@@ -105,7 +105,7 @@ def comparison_sheet(
             )
             for row in rows
         ],
-        [_scores(truths[row], predictions[row], labels) for row in rows],
+        [_scores(ground_truths[row], predictions[row], labels) for row in rows],
         cell,
     )
     colors = class_colors(labels, colorblind).tolist()
@@ -122,14 +122,14 @@ def comparison_sheet(
 
 def _panels(
     image: np.ndarray,
-    truth: np.ndarray,
+    ground_truth: np.ndarray,
     prediction: np.ndarray,
     labels: LabelSet,
     cell: tuple[int, int],
     colorblind: bool,
 ) -> list[Image.Image]:
     """Draws one row of a sheet, each picture to fit into a cell."""
-    height, width = truth.shape
+    height, width = ground_truth.shape
     size = fitting_size(height, width, cell)
     picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     panels = [picture]
@@ -140,7 +140,7 @@ def _panels(
                 size, Image.Resampling.NEAREST
             )
         )
-        for mask in (truth, prediction)
+        for mask in (ground_truth, prediction)
     ]
     for mask in masks:
         colors = colorize(mask, labels, colorblind)
@@ -157,16 +157,22 @@ def _panels(
     return [*panels, Image.fromarray(error)]
 
 
-def _scores(truth: np.ndarray, prediction: np.ndarray, labels: LabelSet) -> str:
+def _scores(
+    ground_truth: np.ndarray, prediction: np.ndarray, labels: LabelSet
+) -> str:
     """The caption of one picture: mean IoU and accuracy."""
-    valid = truth != labels.ignore_label
+    valid = ground_truth != labels.ignore_label
     if not valid.any():
         return "no truth"
-    right = valid & (truth == prediction)
+    right = valid & (ground_truth == prediction)
     # A prediction may hold ignored pixels: wrong, and of no class.
     inter, actual, predicted = (
         np.bincount(classes, minlength=256)[: labels.num_classes]
-        for classes in (truth[right], truth[valid], prediction[valid])
+        for classes in (
+            ground_truth[right],
+            ground_truth[valid],
+            prediction[valid],
+        )
     )
     union = actual + predicted - inter
     seen = union > 0

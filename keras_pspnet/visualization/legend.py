@@ -48,15 +48,15 @@ def text_size(width: int) -> int:
     return min(max(round(width / 48), 13), 96)
 
 
-def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+def stack(images: Sequence[Image.Image], width: int) -> Image.Image:
     """Puts pictures below each other, each in the middle of the width."""
     sheet = Image.new(
-        "RGB", (width, sum(picture.height for picture in pictures)), _PAPER
+        "RGB", (width, sum(image.height for image in images)), _PAPER
     )
     top = 0
-    for picture in pictures:
-        sheet.paste(picture, ((width - picture.width) // 2, top))
-        top += picture.height
+    for image in images:
+        sheet.paste(image, ((width - image.width) // 2, top))
+        top += image.height
     return sheet
 
 
@@ -82,8 +82,8 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
     columns = (width - 2 * margin + 2 * size) // column
     columns = max(min(columns, len(entries)), 1)
     rows = -(-len(entries) // columns)
-    picture = Image.new("RGB", (width, rows * line + margin), _PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, rows * line + margin), _PAPER)
+    draw = ImageDraw.Draw(image)
     for number, (entry, text) in enumerate(zip(entries, texts, strict=True)):
         left = margin + number % columns * column
         middle = margin // 2 + number // columns * line + line // 2
@@ -91,7 +91,7 @@ def legend(entries: Sequence[Entry], width: int, size: int) -> Image.Image:
         box = left, top, left + size, top + size
         draw.rounded_rectangle(box, size // 4, entry.color, _FRAME)
         draw.text((left + lead, middle), text, _TEXT, font, "lm")
-    return picture
+    return image
 
 
 def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
@@ -109,13 +109,13 @@ def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
     font = _font(size)
     line = round(1.7 * size)
     left, right = size, width - size
-    picture = Image.new("RGB", (width, line + size + line), _PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, line + size + line), _PAPER)
+    draw = ImageDraw.Draw(image)
     draw.text((left, line / 2), title, _TEXT, font, "lm")
     draw.text((right, line / 2), note, _TEXT, font, "rm")
     bar = confidence_colors(np.linspace(0, 1, right - left))
     bar = np.ascontiguousarray(np.broadcast_to(bar, (size, *bar.shape)))
-    picture.paste(Image.fromarray(bar), (left, line))
+    image.paste(Image.fromarray(bar), (left, line))
     ticks = 4
     for tick in range(ticks + 1):
         x = left + tick * (right - left - 1) / ticks
@@ -130,7 +130,7 @@ def color_bar(title: str, note: str, width: int, size: int) -> Image.Image:
             font,
             anchor,
         )
-    return picture
+    return image
 
 
 def cell_size(height: int, width: int) -> tuple[int, int]:
@@ -187,13 +187,13 @@ def table(
     for column, title in enumerate(titles):
         left = _GAP + column * (cell[0] + _GAP)
         draw.text((left + cell[0] / 2, top / 2), title, _TEXT, font, "mm")
-        for row, pictures in enumerate(rows):
-            picture = pictures[column]
+        for row, images in enumerate(rows):
+            image = images[column]
             sheet.paste(
-                picture,
+                image,
                 (
-                    left + (cell[0] - picture.width) // 2,
-                    top + row * pitch + (cell[1] - picture.height) // 2,
+                    left + (cell[0] - image.width) // 2,
+                    top + row * pitch + (cell[1] - image.height) // 2,
                 ),
             )
     for row, caption in enumerate(captions):

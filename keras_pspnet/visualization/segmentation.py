@@ -25,7 +25,7 @@ from keras_pspnet.visualization.colors import (
     class_colors,
     confidence_colors,
     contour,
-    index_picture,
+    index_image,
 )
 from keras_pspnet.visualization.legend import (
     Entry,
@@ -37,7 +37,7 @@ from keras_pspnet.visualization.legend import (
 )
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_WHATS = ("picture", "mask", "confidence")
+_WHATS = ("overlay", "mask", "confidence")
 
 # Legend entries need this width to be readable under a thumbnail.
 _LEAST_WIDTH = 320
@@ -47,7 +47,7 @@ _LEAST_WIDTH = 320
 class Segmentation:
     """A picture and the class of each of its pixels.
 
-    In a notebook it shows itself as `picture()`.
+    In a notebook it shows itself as `with_legend()`.
 
     Args:
         image: The picture, uint8 of shape `(H, W, 3)`.
@@ -146,7 +146,7 @@ class Segmentation:
         blend[line] = (1 - share) * blend[line] + share * np.array(CONTOUR)
         return np.rint(blend).astype(np.uint8)
 
-    def picture(self, colorblind: bool = False) -> Image.Image:
+    def with_legend(self, colorblind: bool = False) -> Image.Image:
         """Returns the overlay above a legend of the classes and their areas.
 
         Tiny pictures and thin strips are enlarged, pixel by pixel.
@@ -166,13 +166,13 @@ class Segmentation:
         ignored = np.mean(self.mask == self.labels.ignore_label)
         if ignored:
             entries.append(Entry("ignored", IGNORED, percent(ignored)))
-        shown = self._enlarged()
+        shown = self._upsampled()
         overlay = Image.fromarray(shown.overlay(colorblind=colorblind))
         width = _sheet_width(overlay)
         shown_legend = legend(entries, width, text_size(width))
         return stack([overlay, shown_legend], width)
 
-    def confidence_picture(self) -> Image.Image:
+    def confidence_image(self) -> Image.Image:
         """Returns a map of the confidence above a bar of its colours.
 
         Dark violet is 0, yellow is 1; the lightness grows with the
@@ -185,7 +185,7 @@ class Segmentation:
         Raises:
             ValueError: If the result has no confidence.
         """
-        confidence = self._enlarged()._existing_confidence()
+        confidence = self._upsampled()._existing_confidence()
         shown = Image.fromarray(confidence_colors(confidence))
         width = _sheet_width(shown)
         bar = color_bar(
@@ -199,14 +199,14 @@ class Segmentation:
     def save(
         self,
         path: str | os.PathLike[str],
-        what: str = "picture",
+        what: str = "overlay",
         colorblind: bool = False,
     ) -> None:
         """Writes the result to a file, in the format of its suffix.
 
         Args:
             path: A `.png`, `.jpg` or `.jpeg` file to write or replace.
-            what: `"picture"` for the overlay with its legend, `"mask"` for an
+            what: `"overlay"` for the overlay with its legend, `"mask"` for an
                 index mask in a palette PNG, which `read_mask` reads back, or
                 `"confidence"` for the confidence map with its colour bar.
             colorblind: Whether the colours of classes are those that
@@ -219,13 +219,13 @@ class Segmentation:
                 result has no confidence.
         """
         suffix = check_suffix(path, what)
-        if what == "picture":
-            data = _encode(self.picture(colorblind), _FORMATS[suffix])
+        if what == "overlay":
+            data = _encode(self.with_legend(colorblind), _FORMATS[suffix])
         elif what == "confidence":
-            data = _encode(self.confidence_picture(), _FORMATS[suffix])
+            data = _encode(self.confidence_image(), _FORMATS[suffix])
         else:
             data = _encode(
-                index_picture(self.mask, self.labels, colorblind), "PNG"
+                index_image(self.mask, self.labels, colorblind), "PNG"
             )
         write_atomically(path, data)
 
@@ -252,7 +252,7 @@ class Segmentation:
             if counts[index]
         ]
 
-    def _enlarged(self) -> Segmentation:
+    def _upsampled(self) -> Segmentation:
         """The same with pixels as large as it takes to see them."""
         height, width = self.mask.shape
         factor = max(_LEAST_WIDTH // max(height, width), 1)
@@ -280,15 +280,15 @@ class Segmentation:
         return self.confidence
 
     def _repr_png_(self) -> bytes:
-        return _encode(self.picture(), "PNG")
+        return _encode(self.with_legend(), "PNG")
 
 
-def check_suffix(path: str | os.PathLike[str], what: str = "picture") -> str:
+def check_suffix(path: str | os.PathLike[str], what: str = "overlay") -> str:
     """Checks that a path's suffix names a format for what is to be saved.
 
     Args:
         path: Path of the file to write.
-        what: `"picture"`, `"mask"` or `"confidence"`.
+        what: `"overlay"`, `"mask"` or `"confidence"`.
 
     Returns:
         The suffix in lower case.
@@ -317,12 +317,12 @@ def _line_width(mask: np.ndarray) -> int:
     return max(1, round(max(mask.shape) / 900))
 
 
-def _sheet_width(picture: Image.Image) -> int:
+def _sheet_width(image: Image.Image) -> int:
     """Wide enough for a legend that is read beside the picture."""
-    return max(picture.width, _LEAST_WIDTH, picture.height // 5)
+    return max(image.width, _LEAST_WIDTH, image.height // 5)
 
 
-def _encode(picture: Image.Image, form: str) -> bytes:
+def _encode(image: Image.Image, form: str) -> bytes:
     stream = BytesIO()
-    picture.save(stream, form, quality=92)
+    image.save(stream, form, quality=92)
     return stream.getvalue()

@@ -69,7 +69,7 @@ def test_scores_are_those_of_one_process(
 ) -> None:
     assert run(transform(tmp_path, model_folder), *workers) == {"scored": COUNT}
     want = evaluate(model, pairs)
-    assert want.pictures == COUNT and 0 < want.mean_iou < 1
+    assert want.images == COUNT and 0 < want.mean_iou < 1
     assert_same(Scores.load(tmp_path / "out/scores.json"), want)
     assert errors(tmp_path / "out") == {}
 
@@ -115,7 +115,7 @@ def test_the_sum_is_the_same_in_any_bundles() -> None:
             totals.append(pickle.loads(pickle.dumps(total)))
         total = combine.extract_output(combine.merge_accumulators(totals))
         np.testing.assert_array_equal(total.counts, want)
-        assert total.pictures == 9
+        assert total.images == 9
     assert not combine.create_accumulator().counts.any()
 
 
@@ -134,13 +134,13 @@ def test_another_precision_is_used_and_reported(
     run(transform(tmp_path, model_folder, precision="bfloat16"))
     scores = Scores.load(tmp_path / "out/scores.json")
     assert scores.protocol["precision"] == "bfloat16"
-    assert scores.pictures == COUNT
+    assert scores.images == COUNT
 
 
 def test_no_scores_of_a_part_of_the_set(tmp_path, pairs, model_folder) -> None:
     output = tmp_path / "out"
     assert run(transform(tmp_path, model_folder)) == {"scored": COUNT}
-    assert Scores.load(output / "scores.json").pictures == COUNT
+    assert Scores.load(output / "scores.json").images == COUNT
     images, masks = tmp_path / "set/images", tmp_path / "set/masks"
     data = (images / "1.png").read_bytes()
     (images / "1.png").write_bytes(data[: len(data) // 2])

@@ -19,7 +19,7 @@ def test_scalars_and_pictures_are_read_back(tmp_path):
     file = EventFile(tmp_path / "logs")
     file.scalars(7, {"train/loss": 0.25, "val/mean_iou": np.float32(0.5)})
     pixels = np.arange(36, dtype="uint8").reshape(3, 4, 3)
-    file.picture(8, "sheet", Image.fromarray(pixels))
+    file.image(8, "sheet", Image.fromarray(pixels))
     # Whoever watches sees them before the run is over.
     _, _, scalars, picture = events(tmp_path / "logs")
     assert scalars.step == 7

@@ -43,7 +43,7 @@ def test_evaluate_prints_the_table_and_how_it_was_measured(
     assert main([*EVALUATE, *options]) == 0
     model = load_pretrained(model_folder)
     want = evaluate(model, data)
-    assert want.pictures == 5
+    assert want.images == 5
     out, err = capsys.readouterr()
     assert err == ""
     table, measured = out.split("\n\n")

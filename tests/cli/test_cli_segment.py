@@ -36,7 +36,7 @@ def test_segment_writes_the_picture(photo, model_folder, capsys) -> None:
     )
     result = segment(load_pretrained(model_folder), photo)
     with Image.open("out.png") as found:
-        np.testing.assert_array_equal(found, result.picture())
+        np.testing.assert_array_equal(found, result.with_legend())
     out, err = capsys.readouterr()
     assert err == ""
     shares = [f"{name} {share:.1%}" for name, share in result.areas().items()]
@@ -93,7 +93,7 @@ def test_segment_passes_on_what_is_given(
     ("options", "what", "colorblind"),
     [
         (["--confidence"], "confidence", False),
-        (["--colorblind"], "picture", True),
+        (["--colorblind"], "overlay", True),
         (["--colorblind", "--mask"], "mask", True),
     ],
 )

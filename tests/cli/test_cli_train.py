@@ -30,7 +30,7 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
     assert main(["train", "aerial", "--smoke", "-o", "here"]) == 0
     assert calls == [
         (recipe, os.path.join("runs", "aerial"), "dubai"),
-        (recipe.shrunk(), "here", None),
+        (recipe.smoke_test(), "here", None),
     ]
     out, err = capsys.readouterr()
     assert Scores(np.eye(3, dtype="int64"), LABELS).table() in out

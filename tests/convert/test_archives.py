@@ -233,13 +233,13 @@ def test_a_member_that_is_no_file(
 LOADER = """
 import json, resource, sys
 from keras_pspnet import convert_file
-from keras_pspnet.artefacts import load_artefact
+from keras_pspnet.artefacts import load_exported
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 good, *bombs = map(json.loads, sys.argv[1:])
-doors = {"pth": convert_file, "tflite": load_artefact}
+doors = {"pth": convert_file, "tflite": load_exported}
 for path in good:
     doors[path.rpartition(".")[2]](path)
 with open("/proc/self/statm") as stream:

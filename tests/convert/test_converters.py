@@ -310,7 +310,7 @@ def test_nothing_is_assigned_before_everything_fits() -> None:
     arrays["nobody"] = np.zeros(1)
     with pytest.raises(ValueError) as caught:
         fill(model.weights, arrays)
-    for fault in (
+    for problem in (
         "head_bn/beta has NaN or infinity",
         "head_bn/gamma has NaN or infinity",
         "head_bn/moving_variance has a negative variance",
@@ -318,7 +318,7 @@ def test_nothing_is_assigned_before_everything_fits() -> None:
         "missing stem1_conv/kernel",
         "unexpected nobody",
     ):
-        assert re.search(fault, str(caught.value)), fault
+        assert re.search(problem, str(caught.value)), problem
     for variable in model.weights:
         np.testing.assert_array_equal(numpy(variable), before[variable.path])
 

@@ -28,14 +28,14 @@ COLORS[255] = FILL
 
 CHANGES = {
     "flip": train_augmentation((7, 11), scales=None),
-    "turn": train_augmentation((9, 9), scales=None, flip=False, turns=True),
+    "turn": train_augmentation((9, 9), scales=None, flip=False, rotate90=True),
     "scale": train_augmentation((9, 9), flip=False),
     "rotate": train_augmentation((9, 11), rotate=10.0, rotate_probability=1.0),
     "semseg": semseg_augmentation((14, 11)),
     "mmseg": mmseg_augmentation((14, 11), base_size=(30, 15)),
     "all": train_augmentation(
         (14, 11),
-        turns=True,
+        rotate90=True,
         aspect_ratios=(0.5, 2.0),
         rotate=20.0,
         cat_max_ratio=0.5,
@@ -105,7 +105,7 @@ class Geometry(NamedTuple):
 
     factors: np.ndarray  # on height and width
     degrees: float  # counter-clockwise
-    mirrored: bool
+    flipped: bool
     start: np.ndarray  # of the crop in the picture that was changed
 
 
@@ -122,8 +122,8 @@ def geometry(
     assert len(pixels) >= 6
     known = np.column_stack([pixels, np.ones(len(pixels))])
     (down, along, middle), *_ = np.linalg.lstsq(known, where[true], rcond=None)
-    mirrored = down[0] * along[1] < down[1] * along[0]
-    along = -along if mirrored else along
+    flipped = down[0] * along[1] < down[1] * along[0]
+    along = -along if flipped else along
     factors = 1 / np.hypot(down, along)
     angle = math.atan2(along[0], down[0])
     turn = np.array(
@@ -133,9 +133,9 @@ def geometry(
         ]
     )
     scaled_middle = (factors * size - 1) / 2
-    middle = turn @ (factors * middle) * ((1, -1) if mirrored else 1)
+    middle = turn @ (factors * middle) * ((1, -1) if flipped else 1)
     start = scaled_middle + middle - crop_middle
-    return Geometry(factors, math.degrees(angle), bool(mirrored), start)
+    return Geometry(factors, math.degrees(angle), bool(flipped), start)
 
 
 def geometries(
@@ -261,10 +261,10 @@ def test_flip_mirrors_every_other_picture() -> None:
     results = apply(CHANGES["flip"], mask, 100)
     for image, labels in results:
         np.testing.assert_array_equal(image, COLORS[labels])
-    mirrored = [np.array_equal(labels, mask[:, ::-1]) for _, labels in results]
+    flipped = [np.array_equal(labels, mask[:, ::-1]) for _, labels in results]
     kept = [np.array_equal(labels, mask) for _, labels in results]
-    assert sum(mirrored) + sum(kept) == 100
-    assert_share(sum(mirrored), 100, 1 / 2)
+    assert sum(flipped) + sum(kept) == 100
+    assert_share(sum(flipped), 100, 1 / 2)
 
 
 def test_turn_takes_all_four_directions_alike() -> None:
@@ -272,13 +272,13 @@ def test_turn_takes_all_four_directions_alike() -> None:
     results = apply(CHANGES["turn"], mask, 120)
     for image, labels in results:
         np.testing.assert_array_equal(image, COLORS[labels])
-    turns = [np.rot90(mask, quarters).tobytes() for quarters in range(4)]
-    found = [turns.index(labels.tobytes()) for _, labels in results]
+    rotate90 = [np.rot90(mask, quarters).tobytes() for quarters in range(4)]
+    found = [rotate90.index(labels.tobytes()) for _, labels in results]
     assert_even(np.array(found), 4)
 
 
 def test_turn_swaps_the_sides_of_a_picture() -> None:
-    change = train_augmentation((9, 9), scales=None, flip=False, turns=True)
+    change = train_augmentation((9, 9), scales=None, flip=False, rotate90=True)
     mask = blocks(4, 9)
     results = [labels for _, labels in apply(change, mask, 20)]
     lying = [(labels != 255).all(axis=1).sum() == 4 for labels in results]
@@ -300,9 +300,9 @@ def test_changes_can_be_turned_off_one_by_one() -> None:
     flipped = {mask.tobytes(), mask[:, ::-1].tobytes()}
     assert distinct(flip=False) == {mask.tobytes()}
     assert distinct(flip=True) == flipped
-    assert distinct(flip=False, turns=True) == turned
+    assert distinct(flip=False, rotate90=True) == turned
     # Flip and turn follow from independent seeds: all eight come up.
-    assert len(distinct(flip=True, turns=True)) == 8
+    assert len(distinct(flip=True, rotate90=True)) == 8
 
 
 # === Scale ===
@@ -375,8 +375,8 @@ def test_angles_are_uniform_and_some_pictures_are_not_rotated() -> None:
         assert_share(rotated.sum(), 400, probability)
         assert_uniform(degrees[rotated], -10.0, 10.0)
         # Neither the mirror nor the place has a say.
-        mirrored = np.array([each.mirrored for each in found])
-        assert_share(mirrored[rotated].sum(), rotated.sum(), 1 / 2)
+        flipped = np.array([each.flipped for each in found])
+        assert_share(flipped[rotated].sum(), rotated.sum(), 1 / 2)
 
 
 def test_what_is_not_rotated_is_a_copy() -> None:
@@ -586,7 +586,7 @@ def test_semseg_scales_rotates_mirrors_and_blurs() -> None:
     rotated = np.abs(degrees) > 0.1
     assert_share(rotated.sum(), 200, 1 / 2)
     assert 9 < np.abs(degrees).max() < 10.1
-    assert_share(sum(each.mirrored for each in found), 200, 1 / 2)
+    assert_share(sum(each.flipped for each in found), 200, 1 / 2)
     # Blurred or not, nothing else has an influence on noise.
     noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 3))
     change = semseg_augmentation((48, 48), scales=(1.0, 1.0))

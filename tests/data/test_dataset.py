@@ -278,7 +278,7 @@ def test_cityscapes_refuses_a_name_in_two_cities(tmp_path) -> None:
     for kind in ("leftImg8bit", "gtFine"):
         place = tmp_path / kind / "val"
         shutil.copytree(place / "ulm", place / "bonn")
-    faults = load("cityscapes", "val", root=tmp_path, strict=False).faults
+    issues = load("cityscapes", "val", root=tmp_path, strict=False).issues
     want = [
         [
             str(tmp_path / place / "val" / city / f"ulm_0_1_{kind}.png")
@@ -289,7 +289,7 @@ def test_cityscapes_refuses_a_name_in_two_cities(tmp_path) -> None:
             ("gtFine", "gtFine_labelIds"),
         )
     ]
-    assert [list(fault.files) for fault in faults] == want
+    assert [list(issue.files) for issue in issues] == want
     with pytest.raises(ValueError, match=r"bonn/ulm.* and .*/ulm/.* two files"):
         load("cityscapes", "val", root=tmp_path)
 
@@ -298,8 +298,8 @@ def test_cityscapes_tells_of_lost_files(tmp_path) -> None:
     write_city(tmp_path, "bonn_0_1")
     write_city(tmp_path, "bonn_0_2", labelIds=full(7))
     (tmp_path / "leftImg8bit/val/bonn/bonn_0_2_leftImg8bit.png").unlink()
-    faults = check(load("cityscapes", "val", root=tmp_path, strict=False))
-    texts = [str(fault) for fault in faults]
+    issues = check(load("cityscapes", "val", root=tmp_path, strict=False))
+    texts = [str(issue) for issue in issues]
     assert "bonn_0_1_leftImg8bit.png has no mask in " in texts[0]
     assert "bonn_0_2_gtFine_labelIds.png has no picture in " in texts[1]
     assert "there is no pair" in texts[2]
@@ -634,7 +634,7 @@ def test_files_that_went_away_are_named(tmp_path) -> None:
         data[0]
     with pytest.raises(FileNotFoundError, match=r"`image` .*images/b\.jpg"):
         data[1]
-    assert [len(fault.files) for fault in check(data)[:2]] == [1, 1]
+    assert [len(issue.files) for issue in check(data)[:2]] == [1, 1]
 
 
 def test_pairs_can_be_checked_before_long_work(tmp_path) -> None:
@@ -698,11 +698,11 @@ def test_check_lists_every_fault(tmp_path) -> None:
     assert "lost_mask" not in names(data)
     found = [
         (
-            fault.is_warning,
-            tuple(Path(file).name for file in fault.files),
-            str(fault),
+            issue.is_warning,
+            tuple(Path(file).name for file in issue.files),
+            str(issue),
         )
-        for fault in check(data)
+        for issue in check(data)
     ]
     want = [
         (False, ("twice.jpg", "twice.png"), "two files of one name"),
@@ -727,10 +727,10 @@ def test_check_lists_what_lists_get_wrong(tmp_path) -> None:
     write_voc(tmp_path)
     path = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
     write_text(path, "a\nghost\na\n")
-    faults = check(load("voc", "train", root=tmp_path, strict=False))
-    assert faults[0].text == f"{path} lists a 2 times"
+    issues = check(load("voc", "train", root=tmp_path, strict=False))
+    assert issues[0].text == f"{path} lists a 2 times"
     text = f"{path} lists 'ghost', which has neither a picture in "
-    assert faults[1].text.startswith(text)
+    assert issues[1].text.startswith(text)
     write_text(path, "\n")
     with pytest.raises(ValueError, match=r"no pair .* that .*train\.txt lists"):
         load("voc", "train", root=tmp_path)
@@ -739,32 +739,32 @@ def test_check_lists_what_lists_get_wrong(tmp_path) -> None:
 
 def test_check_refuses_a_split_without_truth(tmp_path) -> None:
     write_own(tmp_path, a=full(255), b=full(255))
-    faults = check(load(tmp_path, labels=OWN))
-    assert [fault.is_warning for fault in faults] == [True, True, False]
+    issues = check(load(tmp_path, labels=OWN))
+    assert [issue.is_warning for issue in issues] == [True, True, False]
     place = tmp_path / "masks"
-    assert faults[2].text.startswith(f"no mask in {place} has any truth")
-    assert faults[2].files == (str(place),)
+    assert issues[2].text.startswith(f"no mask in {place} has any truth")
+    assert issues[2].files == (str(place),)
     # One pixel is enough to train on.
     mask = full(255)
     mask[0, 0] = 1
     write_array(tmp_path / "masks/b.png", mask)
-    faults = check(load(tmp_path, labels=OWN))
-    assert [fault.is_warning for fault in faults] == [True, True]
+    issues = check(load(tmp_path, labels=OWN))
+    assert [issue.is_warning for issue in issues] == [True, True]
 
 
 def test_check_warns_of_binary_masks_that_hold_255(tmp_path) -> None:
     write_own(tmp_path, a=row(0, 255))
-    (fault,) = check(load(tmp_path, labels=OWN))
-    assert fault.is_warning
-    assert "classes: road; masks hold 0 and 255 alone" in fault.text
+    (issue,) = check(load(tmp_path, labels=OWN))
+    assert issue.is_warning
+    assert "classes: road; masks hold 0 and 255 alone" in issue.text
     many = LabelSet("many", tuple("abcdefgh"), ((0, 0, 0),) * 8)
     write_array(tmp_path / "masks/a.png", row(0, 7))
-    (fault,) = check(load(tmp_path, labels=many))
-    assert fault.text.endswith("classes: b, c, d, e, f and 1 more")
+    (issue,) = check(load(tmp_path, labels=many))
+    assert issue.text.endswith("classes: b, c, d, e, f and 1 more")
     # With a class besides, 255 is what it should be.
     write_array(tmp_path / "masks/a.png", row(0, 7, 255))
-    (fault,) = check(load(tmp_path, labels=many))
-    assert fault.text.endswith("classes: b, c, d, e, f and 1 more")
+    (issue,) = check(load(tmp_path, labels=many))
+    assert issue.text.endswith("classes: b, c, d, e, f and 1 more")
 
 
 # === TensorFlow Datasets ===

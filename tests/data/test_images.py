@@ -18,8 +18,8 @@ from PIL import Image, ImageCms
 
 from keras_pspnet.data import images as decode
 from keras_pspnet.data.images import (
+    find_images,
     find_pairs,
-    find_pictures,
     read_image,
     read_mask,
     read_pair,
@@ -1142,7 +1142,7 @@ def photos(tmp_path, monkeypatch):
 
 
 def listed(*paths):
-    found = find_pictures(paths)
+    found = find_images(paths)
     assert all(isinstance(path, Path) for path in found)
     return [path.as_posix() for path in found]
 
@@ -1200,12 +1200,12 @@ def test_paths_without_pictures_refused(photos):
         match="`paths` must be files, folders or patterns of files that exist. "
         "Received: paths='no.png'",
     ):
-        find_pictures(["x1.png", "no.png"])
+        find_images(["x1.png", "no.png"])
     for path, count in (("none/*", 1), ("*.webp", 0)):
         with pytest.raises(
             FileNotFoundError, match="`paths` must be patterns that match pict"
         ) as caught:
-            find_pictures([path])
+            find_images([path])
         assert str(caught.value).endswith(
             f". Received: paths={path!r}, which matches {count} files, none "
             "of them a picture"
@@ -1215,18 +1215,18 @@ def test_paths_without_pictures_refused(photos):
         match=r"`paths` must be pictures, or folders that hold some \(\.jpg, "
         r".*\)\. Received: paths='none' without a picture",
     ):
-        find_pictures(["photos", Path("none")])
+        find_images(["photos", Path("none")])
     with pytest.raises(ValueError, match=r"`paths` must not be empty.*\[\]"):
-        find_pictures([])
+        find_images([])
 
 
 @pytest.mark.parametrize("paths", ["photos", Path("photos"), b"photos"])
 def test_single_paths_refused(paths):
     with pytest.raises(TypeError, match="`paths` must be a sequence of paths"):
-        find_pictures(paths)
+        find_images(paths)
 
 
 @pytest.mark.parametrize("path", [None, 3, b"photos"])
 def test_paths_of_other_types_refused(path):
     with pytest.raises(TypeError, match="`paths` must hold strings or path ob"):
-        find_pictures([path])
+        find_images([path])

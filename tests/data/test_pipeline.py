@@ -24,7 +24,7 @@ from keras_pspnet.losses import SegmentationLoss
 
 SIZE = (5, 7)
 UNCHANGED = train_augmentation(SIZE, scales=None, flip=False)
-ALL_CHANGES = train_augmentation(SIZE, turns=True)
+ALL_CHANGES = train_augmentation(SIZE, rotate90=True)
 
 
 def random_pair(seed: int, size: tuple[int, int] = SIZE, classes: int = 3):

@@ -112,8 +112,8 @@ def test_same_picture_but_for_the_far_side(seed: int) -> None:
     """Objects are drawn alike in every context, only labels tell."""
     drawn = draw_in_each_context(seed)
     first, first_mask = drawn[0]
-    mirrored = (first_mask[:, :64] == drawing.CAR).sum() == 0
-    near = slice(-164, None) if mirrored else slice(0, 164)
+    flipped = (first_mask[:, :64] == drawing.CAR).sum() == 0
+    near = slice(-164, None) if flipped else slice(0, 164)
     assert (first_mask[:, near] == drawing.CAR).sum() > 200
     assert (first_mask[:, near] == drawing.BUILDING).sum() > 300
     for (image, mask), (on_water, in_city) in zip(drawn, CONTEXTS, strict=True):

@@ -70,7 +70,7 @@ def test_a_result_is_what_segment_gives(tmp_path, upload, arguments):
     want = kp.segment(NETWORK, path, confidence=True, **arguments)
     assert result.mask.name == "photo_mask.png"
     np.testing.assert_array_equal(read_mask(result.mask), want.mask)
-    np.testing.assert_array_equal(confidence, want.confidence_picture())
+    np.testing.assert_array_equal(confidence, want.confidence_image())
     assert want.areas() == {
         LABELS.names[each]: share for each, share in result.shares.items()
     }

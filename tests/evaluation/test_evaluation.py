@@ -141,7 +141,7 @@ def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
     parts = [
         evaluate(model, data, shard=(index, count)) for index in range(count)
     ]
-    assert [part.pictures for part in parts] == [
+    assert [part.images for part in parts] == [
         len(range(index, 7, count)) for index in range(count)
     ]
     total = parts[0]
@@ -210,7 +210,7 @@ def test_the_report_says_how_and_of_what_the_scores_are(tmp_path) -> None:
     assert said["versions"]["keras_pspnet"] == __version__
     assert said["versions"]["tensorflow"] == tf.__version__
     assert said["versions"]["numpy"] == np.__version__
-    assert said["pictures"] == 3
+    assert said["images"] == 3
     assert said["pixels"] == np.count_nonzero(masks != 255)
     assert np.sum(said["confusion"]) == said["pixels"]
     scores.save(tmp_path / "scores.json")

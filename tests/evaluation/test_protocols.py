@@ -117,10 +117,10 @@ def mmseg(
         )
         size = int(height * factor + 0.5), int(width * factor + 0.5)
         seen = reference.opencv_fixed_point(image, size)
-        for mirrored in (False, True) if flip else (False,):
-            shown = seen[:, ::-1] if mirrored else seen
+        for flipped in (False, True) if flip else (False,):
+            shown = seen[:, ::-1] if flipped else seen
             logits = slid(run, shown, window) if window else run(shown)
-            if mirrored:
+            if flipped:
                 logits = logits[:, ::-1]
             views.append(
                 reference.bilinear(
@@ -150,8 +150,8 @@ def semseg(
         plain = reference.softmax(run(crop))
         if not flip:
             return plain
-        mirrored = reference.softmax(run(crop[:, ::-1]))
-        return (plain + mirrored[:, ::-1]) / 2
+        flipped = reference.softmax(run(crop[:, ::-1]))
+        return (plain + flipped[:, ::-1]) / 2
 
     height, width = image.shape[:2]
     total = np.zeros((height, width, CLASSES))
@@ -443,5 +443,5 @@ def test_a_set_is_scored_by_the_protocol(name, settings) -> None:
         data.append((image, mask))
     scores = evaluate(network(), data, name, **settings)
     np.testing.assert_array_equal(scores.confusion, want)
-    assert scores.pictures == len(SIZES)
+    assert scores.images == len(SIZES)
     assert scores.protocol["name"] == name

@@ -119,7 +119,7 @@ def oracle_opencv_floats(
     return result
 
 
-def mirrored(index: int, size: int) -> int:
+def flipped(index: int, size: int) -> int:
     while not 0 <= index < size:
         index = -1 - index if index < 0 else 2 * size - 1 - index
     return index
@@ -139,7 +139,7 @@ def triangle_weights(
         heights[sample] = max(1 - distance / reach, Fraction(0))
     total = sum(heights.values())
     return [
-        (mirrored(sample, n_in), height / total)
+        (flipped(sample, n_in), height / total)
         for sample, height in heights.items()
     ]
 

@@ -109,7 +109,7 @@ def large_scores(labels=LABELS, **kwargs):
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 10**12, (labels.num_classes,) * 2)
     counts[-1] = 0
-    return Scores(counts, labels, pictures=7, **kwargs)
+    return Scores(counts, labels, images=7, **kwargs)
 
 
 def assert_equal(got, want):
@@ -119,7 +119,7 @@ def assert_equal(got, want):
         "labels",
         "protocol",
         "weights_sha256",
-        "pictures",
+        "images",
         "versions",
     ):
         assert getattr(got, name) == getattr(want, name)
@@ -140,7 +140,7 @@ def test_scores_are_those_of_the_definitions(seed):
             getattr(scores, name), value, rtol=1e-14, err_msg=name
         )
     assert scores.pixels == np.sum(mask != ignore)
-    assert confusion.pictures == (1 if mask.ndim == 2 else len(mask))
+    assert confusion.images == (1 if mask.ndim == 2 else len(mask))
 
 
 def test_rows_are_truth():
@@ -179,7 +179,7 @@ def test_arrays_without_pixels_count_nothing(shape, pictures, dtype):
     confusion = Confusion(3)
     confusion.add(np.zeros(shape, dtype), np.zeros(shape, dtype))
     assert not confusion.counts.any()
-    assert confusion.pictures == pictures
+    assert confusion.images == pictures
 
 
 def test_parts_add_up_in_any_order_and_process():
@@ -193,7 +193,7 @@ def test_parts_add_up_in_any_order_and_process():
     for first, second, third in itertools.permutations(parts):
         total = first + second + third
         np.testing.assert_array_equal(total.counts, whole.counts)
-        assert total.pictures == whole.pictures
+        assert total.images == whole.images
     # Adding makes a new one.
     kept = parts[0].counts.copy()
     (parts[0] + parts[1]).add(*np.zeros((2, 1, 1), int))
@@ -259,7 +259,7 @@ def test_no_class_is_refused_by_name(dtype, label):
     ):
         confusion.add(good, bad)
     assert not confusion.counts.any()
-    assert confusion.pictures == 0
+    assert confusion.images == 0
 
 
 def test_a_prediction_to_ignore_is_refused_on_ignored_pixels_too():
@@ -386,7 +386,7 @@ def test_to_dict_says_it_all():
             "sea": None,
         },
         "share": {"sky": 0.4, "traffic light": 0.6, "sea": 0.0},
-        "pictures": 2,
+        "images": 2,
         "pixels": 10,
         "protocol": {"scales": [1.0]},
         "weights_sha256": DIGEST,
@@ -404,7 +404,7 @@ def test_to_dict_says_it_all():
 
 
 def test_table():
-    scores = Scores(COUNTS * 1000, LABELS, pictures=1234)
+    scores = Scores(COUNTS * 1000, LABELS, images=1234)
     assert scores.table().splitlines() == [
         "class                   IoU     accuracy   share",
         "sky                     0.5000  0.7500    40.00%",
@@ -434,8 +434,8 @@ def test_table():
         ({"weights_sha256": "abc"}, ValueError, "`weights_sha256`.*'abc'"),
         ({"weights_sha256": DIGEST.upper()}, ValueError, "64 lower-case hex"),
         ({"weights_sha256": 5}, ValueError, "`weights_sha256` must.*=5"),
-        ({"pictures": -1}, ValueError, "`pictures` must.*=-1"),
-        ({"pictures": 1.0}, ValueError, r"`pictures` must.*=1\.0"),
+        ({"images": -1}, ValueError, "`images` must.*=-1"),
+        ({"images": 1.0}, ValueError, r"`images` must.*=1\.0"),
         ({"protocol": ["flip"]}, TypeError, "`protocol` must be a dict.*flip"),
         ({"protocol": {"a": {1}}}, ValueError, "`protocol` must be.*JSON can"),
         ({"protocol": {"a": NAN}}, ValueError, "`protocol` must be.*JSON can"),
@@ -450,14 +450,14 @@ def test_scores_refuse(kwargs, error, match):
 def test_scores_of_parts_add_up():
     kwargs = {"protocol": {"flip": True}, "weights_sha256": DIGEST}
     first = large_scores(**kwargs)
-    second = Scores(COUNTS, LABELS, pictures=2, **kwargs)
+    second = Scores(COUNTS, LABELS, images=2, **kwargs)
     for total in (first + second, second + first):
         np.testing.assert_array_equal(total.confusion, first.confusion + COUNTS)
-        assert total.pictures == 9
+        assert total.images == 9
         assert total.protocol == {"flip": True}
         assert total.weights_sha256 == DIGEST
         assert total.labels == LABELS
-    assert first.pictures == 7
+    assert first.images == 7
 
 
 @pytest.mark.parametrize(
@@ -504,7 +504,7 @@ def test_a_file_holds_all_of_it(tmp_path):
     # For people: not a line for each of 22,500 numbers.
     assert len(path.read_text().splitlines()) == 2 + len(scores.to_dict())
     # What was read adds up with what was not, and twice keeps its versions.
-    assert (loaded + scores).pictures == 14
+    assert (loaded + scores).images == 14
 
 
 def test_versions_stay_those_of_the_predictions(tmp_path):
@@ -560,7 +560,7 @@ def with_entry(name, value):
         (with_entry("confusion", None), "array of integers"),
         (with_entry("labels", {"name": "x"}), "exactly the entries"),
         (with_entry("labels", 5), "exactly the entries"),
-        (with_entry("pictures", "7"), "`pictures` must"),
+        (with_entry("images", "7"), "`images` must"),
         (with_entry("weights_sha256", "x"), "`weights_sha256` must"),
         (with_entry("protocol", "whole"), "`protocol` must"),
         (with_entry("versions", None), "`versions` must"),

@@ -17,7 +17,7 @@ from support import assert_close, assert_is_argmax, picture, tiny_pspnet
 
 from keras_pspnet import export_litert, export_onnx, export_saved_model
 from keras_pspnet.evaluation.evaluate import evaluate
-from keras_pspnet.inference.exported import is_artefact, load_artefact
+from keras_pspnet.inference.exported import is_exported, load_exported
 from keras_pspnet.inference.predictor import (
     Network,
     description,
@@ -62,8 +62,8 @@ FORMATS = pytest.mark.parametrize("form", ["saved_model", "litert", "onnx"])
 
 @pytest.fixture(scope="module")
 def networks(files) -> dict[str, Network]:
-    assert all(is_artefact(path) for path in files.values())
-    return {form: load_artefact(path) for form, path in files.items()}
+    assert all(is_exported(path) for path in files.values())
+    return {form: load_exported(path) for form, path in files.items()}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_scores_are_those_of_the_model(network, model) -> None:
     assert np.abs(scores.confusion - want.confusion).sum() <= 4
     assert scores.labels == LABELS
     assert scores.weights_sha256 is None
-    assert scores.pictures == 2
+    assert scores.images == 2
 
 
 @pytest.mark.parametrize("form", ["saved_model", "onnx"])
@@ -155,7 +155,7 @@ def test_files_of_fixed_size_fit_pictures_inside(
 
 @pytest.mark.parametrize("form", ["onnx"])
 def test_threads_change_nothing(network, files, form: str) -> None:
-    one = load_artefact(files[form], threads=1)
+    one = load_exported(files[form], threads=1)
     assert_close(one(images(20, 30)), network(images(20, 30)), 1e-6)
 
 
@@ -201,7 +201,7 @@ def write_saved_model(path: Path, signature: str, name: str) -> Path:
 
 
 def test_onnx_of_fixed_size_without_a_description(tmp_path) -> None:
-    network = load_artefact(write_onnx(tmp_path / "other.onnx"))
+    network = load_exported(write_onnx(tmp_path / "other.onnx"))
     assert network.labels == generic_labels(2)
     assert (network.size, network.batch_size) == ((8, 12), None)
     assert (network.fill, network.align_corners) == ((0, 0, 0), False)
@@ -212,7 +212,7 @@ def test_onnx_of_fixed_size_without_a_description(tmp_path) -> None:
 
 
 def test_litert_of_another_batch_size(tmp_path) -> None:
-    network = load_artefact(str(write_litert(tmp_path / "other.tflite")))
+    network = load_exported(str(write_litert(tmp_path / "other.tflite")))
     assert (network.size, network.batch_size) == ((4, 5), 2)
     given = np.random.default_rng(0).uniform(0, 255, (3, 4, 5, 3))
     np.testing.assert_array_equal(network(given), 2 * np.float32(given))
@@ -220,7 +220,7 @@ def test_litert_of_another_batch_size(tmp_path) -> None:
 
 def test_a_saved_model_without_a_description(tmp_path) -> None:
     path = write_saved_model(tmp_path / "other", "logits", "images")
-    network = load_artefact(path)
+    network = load_exported(path)
     assert network.labels == generic_labels(3)
     np.testing.assert_array_equal(network(images(5, 4)), 2 * images(5, 4))
 
@@ -244,7 +244,7 @@ FOREIGN = "`path` must be a model that keras_pspnet has exported. Received: "
 def test_other_onnx_files_are_refused(arguments, found, tmp_path) -> None:
     path = write_onnx(tmp_path / "other.onnx", **arguments)
     with pytest.raises(ValueError, match=f"{FOREIGN}.*other.onnx.*({found})"):
-        load_artefact(path)
+        load_exported(path)
 
 
 @pytest.mark.parametrize(
@@ -263,32 +263,32 @@ def test_descriptions_are_checked(changes, found: str, tmp_path) -> None:
         "align_corners": False,
     }
     path = tmp_path / "model.onnx"
-    network = load_artefact(write_onnx(path, said=json.dumps(good)))
+    network = load_exported(write_onnx(path, said=json.dumps(good)))
     assert network.fill == (1, 2.5, 3)
     write_onnx(path, said=json.dumps({**good, **changes}))
     with pytest.raises(ValueError, match=f"{FOREIGN}.*{found}"):
-        load_artefact(path)
+        load_exported(path)
 
 
 def test_other_litert_files_are_refused(tmp_path) -> None:
     path = write_litert(tmp_path / "other.tflite", "scores")
     with pytest.raises(ValueError, match=f"{FOREIGN}.*other.tflite.*'scores'"):
-        load_artefact(path)
+        load_exported(path)
     # Bytes that are no text, zipped behind a model that is one of ours.
     path = write_litert(tmp_path / "broken.tflite")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("pspnet.json", b"\xff\xfe\xfd")
     with pytest.raises(ValueError, match=f"{FOREIGN}.*broken description"):
-        load_artefact(path)
+        load_exported(path)
 
 
 def test_other_saved_models_are_refused(tmp_path) -> None:
     path = write_saved_model(tmp_path / "other", "serving_default", "images")
     with pytest.raises(ValueError, match=f"{FOREIGN}.*other.*'logits'"):
-        load_artefact(path)
+        load_exported(path)
     path = write_saved_model(tmp_path / "inputs", "logits", "x")
     with pytest.raises(ValueError, match=f"{FOREIGN}.*inputs.*'x'"):
-        load_artefact(path)
+        load_exported(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"no model" * 40])
@@ -302,7 +302,7 @@ def test_what_is_no_model_is_refused(name: str, data: bytes, tmp_path) -> None:
     if path.suffix == ".pb":
         path = path.parent
     with pytest.raises(ValueError, match=f"{FOREIGN}.*{path.name}"):
-        load_artefact(path)
+        load_exported(path)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "folder", "model.pb"])
@@ -312,16 +312,16 @@ def test_other_paths_are_refused(name: str, tmp_path) -> None:
         path.write_bytes(b"PK")
     else:
         path.mkdir()
-    assert not is_artefact(path)
+    assert not is_exported(path)
     match = f"`path` must be a SavedModel's folder, or a .tflite.*{name}"
     with pytest.raises(ValueError, match=match):
-        load_artefact(path)
+        load_exported(path)
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     for path in (tmp_path / "no.onnx", str(tmp_path / "no")):
         with pytest.raises(FileNotFoundError, match="`path` must exist.*no"):
-            load_artefact(path)
+            load_exported(path)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_missing_packages_are_named(
 
     monkeypatch.setattr("importlib.util.find_spec", find_spec)
     with pytest.raises(ImportError, match=match):
-        load_artefact(tmp_path / name)
+        load_exported(tmp_path / name)
     assert asked == [missing]
 
 

@@ -50,7 +50,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def smoke_test(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """What `max_side` makes of a picture."""
     small = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(small)
@@ -171,7 +171,7 @@ def test_max_side_shrinks_what_the_network_sees_alone(
     size: tuple[int, int], inside: tuple[int, int]
 ) -> None:
     model, image = conv_model(), picture(*size)
-    logits = conv_logits(model, shrunk(image, inside)[None])
+    logits = conv_logits(model, smoke_test(image, inside)[None])
     result = segment(model, image, max_side=20)
     np.testing.assert_array_equal(result.image, image)
     assert_is_argmax(result.mask, reference.bilinear(logits, size)[0])
@@ -189,7 +189,7 @@ def test_large_pictures_are_shrunk_unless_told_otherwise() -> None:
     whole = segment(model, image, max_side=None).mask
     assert_is_argmax(whole, conv_logits(model, image[None])[0])
     assert (segment(model, image).mask != whole).any()
-    inside = shrunk(image, (2, 1024))[None]
+    inside = smoke_test(image, (2, 1024))[None]
     logits = reference.bilinear(conv_logits(model, inside), (2, 1100))[0]
     assert_is_argmax(segment(model, image).mask, logits)
 
@@ -198,7 +198,7 @@ def test_pictures_seen_in_windows_are_not_shrunk_unless_told() -> None:
     model, image = conv_model(), picture(2, 1100)
     want = mean_logits(model, image, 64)
     assert_is_argmax(segment(model, image, window=64).mask, want)
-    inside = mean_logits(model, shrunk(image, (1, 500)), 64)
+    inside = mean_logits(model, smoke_test(image, (1, 500)), 64)
     want = reference.bilinear(inside[None], (2, 1100))[0]
     assert_is_argmax(segment(model, image, window=64, max_side=500).mask, want)
 
@@ -415,7 +415,7 @@ def test_confidence_is_the_probability_of_the_class() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_confidence_of_shrunk_pictures_has_their_size(flip: bool) -> None:
     model, image = conv_model(), picture(30, 51)
-    small = shrunk(image, (12, 20))
+    small = smoke_test(image, (12, 20))
     if flip:
         inside = mean_probabilities(model, small, (1.0,), True)
         want = reference.bilinear(inside[None], (30, 51))[0]

@@ -13,11 +13,11 @@ from keras_pspnet.inference.sliding_window import (
     Axis,
     Grid,
     count_windows,
-    enlarge,
     grid,
     resize,
     slide,
     split,
+    upsample,
 )
 
 CLASSES = 2
@@ -287,7 +287,9 @@ def test_bands_are_those_of_the_whole(size, out_size, align_corners) -> None:
                     for top, bottom in split(size[0], step)
                 )
                 bands = list(
-                    enlarge(rows, axes, (first, last), split(out_size[0], band))
+                    upsample(
+                        rows, axes, (first, last), split(out_size[0], band)
+                    )
                 )
                 assert [len(each) for each in bands] == [
                     bottom - top for top, bottom in split(out_size[0], band)
@@ -305,7 +307,9 @@ def test_no_more_rows_are_taken_than_a_band_is_made_of() -> None:
             taken.append(index)
             yield np.full((1, 1, 1), index, "float32")
 
-    bands = enlarge(rows(), (Axis(50, 100), Axis(1, 1)), (0, 1), split(100, 10))
+    bands = upsample(
+        rows(), (Axis(50, 100), Axis(1, 1)), (0, 1), split(100, 10)
+    )
     for index, _ in enumerate(bands):
         # The row after the last that a centre of this band is behind.
         assert len(taken) == min(5 * (index + 1) + 1, 50)

@@ -27,7 +27,7 @@ import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet, load_pretrained, presets
 from keras_pspnet.callbacks.history import read_history
 from keras_pspnet.cli.main import main
-from keras_pspnet.data.sources.published import TREES
+from keras_pspnet.data.sources.published import DATASETS
 from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.training.recipe import Recipe
 
@@ -48,7 +48,7 @@ def check_run(output: Path, recipe: Recipe) -> None:
     """A run of a recipe ends with scores, a sheet and a model."""
     told = json.loads((output / "scores.json").read_text())
     assert told["recipe"] == recipe.name
-    assert told["steps"] == recipe.shrunk().steps
+    assert told["steps"] == recipe.smoke_test().steps
     assert list(told["iou"]) == list(recipe.labels.names)
     assert told["pixels"] > 0
     with Image.open(output / "predictions.png") as sheet:
@@ -124,7 +124,7 @@ def test_a_checkout_runs_a_recipe_as_a_module(tmp_path) -> None:
 
 
 def test_the_pyramid_and_the_auxiliary_branch_are_the_recipe_s() -> None:
-    recipe = recipe_files.load_recipe("scenes").shrunk()
+    recipe = recipe_files.load_recipe("scenes").smoke_test()
     config = recipe.model().get_config()
     assert (config["pooling"], config["reduce"]) == ("average", True)
     assert config["aux"]
@@ -144,7 +144,7 @@ def test_a_run_weighs_the_auxiliary_loss(
     weight: float, one_replica, monkeypatch, tmp_path
 ) -> None:
     recipe = dataclasses.replace(
-        recipe_files.load_recipe("scenes").shrunk(), aux_weight=weight
+        recipe_files.load_recipe("scenes").smoke_test(), aux_weight=weight
     )
     started: list[PSPNet] = []
     compile_model = PSPNet.compile
@@ -248,8 +248,8 @@ def test_the_command_tells_where_to_get_a_set(
         assert str(tmp_path) in line
         data = recipe_files.load_recipe(name).data
         if data is not None:
-            assert TREES[data].expected in line
-            assert TREES[data].source in line
+            assert DATASETS[data].expected in line
+            assert DATASETS[data].source in line
 
 
 # === The start from ImageNet ===
@@ -322,5 +322,5 @@ def test_a_recipe_starts_from_imagenet(
 
 def test_a_smoke_run_asks_for_no_published_weights(published) -> None:
     server, _ = published
-    recipe_files.load_recipe("camvid_resnet18").shrunk().model()
+    recipe_files.load_recipe("camvid_resnet18").smoke_test().model()
     assert not server.seen

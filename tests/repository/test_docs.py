@@ -38,7 +38,7 @@ HELPERS = {
     "callbacks.all_callbacks": "NonFiniteError",
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
-    "export.verify": "ExportError Row Parity default_pictures pictures",
+    "export.verify": "ExportError Row Parity default_images pictures",
     "layers.pyramid": "check_choice shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
     "inference.predictor": "plain_network predict_logits "

@@ -28,7 +28,7 @@ from training.ablation.tables import (
     verdict,
 )
 
-TINY = dataclasses.replace(RECIPE.shrunk(), steps=4, steps_per_epoch=4)
+TINY = dataclasses.replace(RECIPE.smoke_test(), steps=4, steps_per_epoch=4)
 
 
 def some_results() -> Results:
@@ -229,7 +229,7 @@ def test_each_network_is_run_once_a_seed(trained, tmp_path, capsys) -> None:
     command = ["--output", str(tmp_path), "--smoke"]
     assert main([*command, "--seeds", "3", "4"]) == 0
     want = [
-        network.recipe(RECIPE.shrunk(), seed)
+        network.recipe(RECIPE.smoke_test(), seed)
         for seed in (3, 4)
         for network in NETWORKS.values()
     ]

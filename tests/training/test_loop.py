@@ -246,7 +246,7 @@ def test_a_recipe_whose_batch_the_replicas_cannot_share_is_refused(
 ) -> None:
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
     recipe = dataclasses.replace(
-        recipe_files.load_recipe("scenes").shrunk(), batch_size=3
+        recipe_files.load_recipe("scenes").smoke_test(), batch_size=3
     )
     with pytest.raises(ValueError, match="`batch_size` must be a multiple"):
         training.train(recipe, tmp_path, verbose=0)

@@ -43,7 +43,7 @@ PUBLISHED = tuple(
     if name.endswith(("resnet18", "resnet50", "resnet101"))
 )
 SMOKE = dataclasses.replace(
-    recipe_files.load_recipe("scenes").shrunk(), steps=4, steps_per_epoch=2
+    recipe_files.load_recipe("scenes").smoke_test(), steps=4, steps_per_epoch=2
 )
 
 
@@ -149,14 +149,14 @@ def test_a_recipe_builds_its_network(name: str) -> None:
 @pytest.mark.parametrize("name", recipe_files.RECIPES)
 def test_a_shrunk_recipe_is_the_same_run_but_smaller(name: str) -> None:
     recipe = recipe_files.load_recipe(name)
-    small = recipe.shrunk()
+    small = recipe.smoke_test()
     changed = {
         field.name
         for field in dataclasses.fields(Recipe)
         if getattr(small, field.name) != getattr(recipe, field.name)
     }
     sizes = {"width", "crop", "batch_size", "steps", "steps_per_epoch"}
-    sizes |= {"val_pictures"}
+    sizes |= {"val_images"}
     assert changed - {"scenes", "backbone_weights"} == sizes
     assert small.backbone_weights is None
     assert small.steps <= 40
@@ -182,7 +182,7 @@ def test_a_recipe_comes_from_a_file(tmp_path) -> None:
         "RECIPE = dataclasses.replace(AERIAL, name='mine', seed=7)\n"
     )
     recipe = recipe_files.load_recipe(str(path))
-    assert (recipe.name, recipe.seed, recipe.turns) == ("mine", 7, True)
+    assert (recipe.name, recipe.seed, recipe.rotate90) == ("mine", 7, True)
 
 
 @pytest.mark.parametrize("content", ["", "RECIPE = 3", "RECIPE = None"])
@@ -219,7 +219,7 @@ def test_recipes_of_published_sets_have_the_paper_s_values(name: str) -> None:
     assert recipe.learning_rate == 0.01
     assert recipe.scales == (0.5, 2.0)
     assert recipe.flip
-    assert not recipe.turns
+    assert not recipe.rotate90
     # It would fail here if nobody published weights of this network.
     check_backbone_source("imagenet", recipe.backbone, "deep", 1.0, "3x3")
     assert (recipe.backbone_weights, recipe.width) == ("imagenet", 1.0)
@@ -431,7 +431,7 @@ def with_nan(
 def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
     small, monkeypatch, tmp_path, capsys
 ) -> None:
-    recipe = recipe_files.load_recipe("aerial").shrunk()
+    recipe = recipe_files.load_recipe("aerial").smoke_test()
     recipe = dataclasses.replace(
         recipe, steps=4, steps_per_epoch=2, batch_size=2
     )
@@ -606,7 +606,7 @@ def test_what_the_weights_do_not_depend_on_may_change(
 ) -> None:
     folder = Path(shutil.copytree(half_way, tmp_path / "run"))
     other = dataclasses.replace(
-        SMOKE, name="mine", evaluations=1, checkpoint_steps=1, val_pictures=1
+        SMOKE, name="mine", evaluations=1, checkpoint_steps=1, val_images=1
     )
     training.train(other, folder, verbose=0)
     assert last(folder).step == 4
@@ -614,7 +614,9 @@ def test_what_the_weights_do_not_depend_on_may_change(
 
 def test_other_training_pictures_are_refused(small, tmp_path) -> None:
     recipe = dataclasses.replace(
-        recipe_files.load_recipe("aerial").shrunk(), steps=2, steps_per_epoch=2
+        recipe_files.load_recipe("aerial").smoke_test(),
+        steps=2,
+        steps_per_epoch=2,
     )
     data = write_folder(tmp_path / "data")
     training.train(recipe, tmp_path / "run", data, verbose=0)
@@ -623,7 +625,7 @@ def test_other_training_pictures_are_refused(small, tmp_path) -> None:
     for kind in ("images", "masks"):
         folder = moved / "train" / kind
         (folder / "0.png").rename(folder / "9.png")
-    with pytest.raises(ValueError, match="pictures=3 pictures, names "):
+    with pytest.raises(ValueError, match="images=3 images, names "):
         training.train(recipe, tmp_path / "run", moved, verbose=0)
 
 
@@ -667,7 +669,7 @@ def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
     two_replicas, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
-    recipe = recipe_files.load_recipe("aerial").shrunk()
+    recipe = recipe_files.load_recipe("aerial").smoke_test()
     data = write_folder(tmp_path / "data")
     scores = training.train(recipe, tmp_path / "run", data, verbose=0)
     # All but the three rows without truth.
@@ -719,9 +721,9 @@ def write_camvid(folder: Path) -> Path:
 
 
 def test_a_recipe_reads_the_set_that_it_names(small, tmp_path) -> None:
-    recipe = recipe_files.load_recipe("camvid_resnet18").shrunk()
+    recipe = recipe_files.load_recipe("camvid_resnet18").smoke_test()
     data = write_camvid(tmp_path / "data")
-    assert all(fault.is_warning for fault in training.check_data(recipe, data))
+    assert all(issue.is_warning for issue in training.check_data(recipe, data))
     scores = training.train(recipe, tmp_path / "run", data, verbose=0)
     assert scores.labels == CAMVID
     with Image.open(data / "valannot" / "a.png") as mask:
@@ -743,15 +745,15 @@ def test_every_fault_of_both_splits_is_found(tmp_path) -> None:
     (data / "train" / "masks" / "0.png").unlink()
     bad = data / "val" / "masks" / "1.png"
     Image.fromarray(np.full((51, 71), 77, "uint8")).save(bad)
-    faults = [
-        str(fault)
-        for fault in training.check_data(recipe, data)
-        if not fault.is_warning
+    issues = [
+        str(issue)
+        for issue in training.check_data(recipe, data)
+        if not issue.is_warning
     ]
-    assert len(faults) == 2
-    assert "train/images/0.png has no mask" in faults[0]
-    assert "77" in faults[1]
-    assert "val/masks/1.png" in faults[1]
+    assert len(issues) == 2
+    assert "train/images/0.png has no mask" in issues[0]
+    assert "77" in issues[1]
+    assert "val/masks/1.png" in issues[1]
 
 
 def test_there_is_no_data_to_check_without_files(tmp_path) -> None:

@@ -211,7 +211,7 @@ def test_colorblind_sheet_parts_its_regions():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (([], [], []), "at least one. Received: 0 images, 0 truths, 0 pred"),
+        (([], [], []), "at least one. Received: 0 images, 0 masks, 0 pred"),
         (
             ([grey()], [halves()], []),
             "same number .*: 1 images, 1 truths, 0 predictions",

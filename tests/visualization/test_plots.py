@@ -166,9 +166,7 @@ def test_names_are_drawn_as_they_are(name):
 
 def test_scores_title_their_plot(figures):
     counts = np.array([[3, 1], [0, 4]])
-    (axes,) = (
-        Scores(counts, generic_labels(2), pictures=2).confusion_plot().axes
-    )
+    (axes,) = Scores(counts, generic_labels(2), images=2).confusion_plot().axes
     title = axes.get_title("left")
     assert "mean IoU 0.7750, pixel accuracy 0.8750" in title
     assert "2 images, 8 pixels" in title

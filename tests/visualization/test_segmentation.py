@@ -207,12 +207,12 @@ def test_areas_of_nothing_but_ignored_pixels():
     mask = np.full((4, 4), 255, np.uint8)
     result = Segmentation(grey(4, 4), mask, LABELS)
     assert result.areas() == {}
-    assert result.picture().height > 4
+    assert result.with_legend().height > 4
 
 
 def test_picture_is_the_overlay_above_a_legend():
     result = Segmentation(grey(80, 400), halves(80, 400), LABELS)
-    picture = np.asarray(result.picture())
+    picture = np.asarray(result.with_legend())
     np.testing.assert_array_equal(picture[:80], result.overlay())
     legend = picture[80:]
     assert (legend == (255, 255, 255)).all(axis=-1).mean() > 0.5
@@ -223,7 +223,7 @@ def test_picture_is_the_overlay_above_a_legend():
 
 def test_legend_shows_only_what_is_there():
     result = Segmentation(grey(80, 400), np.zeros((80, 400), np.uint8), LABELS)
-    legend = np.asarray(result.picture())[80:]
+    legend = np.asarray(result.with_legend())[80:]
     assert not (legend == LABELS.colors[1]).all(axis=-1).any()
 
 
@@ -231,7 +231,9 @@ def test_legend_shows_only_what_is_there():
 def test_tiny_pictures_are_enlarged(colorblind):
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     mask = halves(8, 8)
-    picture = np.asarray(Segmentation(image, mask, LABELS).picture(colorblind))
+    picture = np.asarray(
+        Segmentation(image, mask, LABELS).with_legend(colorblind)
+    )
     assert picture.shape[1] == 320 and picture.shape[0] > 340
     large = Segmentation(
         image.repeat(40, 0).repeat(40, 1), halves(320, 320), LABELS
@@ -242,7 +244,7 @@ def test_tiny_pictures_are_enlarged(colorblind):
 
 def test_pictures_narrower_than_a_legend_stand_in_its_middle():
     result = Segmentation(grey(200, 180), halves(200, 180), LABELS)
-    picture = np.asarray(result.picture())
+    picture = np.asarray(result.with_legend())
     np.testing.assert_array_equal(picture[:200, 70:250], result.overlay())
     assert (picture[:200, :70] == 255).all()
 
@@ -257,8 +259,8 @@ def test_strips_are_thick_enough_to_be_seen(size, shown):
     # 0.45 of the grey and 0.55 of red; yellow.
     red, yellow = (185, 45, 45), (253, 231, 37)
     for picture, color in (
-        (result.picture(), red),
-        (result.confidence_picture(), yellow),
+        (result.with_legend(), red),
+        (result.confidence_image(), yellow),
     ):
         found = (np.asarray(picture)[: shown[0]] == color).all(axis=-1)
         assert found.sum() == shown[0] * shown[1]
@@ -268,19 +270,19 @@ def test_strips_are_thick_enough_to_be_seen(size, shown):
 def test_legend_holds_every_class():
     mask = np.arange(150, dtype=np.uint8).repeat(8)[None].repeat(9, axis=0)
     result = Segmentation(grey(9, 1200), mask, ADE20K)
-    assert set(ADE20K.colors) <= colors_in(np.asarray(result.picture())[9:])
+    assert set(ADE20K.colors) <= colors_in(np.asarray(result.with_legend())[9:])
 
 
 def test_long_names_are_shortened_before_their_share():
     labels = LabelSet("long", ("n" * 200, "b"), ((1, 2, 3), (4, 5, 6)))
-    picture = np.asarray(Segmentation(grey(), halves(), labels).picture())
+    picture = np.asarray(Segmentation(grey(), halves(), labels).with_legend())
     assert picture.shape[1] == 320
     assert (picture[-40:, -12:] == 255).all()
 
 
 def test_confidence_picture_is_the_map_above_a_bar():
     result = Segmentation(grey(80, 400), halves(80, 400), LABELS, ramp(80, 400))
-    picture = np.asarray(result.confidence_picture())
+    picture = np.asarray(result.confidence_image())
     assert picture.shape[0] > 100 and picture.shape[1] == 400
     assert picture[40, 0].tolist() == [68, 1, 84]
     assert picture[40, 399].tolist() == [253, 231, 37]
@@ -293,7 +295,7 @@ def test_confidence_picture_is_the_map_above_a_bar():
 def test_confidence_keeps_its_values(result):
     confidence = ramp()
     kept = Segmentation(grey(), halves(), LABELS, confidence)
-    kept.confidence_picture()
+    kept.confidence_image()
     assert kept.confidence is confidence
     np.testing.assert_array_equal(confidence, ramp())
     assert result.confidence is None
@@ -306,7 +308,7 @@ def test_save_picture(tmp_path, result, suffix):
     with Image.open(path) as saved:
         assert saved.format == ("PNG" if suffix == ".png" else "JPEG")
         difference = np.abs(
-            np.asarray(saved).astype(int) - np.asarray(result.picture())
+            np.asarray(saved).astype(int) - np.asarray(result.with_legend())
         )
     assert difference.mean() < (1e-9 if suffix == ".png" else 6)
     assert os.listdir(tmp_path) == [path.name]
@@ -316,7 +318,7 @@ def test_save_confidence(tmp_path):
     result = Segmentation(grey(), halves(), LABELS, ramp())
     result.save(tmp_path / "out.png", what="confidence")
     with Image.open(tmp_path / "out.png") as saved:
-        np.testing.assert_array_equal(saved, result.confidence_picture())
+        np.testing.assert_array_equal(saved, result.confidence_image())
     result.save(tmp_path / "out.jpg", what="confidence")
     with Image.open(tmp_path / "out.jpg") as saved:
         assert saved.format == "JPEG"
@@ -326,7 +328,9 @@ def test_save_for_colour_blind_people(tmp_path):
     result = Segmentation(grey(), halves() * 4, AERIAL, ramp())
     result.save(tmp_path / "out.png", colorblind=True)
     with Image.open(tmp_path / "out.png") as saved:
-        np.testing.assert_array_equal(saved, result.picture(colorblind=True))
+        np.testing.assert_array_equal(
+            saved, result.with_legend(colorblind=True)
+        )
     result.save(tmp_path / "mask.png", what="mask", colorblind=True)
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), result.mask)
     with Image.open(tmp_path / "mask.png") as saved:
@@ -388,5 +392,5 @@ def test_save_refuses_before_writing(tmp_path, result):
 def test_shows_itself_in_notebooks(result):
     with Image.open(BytesIO(result._repr_png_())) as shown:
         np.testing.assert_array_equal(
-            np.asarray(shown), np.asarray(result.picture())
+            np.asarray(shown), np.asarray(result.with_legend())
         )

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--report", action="store_true", help="train nothing, write the tables"
     )
     options = parser.parse_args(arguments)
-    recipe = RECIPE.shrunk() if options.smoke else RECIPE
+    recipe = RECIPE.smoke_test() if options.smoke else RECIPE
     if not options.report:
         run_missing(recipe, NETWORKS, options.seeds, options.output)
     results = read_results(recipe, options.seeds, options.output)

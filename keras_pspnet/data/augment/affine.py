@@ -98,28 +98,28 @@ def crop_positions(
     return rows, columns
 
 
-def flatten(picture: Any) -> Any:
+def flatten(image: Any) -> Any:
     """Lays a picture's pixels out in a row, and zeros behind them.
 
     XLA compiles for every length: there are powers of two only, so that
     pictures of all sizes share a few programs.
 
     Args:
-        picture: (H, W), or (H, W, channels).
+        image: (H, W), or (H, W, channels).
 
     Returns:
         (N,) or (N, channels) with N of at least H * W.
     """
-    picture = tf.convert_to_tensor(picture)
-    channels = picture.shape[2:]
-    count = tf.reduce_prod(tf.shape(picture)[:2])
+    image = tf.convert_to_tensor(image)
+    channels = image.shape[2:]
+    count = tf.reduce_prod(tf.shape(image)[:2])
     bits = tf.math.log(tf.cast(count, tf.float64)) / math.log(2)
     length = tf.cast(
         tf.pow(tf.constant(2, tf.float64), tf.math.ceil(bits)), tf.int32
     )
     behind = (tf.maximum(length, _SHORTEST) - count) * math.prod(channels)
-    values = tf.reshape(picture, [-1])
-    values = tf.concat([values, tf.zeros([behind], picture.dtype)], 0)
+    values = tf.reshape(image, [-1])
+    values = tf.concat([values, tf.zeros([behind], image.dtype)], 0)
     return tf.reshape(values, [-1, *channels])
 
 

@@ -34,7 +34,7 @@ def train_augmentation(
     crop: tuple[int, int],
     scales: tuple[float, float] | None = (0.5, 2.0),
     flip: bool = True,
-    turns: bool = False,
+    rotate90: bool = False,
     *,
     base_size: tuple[int, int] | None = None,
     aspect_ratios: tuple[float, float] | None = None,
@@ -64,7 +64,7 @@ def train_augmentation(
         crop: (height, width) of the crops.
         scales: Least and greatest factor of random scaling, or None.
         flip: Whether to mirror left and right, half the time.
-        turns: Whether to turn by 0, 90, 180 or 270 degrees: for pictures
+        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for pictures
             without an upside.
         base_size: Longest and shortest side of the box that a picture fills
             at factor 1, so that factors do not depend on the picture's size;
@@ -114,8 +114,8 @@ def train_augmentation(
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
         # What one change draws does not depend on which others there are.
         seeds = tf.random.experimental.stateless_split(seed, 8)
-        if turns:
-            image, mask = _random_turn(image, mask, seeds[1])
+        if rotate90:
+            image, mask = _random_rotate90(image, mask, seeds[1])
         size = tf.shape(mask)
         factors = _random_factors(seeds[0], scales, seeds[4], aspect_ratios)
         if base_size is not None:
@@ -228,7 +228,7 @@ def mmseg_augmentation(
     )
 
 
-def _random_turn(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
     """Turns by 0, 90, 180 or 270 degrees."""
     quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
     turned = tf.image.rot90(mask[..., None], quarters)[..., 0]

@@ -8,7 +8,7 @@ from keras_pspnet.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
 from keras_pspnet.data.sources.encodings import class_pairs, plain_encoding
 from keras_pspnet.data.sources.label_files import LABEL_FILE, read_label_file
 from keras_pspnet.data.sources.listing import (
-    Fault,
+    Issue,
     Listing,
     find_files,
     lossy_masks,
@@ -53,12 +53,12 @@ def list_folder(
             "in each line, or `labels` must be a LabelSet. Received: "
             f"name_or_dir={str(folder)!r}, labels=None"
         )
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     encoding = plain_encoding(labels, origin, colors)
-    pictures = find_files(images, IMAGE_SUFFIXES, faults)
+    pictures = find_files(images, IMAGE_SUFFIXES, issues)
     encoded = {
         name: (mask, encoding)
-        for name, mask in find_files(masks, MASK_SUFFIXES, faults).items()
+        for name, mask in find_files(masks, MASK_SUFFIXES, issues).items()
     }
     return make_listing(
         labels,
@@ -66,7 +66,7 @@ def list_folder(
         pictures,
         encoded,
         (str(images), str(masks)),
-        faults + lossy_masks(masks),
+        issues + lossy_masks(masks),
     )
 
 

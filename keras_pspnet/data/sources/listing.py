@@ -13,7 +13,7 @@ from keras_pspnet.labels import LabelSet
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class Issue:
     """Something wrong with a data set.
 
     Args:
@@ -45,18 +45,18 @@ class Listing:
 
     labels: LabelSet
     samples: list[Sample]
-    faults: list[Fault]
+    issues: list[Issue]
 
 
 def find_files(
-    folder: Path, suffixes: Collection[str], faults: list[Fault]
+    folder: Path, suffixes: Collection[str], issues: list[Issue]
 ) -> dict[str, Path]:
     """Finds files by their names without suffix.
 
     Args:
         folder: Where to look; hidden files are passed over.
         suffixes: How files must end, in upper or lower case.
-        faults: Gets one for every name that two files have.
+        issues: Gets one for every name that two files have.
 
     Returns:
         The files, sorted by name.
@@ -71,8 +71,8 @@ def find_files(
             continue
         other = files.setdefault(entry.stem, entry)
         if other != entry:
-            faults.append(
-                Fault(
+            issues.append(
+                Issue(
                     f"{folder} holds {other.name} and {entry.name}, two files "
                     "of one name",
                     (str(other), str(entry)),
@@ -81,14 +81,14 @@ def find_files(
     return files
 
 
-def read_names(path: Path, faults: list[Fault]) -> list[str]:
+def read_names(path: Path, issues: list[Issue]) -> list[str]:
     """Reads the list of a split.
 
     Args:
         path: Text with a picture a line: its name, or the path of its file.
             What follows after a space is passed over, as are empty lines
             and those that start with #.
-        faults: Gets one for every name that is listed twice.
+        issues: Gets one for every name that is listed twice.
 
     Returns:
         The names, without folder and suffix, each once, in their order.
@@ -102,8 +102,8 @@ def read_names(path: Path, faults: list[Fault]) -> list[str]:
             is_file = listed.suffix.lower() in IMAGE_SUFFIXES
             names.append(listed.stem if is_file else listed.name)
     counts = Counter(names)
-    faults += [
-        Fault(f"{path} lists {name} {count} times", (str(path),))
+    issues += [
+        Issue(f"{path} lists {name} {count} times", (str(path),))
         for name, count in counts.items()
         if count > 1
     ]
@@ -116,7 +116,7 @@ def make_listing(
     images: Mapping[str, Path],
     masks: Mapping[str, tuple[Path, Encoding]],
     places: tuple[str, str],
-    faults: list[Fault],
+    issues: list[Issue],
     listed_in: str = "",
 ) -> Listing:
     """Pairs pictures and masks of the same name.
@@ -127,7 +127,7 @@ def make_listing(
         images: Picture files by name.
         masks: Mask files by name, and what their values mean.
         places: Where pictures and masks are looked for, for faults.
-        faults: Those found so far.
+        issues: Those found so far.
         listed_in: Where a list has the names, for faults; "" if none has.
 
     Returns:
@@ -135,24 +135,24 @@ def make_listing(
         or if there is no pair at all.
     """
     samples = []
-    faults = list(faults)
+    issues = list(issues)
     for name in names:
         image, mask = images.get(name), masks.get(name)
         if image and mask:
             samples.append(Sample(str(image), str(mask[0]), mask[1]))
         elif image:
-            faults.append(
-                Fault(f"{image} has no mask in {places[1]}", (str(image),))
+            issues.append(
+                Issue(f"{image} has no mask in {places[1]}", (str(image),))
             )
         elif mask:
-            faults.append(
-                Fault(
+            issues.append(
+                Issue(
                     f"{mask[0]} has no picture in {places[0]}", (str(mask[0]),)
                 )
             )
         else:
-            faults.append(
-                Fault(
+            issues.append(
+                Issue(
                     f"{listed_in} lists {name!r}, which has neither a picture "
                     f"in {places[0]} nor a mask in {places[1]}",
                     (),
@@ -163,14 +163,14 @@ def make_listing(
         text += places[1]
         if listed_in:
             text += f" that {listed_in} lists"
-        faults.append(Fault(text, places))
-    return Listing(labels, samples, faults)
+        issues.append(Issue(text, places))
+    return Listing(labels, samples, issues)
 
 
-def lossy_masks(folder: Path) -> list[Fault]:
+def lossy_masks(folder: Path) -> list[Issue]:
     """Finds pictures in a folder of masks that cannot hold a mask."""
     return [
-        Fault(
+        Issue(
             f"{entry} cannot be a mask: masks must end in "
             f"{', '.join(MASK_SUFFIXES)}, for lossy files change indices",
             (str(entry),),

@@ -13,7 +13,7 @@ from keras_pspnet.data.sources.encodings import (
     plain_encoding,
 )
 from keras_pspnet.data.sources.listing import (
-    Fault,
+    Issue,
     Listing,
     find_files,
     make_listing,
@@ -112,11 +112,11 @@ class Tree:
     listing: Callable[[Path, str, Path], Listing]
 
 
-def list_tree(name: str, split: str, root: Path) -> Listing:
+def list_dataset(name: str, split: str, root: Path) -> Listing:
     """Lists a split of a published set.
 
     Args:
-        name: One of `TREES`.
+        name: One of `DATASETS`.
         split: One of its splits.
         root: The set's own folder, or the one it was unpacked in.
 
@@ -129,7 +129,7 @@ def list_tree(name: str, split: str, root: Path) -> Listing:
         OSError: If a folder or list cannot be read.
         ValueError: If there is no such split.
     """
-    tree = TREES[name]
+    tree = DATASETS[name]
     if tree.splits and split not in tree.splits:
         raise ValueError(
             f"`split` must be one of {', '.join(tree.splits)} for {name!r}. "
@@ -175,15 +175,15 @@ def _voc(folder: Path, split: str, root: Path) -> Listing:
     if split == "trainaug":
         return _voc_augmented(folder, root)
     path = _list_file("voc", lists, split, "trainaug")
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     images, masks = folder / "JPEGImages", folder / "SegmentationClass"
     return make_listing(
         VOC,
-        read_names(path, faults),
-        find_files(images, IMAGE_SUFFIXES, faults),
-        _encoded(find_files(masks, MASK_SUFFIXES, faults), VOC_ENCODING),
+        read_names(path, issues),
+        find_files(images, IMAGE_SUFFIXES, issues),
+        _encoded(find_files(masks, MASK_SUFFIXES, issues), VOC_ENCODING),
         (str(images), str(masks)),
-        faults,
+        issues,
         str(path),
     )
 
@@ -196,41 +196,41 @@ def _voc_augmented(folder: Path, root: Path) -> Listing:
     SBD's train and val.
     """
     lists = folder / _SEGMENTATION
-    faults: list[Fault] = []
-    train = read_names(_list_file("voc", lists, "train"), faults)
-    val = set(read_names(_list_file("voc", lists, "val"), faults))
-    images = find_files(folder / "JPEGImages", IMAGE_SUFFIXES, faults)
+    issues: list[Issue] = []
+    train = read_names(_list_file("voc", lists, "train"), issues)
+    val = set(read_names(_list_file("voc", lists, "val"), issues))
+    images = find_files(folder / "JPEGImages", IMAGE_SUFFIXES, issues)
     own = folder / "SegmentationClass"
     converted = folder / "SegmentationClassAug"
     listed_in = str(lists)
     if converted.is_dir():
         place = converted
-        more = find_files(converted, MASK_SUFFIXES, faults)
+        more = find_files(converted, MASK_SUFFIXES, issues)
         names = set(more)
     else:
         sbd = _find_sbd(folder, root)
         check_scipy()
         place = sbd / "cls"
         listed_in += f" or {sbd}"
-        more = find_files(place, (".mat",), faults)
-        images = find_files(sbd / "img", IMAGE_SUFFIXES, faults) | images
+        more = find_files(place, (".mat",), issues)
+        images = find_files(sbd / "img", IMAGE_SUFFIXES, issues) | images
         names = {
             name
             for split in ("train", "val")
-            for name in read_names(_list_file("sbd", sbd, split), faults)
+            for name in read_names(_list_file("sbd", sbd, split), issues)
         }
     for given in ("trainaug", "train_aug"):
         path = lists / f"{given}.txt"
         if path.is_file():
-            names = set(read_names(path, faults))
+            names = set(read_names(path, issues))
             train = [name for name in train if name in names]
             shared = names & val
             if shared:
                 text = f"{path} lists {len(shared)} pictures of val.txt: "
                 text += ", ".join(sorted(shared)[:5])
-                faults.append(Fault(text, (str(path),)))
+                issues.append(Issue(text, (str(path),)))
             break
-    masks = find_files(own, MASK_SUFFIXES, faults)
+    masks = find_files(own, MASK_SUFFIXES, issues)
     # Without its own mask a picture of VOC's train would get SBD's unnoticed,
     # unless the masks were converted, VOC's among them.
     chosen = _encoded(more, VOC_ENCODING)
@@ -245,7 +245,7 @@ def _voc_augmented(folder: Path, root: Path) -> Listing:
         images,
         chosen,
         (str(folder / "JPEGImages"), f"{own} or {place}"),
-        faults,
+        issues,
         listed_in,
     )
 
@@ -257,7 +257,7 @@ def _find_sbd(folder: Path, root: Path) -> Path:
         for place in inner:
             if all((base / place / part).is_dir() for part in ("img", "cls")):
                 return base / place
-    tree = TREES["sbd"]
+    tree = DATASETS["sbd"]
     raise FileNotFoundError(
         "`root` must be a folder that holds SBD beside VOC for "
         f"split='trainaug' ({inner[0]} beside VOCdevkit, with "
@@ -269,28 +269,28 @@ def _find_sbd(folder: Path, root: Path) -> Path:
 def _sbd(folder: Path, split: str, root: Path) -> Listing:
     path = _list_file("sbd", folder, split)
     check_scipy()
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     images, masks = folder / "img", folder / "cls"
     return make_listing(
         VOC,
-        read_names(path, faults),
-        find_files(images, IMAGE_SUFFIXES, faults),
-        _encoded(find_files(masks, (".mat",), faults), VOC_ENCODING),
+        read_names(path, issues),
+        find_files(images, IMAGE_SUFFIXES, issues),
+        _encoded(find_files(masks, (".mat",), issues), VOC_ENCODING),
         (str(images), str(masks)),
-        faults,
+        issues,
         str(path),
     )
 
 
 def _cityscapes(folder: Path, split: str, root: Path) -> Listing:
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     places = folder / "leftImg8bit" / split, folder / "gtFine" / split
-    (images,) = _in_cities(places[0], IMAGE_SUFFIXES, ("_leftImg8bit",), faults)
+    (images,) = _in_cities(places[0], IMAGE_SUFFIXES, ("_leftImg8bit",), issues)
     ids, train_ids = _in_cities(
         places[1],
         MASK_SUFFIXES,
         ("_gtFine_labelIds", "_gtFine_labelTrainIds"),
-        faults,
+        issues,
     )
     # Where a picture has both, the original ones stay.
     masks = _encoded(train_ids, _CITYSCAPES_TRAIN) | _encoded(
@@ -302,7 +302,7 @@ def _cityscapes(folder: Path, split: str, root: Path) -> Listing:
         images,
         masks,
         (str(places[0]), f"{places[1]} (*_gtFine_labelIds.png)"),
-        faults,
+        issues,
     )
 
 
@@ -310,19 +310,19 @@ def _in_cities(
     folder: Path,
     suffixes: Collection[str],
     endings: Sequence[str],
-    faults: list[Fault],
+    issues: list[Issue],
 ) -> list[dict[str, Path]]:
     """Finds the files of each ending, by what their names have before it."""
     found: list[dict[str, Path]] = [{} for _ in endings]
     for city in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-        for stem, path in find_files(city, suffixes, faults).items():
+        for stem, path in find_files(city, suffixes, issues).items():
             for files, ending in zip(found, endings, strict=True):
                 if not stem.endswith(ending):
                     continue
                 other = files.setdefault(stem.removesuffix(ending), path)
                 if other != path:
                     text = f"{other} and {path} are two files of one name"
-                    faults.append(Fault(text, (str(other), str(path))))
+                    issues.append(Issue(text, (str(other), str(path))))
     return found
 
 
@@ -342,17 +342,17 @@ def _two_folders(
     encoding: Encoding,
     list_file: Path | None = None,
 ) -> Listing:
-    faults: list[Fault] = []
-    pictures = find_files(images, IMAGE_SUFFIXES, faults)
-    encoded = _encoded(find_files(masks, MASK_SUFFIXES, faults), encoding)
+    issues: list[Issue] = []
+    pictures = find_files(images, IMAGE_SUFFIXES, issues)
+    encoded = _encoded(find_files(masks, MASK_SUFFIXES, issues), encoding)
     if list_file is None:
         names = sorted(pictures.keys() | encoded.keys())
     else:
-        names = read_names(list_file, faults)
+        names = read_names(list_file, issues)
     places = str(images), str(masks)
     listed_in = "" if list_file is None else str(list_file)
     return make_listing(
-        labels, names, pictures, encoded, places, faults, listed_in
+        labels, names, pictures, encoded, places, issues, listed_in
     )
 
 
@@ -379,7 +379,7 @@ def _pets(folder: Path, split: str, root: Path) -> Listing:
     )
 
 
-TREES: Mapping[str, Tree] = {
+DATASETS: Mapping[str, Tree] = {
     "voc": Tree(
         places=("", "VOC2012", "VOCdevkit/VOC2012"),
         marks=("JPEGImages", "SegmentationClass", _SEGMENTATION),

@@ -30,7 +30,7 @@ _WATER = (26, 38, 40)
 _BLOCK, _PLOT = 84, 26
 
 
-class _Picture:
+class _Image:
     """A picture under the brush.
 
     Args:
@@ -111,7 +111,7 @@ def make_town(
         ((256, 320, 3), (256, 320))
     """
     rng = np.random.default_rng(checked_integer("seed", seed))
-    picture = _Picture(rng, checked_size(size, MIN_SIDE))
+    picture = _Image(rng, checked_size(size, MIN_SIDE))
     picture.image += 16 * picture.hills(40)[..., None]
     town = picture.hills(170) + (picture.right - 0.5) * 2
     garden = picture.hills(60) - 0.5 - 2 * np.maximum(town, 0)
@@ -128,7 +128,7 @@ def make_town(
     return image, picture.mask
 
 
-def _build(picture: _Picture, where: np.ndarray) -> None:
+def _build(picture: _Image, where: np.ndarray) -> None:
     """Sets a house on each plot, two rows of them between two streets."""
     block, plot = np.floor(picture.v / _BLOCK), np.floor(picture.u / _PLOT)
     across, along = picture.v - block * _BLOCK, picture.u - plot * _PLOT
@@ -150,7 +150,7 @@ def _build(picture: _Picture, where: np.ndarray) -> None:
     picture.image[roof] = np.array(_ROOF) * bright[roof][:, None]
 
 
-def _pave(picture: _Picture, town: np.ndarray) -> None:
+def _pave(picture: _Image, town: np.ndarray) -> None:
     """Lays the streets of the town, and two roads through all."""
     street = np.minimum(picture.v % _BLOCK, -picture.v % _BLOCK)
     picture.paint(town & (street < 7), _ASPHALT, ROAD)

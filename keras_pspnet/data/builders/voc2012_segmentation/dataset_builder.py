@@ -107,6 +107,6 @@ def _side_by_side(roots: Sequence[Path]) -> Iterator[Path]:
 
 def _link(link: Path, name: str, root: Path) -> None:
     """Links to the own folder of a set, wherever below its root that is."""
-    picture = Path(load(name, "train", root=root).files(0)[0])
+    image = Path(load(name, "train", root=root).files(0)[0])
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(picture.parents[1].resolve(), target_is_directory=True)
+    link.symlink_to(image.parents[1].resolve(), target_is_directory=True)
