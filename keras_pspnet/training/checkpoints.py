@@ -61,6 +61,8 @@ class Checkpoint:
         for name, old in RENAMED.items():
             if old in run:
                 run[name] = run.pop(old)
+        if "pictures" in run:
+            run["images"] = run.pop("pictures").replace("pictures,", "images,")
         return run
 
 

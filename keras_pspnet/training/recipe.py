@@ -22,7 +22,11 @@ _WITHOUT_EFFECT = {
     "checkpoint_steps",
 }
 # Field -> what it was called up to version 0.1.0.
-RENAMED = {"head_lr_multiplier": "head_rate_factor"}
+RENAMED = {
+    "head_lr_multiplier": "head_rate_factor",
+    "rotate90": "turns",
+    "val_images": "val_pictures",
+}
 
 
 @dataclasses.dataclass(frozen=True)
