@@ -30,10 +30,10 @@ import keras
 import numpy as np
 from PIL import Image
 
+from keras_pspnet import fit_steps
 from keras_pspnet.evaluation import evaluate
 from keras_pspnet.event_files import EventFile
 from keras_pspnet.files import check_writable, write_json
-from keras_pspnet.fit_steps import RestoredCallback
 from keras_pspnet.history import Row, read_history, write_history
 from keras_pspnet.inference import predict_masks
 from keras_pspnet.network import model_labels
@@ -164,7 +164,7 @@ class ValidationScores(keras.callbacks.Callback):
             logs["val_pixel_accuracy"] = self.scores.pixel_accuracy
 
 
-class BestModel(RestoredCallback):
+class BestModel(fit_steps.RestoredCallback):
     """Keeps the model with the greatest validation mean IoU of the run.
 
     The folder is one of `save_pretrained`, with the scores and their `step`
@@ -216,7 +216,7 @@ class BestModel(RestoredCallback):
         self._best = scores.mean_iou
 
 
-class HistoryFile(RestoredCallback):
+class HistoryFile(fit_steps.RestoredCallback):
     """Writes Keras's logs and the learning rate as CSV, a row an epoch.
 
     `keras_pspnet.history.read_history` reads it. A run that goes on keeps the
@@ -264,7 +264,7 @@ class HistoryFile(RestoredCallback):
         write_history(self._path, self._rows)
 
 
-class EventLog(RestoredCallback):
+class EventLog(fit_steps.RestoredCallback):
     """Writes TensorBoard's event files, at the end of every epoch.
 
     Scalars over the steps of the run: `train/...` and `val/...` are Keras's
