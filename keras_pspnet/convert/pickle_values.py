@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from keras_pspnet.convert.pickle_limits import RefusedError, check_shape
 
 # What a file may make the reader do. A large checkpoint, with the state of
 # its optimiser, stays far below each.
 _MAX_DEPTH = 200  # of containers in containers
 _MAX_VALUES = 2**24  # in the result, each as often as it is held
-_MAX_ELEMENTS = 2**48  # so that sizes in bytes fit into 64 bits
-_MAX_DIMENSIONS = 32
 
 _BFLOAT16 = "torch.BFloat16Storage"
 STORAGES = {
@@ -33,10 +32,6 @@ STORAGES = {
 }
 
 
-class RefusedError(ValueError):
-    """Tells what is wrong with a file, for the reader's own error."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Placeholder:
     """Stands for something that a file names, or for an object of it.
@@ -50,6 +45,9 @@ class Placeholder:
 
     module: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
 
 
 class Storage:
@@ -194,21 +192,3 @@ def plain(root: Any) -> Any:
             made = value
         done[id(value)] = value, made, depth, total
     return finished(root)[1]
-
-
-def check_sizes(sizes: Sequence[Any]) -> None:
-    """Checks offsets, lengths or strides, whose sums must stay numbers."""
-    for size in sizes:
-        if type(size) is not int or not 0 <= size <= _MAX_ELEMENTS:
-            raise RefusedError("a size in it is not an integer from 0 to 2**48")
-
-
-def check_shape(shape: Sequence[Any]) -> None:
-    """Checks that NumPy could hold an array of this shape."""
-    if len(shape) > _MAX_DIMENSIONS:
-        raise RefusedError(
-            f"an array in it has over {_MAX_DIMENSIONS} dimensions"
-        )
-    check_sizes(shape)
-    # An array without elements must have a shape that NumPy can hold, too.
-    check_sizes((math.prod(length or 1 for length in shape),))

@@ -9,7 +9,6 @@ import sys
 import tracemalloc
 import zipfile
 from collections import OrderedDict, defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -406,20 +405,6 @@ def test_other_files_are_recognised(tmp_path, name) -> None:
     path.write_bytes(content)
     assert not is_torch_file(path)
     refused(path, match)
-
-
-def test_what_is_no_file(tmp_path) -> None:
-    assert not is_torch_file(tmp_path)
-    assert not is_torch_file(tmp_path / "none")
-    assert not is_torch_file("/dev/zero")
-    refused(tmp_path, "it is not a regular file")
-    refused(Path("/dev/zero"), "it is not a regular file")
-    match = "`path` must be an existing file. Received: path='.*none'"
-    with pytest.raises(FileNotFoundError, match=match):
-        read_torch_file(tmp_path / "none")
-    for function in (read_torch_file, is_torch_file):
-        with pytest.raises(TypeError, match="os.PathLike"):
-            function(3)
 
 
 def test_an_unreadable_file_keeps_its_error(tmp_path, monkeypatch) -> None:

@@ -19,7 +19,7 @@ from keras_pspnet.inference.predictor import predict_logits
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import AERIAL, LabelSet
 from keras_pspnet.presets import find_preset
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 from keras_pspnet.pretrained.model_card import model_card
 
 LABELS = LabelSet("three", ("x", "y", "z"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
