@@ -21,33 +21,14 @@ from google.protobuf import (  # type: ignore[import-untyped]
 
 # Message -> field -> its number and type, with [] if it repeats. Gradients
 # (`diff`) are not named and so not decoded; names are bytes because the
-# runtime would complain about bad UTF-8 only when a name is looked at.
+# runtime would complain about bad UTF-8 only when a name is looked at. The
+# older `layers` and shapes are not named either: no PSPNet has them.
 _MESSAGES = {
-    "NetParameter": {
-        "layers": (2, "V1LayerParameter[]"),
-        "layer": (100, "LayerParameter[]"),
-    },
-    "LayerParameter": {
-        "name": (1, "bytes"),
-        "blobs": (7, "BlobProto[]"),
-    },
-    "V1LayerParameter": {
-        "layer": (1, "bytes"),
-        "name": (4, "bytes"),
-        "blobs": (6, "BlobProto[]"),
-    },
-    "BlobProto": {
-        "num": (1, "int32"),
-        "channels": (2, "int32"),
-        "height": (3, "int32"),
-        "width": (4, "int32"),
-        "data": (5, "float[]"),
-        "shape": (7, "BlobShape"),
-        "double_data": (8, "double[]"),
-    },
+    "NetParameter": {"layer": (100, "LayerParameter[]")},
+    "LayerParameter": {"name": (1, "bytes"), "blobs": (7, "BlobProto[]")},
+    "BlobProto": {"data": (5, "float[]"), "shape": (7, "BlobShape")},
     "BlobShape": {"dim": (1, "int64[]")},
 }
-_LEGACY_SHAPE = ("num", "channels", "height", "width")
 # Of Caffe, and of NumPy 1.
 _MAX_DIMENSIONS = 32
 # A protocol buffer is shorter than 2 GiB.
@@ -62,22 +43,19 @@ def read_caffe_file(
 ) -> dict[str, list[np.ndarray]]:
     """Reads the parameters of a network that Caffe saved.
 
-    Networks of `layer` and of the older `layers` are read. Nothing marks the
-    end of such a file: one that was cut between two layers lacks the later
-    ones, and is not refused.
+    Nothing marks the end of such a file: one that was cut between two layers
+    lacks the later ones, and is not refused.
 
     Args:
         path: A .caffemodel file, of less than 2 GiB.
 
     Returns:
         Name of each layer that has parameters, in the order of the file -> its
-        blobs in the order of Caffe, each in its own shape: four dimensions
-        in older files. They are float32, or float64 where stored so.
+        blobs in the order of Caffe, float32, each in its own shape.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no Caffe model, a damaged one, or one of the
-            oldest format (`V0LayerParameter`).
+        ValueError: If it is no Caffe model, or a damaged one.
     """
     try:
         return _read(path)
@@ -102,16 +80,8 @@ def _read(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
         raise ValueError(why) from error
     # The message has its own copy: the peak stays at twice the file.
     del data
-    layers = network.layer
-    if not any(layer.blobs for layer in layers):
-        layers = network.layers
-        if any(layer.HasField("layer") for layer in layers):
-            raise ValueError(
-                "its layers are of the format V0LayerParameter, which Caffe's "
-                "upgrade_net_proto_binary converts"
-            )
     arrays: dict[str, list[np.ndarray]] = {}
-    for layer in layers:
+    for layer in network.layer:
         if not layer.blobs:
             continue
         name = layer.name.decode()
@@ -157,20 +127,15 @@ def _network_class() -> Any:
 def _to_array(blob: Any, label: str) -> np.ndarray:
     """Copies a blob's values; errors name it by its label."""
     shape = tuple(blob.shape.dim)
-    # Caffe, too, prefers the legacy shape where a file has both.
-    if any(blob.HasField(name) for name in _LEGACY_SHAPE):
-        shape = tuple(getattr(blob, name) for name in _LEGACY_SHAPE)
     if len(shape) > _MAX_DIMENSIONS:
         raise ValueError(f"{label} has {len(shape)} dimensions")
-    dtype = "float64" if blob.double_data else "float32"
-    values = blob.double_data or blob.data
-    if min(shape, default=1) < 1 or math.prod(shape) != len(values):
+    if min(shape, default=1) < 1 or math.prod(shape) != len(blob.data):
         raise ValueError(
-            f"{label} has {len(values)} values for the shape {shape}"
+            f"{label} has {len(blob.data)} values for the shape {shape}"
         )
     # One value at a time: `np.array` would first make a list of all of them,
     # eight times their size, where the runtime is older than 7.
-    return np.fromiter(values, dtype, len(values)).reshape(shape)
+    return np.fromiter(blob.data, "float32", len(blob.data)).reshape(shape)
 
 
 def _other_format(head: bytes) -> str | None:

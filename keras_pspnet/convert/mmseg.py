@@ -9,6 +9,7 @@ the same whatever it says.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -108,18 +109,17 @@ def _labels(meta: Mapping[str, Any], num_classes: int) -> LabelSet | None:
     known = published_labels(num_classes)
     if entries.get("classes") is None:
         return known
-    colors: Any = entries.get("palette")
     try:
         names = tuple(entries["classes"])
         if known is not None and names == known.names:
             return known
-        plain = generic_labels(num_classes).colors
-        labels = LabelSet("mmseg", names, plain)
+        labels = LabelSet("mmseg", names, generic_labels(num_classes).colors)
     except (TypeError, ValueError):
         # Another network's names would be worse than none.
         return None
     try:
-        colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
-        return LabelSet("mmseg", names, colors)
+        palette: Any = entries.get("palette")
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        return dataclasses.replace(labels, colors=colors)
     except (OverflowError, TypeError, ValueError):
         return labels

@@ -13,19 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_pspnet.convert.pickle_limits import (
+from keras_pspnet.convert.pickle_values import (
     ITEM_COST,
     Budget,
-    RefusedError,
-    check_shape,
-    check_sizes,
-)
-from keras_pspnet.convert.pickle_values import (
     NumpyArray,
     NumpyDtype,
     Part,
     Placeholder,
+    RefusedError,
     Tensor,
+    check_shape,
+    check_sizes,
 )
 
 _MAX_NAME = 256  # characters

@@ -23,20 +23,18 @@ from keras_pspnet.convert.pickle_calls import (
     named,
     path_of,
 )
-from keras_pspnet.convert.pickle_limits import (
-    ITEM_COST,
-    Budget,
-    RefusedError,
-    check_sizes,
-)
 from keras_pspnet.convert.pickle_values import (
+    ITEM_COST,
     STORAGES,
+    Budget,
     NumpyArray,
     NumpyDtype,
     Part,
     Placeholder,
+    RefusedError,
     Storage,
     Tensor,
+    check_sizes,
 )
 
 _MAX_OPCODES = 2**22

@@ -103,18 +103,16 @@ def _read_caffe(path: Path) -> dict[str, list[np.ndarray]]:
 def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
     """Reads a flat state of tensors and what the file says besides."""
     content = read_torch_file(path)
-    meta: Mapping[str, Any] = {}
-    if isinstance(content, Mapping):
-        found = content.get("meta")
-        meta = found if isinstance(found, Mapping) else {}
-        for key in _STATE_KEYS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
     if not isinstance(content, Mapping):
-        content = {}
-    tensors = {}
-    for name, value in content.items():
+        return {}, {}
+    inner = {
+        key: value
+        for key, value in content.items()
+        if isinstance(value, Mapping)
+    }
+    state = next((inner[key] for key in _STATE_KEYS if key in inner), content)
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in state.items():
         if isinstance(value, np.ndarray):
             # DataParallel names every tensor of the network it wraps.
             plain = str(name).removeprefix("module.")
@@ -124,4 +122,4 @@ def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
                     f"{plain!r}"
                 )
             tensors[plain] = value
-    return tensors, meta
+    return tensors, inner.get("meta", {})

@@ -11,9 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_pspnet.convert.pickle_limits import RefusedError
 from keras_pspnet.convert.pickle_machine import Machine
-from keras_pspnet.convert.pickle_values import plain
+from keras_pspnet.convert.pickle_values import RefusedError, plain
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
