@@ -1,6 +1,7 @@
 """Tests of pickles that want something run: nothing of it runs."""
 
 import builtins
+import codecs
 import importlib
 import itertools
 import pickle
@@ -153,6 +154,9 @@ def canary(tmp_path, monkeypatch) -> Path:
     (tmp_path / "canary.py").write_text(f"open({str(path)!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "canary", raising=False)
+    # What the standard library imports at its first use in a process.
+    for name in ("cp437", "raw_unicode_escape"):
+        codecs.lookup(name)
     return path
 
 

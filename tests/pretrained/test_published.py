@@ -340,50 +340,60 @@ def test_the_hub_needs_its_package(monkeypatch) -> None:
 # === Files of other frameworks ===
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_an_mmseg_file_becomes_the_network(
-    tmp_path: Path, model: PSPNet, legacy: bool
-) -> None:
-    path = write_state(tmp_path / "x.pth", mmseg_state(model), legacy)
-    converted = convert_file(path)
-    assert converted.aux
-    np.testing.assert_array_equal(
-        predict_logits(converted, IMAGES), predict_logits(model, IMAGES)
-    )
+PAPER = {
+    "stem": "deep_wide",
+    "contract_dilation": False,
+    "align_corners": True,
+}
+CAFFE = PAPER | {
+    "stride_on": "1x1",
+    "aux": False,
+    "mean": (123.68, 116.779, 103.939),
+    "std": (1, 1, 1),
+}
 
 
-def test_a_semseg_file_in_its_wrapper(tmp_path: Path) -> None:
-    model = random_pspnet(
-        50, stem="deep_wide", contract_dilation=False, align_corners=True
-    )
+def write_semseg(path: Path, model: PSPNet) -> None:
     state = {
         f"module.{name}": tensor(value)
         for name, value in semseg_state(model, 50).items()
     }
     data, storages = pickled({"epoch": 50, "state_dict": state})
-    path = write_zip(tmp_path / "train_epoch_50.pth", data, raw(storages))
-    np.testing.assert_array_equal(
-        predict_logits(convert_file(path), IMAGES),
-        predict_logits(model, IMAGES),
-    )
+    write_zip(path, data, raw(storages))
 
 
-def test_a_caffe_file_is_told_by_its_content(tmp_path: Path) -> None:
-    model = random_pspnet(
-        50,
-        stem="deep_wide",
-        contract_dilation=False,
-        align_corners=True,
-        stride_on="1x1",
-        aux=False,
-        mean=(123.68, 116.779, 103.939),
-        std=(1, 1, 1),
-    )
-    path = tmp_path / "weights.bin"
-    path.write_bytes(caffe_model(caffe_layers(model, 50)))
-    converted = convert_file(path)
-    assert converted.get_config()["stride_on"] == "1x1"
+SOURCES = {
+    "mmseg.pth": (
+        {},
+        lambda path, model: write_state(path, mmseg_state(model)),
+    ),
+    "legacy.pth": (
+        {},
+        lambda path, model: write_state(path, mmseg_state(model), True),
+    ),
+    "semseg_in_its_wrapper": (PAPER, write_semseg),
+    "caffe.bin": (
+        CAFFE,
+        lambda path, model: path.write_bytes(
+            caffe_model(caffe_layers(model, 50))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_becomes_the_network(tmp_path: Path, name: str) -> None:
+    geometry, write = SOURCES[name]
+    model = random_pspnet(50, **geometry)
+    write(tmp_path / name, model)
+    converted = convert_file(tmp_path / name)
+    assert converted.aux is geometry.get("aux", True)
+    for key, value in geometry.items():
+        assert converted.get_config()[key] == value
     assert_same_weights(converted, model)
+    np.testing.assert_array_equal(
+        predict_logits(converted, IMAGES), predict_logits(model, IMAGES)
+    )
 
 
 def test_what_a_source_is_known_for_can_be_overridden(

@@ -390,14 +390,6 @@ def test_a_redirect_stays_with_https(server, folder, monkeypatch, scheme):
         assert len(server.seen) == 1
 
 
-def test_leaves_a_loop_of_redirects(server, get, slept):
-    server.redirects = {PATH: (302, "/b"), "/b": (302, PATH)}
-    with pytest.raises(ConnectionError, match="HTTP 302.*infinite loop"):
-        get()
-    assert len(server.seen) <= 11
-    assert slept == []
-
-
 # Mirrors
 
 
