@@ -37,7 +37,7 @@ STORAGES = {
 
 
 class RefusedError(ValueError):
-    """Tells what is wrong with a file, for the reader's own error."""
+    """Says what is wrong with a file, for the reader's own error."""
 
 
 class Budget:

@@ -34,7 +34,7 @@ _CHUNK = 2**16
 
 
 def cache_folder() -> Path:
-    """Tells where downloads are kept; the folder may not exist yet.
+    """Returns where downloads are kept; the folder may not exist yet.
 
     Returns:
         `$KERAS_PSPNET_HOME` where it is set, else `keras_pspnet` in the
