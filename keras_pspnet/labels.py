@@ -17,7 +17,7 @@ class LabelSet:
         names: 1 to 255 different class names; class `i` is `names[i]`.
         colors: One `(red, green, blue)` per class, each 0..255.
         ignore_label: The value 0..255, not a class itself, that marks pixels
-            without truth in a mask.
+            without ground truth in a mask.
 
     Raises:
         TypeError: If a name is not a string, or a number not an integer.
@@ -81,20 +81,17 @@ class LabelSet:
                 f"`config` must have exactly the entries {sorted(fields)}. "
                 f"Received: config={found}"
             )
-        for key in ("names", "colors"):
-            if not isinstance(config[key], list | tuple):
-                raise TypeError(
-                    f"`{key}` must be a list. Received: {key}={config[key]!r}"
-                )
-        return cls(
-            name=config["name"],
-            names=tuple(config["names"]),
-            colors=tuple(
-                tuple(color) if isinstance(color, list) else color
-                for color in config["colors"]
-            ),
-            ignore_label=config["ignore_label"],
-        )
+        values: dict[str, Any] = {
+            key: tuple(map(_as_tuple, value))
+            if isinstance(value, list)
+            else value
+            for key, value in config.items()
+        }
+        return cls(**values)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def generic_labels(num_classes: int) -> LabelSet:
@@ -303,8 +300,8 @@ SCENES = _table(
     ff6fb5""",
 )
 
-# What a pixel without truth is called in the masks as they are distributed.
-# The model's own convention is 255 throughout, so readers map this value.
+# The value of pixels without ground truth in the masks as distributed. The
+# model's own convention is 255 throughout, so readers map this value.
 # ADE20K counts its classes from 1 in the masks (subtract 1); Cityscapes means
 # its labelTrainIds masks, and labelIds masks go through CITYSCAPES_TRAIN_IDS.
 RAW_IGNORE_LABELS: Mapping[str, int] = MappingProxyType(

@@ -14,12 +14,12 @@ _GLUON = (
 )
 
 MMSEG_WHOLE = (
-    "mmseg, whole picture: shorter side 512 (Cityscapes: own size), no flip; "
-    "multi: mean softmax of 0.5 to 1.75 and mirrored"
+    "mmseg, whole image: shorter side 512 (Cityscapes: own size), no flip; "
+    "multi: mean softmax of 0.5 to 1.75 and flipped"
 )
 MMSEG_SLIDE = (
     "mmseg, windows of 769 every 513 pixels, mean logits, no flip; multi: "
-    "mean softmax of 0.5 to 1.75 and mirrored"
+    "mean softmax of 0.5 to 1.75 and flipped"
 )
 
 
@@ -33,7 +33,7 @@ class Preset:
         data: What it was trained on.
         mean_iou: Published mean IoU on the data's validation split, one
             scale, 0..1.
-        mean_iou_multi: The same at several scales and mirrored.
+        mean_iou_multi: The same at several scales and flipped.
         protocol: How those were measured.
         license: Of the weights, by their source.
         megabytes: Size of the file, in millions of bytes, rounded.
@@ -61,39 +61,49 @@ class Preset:
         return not self.url
 
 
-def _mmseg(
-    name: str,
-    depth: int,
-    file: str,
-    data: str,
-    mean_iou: float,
-    mean_iou_multi: float,
-    megabytes: int,
-) -> Preset:
-    """Makes a row of mmsegmentation's model zoo from its file name."""
-    run, _, digest = file.rpartition("-")
-    folder = run[: -len("_20200613_161222")]
-    corners = "769x769" in file
+# mmsegmentation's model zoo: name, depth, training, date and hash of the file,
+# mean IoU at one scale and at several, megabytes.
+_ZOO = """
+voc 50 512x512_40k 20200613_161222-ae9c1b8c 0.7729 0.7848 196
+voc 101 512x512_40k 20200613_161222-bc933b18 0.7852 0.7957 272
+ade20k 50 512x512_160k 20200615_184358-1890b0bd 0.4248 0.4344 197
+ade20k 101 512x512_160k 20200615_100650-967c316f 0.4439 0.4535 273
+cityscapes 18 512x1024_80k 20201225_021458-09ffa746 0.7487 0.7604 51
+cityscapes 50 512x1024_80k 20200606_112131-2376f12b 0.7855 0.7979 196
+cityscapes 101 512x1024_80k 20200606_112211-e1e1100f 0.7976 0.8101 272
+cityscapes_769 18 769x769_80k 20201225_021458-3deefc62 0.7590 0.7786 51
+cityscapes_769 50 769x769_80k 20200606_210121-5ccf03dd 0.7959 0.8069 196
+cityscapes_769 101 769x769_80k 20200606_225055-dba412fa 0.7977 0.8106 272
+"""
+# The data in the name of a file, and in words.
+_ZOO_DATA = {
+    "voc": ("voc12aug", "Pascal VOC 2012 with SBD"),
+    "ade20k": ("ade20k", "ADE20K"),
+    "cityscapes": ("cityscapes", "Cityscapes, fine"),
+    "cityscapes_769": ("cityscapes", "Cityscapes, fine"),
+}
+
+
+def _zoo_preset(row: str) -> Preset:
+    name, depth, training, date, single, multi, megabytes = row.split()
+    file_data, data = _ZOO_DATA[name]
+    run = f"pspnet_r{depth}-d8_{training}_{file_data}"
+    corners = name == "cityscapes_769"
     return Preset(
         name=name,
         backbone=f"resnet{depth}",
         data=data,
-        mean_iou=mean_iou,
-        mean_iou_multi=mean_iou_multi,
+        mean_iou=float(single),
+        mean_iou_multi=float(multi),
         protocol=MMSEG_SLIDE if corners else MMSEG_WHOLE,
         license="Apache-2.0 (mmsegmentation)",
-        megabytes=megabytes,
-        url=f"{_MMSEG}{folder}/{file}.pth",
-        sha256=digest,
+        megabytes=int(megabytes),
+        url=f"{_MMSEG}{run}/{run}_{date}.pth",
+        sha256=date.rpartition("-")[2],
         align_corners=corners,
     )
 
 
-_VOC = "Pascal VOC 2012 with SBD"
-_ADE20K = "ADE20K"
-_CITYSCAPES = "Cityscapes, fine"
-
-# Scores: mmsegmentation's README of PSPNet.
 PRESETS = (
     Preset(
         name="aerial",
@@ -101,100 +111,11 @@ PRESETS = (
         data="aerial photographs of Dubai (CC0)",
         mean_iou=0.636,
         mean_iou_multi=0.659,
-        protocol="whole picture at its own size, no flip",
+        protocol="whole image at its own size, no flip",
         license="Apache-2.0 (this package)",
         megabytes=6,
     ),
-    _mmseg(
-        "voc",
-        50,
-        "pspnet_r50-d8_512x512_40k_voc12aug_20200613_161222-ae9c1b8c",
-        _VOC,
-        0.7729,
-        0.7848,
-        196,
-    ),
-    _mmseg(
-        "voc",
-        101,
-        "pspnet_r101-d8_512x512_40k_voc12aug_20200613_161222-bc933b18",
-        _VOC,
-        0.7852,
-        0.7957,
-        272,
-    ),
-    _mmseg(
-        "ade20k",
-        50,
-        "pspnet_r50-d8_512x512_160k_ade20k_20200615_184358-1890b0bd",
-        _ADE20K,
-        0.4248,
-        0.4344,
-        197,
-    ),
-    _mmseg(
-        "ade20k",
-        101,
-        "pspnet_r101-d8_512x512_160k_ade20k_20200615_100650-967c316f",
-        _ADE20K,
-        0.4439,
-        0.4535,
-        273,
-    ),
-    _mmseg(
-        "cityscapes",
-        18,
-        "pspnet_r18-d8_512x1024_80k_cityscapes_20201225_021458-09ffa746",
-        _CITYSCAPES,
-        0.7487,
-        0.7604,
-        51,
-    ),
-    _mmseg(
-        "cityscapes",
-        50,
-        "pspnet_r50-d8_512x1024_80k_cityscapes_20200606_112131-2376f12b",
-        _CITYSCAPES,
-        0.7855,
-        0.7979,
-        196,
-    ),
-    _mmseg(
-        "cityscapes",
-        101,
-        "pspnet_r101-d8_512x1024_80k_cityscapes_20200606_112211-e1e1100f",
-        _CITYSCAPES,
-        0.7976,
-        0.8101,
-        272,
-    ),
-    _mmseg(
-        "cityscapes_769",
-        18,
-        "pspnet_r18-d8_769x769_80k_cityscapes_20201225_021458-3deefc62",
-        _CITYSCAPES,
-        0.7590,
-        0.7786,
-        51,
-    ),
-    _mmseg(
-        "cityscapes_769",
-        50,
-        "pspnet_r50-d8_769x769_80k_cityscapes_20200606_210121-5ccf03dd",
-        _CITYSCAPES,
-        0.7959,
-        0.8069,
-        196,
-    ),
-    _mmseg(
-        "cityscapes_769",
-        101,
-        "pspnet_r101-d8_769x769_80k_cityscapes_20200606_225055-dba412fa",
-        _CITYSCAPES,
-        0.7977,
-        0.8106,
-        272,
-    ),
+    *map(_zoo_preset, _ZOO.split("\n")[1:-1]),
 )
 PRESET_NAMES = tuple(dict.fromkeys(preset.name for preset in PRESETS))
 DEFAULT_BACKBONE = "resnet50"
@@ -256,27 +177,23 @@ class BackboneWeights:
     sha256: str
 
 
-def _backbone(stem: str, folder: str, file: str) -> BackboneWeights:
-    """Makes a row from a file name such as resnet50_v1c-2cccc1ad."""
-    run, _, digest = file.rpartition("-")
-    backbone = run.rpartition("_")[0]
-    return BackboneWeights(backbone, stem, f"{folder}{file}.pth", digest)
-
-
-# The stride is on the 3x3 in all of them, the pictures as ImageNet's.
-BACKBONE_WEIGHTS = (
-    _backbone("deep", _MMCV, "resnet18_v1c-b5776b93"),
-    _backbone("deep", _MMCV, "resnet50_v1c-2cccc1ad"),
-    _backbone("deep", _MMCV, "resnet101_v1c-e67eebb6"),
-    _backbone("deep", _GLUON, "resnet152_v1c-a3bb0b98"),
-    _backbone("deep_wide", _GLUON, "resnet50_v1s-1762acc0"),
-    _backbone("deep_wide", _GLUON, "resnet101_v1s-60fe0cc1"),
-    _backbone("deep_wide", _GLUON, "resnet152_v1s-dcc41b81"),
-    _backbone("7x7", _GLUON, "resnet18_v1b-0757602b"),
-    _backbone("7x7", _GLUON, "resnet34_v1b-c6d82d59"),
-    _backbone("7x7", _GLUON, "resnet50_v1b-0ebe02e2"),
-    _backbone("7x7", _GLUON, "resnet101_v1b-3b017079"),
-    _backbone("7x7", _GLUON, "resnet152_v1b-c1edb0dd"),
+# The stride is on the 3x3 in all of them, the images as ImageNet's.
+_FILES = (
+    ("deep", _MMCV, "18_v1c-b5776b93 50_v1c-2cccc1ad 101_v1c-e67eebb6"),
+    ("deep", _GLUON, "152_v1c-a3bb0b98"),
+    ("deep_wide", _GLUON, "50_v1s-1762acc0 101_v1s-60fe0cc1 152_v1s-dcc41b81"),
+    ("7x7", _GLUON, "18_v1b-0757602b 34_v1b-c6d82d59 50_v1b-0ebe02e2"),
+    ("7x7", _GLUON, "101_v1b-3b017079 152_v1b-c1edb0dd"),
+)
+BACKBONE_WEIGHTS = tuple(
+    BackboneWeights(
+        f"resnet{file.partition('_')[0]}",
+        stem,
+        f"{folder}resnet{file}.pth",
+        file.rpartition("-")[2],
+    )
+    for stem, folder, files in _FILES
+    for file in files.split()
 )
 
 

@@ -186,7 +186,7 @@ def test_from_dict_refuses():
         LabelSet.from_dict(VOC.to_dict() | {"extra": 1})
     with pytest.raises(ValueError, match="`config` must .*Received: config=3"):
         LabelSet.from_dict(3)
-    with pytest.raises(TypeError, match="`names` must be a list.*names='abc'"):
+    with pytest.raises(TypeError, match="`names` must be a tup.*names='abc'"):
         LabelSet.from_dict(VOC.to_dict() | {"names": "abc"})
     with pytest.raises(ValueError, match=r"`colors` must hold.*color=3"):
         LabelSet.from_dict(VOC.to_dict() | {"colors": [3] * 21})

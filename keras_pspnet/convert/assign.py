@@ -1,18 +1,15 @@
-"""From named source tensors to variables: every one used, every one filled."""
+"""From converted arrays to variables: every one used, every one filled."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 
-# The pyramid of every published network.
-BIN_SIZES = (1, 2, 3, 6)
-# A fault list as long as a network helps nobody.
+# A list of problems as long as a network helps nobody.
 _SHOWN_PROBLEMS = 20
 
 
@@ -30,74 +27,9 @@ class Converted:
     config: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
-
-class Row(NamedTuple):
-    """One line of a converter's name table.
-
-    Args:
-        source: Name of the tensor in the source.
-        path: Path of the variable.
-        rank: Number of axes of the source tensor.
-        axes: Order in which the variable has the source's axes.
-    """
-
-    source: str
-    path: str
-    rank: int
-    axes: tuple[int, ...]
-
-
-def conv_row(source: str, path: str) -> Row:
-    """Kernel (out, in, height, width) -> (height, width, in, out)."""
-    return Row(source, path, 4, (2, 3, 1, 0))
-
-
-def vector_row(source: str, path: str) -> Row:
-    """A bias, a scale or a statistic: one value for each channel."""
-    return Row(source, path, 1, (0,))
-
-
-def convert_rows(
-    tensors: Mapping[str, Any],
-    rows: Iterable[Row],
-    ignored: str,
-) -> dict[str, np.ndarray]:
-    """Applies a name table.
-
-    Args:
-        tensors: Source name -> array.
-        rows: The name table.
-        ignored: Regular expression of source names that nothing needs.
-
-    Returns:
-        Variable path -> view of the source's values.
-
-    Raises:
-        ValueError: If a tensor is missing, of another rank, or neither used
-            nor ignored; the message has all of them.
-    """
-    rows = list(rows)
-    problems = []
-    arrays = {}
-    for row in rows:
-        value = tensors.get(row.source)
-        if value is None:
-            problems.append(f"missing {row.source}")
-        elif value.ndim != row.rank or value.dtype.kind != "f":
-            problems.append(
-                f"{row.source} has shape {value.shape} of {value.dtype}, not "
-                f"{row.rank} axes of floats"
-            )
-        else:
-            arrays[row.path] = value.transpose(row.axes)
-    used = {row.source for row in rows}
-    problems += [
-        f"unexpected {name}"
-        for name in sorted(tensors)
-        if name not in used and not re.search(ignored, name)
-    ]
-    raise_problems("a network whose every tensor is known", problems)
-    return arrays
+    def with_config(self, **config: Any) -> Converted:
+        """Returns the network with more arguments of `PSPNet`."""
+        return dataclasses.replace(self, config=self.config | config)
 
 
 def fill(
@@ -106,7 +38,7 @@ def fill(
     fresh: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
 ) -> None:
-    """Fills every variable, or tells all that does not fit in one error.
+    """Fills every variable, or reports all that does not fit in one error.
 
     Nothing is assigned before everything fits.
 
@@ -150,13 +82,13 @@ def fill(
 
 def _as_stored(values: np.ndarray, variable: Any) -> np.ndarray:
     dtype = keras.backend.standardize_dtype(variable.dtype)
-    # Too large a number becomes infinity, which is told in its own way.
+    # Too large a number becomes infinity, which is a problem of its own.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype)
 
 
 def raise_problems(rule: str, problems: list[str]) -> None:
-    """Raises one ValueError for all faults, if there are any."""
+    """Raises one ValueError for all problems, if there are any."""
     if not problems:
         return
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])

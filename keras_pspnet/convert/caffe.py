@@ -2,40 +2,51 @@
 
 Geometry, by the published prototxt files: stem of 64, 64, 128, every block of
 a dilated stage dilated alike, corner-aligned resizing, pyramid maps in the
-order 6, 3, 2, 1, pictures in BGR minus their mean. The ResNet-50 of ADE20K
+order 6, 3, 2, 1, images in BGR minus their mean. The ResNet-50 of ADE20K
 has its strides on the first 1x1, the ResNet-101s of VOC and Cityscapes on the
 3x3: mixing these up costs 17 points of mIoU on Cityscapes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_pspnet.backbones import BLOCKS
-from keras_pspnet.convert.assign import (
-    BIN_SIZES,
-    Converted,
-    Row,
-    conv_row,
-    convert_rows,
-    vector_row,
-)
+from keras_pspnet.convert.assign import Converted
+from keras_pspnet.convert.name_table import BIN_SIZES, NameTable, Suffixes
 from keras_pspnet.labels import published_labels
 
 # B, G, R of the prototxt files, here in the order of RGB.
 MEAN = (123.68, 116.779, 103.939)
-STEM = ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3")
-_PARTS = ("1x1_reduce", "3x3", "1x1_increase")
-# The order of the blobs of PSPNet's own BN layer.
-_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def _with_norm(conv: str) -> tuple[str, str]:
+    return conv, f"{conv}/bn"
+
+
+TABLE = NameTable(
+    "caffe",
+    stems=(
+        tuple(
+            map(_with_norm, ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3"))
+        ),
+    ),
+    convs=tuple(
+        _with_norm(f"conv{{stage}}_{{block}}_{part}")
+        for part in ("1x1_reduce", "3x3", "1x1_increase")
+    ),
+    shortcut=_with_norm("conv{stage}_{block}_1x1_proj"),
+    pyramid=_with_norm("conv5_3_pool{bins}_conv"),
+    head=(*_with_norm("conv5_4"), "conv6"),
+    # A layer's blobs; those of PSPNet's own BN layer are in this order, too.
+    suffixes=Suffixes(("[0]", "[1]"), ("[0]", "[1]", "[2]", "[3]")),
+    ignored="(?!)",
+)
 
 
 def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
-    """Converts a Caffe PSPNet to RGB pictures and bins of 1, 2, 3, 6.
+    """Converts a Caffe PSPNet to RGB images and bins of 1, 2, 3, 6.
 
     Args:
         layers: Layer name -> blobs.
@@ -54,75 +65,19 @@ def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
         for name, blobs in layers.items()
         for index, blob in enumerate(blobs)
     }
-    depth = _depth(layers)
-    rows = [*_backbone_rows(layers, depth), *_head_rows()]
-    arrays = convert_rows(tensors, rows, ignored=r"(?!)")
-    _to_rgb(arrays)
-    _to_rising_bins(arrays)
-    num_classes = arrays["head_classifier/bias"].shape[0]
-    config = {
-        "num_classes": num_classes,
-        "backbone": f"resnet{depth}",
-        "stem": "deep_wide",
-        "width": 1.0,
-        "aux": False,
-        "contract_dilation": False,
-        "stride_on": "1x1" if depth == 50 else "3x3",
-        "align_corners": True,
-        "mean": MEAN,
-        "std": (1.0, 1.0, 1.0),
-        "labels": published_labels(num_classes),
-    }
-    return Converted("caffe", config, arrays)
-
-
-def _depth(layers: Mapping[str, Any]) -> int:
-    pattern = re.compile(r"conv([2-5])_(\d+)_1x1_reduce$")
-    found = [
-        match.groups() for name in layers if (match := pattern.match(name))
-    ]
-    counts = tuple(
-        sum(stage == str(number) for stage, _ in found)
-        for number in (2, 3, 4, 5)
+    converted = TABLE.convert(tensors)
+    _to_rgb(converted.arrays)
+    _to_rising_bins(converted.arrays)
+    return converted.with_config(
+        contract_dilation=False,
+        stride_on="1x1"
+        if converted.config["backbone"] == "resnet50"
+        else "3x3",
+        align_corners=True,
+        mean=MEAN,
+        std=(1.0, 1.0, 1.0),
+        labels=published_labels(converted.config["num_classes"]),
     )
-    for depth in (50, 101, 152, 269):
-        if BLOCKS[depth] == counts:
-            return depth
-    raise ValueError(
-        "`source` must have the layers of a PSPNet. "
-        f"Received: {counts} bottleneck blocks in conv2 to conv5"
-    )
-
-
-def _conv_bn_rows(source: str, name: str) -> Iterator[Row]:
-    yield conv_row(f"{source}[0]", f"{name}_conv/kernel")
-    for index, kind in enumerate(_BATCH_NORM):
-        yield vector_row(f"{source}/bn[{index}]", f"{name}_bn/{kind}")
-
-
-def _backbone_rows(layers: Mapping[str, Any], depth: int) -> Iterator[Row]:
-    for index, source in enumerate(STEM, start=1):
-        yield from _conv_bn_rows(source, f"stem{index}")
-    for stage, count in enumerate(BLOCKS[depth], start=2):
-        for block in range(1, count + 1):
-            source = f"conv{stage}_{block}"
-            name = f"stage{stage}_block{block}"
-            for index, part in enumerate(_PARTS, start=1):
-                yield from _conv_bn_rows(f"{source}_{part}", f"{name}_{index}")
-            if f"{source}_1x1_proj" in layers:
-                yield from _conv_bn_rows(
-                    f"{source}_1x1_proj", f"{name}_shortcut"
-                )
-
-
-def _head_rows() -> Iterator[Row]:
-    for bins in BIN_SIZES:
-        yield from _conv_bn_rows(
-            f"conv5_3_pool{bins}_conv", f"head_conv/pyramid/bin{bins}"
-        )
-    yield from _conv_bn_rows("conv5_4", "head")
-    yield conv_row("conv6[0]", "head_classifier/kernel")
-    yield vector_row("conv6[1]", "head_classifier/bias")
 
 
 def _to_rgb(arrays: dict[str, np.ndarray]) -> None:

@@ -1,40 +1,42 @@
 """Checkpoints of mmsegmentation's PSPNet.
 
 Geometry: first block of a dilated stage at half the dilation, ImageNet's mean
-and deviation, and what the configuration inside the file says of the rest;
-where a file has none, what most of the published ones have: output stride 8,
-stride on the 3x3, bins of 1, 2, 3, 6, half-pixel resizing. The tensors are the
-same whatever it says.
+and standard deviation, and what the configuration inside the file says of the
+rest; where a file has none, what most of the published ones have: output stride
+8, stride on the 3x3, bins of 1, 2, 3, 6, half-pixel resizing. The tensors are
+the same whatever it says.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from keras_pspnet.convert.assign import (
+from keras_pspnet.convert.assign import Converted
+from keras_pspnet.convert.name_table import (
     BIN_SIZES,
-    Converted,
-    Row,
-    conv_row,
-    convert_rows,
-)
-from keras_pspnet.convert.torch_resnet import (
-    COUNTERS,
-    backbone_config,
-    batch_norm_rows,
-    classifier_rows,
-    residual_rows,
-    stem_rows,
+    DEEP_STEM,
+    PLAIN_STEM,
+    NameTable,
 )
 from keras_pspnet.labels import LabelSet, generic_labels, published_labels
 
-DEEP_STEM = tuple(
-    (f"backbone.stem.{index}", f"backbone.stem.{index + 1}")
-    for index in (0, 3, 6)
+_PYRAMID = "decode_head.psp_modules.{index}.1"
+_AUX = "auxiliary_head.convs.0"
+TABLE = NameTable(
+    "mmseg",
+    stems=(DEEP_STEM, PLAIN_STEM),
+    prefix="backbone.",
+    pyramid=(f"{_PYRAMID}.conv", f"{_PYRAMID}.bn"),
+    head=(
+        "decode_head.bottleneck.conv",
+        "decode_head.bottleneck.bn",
+        "decode_head.conv_seg",
+    ),
+    aux=(f"{_AUX}.conv", f"{_AUX}.bn", "auxiliary_head.conv_seg"),
 )
-PLAIN_STEM = (("backbone.conv1", "backbone.bn1"),)
 _OUTPUT_STRIDES = {(1, 2, 1, 1): 8, (1, 2, 2, 1): 16, (1, 2, 2, 2): 32}
 
 
@@ -58,47 +60,12 @@ def convert_mmseg(
     Raises:
         ValueError: If it is another network.
     """
-    deep = "backbone.stem.0.weight" in tensors
-    stem = DEEP_STEM if deep else PLAIN_STEM
-    config = backbone_config(
-        tensors, [f"{conv}.weight" for conv, _ in stem], "backbone."
-    )
-    depth = int(config["backbone"].removeprefix("resnet"))
-    aux = any(name.startswith("auxiliary_head.") for name in tensors)
-    rows = [
-        *stem_rows(stem),
-        *residual_rows(tensors, depth, "backbone."),
-        *_head_rows(),
-        *(_aux_rows() if aux else ()),
-    ]
-    arrays = convert_rows(tensors, rows, COUNTERS)
-    num_classes = arrays["head_classifier/bias"].shape[0]
-    config |= {
-        "num_classes": num_classes,
-        "aux": aux,
-        "contract_dilation": True,
+    converted = TABLE.convert(tensors)
+    return converted.with_config(
+        contract_dilation=True,
         **_geometry(meta),
-        "labels": _labels(meta, num_classes),
-    }
-    return Converted("mmseg", config, arrays)
-
-
-def _head_rows() -> Iterator[Row]:
-    for index, bins in enumerate(BIN_SIZES):
-        source = f"decode_head.psp_modules.{index}.1"
-        name = f"head_conv/pyramid/bin{bins}"
-        yield conv_row(f"{source}.conv.weight", f"{name}_conv/kernel")
-        yield from batch_norm_rows(f"{source}.bn", f"{name}_bn")
-    yield conv_row("decode_head.bottleneck.conv.weight", "head_conv/kernel")
-    yield from batch_norm_rows("decode_head.bottleneck.bn", "head_bn")
-    yield from classifier_rows("decode_head.conv_seg", "head_classifier")
-
-
-def _aux_rows() -> Iterator[Row]:
-    source = "auxiliary_head.convs.0"
-    yield conv_row(f"{source}.conv.weight", "aux_conv/kernel")
-    yield from batch_norm_rows(f"{source}.bn", "aux_bn")
-    yield from classifier_rows("auxiliary_head.conv_seg", "aux_classifier")
+        labels=_labels(meta, converted.config["num_classes"]),
+    )
 
 
 def _geometry(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,18 +109,17 @@ def _labels(meta: Mapping[str, Any], num_classes: int) -> LabelSet | None:
     known = published_labels(num_classes)
     if entries.get("classes") is None:
         return known
-    colors: Any = entries.get("palette")
     try:
         names = tuple(entries["classes"])
         if known is not None and names == known.names:
             return known
-        plain = generic_labels(num_classes).colors
-        labels = LabelSet("mmseg", names, plain)
+        labels = LabelSet("mmseg", names, generic_labels(num_classes).colors)
     except (TypeError, ValueError):
         # Another network's names would be worse than none.
         return None
     try:
-        colors = tuple((int(r), int(g), int(b)) for r, g, b in colors)
-        return LabelSet("mmseg", names, colors)
+        palette: Any = entries.get("palette")
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        return dataclasses.replace(labels, colors=colors)
     except (OverflowError, TypeError, ValueError):
         return labels

@@ -14,8 +14,11 @@ import numpy as np
 # its optimiser, stays far below each.
 _MAX_DEPTH = 200  # of containers in containers
 _MAX_VALUES = 2**24  # in the result, each as often as it is held
+_MAX_COPIED = 2**26  # bytes, by opcodes that can copy many
 _MAX_ELEMENTS = 2**48  # so that sizes in bytes fit into 64 bits
 _MAX_DIMENSIONS = 32
+# Bytes that stand for a call and for an item of a set.
+ITEM_COST = 2**6
 
 _BFLOAT16 = "torch.BFloat16Storage"
 STORAGES = {
@@ -34,7 +37,23 @@ STORAGES = {
 
 
 class RefusedError(ValueError):
-    """Tells what is wrong with a file, for the reader's own error."""
+    """Says what is wrong with a file, for the reader's own error."""
+
+
+class Budget:
+    """What is left of the bytes that one pickle may copy."""
+
+    def __init__(self) -> None:
+        self._copied = 0
+
+    def charge(self, count: int) -> None:
+        """Counts bytes copied: one opcode may copy all that there is.
+
+        So does what a short opcode makes that takes much more memory.
+        """
+        self._copied += count
+        if self._copied > _MAX_COPIED:
+            raise RefusedError("it makes too many copies of what it holds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +69,9 @@ class Placeholder:
 
     module: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
 
 
 class Storage:

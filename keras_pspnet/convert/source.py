@@ -13,14 +13,14 @@ import safetensors.numpy
 
 from keras_pspnet.convert.assign import Converted
 from keras_pspnet.convert.caffe import convert_caffe
-from keras_pspnet.convert.caffe_file import is_caffe_file, read_caffe_file
+from keras_pspnet.convert.caffe_file import read_caffe_file
 from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
 from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
 from keras_pspnet.convert.semseg import convert_semseg, is_semseg
 from keras_pspnet.convert.torch_file import is_torch_file, read_torch_file
 
-_SAFETENSORS = ".safetensors"
 # The reader says what is wrong with files that only have these names.
+_TORCH = (".pth", ".pt")
 _CAFFE = (".caffemodel", ".prototxt")
 # Where training scripts keep the weights among other things.
 _STATE_KEYS = ("state_dict", "model", "model_state_dict")
@@ -47,10 +47,14 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
         raise FileNotFoundError(
             f"`path` must be an existing file. Received: path={str(path)!r}"
         )
+    meta: Mapping[str, Any] = {}
     try:
-        if path.suffix in _CAFFE or is_caffe_file(path):
-            return convert_caffe(read_caffe_file(path))
-        tensors, meta = _named_tensors(path)
+        if path.suffix == ".safetensors":
+            tensors = _read_safetensors(path)
+        elif path.suffix in _TORCH or is_torch_file(path):
+            tensors, meta = _read_torch(path)
+        else:
+            return convert_caffe(_read_caffe(path))
         if is_mmseg(tensors):
             return convert_mmseg(tensors, meta)
         if is_semseg(tensors):
@@ -67,43 +71,48 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
     )
 
 
-def _named_tensors(
-    path: Path,
-) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
-    """Reads a flat state of tensors and what the file says besides."""
-    if path.suffix == _SAFETENSORS:
-        try:
-            tensors = safetensors.numpy.load_file(path)
-        # Types that NumPy does not have end in an AttributeError.
-        except (safetensors.SafetensorError, AttributeError) as error:
-            raise ValueError(
-                f"`path` must be a whole safetensors file: {error}. "
-                f"Received: {str(path)!r}"
-            ) from error
-        return {
-            name: value.astype("float32")
-            if value.dtype.name == "bfloat16"
-            else value
-            for name, value in tensors.items()
-        }, {}
-    if not is_torch_file(path):
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    # Types that NumPy does not have end in an AttributeError.
+    except (safetensors.SafetensorError, AttributeError) as error:
+        raise ValueError(
+            f"`path` must be a whole safetensors file: {error}. "
+            f"Received: {str(path)!r}"
+        ) from error
+    return {
+        name: value.astype("float32")
+        if value.dtype.name == "bfloat16"
+        else value
+        for name, value in tensors.items()
+    }
+
+
+def _read_caffe(path: Path) -> dict[str, list[np.ndarray]]:
+    try:
+        return read_caffe_file(path)
+    except ValueError as error:
+        if path.suffix in _CAFFE:
+            raise
         raise ValueError(
             "`path` must be a PyTorch checkpoint, a .caffemodel or a "
             f".safetensors file. Received: path={str(path)!r}"
-        )
+        ) from error
+
+
+def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    """Reads a flat state of tensors and what the file says besides."""
     content = read_torch_file(path)
-    meta: Mapping[str, Any] = {}
-    if isinstance(content, Mapping):
-        found = content.get("meta")
-        meta = found if isinstance(found, Mapping) else {}
-        for key in _STATE_KEYS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
     if not isinstance(content, Mapping):
-        content = {}
-    tensors = {}
-    for name, value in content.items():
+        return {}, {}
+    inner = {
+        key: value
+        for key, value in content.items()
+        if isinstance(value, Mapping)
+    }
+    state = next((inner[key] for key in _STATE_KEYS if key in inner), content)
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in state.items():
         if isinstance(value, np.ndarray):
             # DataParallel names every tensor of the network it wraps.
             plain = str(name).removeprefix("module.")
@@ -113,4 +122,4 @@ def _named_tensors(
                     f"{plain!r}"
                 )
             tensors[plain] = value
-    return tensors, meta
+    return tensors, inner.get("meta", {})

@@ -1,7 +1,7 @@
 """Trained models: by name, from a folder, from another framework."""
 
-from keras_pspnet.pretrained.load import GEOMETRY as GEOMETRY
-from keras_pspnet.pretrained.load import HUB_PREFIX as HUB_PREFIX
-from keras_pspnet.pretrained.load import convert_file as convert_file
+from keras_pspnet.pretrained.conversion import GEOMETRY as GEOMETRY
+from keras_pspnet.pretrained.conversion import convert_file as convert_file
+from keras_pspnet.pretrained.hub import HUB_PREFIX as HUB_PREFIX
 from keras_pspnet.pretrained.load import load_pretrained as load_pretrained
-from keras_pspnet.pretrained.load import save_pretrained as save_pretrained
+from keras_pspnet.pretrained.save import save_pretrained as save_pretrained

@@ -39,9 +39,9 @@ kp.segment(model, "photo.jpg").save("out.png")
 
 ## What the files cannot tell
 
-- Which pictures it was trained on, and under which terms they are:
+- Which images it was trained on, and under which terms:
 - The recipe, or the checkpoint that it was converted from:
-- Scores, on which pictures, measured how:
+- Scores, on which images, measured how:
 - Licence of the weights:
 - What it is not good for:
 """

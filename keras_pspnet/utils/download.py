@@ -34,7 +34,7 @@ _CHUNK = 2**16
 
 
 def cache_folder() -> Path:
-    """Tells where downloads are kept; the folder may not exist yet.
+    """Returns where downloads are kept; the folder may not exist yet.
 
     Returns:
         `$KERAS_PSPNET_HOME` where it is set, else `keras_pspnet` in the
@@ -60,7 +60,6 @@ def download(
     folder: Path,
     sha256: str,
     *,
-    progress: bool = True,
     hint: str = "",
 ) -> Path:
     """Downloads a file, or finds that it is there.
@@ -74,14 +73,15 @@ def download(
     but the file name: the file is taken from `$KERAS_PSPNET_MIRROR/<name>`.
     Proxies are found as `urllib.request` finds them.
 
+    A progress bar is shown in a notebook, and where standard error is a
+    terminal (or `FORCE_COLOR` is set).
+
     Args:
-        url: An http or https URL that ends in the file's name. Redirects are
-            followed, but not from https to http.
+        url: One of this package's own URLs; it ends in the file's name.
+            Redirects are followed, but not from https to http.
         folder: Where the file is kept under its name; made if missing.
-        sha256: The file's SHA-256 in hex digits, or its first 8 or more.
-            8 digits find damage; only all 64 also stop an attacker.
-        progress: Whether to show a progress bar in a notebook, and where
-            standard error is a terminal (or `FORCE_COLOR` is set).
+        sha256: The file's SHA-256 in lower-case hex digits, or its first 8 or
+            more. 8 digits find damage; only all 64 also stop an attacker.
         hint: What else may help where the file cannot be had; ends the
             message of the error.
 
@@ -93,15 +93,11 @@ def download(
             of the mirror does not have the file, an HTML page or a redirect
             that is not allowed comes, or the connection breaks four times.
         OSError: If `folder` cannot be written to or the disk is full.
-        ValueError: If an argument or `$KERAS_PSPNET_MIRROR` is not as
-            described, or `url` leads to another file or more than 8 GiB.
+        ValueError: If `$KERAS_PSPNET_MIRROR` is not as described, or `url`
+            leads to another file or more than 8 GiB.
     """
-    name = _file_name(url)
-    if not re.fullmatch("[0-9a-fA-F]{8,64}", sha256):
-        raise ValueError(
-            "`sha256` must be 8 to 64 hex digits, the first of the file's "
-            f"SHA-256. Received: sha256={sha256!r}"
-        )
+    name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+    name = name.rpartition("/")[2]
     path, part = folder / name, folder / f"{name}.part"
     if _fits(path, sha256):
         return path
@@ -115,7 +111,7 @@ def download(
         with naming_errors("folder", folder):
             path.unlink(missing_ok=True)
         try:
-            with _progress_bar(name, progress) as bar:
+            with _progress_bar(name) as bar:
                 _complete(part, source, sha256, bar)
         except ConnectionError as error:
             raise ConnectionError(
@@ -222,25 +218,31 @@ def _open(source: str, start: int) -> Any:
     request = urllib.request.Request(source, headers=headers)
     opener = urllib.request.build_opener(_Redirects)
     try:
-        return opener.open(request, timeout=_TIMEOUT)
+        with _breaking_connection():
+            return opener.open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:
             return None
         kind = _BrokenConnection if error.code >= 500 else ConnectionError
         raise kind(f"HTTP {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise _BrokenConnection(str(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenConnection(str(error) or type(error).__name__) from error
 
 
 def _read(response: Any) -> bytes:
     # Errors of the connection and of the disk would look alike otherwise.
-    try:
+    with _breaking_connection():
         return response.read(_CHUNK)
+
+
+@contextlib.contextmanager
+def _breaking_connection() -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenConnection(str(error) or type(error).__name__) from error
+        said = str(getattr(error, "reason", error)) or type(error).__name__
+        raise _BrokenConnection(said) from error
 
 
 def _digest(path: Path) -> str:
@@ -249,7 +251,7 @@ def _digest(path: Path) -> str:
 
 
 def _fits(path: Path, sha256: str) -> bool:
-    return path.is_file() and _digest(path).startswith(sha256.lower())
+    return path.is_file() and _digest(path).startswith(sha256)
 
 
 def _find_source(url: str, name: str) -> tuple[str, str]:
@@ -261,37 +263,16 @@ def _find_source(url: str, name: str) -> tuple[str, str]:
     if "://" not in mirror:
         path = Path(mirror).expanduser().absolute() / name
         return path.as_uri(), received
-    _check_url(MIRROR_VARIABLE, mirror, "a folder or an http or https URL")
+    if not mirror.startswith(("http://", "https://")):
+        raise ValueError(
+            f"`{MIRROR_VARIABLE}` must be a folder or an http or https URL. "
+            f"Received: {MIRROR_VARIABLE}={mirror!r}"
+        )
     return f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}", received
 
 
-def _file_name(url: str) -> str:
-    _check_url("url", url, "an http or https URL")
-    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
-    name = path.rpartition("/")[2]
-    # Only what is a name on every system, without a folder or a drive.
-    if name == ".." or not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f]+', name):
-        raise ValueError(
-            f"`url` must end in the name of a file. Received: url={url!r}"
-        )
-    return name
-
-
-def _check_url(argument: str, url: str, rule: str) -> None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not parts.hostname or not re.fullmatch("[!-~]+", url):
-        raise ValueError(
-            f"`{argument}` must be {rule} in ASCII. "
-            f"Received: {argument}={url!r}"
-        )
-
-
 @contextlib.contextmanager
-def _progress_bar(name: str, wanted: bool) -> Iterator[Progress]:
+def _progress_bar(name: str) -> Iterator[Progress]:
     """Makes a bar of one task, shown on a terminal or in a notebook."""
     console = Console(stderr=True)
     notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
@@ -300,7 +281,7 @@ def _progress_bar(name: str, wanted: bool) -> Iterator[Progress]:
         DownloadColumn(),
         TransferSpeedColumn(),
         console=console,
-        disable=not (wanted and (console.is_terminal or notebook)),
+        disable=not (console.is_terminal or notebook),
     )
     bar.add_task(escape(name), total=None)
     with bar:

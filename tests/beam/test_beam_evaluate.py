@@ -20,7 +20,7 @@ from keras_pspnet.data.images import read_image, read_mask
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
 from keras_pspnet.evaluation.scores import Confusion
 from keras_pspnet.models.pspnet import PSPNet
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 pytestmark = pytest.mark.beam
 COUNT = 7

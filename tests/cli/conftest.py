@@ -10,8 +10,8 @@ from command_line import LABELS
 from PIL import Image
 from support import picture, tiny_pspnet
 
-import keras_pspnet.pretrained.load
-from keras_pspnet.pretrained.load import save_pretrained
+import keras_pspnet.pretrained
+from keras_pspnet.pretrained import save_pretrained
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def no_model(monkeypatch) -> None:
     def load(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(keras_pspnet.pretrained.load, "load_pretrained", load)
+    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
 
 
 @pytest.fixture

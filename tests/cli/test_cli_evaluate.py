@@ -19,12 +19,12 @@ from support import (
 )
 
 import keras_pspnet.export
-import keras_pspnet.pretrained.load
+import keras_pspnet.pretrained
 from keras_pspnet.cli.main import main
 from keras_pspnet.evaluation import evaluate as evaluation
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.pretrained.load import load_pretrained
+from keras_pspnet.pretrained import load_pretrained
 
 EVALUATE = ["evaluate", "--data", "set"]
 
@@ -120,7 +120,7 @@ def test_evaluate_takes_two_folders_and_the_model_s_ignore_label(
     labels = LabelSet("three", LABELS.names, LABELS.colors, ignore_label=77)
     model = tiny_pspnet(labels=labels)
     monkeypatch.setattr(
-        keras_pspnet.pretrained.load, "load_pretrained", lambda *_, **__: model
+        keras_pspnet.pretrained, "load_pretrained", lambda *_, **__: model
     )
     os.replace("set/images", "photos")
     for index, name in enumerate("abcde"):

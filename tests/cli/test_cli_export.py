@@ -20,7 +20,7 @@ from support import (
 
 import keras_pspnet as kp
 import keras_pspnet.export
-import keras_pspnet.pretrained.load
+import keras_pspnet.pretrained
 from keras_pspnet.cli.main import main
 from keras_pspnet.export import saved_model
 from keras_pspnet.export.serving_graph import ServingOptions
@@ -35,7 +35,7 @@ def spy_on_export(monkeypatch, function: str) -> Mock:
     The model is a tuple of what it would be loaded by.
     """
     monkeypatch.setattr(
-        keras_pspnet.pretrained.load,
+        keras_pspnet.pretrained,
         "load_pretrained",
         lambda source, backbone: (source, backbone),
     )

@@ -18,7 +18,7 @@ from support import (
 
 import keras_pspnet as kp
 import keras_pspnet.export
-import keras_pspnet.pretrained.load
+import keras_pspnet.pretrained
 import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import main, make_parser, parse
 from keras_pspnet.data.images import MAX_PIXELS

@@ -21,13 +21,13 @@ from support import (
 )
 
 import keras_pspnet.export
-import keras_pspnet.pretrained.load
+import keras_pspnet.pretrained
 from keras_pspnet.cli.main import main
 from keras_pspnet.data.images import read_mask
 from keras_pspnet.inference import predictor as network
 from keras_pspnet.inference import segment as inference
 from keras_pspnet.inference.segment import segment
-from keras_pspnet.pretrained.load import load_pretrained
+from keras_pspnet.pretrained import load_pretrained
 
 
 def test_segment_writes_the_picture(photo, model_folder, capsys) -> None:
@@ -52,7 +52,7 @@ def test_segment_writes_the_mask_of_several_views(photo, monkeypatch) -> None:
         loaded.append((source, backbone))
         return model
 
-    monkeypatch.setattr(keras_pspnet.pretrained.load, "load_pretrained", load)
+    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
     options = ["--mask", "--scales", "1", "0.3", "--flip", "-o", "mask.png"]
     assert main(["segment", photo, *options]) == 0
     assert loaded == [("aerial", None)]

@@ -216,7 +216,7 @@ def test_a_member_that_is_no_file(
     model = given / "model.pth"
     model.write_bytes(attack.read_bytes())
     before = place.outside()
-    with pytest.raises(ValueError, match="must be a PyTorch checkpoint, a .*"):
+    with pytest.raises(ValueError, match="must be a PyTorch checkpoint .it "):
         convert_file(model)
     with pytest.raises(FileNotFoundError, match="folder that save_pretrained"):
         load_pretrained(model)

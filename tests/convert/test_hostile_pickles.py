@@ -1,6 +1,7 @@
 """Tests of pickles that want something run: nothing of it runs."""
 
 import builtins
+import codecs
 import importlib
 import itertools
 import pickle
@@ -30,6 +31,10 @@ from torch_reading import (
 from keras_pspnet.convert.pickle_values import Placeholder
 
 
+def attribute(owner: Any, name: str) -> Call:
+    return calling("builtins", "getattr", owner, name)
+
+
 def hostile(canary: Path) -> dict[str, tuple[Any, str]]:
     """What Python runs when it unpickles it, and whom a refusal names.
 
@@ -38,48 +43,42 @@ def hostile(canary: Path) -> dict[str, tuple[Any, str]]:
     shell = f"touch '{canary}'"
     python = f"open({str(canary)!r}, 'w').close()"
     # The module, by a name that it has in another.
-    system = calling("builtins", "getattr", Name("shutil", "os"), "system")
+    system = attribute(Name("shutil", "os"), "system")
     path = calling("pathlib", "Path", str(canary))
     nested = pickled(calling("os", "system", shell))[0]
-    return {
-        "os": (calling("os", "system", shell), "os.system"),
-        "posix": (calling("posix", "system", shell), "posix.system"),
-        "eval": (calling("builtins", "eval", python), "builtins.eval"),
-        "exec": (calling("builtins", "exec", python), "builtins.exec"),
-        "Python 2": (
-            calling("__builtin__", "eval", python),
-            "__builtin__.eval",
-        ),
+    calls = {
+        f"{module}.{name}": (calling(module, name, *args), f"{module}.{name}")
+        for module, name, *args in (
+            ("os", "system", shell),
+            ("posix", "system", shell),
+            ("builtins", "eval", python),
+            ("builtins", "exec", python),
+            # Of Python 2.
+            ("__builtin__", "eval", python),
+            ("subprocess", "check_call", ["touch", str(canary)]),
+            ("pickle", "loads", nested),
+            ("_pickle", "loads", nested),
+            ("importlib", "import_module", canary.name),
+            ("runpy", "_run_code", python, {}),
+        )
+    }
+    return calls | {
         "getattr": (Call(system, (shell,)), "shutil.os"),
         "getattr of getattr": (
             Call(
-                calling(
-                    "builtins",
-                    "getattr",
-                    calling("builtins", "getattr", Name("os", "path"), "os"),
-                    "system",
-                ),
+                attribute(attribute(Name("os", "path"), "os"), "system"),
                 (shell,),
             ),
             "os.path",
         ),
         "getattr of what is no name": (
-            Call(calling("builtins", "getattr", path, "touch")),
+            Call(attribute(path, "touch")),
             "pathlib.Path",
         ),
         "module of a harmless one": (
-            Call(
-                calling("builtins", "getattr", Name("uuid", "os"), "system"),
-                (shell,),
-            ),
+            Call(attribute(Name("uuid", "os"), "system"), (shell,)),
             "uuid.os",
         ),
-        "subprocess": (
-            calling("subprocess", "check_call", ["touch", str(canary)]),
-            "subprocess.check_call",
-        ),
-        "pickle": (calling("pickle", "loads", nested), "pickle.loads"),
-        "_pickle": (calling("_pickle", "loads", nested), "_pickle.loads"),
         "attrgetter": (
             Call(
                 Call(
@@ -98,21 +97,10 @@ def hostile(canary: Path) -> dict[str, tuple[Any, str]]:
             Call(calling("functools", "partial", Name("os", "system"), shell)),
             "functools.partial",
         ),
-        "import_module": (
-            calling("importlib", "import_module", canary.name),
-            "importlib.import_module",
-        ),
-        "runpy": (
-            calling("runpy", "_run_code", python, {}),
-            "runpy._run_code",
-        ),
         "code": (
             Call(
-                calling(
-                    "builtins",
-                    "getattr",
-                    calling("code", "InteractiveInterpreter"),
-                    "runsource",
+                attribute(
+                    calling("code", "InteractiveInterpreter"), "runsource"
                 ),
                 (python,),
             ),
@@ -153,6 +141,9 @@ def canary(tmp_path, monkeypatch) -> Path:
     (tmp_path / "canary.py").write_text(f"open({str(path)!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "canary", raising=False)
+    # What the standard library imports at its first use in a process.
+    for name in ("cp437", "raw_unicode_escape"):
+        codecs.lookup(name)
     return path
 
 

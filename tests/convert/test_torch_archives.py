@@ -145,7 +145,7 @@ def test_a_file_cut_anywhere_is_noticed(tmp_path, form) -> None:
         # What is left may end in what looks like another archive.
         with pytest.raises(ValueError, match="`path` must be a PyTorch check"):
             read_torch_file(path)
-        assert is_torch_file(path) in (False, form == "legacy" and length > 14)
+        assert is_torch_file(path) is (length > (14 if form == "legacy" else 3))
 
 
 @BOTH
@@ -167,7 +167,6 @@ def test_changed_bytes_give_one_kind_of_error(tmp_path, form) -> None:
         for place in rng.integers(0, len(data), rng.integers(1, 4)):
             data[place] = rng.integers(0, 256)
         path.write_bytes(data)
-        assert is_torch_file(path) in (True, False)
         try:
             read_torch_file(path)
         except ValueError as error:

@@ -42,14 +42,9 @@ def shape(dims: Sequence[int]) -> bytes:
     return block(7, block(1, b"".join(map(varint, dims))))
 
 
-def legacy_shape(dims: Sequence[int]) -> bytes:
-    return b"".join(integer(index + 1, dim) for index, dim in enumerate(dims))
-
-
 def blob(array: np.ndarray) -> bytes:
-    """A BlobProto as Caffe writes it; float64 arrays become double_data."""
-    number = 8 if array.dtype == np.float64 else 5
-    return packed(number, array) + shape(array.shape)
+    """A BlobProto as Caffe writes it."""
+    return packed(5, array) + shape(array.shape)
 
 
 def layer(name: str, *blobs: bytes, kind: str = "Convolution") -> bytes:
@@ -57,20 +52,6 @@ def layer(name: str, *blobs: bytes, kind: str = "Convolution") -> bytes:
     content = block(1, name.encode()) + block(2, kind.encode())
     content += block(3, b"data") + block(4, name.encode())
     return block(100, content + b"".join(block(7, each) for each in blobs))
-
-
-def v1_layer(name: str, *blobs: bytes) -> bytes:
-    """A V1LayerParameter, as an entry of its network."""
-    content = block(2, b"data") + block(3, name.encode())
-    content += block(4, name.encode()) + integer(5, 4)
-    return block(2, content + b"".join(block(6, each) for each in blobs))
-
-
-def v0_layer(name: str, *blobs: bytes) -> bytes:
-    """A V0LayerParameter within a V1LayerParameter."""
-    content = block(1, name.encode()) + block(2, b"conv")
-    content += b"".join(block(50, each) for each in blobs)
-    return block(2, block(1, content) + block(2, b"data"))
 
 
 def caffe_model(layers: Mapping[str, Sequence[np.ndarray]]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 from support import conv_model, picture
 
-import keras_pspnet.pretrained.load
+import keras_pspnet.pretrained
 from keras_pspnet.cli.main import main
 from keras_pspnet.labels import LabelSet
 
@@ -20,7 +20,7 @@ def load_conv_model(monkeypatch) -> Any:
     """Puts one small model in the place of all; returns it."""
     model = conv_model()
     monkeypatch.setattr(
-        keras_pspnet.pretrained.load, "load_pretrained", lambda *_, **__: model
+        keras_pspnet.pretrained, "load_pretrained", lambda *_, **__: model
     )
     return model
 

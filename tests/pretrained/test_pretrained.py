@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from keras_pspnet.inference.predictor import predict_logits
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import AERIAL, LabelSet
 from keras_pspnet.presets import find_preset
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 from keras_pspnet.pretrained.model_card import model_card
 
 LABELS = LabelSet("three", ("x", "y", "z"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
@@ -162,6 +164,29 @@ def test_saving_replaces_what_was_there(model, folder) -> None:
     save_pretrained(load_pretrained(folder), folder)
     assert load_pretrained(folder, aux=True).get_config()["aux"] is True
     assert sorted(os.listdir(folder)) == FILES
+
+
+# The modules alone, as a command would import them that has to start at once.
+READER = f"""
+import sys, types
+root = {str(Path(keras_pspnet.__file__).parents[1])!r}
+for name in ("keras_pspnet", "keras_pspnet.pretrained"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [f"{{root}}/{{name.replace('.', '/')}}"]
+from keras_pspnet.pretrained.model_folder import ModelFolder
+folder = ModelFolder(sys.argv[1])
+print(folder.read_config()["num_classes"], folder.is_intact)
+print(sorted({{"keras", "tensorflow"}} & set(sys.modules)))
+"""
+
+
+def test_a_folder_is_read_without_keras(folder) -> None:
+    command = [sys.executable, "-c", READER, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "3 True\n[]\n"
+    os.truncate(folder / "model.safetensors", 100)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "3 False\n[]\n"
 
 
 # === The model card ===

@@ -44,7 +44,7 @@ from keras_pspnet.presets import (
     find_backbone_weights,
     find_preset,
 )
-from keras_pspnet.pretrained import load as pretrained_module
+from keras_pspnet.pretrained import model_folder, published
 
 README = Path(__file__).parents[2] / "README.md"
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
@@ -117,7 +117,7 @@ def test_a_published_model_is_fetched_once_and_kept(
     def no_download(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("it is kept already")
 
-    monkeypatch.setattr(pretrained_module, "download", no_download)
+    monkeypatch.setattr(published, "download", no_download)
     again = load_pretrained("voc", aux=True, num_classes=4)
     assert again.num_classes == 4
     np.testing.assert_array_equal(
@@ -136,12 +136,6 @@ def turn_last_bit(path: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def change_geometry(path: Path) -> None:
-    text = path.read_text()
-    assert '"stride_on": "3x3"' in text
-    path.write_text(text.replace('"stride_on": "3x3"', '"stride_on": "1x1"'))
-
-
 def nest(path: Path) -> None:
     path.write_bytes(b"[" * 100_000)
 
@@ -151,7 +145,6 @@ def nest(path: Path) -> None:
     [
         ("config.json", cut),
         ("config.json", Path.unlink),
-        ("config.json", change_geometry),
         ("config.json", nest),
         ("model.safetensors", cut),
         ("model.safetensors", Path.unlink),
@@ -169,7 +162,6 @@ def test_a_damaged_copy_is_fetched_again(
     (path,) = home.rglob(file)
     damage(path)
     loaded = load_pretrained("voc")
-    assert loaded.get_config()["stride_on"] == "3x3"
     assert_same_weights(loaded, model)
 
 
@@ -177,13 +169,13 @@ def test_weights_are_hashed_once_at_every_load(
     home: Path, mirror: Path, monkeypatch
 ) -> None:
     hashed = []
-    digest = pretrained_module._digest
+    digest = model_folder._digest
 
     def counting(path: Path) -> str:
         hashed.append(path.name)
         return digest(path)
 
-    monkeypatch.setattr(pretrained_module, "_digest", counting)
+    monkeypatch.setattr(model_folder, "_digest", counting)
     # Here it is hashed as it is written.
     load_pretrained("voc")
     assert hashed == []
@@ -219,10 +211,8 @@ def test_one_of_several_fetches_and_converts(
         monkeypatch.setenv("KERAS_PSPNET_MIRROR", server.url(""))
         row = find_preset("voc")
         with ThreadPoolExecutor(3) as pool:
-            folders = list(
-                pool.map(pretrained_module._preset_folder, [row] * 3)
-            )
-        assert len(set(folders)) == 1
+            folders = pool.map(published.published_folder, [row] * 3)
+        assert len({folder.path for folder in folders}) == 1
         assert len(server.seen) == 1
     assert load_pretrained("voc").num_classes == 21
 
@@ -350,52 +340,60 @@ def test_the_hub_needs_its_package(monkeypatch) -> None:
 # === Files of other frameworks ===
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_an_mmseg_file_becomes_the_network(
-    tmp_path: Path, model: PSPNet, legacy: bool
-) -> None:
-    path = write_state(tmp_path / "x.pth", mmseg_state(model), legacy)
-    converted = convert_file(path)
-    assert converted.aux
-    np.testing.assert_array_equal(
-        predict_logits(converted, IMAGES), predict_logits(model, IMAGES)
-    )
+PAPER = {
+    "stem": "deep_wide",
+    "contract_dilation": False,
+    "align_corners": True,
+}
+CAFFE = PAPER | {
+    "stride_on": "1x1",
+    "aux": False,
+    "mean": (123.68, 116.779, 103.939),
+    "std": (1, 1, 1),
+}
 
 
-def test_a_semseg_file_in_its_wrapper(tmp_path: Path) -> None:
-    model = random_pspnet(
-        50, stem="deep_wide", contract_dilation=False, align_corners=True
-    )
+def write_semseg(path: Path, model: PSPNet) -> None:
     state = {
         f"module.{name}": tensor(value)
         for name, value in semseg_state(model, 50).items()
     }
     data, storages = pickled({"epoch": 50, "state_dict": state})
-    path = write_zip(tmp_path / "train_epoch_50.pth", data, raw(storages))
-    np.testing.assert_array_equal(
-        predict_logits(convert_file(path), IMAGES),
-        predict_logits(model, IMAGES),
-    )
+    write_zip(path, data, raw(storages))
 
 
-def test_a_caffe_file_is_told_by_its_content(tmp_path: Path) -> None:
-    # Of full width, as a file does not tell another.
-    model = random_pspnet(
-        50,
-        width=1.0,
-        stem="deep_wide",
-        contract_dilation=False,
-        align_corners=True,
-        stride_on="1x1",
-        aux=False,
-        mean=(123.68, 116.779, 103.939),
-        std=(1, 1, 1),
-    )
-    path = tmp_path / "weights.bin"
-    path.write_bytes(caffe_model(caffe_layers(model, 50)))
-    converted = convert_file(path)
-    assert converted.get_config()["stride_on"] == "1x1"
+SOURCES = {
+    "mmseg.pth": (
+        {},
+        lambda path, model: write_state(path, mmseg_state(model)),
+    ),
+    "legacy.pth": (
+        {},
+        lambda path, model: write_state(path, mmseg_state(model), True),
+    ),
+    "semseg_in_its_wrapper": (PAPER, write_semseg),
+    "caffe.bin": (
+        CAFFE,
+        lambda path, model: path.write_bytes(
+            caffe_model(caffe_layers(model, 50))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_becomes_the_network(tmp_path: Path, name: str) -> None:
+    geometry, write = SOURCES[name]
+    model = random_pspnet(50, **geometry)
+    write(tmp_path / name, model)
+    converted = convert_file(tmp_path / name)
+    assert converted.aux is geometry.get("aux", True)
+    for key, value in geometry.items():
+        assert converted.get_config()[key] == value
     assert_same_weights(converted, model)
+    np.testing.assert_array_equal(
+        predict_logits(converted, IMAGES), predict_logits(model, IMAGES)
+    )
 
 
 def test_what_a_source_is_known_for_can_be_overridden(
@@ -416,22 +414,23 @@ def test_what_a_source_is_known_for_can_be_overridden(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content", "message"),
     [
-        (b"", "must be a PyTorch checkpoint, a .caffemodel"),
-        (b"<!DOCTYPE html><html></html>", "must be a PyTorch checkpoint, a"),
-        (os.urandom(1000), "must be a PyTorch checkpoint, a"),
+        ("x.pth", b"", r"PyTorch checkpoint \(it is empty\)"),
+        ("x.pt", b"<!DOCTYPE html><html></html>", r"\(it is a web page\)"),
+        ("x.pth", os.urandom(1000), "does not begin like one"),
+        ("x", b"", "must be a PyTorch checkpoint, a .caffemodel or a .safet"),
+        ("x.bin", os.urandom(1000), "must be a PyTorch checkpoint, a .caffe"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(
-    tmp_path: Path, content: bytes, message: str
+    tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
-    path = tmp_path / "file.pth"
+    path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match=rf"{message}.*Received: .*{path}"):
         convert_file(path)
-    assert "file.pth" in str(caught.value)
-    assert os.listdir(tmp_path) == ["file.pth"]
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
@@ -443,8 +442,9 @@ def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
     path.write_bytes(safetensors.numpy.save({"a": np.zeros(9)})[:-5])
     with pytest.raises(ValueError, match="whole safetensors file"):
         convert_file(path)
-    with pytest.raises(FileNotFoundError, match="must be an existing file"):
-        convert_file(tmp_path / "nobody.pth")
+    for name in (tmp_path / "nobody.pth", tmp_path, "/dev/zero"):
+        with pytest.raises(FileNotFoundError, match="must be an existing f"):
+            convert_file(name)
 
 
 def test_other_networks_are_refused_by_name(
@@ -494,10 +494,6 @@ def test_odd_safetensors(tmp_path: Path) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
     with pytest.raises(ValueError, match="whole safetensors file"):
         convert_file(path)
-    folder = tmp_path / "folder.safetensors"
-    folder.mkdir()
-    with pytest.raises(FileNotFoundError, match="must be an existing file"):
-        convert_file(folder)
 
 
 def test_a_tensor_named_twice_is_refused(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_fetches_once(server, get, folder):
     assert "Range" not in headers
 
 
-@pytest.mark.parametrize("digest", [DIGEST[:8], DIGEST[:8].upper(), DIGEST])
+@pytest.mark.parametrize("digest", [DIGEST[:8], DIGEST])
 def test_takes_whole_digests_and_their_first_digits(
     server, folder, part, digest
 ):
@@ -116,57 +116,10 @@ def test_takes_whole_digests_and_their_first_digits(
 
 
 @pytest.mark.parametrize(
-    "digest", ["", DIGEST[:7], "0x345678", DIGEST + "0", DIGEST[:8] + "\n"]
-)
-def test_refuses_other_digests(server, folder, digest):
-    with pytest.raises(
-        ValueError,
-        match="`sha256` must be 8 to 64 hex digits.*Received: sha256="
-        + re.escape(repr(digest)),
-    ):
-        download(server.url(PATH), folder, digest)
-    assert server.seen == []
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://127.0.0.1/a.bin",
-        "file:///etc/a.bin",
-        "127.0.0.1/a.bin",
-        "http:///a.bin",
-        "http://127.0.0.1:x/a.bin",
-        "http://[127.0.0.1/a.bin",
-        "http://127.0.0.1/a\n.bin",
-        "http://127.0.0.1/ä.bin",
-    ],
-)
-def test_refuses_urls(folder, url):
-    with pytest.raises(
-        ValueError,
-        match=r"`url` must be an http or https URL in ASCII\. Received: url="
-        + re.escape(repr(url)),
-    ):
-        download(url, folder, DIGEST)
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize(
-    "end", ["", "/", "/a/", "/..", "/a/%2e%2e", "/%5Ca", "/c%3Aa", "/a%00b"]
-)
-def test_refuses_urls_without_a_file_name(folder, end):
-    with pytest.raises(ValueError, match="`url` must end in the name of a f"):
-        download(f"http://127.0.0.1{end}", folder, DIGEST)
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize(
     "path, query, name",
     [
         ("/a%20b.bin", "", "a b.bin"),
         ("/a.bin", "?download=1#top", "a.bin"),
-        ("/x/..%2F..%2Fa.bin", "", "a.bin"),
     ],
 )
 def test_names_the_file_after_the_url(server, folder, path, query, name):
@@ -437,14 +390,6 @@ def test_a_redirect_stays_with_https(server, folder, monkeypatch, scheme):
         assert len(server.seen) == 1
 
 
-def test_leaves_a_loop_of_redirects(server, get, slept):
-    server.redirects = {PATH: (302, "/b"), "/b": (302, PATH)}
-    with pytest.raises(ConnectionError, match="HTTP 302.*infinite loop"):
-        get()
-    assert len(server.seen) <= 11
-    assert slept == []
-
-
 # Mirrors
 
 
@@ -465,8 +410,8 @@ def test_refuses_mirrors(get, folder, monkeypatch, mirror):
     monkeypatch.setenv("KERAS_PSPNET_MIRROR", mirror)
     with pytest.raises(
         ValueError,
-        match="`KERAS_PSPNET_MIRROR` must be a folder or an http or https URL "
-        f"in ASCII. Received: KERAS_PSPNET_MIRROR='{mirror}'",
+        match="`KERAS_PSPNET_MIRROR` must be a folder or an http or https "
+        f"URL. Received: KERAS_PSPNET_MIRROR='{mirror}'",
     ):
         get()
     assert not folder.exists()
@@ -634,23 +579,17 @@ def test_shows_nothing_where_there_is_no_terminal(get, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_shows_progress_on_a_terminal(
-    get, server, part, capfd, monkeypatch, progress
-):
+def test_shows_progress_on_a_terminal(get, part, capfd, monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "100")
     part.write_bytes(BODY[:1000])
-    get(progress=progress)
+    get()
     out, err = capfd.readouterr()
     assert out == ""
-    if progress:
-        shown = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", err)
-        last = shown.splitlines()[-1]
-        for text in (NAME, "300.0/300.0 kB", "B/s"):
-            assert text in last
-    else:
-        assert err == ""
+    shown = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", err)
+    last = shown.splitlines()[-1]
+    for text in (NAME, "300.0/300.0 kB", "B/s"):
+        assert text in last
 
 
 def test_shows_progress_in_a_notebook(get, monkeypatch):

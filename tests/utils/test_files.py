@@ -15,30 +15,19 @@ from keras_pspnet.utils.files import check_writable, locked, write_atomically
 CHECKED = (check_writable, lambda path: write_atomically(path, b"new"))
 
 
-def test_writes_and_replaces(tmp_path):
-    path = tmp_path / "a.bin"
-    write_atomically(path, b"old")
-    write_atomically(str(path), b"new and longer")
-    assert path.read_bytes() == b"new and longer"
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_has_the_permissions_of_an_ordinary_file(tmp_path):
-    write_atomically(tmp_path / "a", b"")
-    (tmp_path / "b").write_bytes(b"")
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
-    assert modes[0] == modes[1]
-
-
-def test_accepts_the_longest_name(tmp_path):
-    write_atomically(tmp_path / ("n" * 255), b"x")
-    assert (tmp_path / ("n" * 255)).read_bytes() == b"x"
-
-
-def test_accepts_a_bare_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["a.bin", "n" * 255])
+def test_writes_and_replaces(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    write_atomically("a.bin", b"x")
-    assert (tmp_path / "a.bin").read_bytes() == b"x"
+    write_atomically(name, b"old")
+    write_atomically(tmp_path / name, b"new and longer")
+    assert (tmp_path / name).read_bytes() == b"new and longer"
+    assert os.listdir(tmp_path) == [name]
+    # With the permissions of an ordinary file.
+    (tmp_path / "b").write_bytes(b"")
+    modes = [
+        stat.S_IMODE((tmp_path / each).stat().st_mode) for each in (name, "b")
+    ]
+    assert modes[0] == modes[1]
 
 
 def test_follows_a_symbolic_link(tmp_path):
@@ -55,31 +44,27 @@ def test_check_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_failure_keeps_the_old_file(tmp_path, monkeypatch, failing):
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            r"`path` must be writable \(No space left.*a\.bin'",
+        ),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_failure_keeps_the_old_file(
+    tmp_path, monkeypatch, failing, error, match
+):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(files.os, failing, full)
-    with pytest.raises(
-        OSError, match=r"`path` must be writable \(No space left.*a\.bin'"
-    ):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_interruption_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(files.os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(files.os, failing, fail)
+    with pytest.raises(type(error), match=match):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]

@@ -1,0 +1,289 @@
+"""Name tables: which tensor of a source is which variable of a PSPNet."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_pspnet.backbones import (
+    BASIC_DEPTHS,
+    BLOCKS,
+    STAGE_CHANNELS,
+    STEM_CHANNELS,
+    scaled,
+)
+from keras_pspnet.convert.assign import Converted, raise_problems
+
+# The pyramid of every published network.
+BIN_SIZES = (1, 2, 3, 6)
+_NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
+# Axes of a kernel: (out, in, height, width) -> (height, width, in, out).
+_KERNEL_AXES = (2, 3, 1, 0)
+
+
+class Suffixes(NamedTuple):
+    """What a source adds to the name of a layer.
+
+    Args:
+        conv: For the kernel and the bias of a convolution.
+        norm: For gamma, beta, mean and variance of a batch normalisation.
+    """
+
+    conv: tuple[str, str]
+    norm: tuple[str, str, str, str]
+
+
+class Layer(NamedTuple):
+    """A convolution of the source and what follows it.
+
+    Args:
+        name: Ours: `name_conv` and `name_bn`, or `name_classifier`.
+        conv: The source's name of the convolution.
+        norm: The source's name of the batch normalisation; a classifier has
+            none, but a bias.
+    """
+
+    name: str
+    conv: str
+    norm: str = ""
+
+
+TORCH = Suffixes(
+    (".weight", ".bias"),
+    (".weight", ".bias", ".running_mean", ".running_var"),
+)
+DEEP_STEM = tuple((f"stem.{index}", f"stem.{index + 1}") for index in (0, 3, 6))
+PLAIN_STEM = (("conv1", "bn1"),)
+
+
+@dataclasses.dataclass(frozen=True)
+class NameTable:
+    """How a source names the layers of a PSPNet; the defaults are torch's.
+
+    Convolutions stand with their batch normalisation. In the names of blocks
+    `{stage}` and `{block}` count from 2 and 1, `{layer}` and `{index}` from 1
+    and 0; in the names of the pyramid, `{index}` is that of a map from 0 and
+    `{bins}` is its bin size.
+
+    Args:
+        source: Name of the source.
+        stems: The stems it may have; the last one where no other is there.
+        prefix: What precedes the names of the backbone.
+        convs: The convolutions of a block.
+        shortcut: The projection that some blocks have.
+        pyramid: A map of the pyramid; empty for a backbone alone.
+        head: Convolution, batch normalisation and classifier.
+        aux: The same of the auxiliary head, which may be missing.
+        suffixes: What is added for each tensor.
+        ignored: Regular expression of source names that nothing needs.
+    """
+
+    source: str
+    stems: tuple[tuple[tuple[str, str], ...], ...]
+    prefix: str = ""
+    convs: tuple[tuple[str, str], ...] = tuple(
+        (f"layer{{layer}}.{{index}}.conv{i}", f"layer{{layer}}.{{index}}.bn{i}")
+        for i in (1, 2, 3)
+    )
+    shortcut: tuple[str, str] = (
+        "layer{layer}.{index}.downsample.0",
+        "layer{layer}.{index}.downsample.1",
+    )
+    pyramid: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+    aux: tuple[str, ...] = ()
+    suffixes: Suffixes = TORCH
+    # Counters of PyTorch's batch normalisation, which nothing computes with.
+    ignored: str = r"\.num_batches_tracked$"
+
+    def convert(self, tensors: Mapping[str, Any]) -> Converted:
+        """Converts a network.
+
+        Args:
+            tensors: Source name -> array.
+
+        Returns:
+            The network; its config says what the tensors tell: `backbone`,
+            `stem` and `width`, and of a whole one `num_classes` and `aux`.
+
+        Raises:
+            ValueError: If it is another network.
+        """
+        stem = self._stem(tensors)
+        depth, config = self._backbone_config(tensors, stem)
+        aux = bool(self.aux) and self.aux[-1] + self.suffixes.conv[0] in tensors
+        layers = [
+            *self._backbone_layers(tensors, stem, depth),
+            *(self._head_layers(aux) if self.head else ()),
+        ]
+        arrays = convert_layers(tensors, layers, self.suffixes, self.ignored)
+        if self.head:
+            num_classes = arrays["head_classifier/bias"].shape[0]
+            config |= {"num_classes": num_classes, "aux": aux}
+        return Converted(self.source, config, arrays)
+
+    def _stem(self, tensors: Mapping[str, Any]) -> list[Layer]:
+        *others, last = self.stems
+        kernel = self.suffixes.conv[0]
+        for stem in others:
+            if f"{self.prefix}{stem[0][0]}{kernel}" in tensors:
+                break
+        else:
+            stem = last
+        return [
+            Layer(f"stem{index}", self.prefix + conv, self.prefix + norm)
+            for index, (conv, norm) in enumerate(stem, start=1)
+        ]
+
+    def _block(self, stage: int, block: int) -> list[Layer]:
+        """Names the convolutions of a block, the projection last."""
+        numbers = {"layer": stage - 1, "index": block - 1}
+        numbers |= {"stage": stage, "block": block}
+        return [
+            Layer(
+                f"stage{stage}_block{block}_{part}",
+                self.prefix + conv.format(**numbers),
+                self.prefix + norm.format(**numbers),
+            )
+            for part, (conv, norm) in zip(
+                (1, 2, 3, "shortcut"), (*self.convs, self.shortcut), strict=True
+            )
+        ]
+
+    def _backbone_layers(
+        self, tensors: Mapping[str, Any], stem: list[Layer], depth: int
+    ) -> Iterator[Layer]:
+        yield from stem
+        for stage, count in enumerate(BLOCKS[depth], start=2):
+            for block in range(1, count + 1):
+                *convs, shortcut = self._block(stage, block)
+                yield from convs[: 2 if depth in BASIC_DEPTHS else 3]
+                if shortcut.conv + self.suffixes.conv[0] in tensors:
+                    yield shortcut
+
+    def _head_layers(self, aux: bool) -> Iterator[Layer]:
+        for index, bins in enumerate(BIN_SIZES):
+            names = (
+                each.format(index=index, bins=bins) for each in self.pyramid
+            )
+            yield Layer(f"head_conv/pyramid/bin{bins}", *names)
+        for name, theirs in (("head", self.head), ("aux", self.aux)):
+            if name == "head" or aux:
+                conv, norm, classifier = theirs
+                yield Layer(name, conv, norm)
+                yield Layer(name, classifier)
+
+    def _backbone_config(
+        self, tensors: Mapping[str, Any], stem: list[Layer]
+    ) -> tuple[int, dict[str, Any]]:
+        """Reads depth, stem and width off the tensors."""
+        kernel = self.suffixes.conv[0]
+
+        def count_blocks(stage: int) -> int:
+            for block in itertools.count(1):
+                if self._block(stage, block)[0].conv + kernel not in tensors:
+                    break
+            return block - 1
+
+        counts = tuple(map(count_blocks, (2, 3, 4, 5)))
+        first = self._block(2, 1)
+        basic = first[2].conv + kernel not in tensors
+        depths = [
+            depth
+            for depth, blocks in BLOCKS.items()
+            if blocks == counts and (depth in BASIC_DEPTHS) == basic
+        ]
+        *channels, of_stage = (
+            _out_channels(tensors.get(layer.conv + kernel))
+            for layer in (*stem, first[0])
+        )
+        # Nothing wider is published, and a small file could ask for a large
+        # one.
+        width = min(1.0, of_stage / STAGE_CHANNELS[0])
+        stems = [
+            name
+            for name, wanted in STEM_CHANNELS.items()
+            if [scaled(each, width) for each in wanted] == channels
+        ]
+        if not depths or not stems:
+            raise ValueError(
+                "`source` must have the backbone of a PSPNet. Received: "
+                f"{counts} {'basic' if basic else 'bottleneck'} blocks after a "
+                f"stem of {channels} channels"
+            )
+        # The narrowest networks fit both deep stems; published ones only one.
+        return depths[0], {
+            "backbone": f"resnet{depths[0]}",
+            "stem": stems[0],
+            "width": width,
+        }
+
+
+def convert_layers(
+    tensors: Mapping[str, Any],
+    layers: Iterable[Layer],
+    suffixes: Suffixes = TORCH,
+    ignored: str = "(?!)",
+) -> dict[str, np.ndarray]:
+    """Renames the tensors of layers and orders their axes as Keras does.
+
+    Args:
+        tensors: Source name -> array.
+        layers: The layers of the network.
+        suffixes: What the source adds for each tensor of a layer.
+        ignored: Regular expression of source names that nothing needs.
+
+    Returns:
+        Variable path -> view of the source's values.
+
+    Raises:
+        ValueError: If a tensor is missing, of another rank, or neither used
+            nor ignored; the message has all of them.
+    """
+    paths = dict(
+        pair for layer in layers for pair in _tensor_names(layer, suffixes)
+    )
+    problems = []
+    arrays = {}
+    for name, path in paths.items():
+        axes = _KERNEL_AXES if path.endswith("/kernel") else (0,)
+        value = tensors.get(name)
+        if value is None:
+            problems.append(f"missing {name}")
+        elif value.ndim != len(axes) or value.dtype.kind != "f":
+            problems.append(
+                f"{name} has shape {value.shape} of {value.dtype}, not "
+                f"{len(axes)} axes of floats"
+            )
+        else:
+            arrays[path] = value.transpose(axes)
+    problems += [
+        f"unexpected {name}"
+        for name in sorted(tensors)
+        if name not in paths and not re.search(ignored, name)
+    ]
+    raise_problems("a network whose every tensor is known", problems)
+    return arrays
+
+
+def _tensor_names(
+    layer: Layer, suffixes: Suffixes
+) -> Iterator[tuple[str, str]]:
+    """Yields the source's name and the variable's path of each tensor."""
+    kernel, bias = suffixes.conv
+    if not layer.norm:
+        yield layer.conv + kernel, f"{layer.name}_classifier/kernel"
+        yield layer.conv + bias, f"{layer.name}_classifier/bias"
+        return
+    yield layer.conv + kernel, f"{layer.name}_conv/kernel"
+    for suffix, kind in zip(suffixes.norm, _NORM_VARIABLES, strict=True):
+        yield layer.norm + suffix, f"{layer.name}_bn/{kind}"
+
+
+def _out_channels(kernel: Any) -> int:
+    return 0 if kernel is None or kernel.ndim != 4 else kernel.shape[0]

@@ -1,0 +1,89 @@
+"""Published models: downloaded once, converted, and kept as model folders."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from pathlib import Path
+
+from keras_pspnet.convert import convert_source, fill
+from keras_pspnet.models import PSPNet
+from keras_pspnet.presets import PRESETS, Preset
+from keras_pspnet.pretrained.model_folder import ModelFolder
+from keras_pspnet.utils import (
+    HOME_VARIABLE,
+    cache_folder,
+    locked,
+    naming_errors,
+)
+from keras_pspnet.utils.download import download
+
+_SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def published_folder(preset: Preset) -> ModelFolder:
+    """Finds a published model, downloading it where it is not kept.
+
+    Args:
+        preset: The model.
+
+    Returns:
+        Its folder, whose weights are those it names.
+
+    Raises:
+        OSError: If it cannot be downloaded or kept.
+        ValueError: If the download is not what is published.
+    """
+    if preset.is_shipped:
+        folder = ModelFolder(_SHIPPED / preset.name)
+        folder.check_weights()
+        return folder
+    home = cache_folder()
+    folder = ModelFolder(home / "models" / Path(preset.url).stem)
+    if folder.is_intact:
+        return folder
+    shipped = ", ".join(repr(row.name) for row in PRESETS if row.is_shipped)
+    with naming_errors(HOME_VARIABLE, home):
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path):
+        # Whoever held the lock before may have made it.
+        if not folder.is_intact:
+            file = download(
+                preset.url,
+                home / "downloads",
+                preset.sha256,
+                hint=f"Without network there is {shipped}.",
+            )
+            _convert(file, preset, folder.path)
+            file.unlink()
+            # Models are cycles: without it two would be in memory at once.
+            gc.collect()
+    return folder
+
+
+def _convert(file: Path, preset: Preset, folder: Path) -> None:
+    """Converts a download into a folder, which is there whole or not at all."""
+    converted = convert_source(file)
+    config = converted.config | {"align_corners": preset.align_corners}
+    # Under the lock the name is nobody else's; what a killed process has left
+    # there goes.
+    made = folder.with_name(f"{folder.name}.part")
+    try:
+        _remove(made)
+        made.mkdir()
+        # Checks that the weights are those of the network.
+        model = PSPNet(**config)
+        fill(model.weights, converted.arrays)
+        ModelFolder(made).write(model.get_config(), converted.arrays)
+        _remove(folder)
+        os.replace(made, folder)
+    finally:
+        _remove(made)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

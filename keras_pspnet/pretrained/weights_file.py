@@ -1,0 +1,96 @@
+"""The weights of a model folder: safetensors, an array at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from keras_pspnet.utils import writing_atomically
+
+DTYPE_CODES = {"float32": "F32", "float16": "F16"}
+
+
+class StoredWeights(Mapping[str, np.ndarray]):
+    """The arrays of a safetensors file, each read when it is asked for.
+
+    The file is opened anew for each: what an open one has read stays mapped,
+    and would at last take its whole size beside the model's own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as stored:
+            self._names = tuple(stored.keys())
+
+    def _open(self) -> Any:
+        return safetensors.safe_open(self._path, framework="np")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with self._open() as stored:
+            return stored.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
+    """Writes weights one at a time.
+
+    The library's own writer wants all of them in memory, twice.
+
+    Args:
+        path: The file.
+        weights: Variable path -> variable or array.
+        dtype: A key of `DTYPE_CODES`, what they are stored as.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        OSError: If the file cannot be written; an old one stays then.
+        ValueError: If a weight is not finite in `dtype`.
+    """
+    import keras
+
+    stored = np.dtype(dtype)
+    header: dict[str, Any] = {}
+    end = 0
+    for name, weight in weights.items():
+        start, end = end, end + stored.itemsize * math.prod(weight.shape)
+        header[name] = {
+            "dtype": DTYPE_CODES[dtype],
+            "shape": list(weight.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with writing_atomically(path) as stream:
+
+        def write(data: Any) -> None:
+            digest.update(data)
+            stream.write(data)
+
+        write(struct.pack("<Q", len(text)) + text)
+        for name, weight in weights.items():
+            values = keras.ops.convert_to_numpy(weight)
+            with np.errstate(over="ignore"):
+                values = np.ascontiguousarray(values, stored)
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"`model` must have finite {dtype} weights. "
+                    f"Received: NaN or infinity in {name}"
+                )
+            write(values.data)
+    return digest.hexdigest()
