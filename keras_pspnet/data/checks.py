@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pspnet.data.dataset import SegmentationData, size_issue
-from keras_pspnet.data.images import read_image
+from keras_pspnet.data.images import named, read_image
 from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.listing import Issue, Sample
 from keras_pspnet.losses import IGNORE_LABEL
@@ -91,7 +91,7 @@ def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:
     if mask is None:
         return np.zeros(256, np.int64)
     if image is not None:
-        text = size_issue(sample, image, mask)
+        text = size_issue(image, mask, named(sample.image), named(sample.mask))
         if text:
             issues.append(Issue(text, (sample.image, sample.mask)))
     if (mask == IGNORE_LABEL).all():

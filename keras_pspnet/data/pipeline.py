@@ -161,17 +161,15 @@ def evaluation_dataset(
             pictures of the mean colour that are labelled 255 all over.
         size: (height, width) of the pictures of a batch. Larger ones are
             shrunk to fit, labels to the nearest; smaller ones are padded
-            below and to the right. None is the size of the first, which all
-            others must have.
+            below and to the right. None is the size of the first.
 
     Returns:
         Data set of batches: images (B, height, width, 3) float32 in 0..255
         and masks (B, height, width) uint8.
 
     Raises:
-        ValueError: If there is no pair, `batch_size` or `size` is not
-            positive; while the batches are made, if sizes differ and `size`
-            is None.
+        ValueError: If there is no pair, or `batch_size` or `size` is not
+            positive.
 
     Examples:
         >>> from keras_pspnet.data.pipeline import evaluation_dataset
@@ -195,25 +193,10 @@ def evaluation_dataset(
     sides = pairs[0][1].shape if size is None else size
     height, width = map(int, sides)
 
-    def fit(image: Any, mask: Any) -> tuple[Any, Any]:
-        return _fitted(image, mask, (height, width))
-
-    def check(image: Any, mask: Any) -> tuple[Any, Any]:
-        same = tf.reduce_all(tf.shape(mask) == (height, width))
-        message = (
-            "`size` must be given where pictures differ in size. Received: "
-            f"size=None for pictures of {width}x{height} and of (height, "
-            "width) ="
-        )
-        with tf.control_dependencies(
-            [tf.debugging.Assert(same, [message, tf.shape(mask)])]
-        ):
-            return fit(image, mask)
-
     def sample(position: Any) -> tuple[Any, Any]:
         return tf.cond(
             position < count,
-            lambda: (fit if size else check)(*_read(pairs, position)),
+            lambda: _fitted(*_read(pairs, position), (height, width)),
             lambda: (
                 tf.broadcast_to(tf.constant(FILL), (height, width, 3)),
                 tf.fill((height, width), tf.constant(IGNORE_LABEL, tf.uint8)),

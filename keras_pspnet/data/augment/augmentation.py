@@ -37,7 +37,6 @@ def train_augmentation(
     rotate90: bool = False,
     *,
     base_size: tuple[int, int] | None = None,
-    aspect_ratios: tuple[float, float] | None = None,
     rotate: float = 0.0,
     rotate_probability: float = 0.5,
     cat_max_ratio: float = 1.0,
@@ -69,8 +68,6 @@ def train_augmentation(
         base_size: Longest and shortest side of the box that a picture fills
             at factor 1, so that factors do not depend on the picture's size;
             None keeps its own size at factor 1.
-        aspect_ratios: Least and greatest ratio of width to height that random
-            scaling distorts a square to, or None.
         rotate: Greatest angle of random rotation to either side, in degrees.
         rotate_probability: Share of the pictures that are rotated.
         cat_max_ratio: Share of the labelled pixels of a crop that every class
@@ -99,7 +96,7 @@ def train_augmentation(
         (TensorShape([24, 32, 3]), TensorShape([24, 32]))
     """
     _check_sizes(crop, base_size)
-    _check_ranges(scales, aspect_ratios)
+    _check_scales(scales)
     _check_within("rotate", rotate, 180)
     _check_within("rotate_probability", rotate_probability, 1)
     _check_within("cat_max_ratio", cat_max_ratio, 1)
@@ -117,10 +114,12 @@ def train_augmentation(
         if rotate90:
             image, mask = _random_rotate90(image, mask, seeds[1])
         size = tf.shape(mask)
-        factors = _random_factors(seeds[0], scales, seeds[4], aspect_ratios)
+        factor = tf.ones(())
+        if scales is not None:
+            factor = tf.random.stateless_uniform((), seeds[0], *scales)
         if base_size is not None:
-            factors *= _fitting_factor(size, base_size)
-        scaled = tf.round(tf.cast(size, tf.float32) * factors)
+            factor *= _fitting_factor(size, base_size)
+        scaled = tf.round(tf.cast(size, tf.float32) * factor)
         scaled = tf.maximum(tf.cast(scaled, tf.int32), 1)
         starts = _random_starts(seeds[2], scaled, crop, center_padding)
         mirror = tf.random.stateless_uniform((), seeds[3]) < 0.5
@@ -149,106 +148,11 @@ def train_augmentation(
     return augment
 
 
-def semseg_augmentation(
-    crop: tuple[int, int], scales: tuple[float, float] = (0.5, 2.0)
-) -> Augmentation:
-    """The paper's changes with the values its authors published in semseg.
-
-    Scaling, rotation by up to 10 degrees of every second picture, Gaussian
-    blur of every second picture, mirroring, a crop. The paper rotates and
-    blurs for ADE20K and PASCAL VOC; semseg does so for Cityscapes as well.
-
-    Args:
-        crop: (height, width) of the crops: 473 for ADE20K and PASCAL VOC, 713
-            for Cityscapes.
-        scales: Least and greatest factor.
-
-    Returns:
-        Function (image, mask, seed) -> (image, mask), see
-        `train_augmentation`.
-
-    Raises:
-        ValueError: As `train_augmentation`.
-
-    Examples:
-        >>> from keras_pspnet.data.augment import augmentation
-        >>> change = augmentation.semseg_augmentation(crop=(473, 473))
-
-    Reference:
-        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1;
-        https://github.com/hszhao/semseg, tool/train.py.
-    """
-    return train_augmentation(
-        crop,
-        scales,
-        rotate=10.0,
-        rotate_probability=0.5,
-        center_padding=True,
-        blur_probability=0.5,
-    )
-
-
-def mmseg_augmentation(
-    crop: tuple[int, int] = (512, 512),
-    scales: tuple[float, float] = (0.5, 2.0),
-    base_size: tuple[int, int] = (2048, 512),
-) -> Augmentation:
-    """The changes of mmsegmentation's PSPNet for PASCAL VOC and ADE20K.
-
-    Scaling from a base size, a crop of which no class has three quarters,
-    mirroring, photometric distortion; neither rotation nor blur.
-
-    Args:
-        crop: (height, width) of the crops; (512, 1024) for Cityscapes.
-        scales: Least and greatest factor.
-        base_size: Longest and shortest side at factor 1; (2048, 1024) for
-            Cityscapes.
-
-    Returns:
-        Function (image, mask, seed) -> (image, mask), see
-        `train_augmentation`.
-
-    Raises:
-        ValueError: As `train_augmentation`.
-
-    Examples:
-        >>> from keras_pspnet.data.augment import augmentation
-        >>> change = augmentation.mmseg_augmentation(crop=(512, 512))
-
-    Reference:
-        https://github.com/open-mmlab/mmsegmentation,
-        configs/_base_/datasets/pascal_voc12.py.
-    """
-    return train_augmentation(
-        crop,
-        scales,
-        base_size=base_size,
-        cat_max_ratio=0.75,
-        photometric=True,
-    )
-
-
 def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
     """Turns by 0, 90, 180 or 270 degrees."""
     quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
     turned = tf.image.rot90(mask[..., None], quarters)[..., 0]
     return tf.image.rot90(image, quarters), turned
-
-
-def _random_factors(
-    scale_seed: Any,
-    scales: tuple[float, float] | None,
-    aspect_seed: Any,
-    aspect_ratios: tuple[float, float] | None,
-) -> Any:
-    """Factors on height and width, float32 (2,)."""
-    factors = tf.ones((2,))
-    if scales is not None:
-        factors *= tf.random.stateless_uniform((), scale_seed, *scales)
-    if aspect_ratios is not None:
-        ratio = tf.random.stateless_uniform((), aspect_seed, *aspect_ratios)
-        factors *= tf.stack([tf.math.rsqrt(ratio), tf.sqrt(ratio)])
-    return factors
 
 
 def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
@@ -322,18 +226,14 @@ def _check_sizes(
             )
 
 
-def _check_ranges(
-    scales: tuple[float, float] | None,
-    aspect_ratios: tuple[float, float] | None,
-) -> None:
-    for name, pair in (("scales", scales), ("aspect_ratios", aspect_ratios)):
-        if pair is not None and (
-            len(pair) != 2 or not 0 < pair[0] <= pair[1] < math.inf
-        ):
-            raise ValueError(
-                f"`{name}` must be a least and a greatest positive number. "
-                f"Received: {name}={pair}"
-            )
+def _check_scales(scales: tuple[float, float] | None) -> None:
+    if scales is not None and (
+        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
+    ):
+        raise ValueError(
+            "`scales` must be a least and a greatest positive number. "
+            f"Received: scales={scales}"
+        )
 
 
 def _check_within(name: str, value: float, greatest: float) -> None:

@@ -9,6 +9,12 @@ from typing import Any
 
 import numpy as np
 
+SBD_FILES = "img/*.jpg, cls/*.mat, train.txt, val.txt"
+SBD_SOURCE = (
+    "benchmark.tgz of SBD is at "
+    "http://home.bharathh.info/pubs/codes/SBD/download.html."
+)
+
 
 def check_scipy() -> None:
     """Checks, before long work starts, that MATLAB files can be read.
