@@ -1,4 +1,4 @@
-"""Data sets by name or folder, as pairs of pictures and class masks."""
+"""Data sets by name or folder, as pairs of images and class masks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SegmentationData:
         return (self[index] for index in range(len(self)))
 
     def files(self, index: int) -> tuple[str, str]:
-        """Returns the paths of a pair's picture and mask."""
+        """Returns the paths of a pair's image and mask."""
         sample = self.samples[index]
         return sample.image, sample.mask
 
@@ -121,12 +121,10 @@ def load(
 
     - `"voc"`: VOCdevkit/VOC2012 with the splits of its
       ImageSets/Segmentation, and `"trainaug"`: VOC's train, and all other
-      pictures that SBD has masks of, but for those of VOC's val (10,582 in
+      images that SBD has masks of, but for those of VOC's val (10,582 in
       the published sets). SBD's masks are taken from
       VOC2012/SegmentationClassAug where there is such a folder (as PNG
-      files), else from benchmark_RELEASE/dataset beside VOCdevkit. Where
-      ImageSets/Segmentation has a list trainaug.txt or train_aug.txt, it says
-      which pictures are in.
+      files), else from benchmark_RELEASE/dataset beside VOCdevkit.
     - `"sbd"`: benchmark_RELEASE/dataset with its lists, in VOC's classes. The
       .mat files need SciPy (`pip install keras-pspnet[sbd]`).
     - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
@@ -135,14 +133,13 @@ def load(
     - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
       benchmark; `"train"`, `"val"`.
     - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,
-      ...), with the lists beside them if there are any; `"train"`, `"val"`,
-      `"test"`.
+      ...); `"train"`, `"val"`, `"test"`.
     - `"oxford_iiit_pet"`: images and annotations/trimaps; `"trainval"`,
       `"test"`. The classes are pet, background and outline.
 
     Own data is a folder of `images` and `masks`, or of `train/images`,
     `train/masks` and so on for each split, with masks named as their
-    pictures (a.jpg and a.png), and the names of the classes in `labels.txt`:
+    images (a.jpg and a.png), and the names of the classes in `labels.txt`:
     see `read_label_file` of keras_pspnet.data.sources. Masks are either
     index masks (grey or palette files), of classes from 0, and 255 where
     there is no truth; or 8-bit RGB files in PNG, of the exact colours that
@@ -158,7 +155,7 @@ def load(
             `labels.ignore_label` come out as 255.
         cache_bytes: Decoded pairs are kept up to this many bytes, and are
             read-only then.
-        strict: Whether to raise if a picture or mask is missing, a name
+        strict: Whether to raise if an image or mask is missing, a name
             occurs twice, or there is no pair at all. Otherwise such pairs are
             left out, and `keras_pspnet.data.check` tells which.
 
@@ -264,9 +261,8 @@ def label_pairs(
     Args:
         pairs: Paths of images and masks, as of `pair_folders`.
         labels: The model's classes, and the colours of coloured masks.
-        ignore_label: Label of pixels without truth, besides 255; it may be a
-            class. None is `labels.ignore_label`. Pixels of it come out as
-            255.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`. Its pixels come out as 255.
         label_file: A `labels.txt` whose colours stand in for those of
             `labels`.
 

@@ -19,7 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 # How files start, and what reads them: only decoders of pixels, for others of
 # Pillow's run programs or follow references (EPS, WMF, ...). They are called
 # directly because `Image.open` has a limit of its own, which is the whole
-# process's. Phones' multi-picture files are JPEG files with more behind them.
+# process's. Phones' multi-image files are JPEG files with more behind them.
 _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
     "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -46,7 +46,7 @@ _TIFF_SUBSAMPLING = 530
 # Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
-# Side of the squares, in pixels, in which decoded pictures are converted.
+# Side of the squares, in pixels, in which decoded images are converted.
 _BLOCK = 512
 
 
@@ -177,7 +177,7 @@ def _early_size(name: str, header: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         bits = number(21, 4)
         return bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
-    # The upper two bits only say how to enlarge the picture.
+    # The upper two bits only say how to enlarge the image.
     return number(26, 2) % 2**14, number(28, 2) % 2**14
 
 
@@ -213,9 +213,9 @@ def _upright(
     convert: Callable[[Image.Image], np.ndarray],
     channels: tuple[int, ...],
 ) -> np.ndarray:
-    """Converts a decoded picture to uint8 (H, W, *channels), and turns it.
+    """Converts a decoded image to uint8 (H, W, *channels), and turns it.
 
-    Pillow would need a copy of the picture for every step. Here it is
+    Pillow would need a copy of the image for every step. Here it is
     converted block by block, each written where it belongs.
     """
     orientation = _orientation(image)
@@ -243,7 +243,7 @@ def _upright(
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """Returns how a picture is yet to be turned, 1 (not at all) to 8."""
+    """Returns how an image is yet to be turned, 1 (not at all) to 8."""
     try:
         # Pillow has turned TIFF files in decoding, and tells so here.
         orientation = int(image.getexif().get(_ORIENTATION, 1))

@@ -14,7 +14,7 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 def find_images(
     paths: Sequence[str | os.PathLike[str]],
 ) -> list[Path]:
-    """Lists the picture files that paths, folders and patterns stand for.
+    """Lists the image files that paths, folders and patterns stand for.
 
     Args:
         paths: Each a file, which is taken as it is; a folder, of which the
@@ -29,11 +29,11 @@ def find_images(
         each once, where it comes up first.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder, and no picture
+        FileNotFoundError: If there is no such file or folder, and no image
             that a pattern matches.
         OSError: If a folder cannot be listed.
         TypeError: If `paths` is a single path, or holds something else.
-        ValueError: If `paths` is empty, or a folder holds no picture.
+        ValueError: If `paths` is empty, or a folder holds no image.
     """
     if isinstance(paths, str | bytes | os.PathLike):
         raise TypeError(

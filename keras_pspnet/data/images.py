@@ -24,7 +24,7 @@ MAX_PIXELS = 2**28 // 3
 
 
 def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads a picture as upright RGB.
+    """Reads an image as upright RGB.
 
     Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, grey,
     palette, RGB, CMYK, YCbCr or Lab form; of several frames or pages the first
@@ -33,7 +33,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Colour profiles are not applied, and CMYK in JPEG files is taken to be
     inverted, as Adobe writes it.
 
-    At the peak, the decoded picture (4 bytes per pixel at most) and the result
+    At the peak, the decoded image (4 bytes per pixel at most) and the result
     (3 bytes) are in memory; a turned TIFF file takes 8 bytes per pixel, and
     WebP files take 16, most of it in libwebp.
 
@@ -53,7 +53,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
         TypeError: If `source` is none of the above, or of another dtype.
-        ValueError: If the file is not a complete picture, has more than
+        ValueError: If the file is not a complete image, has more than
             `max_pixels` pixels, or channels that are signed, floats or longer
             than 16 bits, of which none tells what is white; if an array has
             another shape or values outside 0..255; or if `max_pixels` is not

@@ -211,7 +211,7 @@ def no_model(monkeypatch) -> None:
     [
         ("rename 1.png x.png", r"of the same names.* 1\.png has no picture in"),
         ("remove 1.png", r"1\.png has no picture in .*set/images \(1 of 1 iss"),
-        ("rename 1.png 2.jpg", r"set/images holds 2\.jpg and 2\.png, two fil"),
+        ("rename 1.png 2.jpg", r"Received: 2\.jpg and 2\.png are two files of"),
         ("remove all", r"0\.png has no picture in .*\(1 of 8 issues"),
         ("hide all", r"0\.png has no picture in .*\(1 of 8 issues"),
     ],

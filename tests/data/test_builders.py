@@ -8,8 +8,7 @@ import io
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from dataset_archives import (
     write_sbd,
     write_voc,
 )
+from image_files import encoded
 from PIL import Image
 
 import keras_pspnet
@@ -76,59 +76,6 @@ def raw_examples(name: str, split: str, folder: Path) -> list[dict]:
 def file_names(name: str, split: str, folder: Path) -> list[str]:
     examples = raw_examples(name, split, folder)
     return sorted(bytes(each["file_name"]).decode() for each in examples)
-
-
-# === TensorFlow Datasets' own tests of builders ===
-
-
-class _InTemporaryFolder:
-    """Writes the dummy data; as downloaded archives, each in its folder."""
-
-    DL_EXTRACT_RESULT = "extracted"
-    write: Callable[[Path], None]
-
-    @property
-    def test_session(self):
-        """A method of TensorFlow's test case, which is no test."""
-        return super().test_session
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.EXAMPLE_DIR = tempfile.mkdtemp()
-        cls.write(Path(cls.EXAMPLE_DIR, "extracted"))
-        super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        super().tearDownClass()
-        shutil.rmtree(cls.EXAMPLE_DIR)
-
-
-class TestVoc(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = Voc2012Segmentation
-    BUILDER_CONFIG_NAMES_TO_TEST = ["voc"]
-    SPLITS = {"train": 2, "validation": 2}
-    write = staticmethod(write_voc)
-
-
-class TestSbd(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = Voc2012Segmentation
-    BUILDER_CONFIG_NAMES_TO_TEST = ["sbd"]
-    SPLITS = {"trainaug": 4, "validation": 2}
-
-    @staticmethod
-    def write(folder: Path) -> None:
-        write_voc(folder)
-        write_sbd(folder)
-
-
-class TestCamVid(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = CamVid
-    SPLITS = {"train": 3, "validation": 2, "test": 1}
-
-    @staticmethod
-    def write(folder: Path) -> None:
-        write_camvid(folder / SEGNET)
 
 
 # === Archives ===
@@ -385,18 +332,12 @@ def test_examples_of_other_sets_and_sizes_are_refused() -> None:
         pair_of("voc", given)
 
 
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
-
-
 def test_cityscapes_examples(tmp_path) -> None:
     keys = "image_left", "segmentation_label"
     ids = np.arange(34, dtype=np.uint8).reshape(2, 17)
     want = [CITYSCAPES_TRAIN_IDS[index] for index in range(34)]
     given = example(ids, *keys)
-    files = {key: png(np.squeeze(value)) for key, value in given.items()}
+    files = {key: encoded(np.squeeze(value)) for key, value in given.items()}
     # Decoded, and encoded as load_tfds asks for them.
     for each in (given, files):
         image, mask = pair_of("cityscapes", each)

@@ -1,4 +1,4 @@
-"""Random changes to a picture and its mask, each a pure function of a seed.
+"""Random changes to an image and its mask, each a pure function of a seed.
 
 Every function takes an image (H, W, 3) in 0..255, uint8 or float32, its mask
 (H, W) uint8 and a seed: an int32 tensor of shape (2,). The same seed always
@@ -46,36 +46,36 @@ def train_augmentation(
 ) -> Augmentation:
     """Composes the changes of a training run.
 
-    The picture is turned by quarters, scaled to a whole number of pixels,
-    rotated about its middle, mirrored, and cut at a place that is uniform
+    The image is turned by quarters, scaled to a whole number of pixels,
+    rotated about its middle, flipped, and cut at a place that is uniform
     over all pixels: apart from the quarter turns that is one sampling of the
     crop, see `data/affine.py`. Labels are those of the nearest pixels. Then
     the crop is blurred and its colours are changed. Where it reaches over the
-    picture it has the mean colour and the ignore label, whatever else is
+    image it has the mean colour and the ignore label, whatever else is
     changed.
 
-    semseg rotates and blurs the whole picture and crops last. Two things
+    semseg rotates and blurs the whole image and crops last. Two things
     differ for it: the blur mirrors what is in the crop instead of seeing what
-    lies beyond it, and where the picture is smaller than the crop, its
+    lies beyond it, and where the image is smaller than the crop, its
     rotated corners are kept.
 
     Args:
         crop: (height, width) of the crops.
         scales: Least and greatest factor of random scaling, or None.
         flip: Whether to mirror left and right, half the time.
-        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for pictures
+        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for images
             without an upside.
-        base_size: Longest and shortest side of the box that a picture fills
-            at factor 1, so that factors do not depend on the picture's size;
+        base_size: Longest and shortest side of the box that an image fills
+            at factor 1, so that factors do not depend on the image's size;
             None keeps its own size at factor 1.
         rotate: Greatest angle of random rotation to either side, in degrees.
-        rotate_probability: Share of the pictures that are rotated.
+        rotate_probability: Share of the images that are rotated.
         cat_max_ratio: Share of the labelled pixels of a crop that every class
             has to stay below. Of ten random crops the first is taken that
             keeps to it; if there is none, an eleventh. 1 takes any crop.
-        center_padding: Whether a picture smaller than the crop lies in its
+        center_padding: Whether an image smaller than the crop lies in its
             middle (semseg) or at its top left (mmsegmentation).
-        blur_probability: Share of the pictures that are blurred.
+        blur_probability: Share of the images that are blurred.
         photometric: Whether to change brightness, contrast, saturation and
             hue: see `random_distortion`.
 
@@ -122,11 +122,11 @@ def train_augmentation(
         scaled = tf.round(tf.cast(size, tf.float32) * factor)
         scaled = tf.maximum(tf.cast(scaled, tf.int32), 1)
         starts = _random_starts(seeds[2], scaled, crop, center_padding)
-        mirror = tf.random.stateless_uniform((), seeds[3]) < 0.5
+        flipped = tf.random.stateless_uniform((), seeds[3]) < 0.5
         angle = _random_angle(seeds[5], rotate, rotate_probability)
 
         def place(start: Any) -> Placement:
-            return place_crop(size, scaled, angle, start, mirror & flip, crop)
+            return place_crop(size, scaled, angle, start, flipped & flip, crop)
 
         labels = flatten(mask)
 
@@ -156,7 +156,7 @@ def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
 
 
 def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
-    """The factor at which a picture just fits into (longest, shortest)."""
+    """The factor at which an image just fits into (longest, shortest)."""
     longest, shortest = sorted(base_size, reverse=True)
     sides = tf.cast(size, tf.float32)
     return tf.minimum(
@@ -176,7 +176,7 @@ def _random_angle(seed: Any, rotate: float, probability: float) -> Any:
 def _random_starts(
     seed: Any, scaled: Any, crop: tuple[int, int], center_padding: bool
 ) -> Any:
-    """Where crops begin in the scaled picture, int32 (_TRIES + 1, 2)."""
+    """Where crops begin in the scaled image, int32 (_TRIES + 1, 2)."""
     room = tf.maximum(scaled - crop, 0) + 1
     share = tf.random.stateless_uniform((_TRIES + 1, 2), seed)
     start = tf.cast(share * tf.cast(room, tf.float32), tf.int32)
@@ -196,7 +196,7 @@ def _first_balanced(
         balanced = _is_balanced(labels_at(starts[index]), cat_max_ratio)
         return index + tf.where(balanced, 0, 1), balanced
 
-    # A picture that fits into the crop leaves no choice.
+    # An image that fits into the crop leaves no choice.
     fixed = tf.reduce_all(starts == starts[0])
     index, _ = tf.while_loop(
         lambda index, balanced: (index < _TRIES) & ~balanced,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
-from keras_pspnet.data.image_files import IMAGE_SUFFIXES, MASK_SUFFIXES
+from keras_pspnet.data.image_files import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    files_in,
+)
 from keras_pspnet.data.sources.encodings import Encoding, plain_encoding
 from keras_pspnet.data.sources.listing import (
     Issue,
     Listing,
     Sample,
-    find_files,
+    by_stem,
     pair_names,
 )
 from keras_pspnet.labels import CITYSCAPES
@@ -36,14 +40,12 @@ def list_cityscapes(
     """
     issues: list[Issue] = []
     places = folder / "leftImg8bit" / split, folder / "gtFine" / split
-    (images,) = _in_cities(places[0], IMAGE_SUFFIXES, ("_leftImg8bit",), issues)
-    ids, train_ids = _in_cities(
-        places[1],
-        MASK_SUFFIXES,
-        ("_gtFine_labelIds", "_gtFine_labelTrainIds"),
-        issues,
-    )
-    # Where a picture has both, the original ones stay.
+    image_files = _in_cities(places[0], IMAGE_SUFFIXES)
+    mask_files = _in_cities(places[1], MASK_SUFFIXES)
+    images = by_stem(image_files, issues, "_leftImg8bit")
+    ids = by_stem(mask_files, issues, "_gtFine_labelIds")
+    train_ids = by_stem(mask_files, issues, "_gtFine_labelTrainIds")
+    # Where an image has both, the original ones stay.
     masks = train_ids | ids
     names = sorted(images.keys() | masks.keys())
     where = str(places[0]), f"{places[1]} (*_gtFine_labelIds.png)"
@@ -59,21 +61,6 @@ def list_cityscapes(
     return Listing(CITYSCAPES, samples, issues)
 
 
-def _in_cities(
-    folder: Path,
-    suffixes: Collection[str],
-    endings: Sequence[str],
-    issues: list[Issue],
-) -> list[dict[str, Path]]:
-    """Finds the files of each ending, by what their names have before it."""
-    found: list[dict[str, Path]] = [{} for _ in endings]
-    for city in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-        for stem, path in find_files(city, suffixes, issues).items():
-            for files, ending in zip(found, endings, strict=True):
-                if not stem.endswith(ending):
-                    continue
-                other = files.setdefault(stem.removesuffix(ending), path)
-                if other != path:
-                    text = f"{other} and {path} are two files of one name"
-                    issues.append(Issue(text, (str(other), str(path))))
-    return found
+def _in_cities(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    cities = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    return [file for city in cities for file in files_in(city, suffixes)]

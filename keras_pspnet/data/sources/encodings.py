@@ -20,9 +20,8 @@ class Encoding:
     """How the masks of a set say which class a pixel belongs to.
 
     Args:
-        train_ids: Class 0..C-1 (or 255 for pixels without truth) of every
-            value that an index mask may hold. 255 is always allowed, and
-            always means 255.
+        train_ids: Class 0..C-1, or 255 to ignore, of every value that an index
+            mask may hold. 255 is always allowed, and always means 255.
         colors: Colours that coloured masks may have, each with its class or
             255; empty if there are none.
         origin: Where the colours are listed, for errors.
@@ -161,8 +160,8 @@ def plain_encoding(
         labels: The classes.
         origin: Where the colours are listed, for errors.
         colors: What coloured masks may have, each with its class or 255.
-        ignore_label: Label of pixels without truth, besides 255; it may be a
-            class. None is `labels.ignore_label`.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`.
 
     Returns:
         The encoding.

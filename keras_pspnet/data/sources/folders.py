@@ -1,4 +1,4 @@
-"""Somebody's own data: folders of pictures and masks, and a file of names."""
+"""Somebody's own data: folders of images and masks, and a file of names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from keras_pspnet.labels import LabelSet
 def list_folder(
     folder: Path, split: str | None, labels: LabelSet | None
 ) -> Listing:
-    """Lists pairs of pictures and masks that have the same name.
+    """Lists pairs of images and masks that have the same name.
 
     Args:
         folder: Holds `images` and `masks`, or `SPLIT/images` and
@@ -95,8 +95,8 @@ def label_set_encoding(
 
     Args:
         labels: The classes.
-        ignore_label: Label of pixels without truth, besides 255; it may be a
-            class. None is `labels.ignore_label`.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`.
 
     Returns:
         The encoding.

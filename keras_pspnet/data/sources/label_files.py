@@ -11,7 +11,7 @@ from keras_pspnet.losses import IGNORE_LABEL
 from keras_pspnet.utils import naming_errors
 
 LABEL_FILE = "labels.txt"
-# Stands where a class has its name, for pixels without truth.
+# Stands where a class has its name, for pixels without ground truth.
 IGNORE = "ignore"
 
 _LINE = re.compile(
@@ -43,7 +43,7 @@ def read_label_file(
     name, which may have spaces, or a name and its colour, as three numbers
     0..255 or as #rrggbb; either all classes have one or none has. `ignore`
     and a colour, in as many lines as needed, is the colour of pixels without
-    truth. Empty lines, and those that start with #, are passed over:
+    truth. Empty lines, and those that start with #, are skipped:
 
         # street scenes
         road 128 64 128

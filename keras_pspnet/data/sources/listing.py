@@ -41,7 +41,7 @@ class Issue:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A picture, its mask, and what the mask's values mean."""
+    """An image, its mask, and what the mask's values mean."""
 
     image: str
     mask: str
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All pairs of a split, and the faults found in listing them."""
+    """All pairs of a split, and the issues found in listing them."""
 
     labels: LabelSet
     samples: list[Sample]
@@ -70,28 +70,29 @@ def find_files(
     Returns:
         The files, sorted by name.
     """
-    return by_stem(files_in(folder, suffixes), str(folder), issues)
+    return by_stem(files_in(folder, suffixes), issues)
 
 
 def by_stem(
-    files: Iterable[File], folder: str, issues: list[Issue]
+    files: Iterable[File], issues: list[Issue], ending: str = ""
 ) -> dict[str, File]:
     """Maps names without suffix to files.
 
     Args:
         files: The files.
-        folder: Where they are, for issues.
         issues: Gets one for every name that two files have.
+        ending: How names must end; what stands before it is the name.
 
     Returns:
         The files in their order; of two with one name the first.
     """
     found: dict[str, File] = {}
     for file in files:
-        other = found.setdefault(file.stem, file)
+        if not file.stem.endswith(ending):
+            continue
+        other = found.setdefault(file.stem.removesuffix(ending), file)
         if other != file:
-            text = f"{folder} holds {other.name} and {file.name}, two files "
-            text += "of one name"
+            text = f"{other} and {file} are two files of one name"
             issues.append(Issue(text, (str(other), str(file))))
     return found
 
@@ -125,8 +126,8 @@ def read_names(path: Path, issues: list[Issue]) -> list[str]:
     """Reads the list of a split.
 
     Args:
-        path: Text with a picture a line: its name, or the path of its file.
-            What follows after a space is passed over, as are empty lines
+        path: Text with an image a line: its name, or the path of its file.
+            What follows after a space is skipped, as are empty lines
             and those that start with #.
         issues: Gets one for every name that is listed twice.
 
@@ -214,8 +215,8 @@ def pair_files(
     Returns:
         The pairs, sorted by name.
     """
-    image_of = by_stem(images, places[0], issues)
-    mask_of = by_stem(masks, places[1], issues)
+    image_of = by_stem(images, issues)
+    mask_of = by_stem(masks, issues)
     names = sorted(image_of.keys() | mask_of.keys())
     return pair_names(names, image_of, mask_of, places, issues)
 

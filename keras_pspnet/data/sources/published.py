@@ -22,7 +22,7 @@ from keras_pspnet.data.sources.listing import (
     pair_names,
     read_names,
 )
-from keras_pspnet.data.sources.sbd import SBD_FILES, SBD_SOURCE, check_scipy
+from keras_pspnet.data.sources.sbd import SBD_FILES, SBD_SOURCE, scipy_io
 from keras_pspnet.data.sources.voc_trainaug import VOC_LISTS, list_trainaug
 from keras_pspnet.labels import (
     ADE20K,
@@ -159,7 +159,7 @@ def _list_split(name: str, folder: Path, split: str) -> Listing:
         lists = folder / dataset.lists
         path = list_file(name, lists, split, *dataset.listers)
     if ".mat" in dataset.mask_suffixes:
-        check_scipy()
+        scipy_io()
     issues: list[Issue] = []
     images = folder / dataset.images.format(split)
     masks = folder / dataset.masks.format(split)

@@ -152,7 +152,7 @@ def load_tfds(
 ) -> TfdsData:
     """Opens a data set of TensorFlow Datasets.
 
-    Pictures are decoded as `read_image` does it, not as TensorFlow Datasets
+    Images are decoded as `read_image` does it, not as TensorFlow Datasets
     does: exact to the integer, and upright.
 
     Args:

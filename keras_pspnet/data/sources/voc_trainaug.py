@@ -15,7 +15,7 @@ from keras_pspnet.data.sources.listing import (
     pair_names,
     read_names,
 )
-from keras_pspnet.data.sources.sbd import SBD_FILES, SBD_SOURCE, check_scipy
+from keras_pspnet.data.sources.sbd import SBD_FILES, SBD_SOURCE, scipy_io
 from keras_pspnet.labels import VOC
 
 VOC_LISTS = "ImageSets/Segmentation"
@@ -27,7 +27,7 @@ def list_trainaug(
     """Lists `trainaug`: all that VOC or SBD have masks of, but not VOC's val.
 
     VOC's own masks stand before those of SBD, which have no outlines. In the
-    published sets these are 1,464 pictures of VOC's train and 9,118 more of
+    published sets these are 1,464 images of VOC's train and 9,118 more of
     SBD's train and val.
 
     Args:
@@ -59,7 +59,7 @@ def list_trainaug(
         names = set(more)
     else:
         sbd = _find_sbd(folder, root)
-        check_scipy()
+        scipy_io()
         place = sbd / "cls"
         listed_in += f" or {sbd}"
         more = find_files(place, (".mat",), issues)
@@ -70,7 +70,7 @@ def list_trainaug(
             for name in read_names(list_file("sbd", sbd, split), issues)
         }
     masks = find_files(own, MASK_SUFFIXES, issues)
-    # Without its own mask a picture of VOC's train would get SBD's unnoticed,
+    # Without its own mask an image of VOC's train would get SBD's unnoticed,
     # unless the masks were converted, VOC's among them.
     chosen = dict(more)
     for name in train:

@@ -1,4 +1,4 @@
-"""Procedural scenes whose labels only the whole picture decides.
+"""Procedural scenes whose labels only the whole image decides.
 
 The scenes need no download and no image library. A network that looks
 at an object alone fails on them in the three ways that the PSPNet paper
@@ -6,16 +6,16 @@ counts:
 
 - Mismatched relationship: one and the same hull is a `boat` on water
   and a `car` on a road, and `water` and `road` have the same wet
-  surface. White wave crests at the far side of the picture make it
+  surface. White wave crests at the far side of the image make it
   water, yellow lane marks a road.
 - Confusion: one and the same tower is a `building` in a town and a
-  `skyscraper` in a city. Gabled houses at the far side of the picture
+  `skyscraper` in a city. Gabled houses at the far side of the image
   make it a town, flat blocks a city.
 - Inconspicuous classes: a `pillow` has the texture of its bed and a
   shade along its outline.
 
 Surface and place are independent. Objects keep to the near half and
-what decides their class to the far side: the wider the picture, the
+what decides their class to the far side: the wider the image, the
 farther a network has to look. At 128 x 128 a
 dilated network can learn to see the far side from the objects; at
 96 x 256 it needs to pool.

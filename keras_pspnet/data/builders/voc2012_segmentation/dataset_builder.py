@@ -16,7 +16,7 @@ from keras_pspnet.data.builders.examples import (
     make_examples,
 )
 from keras_pspnet.data.dataset import load
-from keras_pspnet.data.sources.sbd import check_scipy
+from keras_pspnet.data.sources.sbd import scipy_io
 from keras_pspnet.labels import VOC
 
 _VOC_URL = (
@@ -75,7 +75,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             roots = [root]
         elif augmented:
             # Before gigabytes are downloaded in vain.
-            check_scipy()
+            scipy_io()
             roots = [find("voc", _VOC_URL), find("sbd", _SBD_URL)]
         else:
             roots = [Path(dl_manager.download_and_extract(_VOC_URL))]
