@@ -103,7 +103,7 @@ def decode_image(stream: IO[bytes], request: Request) -> np.ndarray:
 
 
 def decode_mask(
-    stream: IO[bytes], request: Request, allow_colors: bool = False
+    stream: IO[bytes], request: Request, allow_colors: bool
 ) -> np.ndarray:
     """Decodes an index mask.
 

@@ -95,8 +95,7 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     _check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
         return _check_mask_array(source)
-    with _stream("mask", source) as stream:
-        return decode_mask(stream, _mask_request(source, max_pixels))
+    return _decode_mask(source, max_pixels, allow_colors=False)
 
 
 def read_mask_or_colors(
@@ -115,18 +114,17 @@ def read_mask_or_colors(
         OSError: If the path cannot be opened.
         ValueError: If the file is neither.
     """
+    return _decode_mask(source, MAX_PIXELS, allow_colors=True)
+
+
+def _decode_mask(
+    source: str | os.PathLike[str] | bytes, max_pixels: int, allow_colors: bool
+) -> np.ndarray:
     with _stream("mask", source) as stream:
-        return decode_mask(
-            stream, _mask_request(source, MAX_PIXELS), allow_colors=True
+        request = Request(
+            "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
         )
-
-
-def _mask_request(
-    source: str | os.PathLike[str] | bytes, max_pixels: int
-) -> Request:
-    return Request(
-        "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
-    )
+        return decode_mask(stream, request, allow_colors)
 
 
 def named(source: str | os.PathLike[str] | bytes) -> str:

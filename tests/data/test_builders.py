@@ -193,20 +193,6 @@ def test_only_what_is_missing_is_downloaded(tmp_path, monkeypatch) -> None:
     assert_same_pairs(data, load("voc", "trainaug", root=root))
 
 
-def test_converted_masks_stand_for_sbd(tmp_path, monkeypatch) -> None:
-    forbid_downloads(monkeypatch)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    root = tmp_path / MANUAL
-    write_voc(root)
-    for name in "abcd":
-        path = root / VOC_DEVKIT / "SegmentationClassAug" / f"{name}.png"
-        write_array(path, row(7, 0))
-    name = "voc2012_segmentation/sbd"
-    load_tfds(name, "trainaug", tmp_path, download=True)
-    names = file_names(name, "trainaug", tmp_path)
-    assert names == ["a.jpg", "b.jpg", "d.jpg"]
-
-
 def test_incomplete_sets_are_named(tmp_path, monkeypatch) -> None:
     forbid_downloads(monkeypatch)
     root = tmp_path / MANUAL

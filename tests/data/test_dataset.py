@@ -22,8 +22,10 @@ from keras_pspnet.data import (
     check,
     find_label_file,
     label_pairs,
+    label_set_encoding,
     load,
     pair_folders,
+    read_pair,
 )
 from keras_pspnet.data.sources.label_files import read_label_file
 from keras_pspnet.labels import LabelSet
@@ -283,6 +285,22 @@ def test_masks_of_a_model_s_classes_and_colours(tmp_path) -> None:
     assert find_label_file(tmp_path / "images/deeper") is None
     data = label_pairs(pairs, OWN, label_file=path)
     np.testing.assert_array_equal(data[1][1], row(0, 1))
+
+
+def test_pairs_are_read_from_bytes_as_well(tmp_path) -> None:
+    colors = np.array(OWN.colors, np.uint8)
+    write_own(tmp_path, a=colors[row(0, 1)], b=full(0, (6, 4)))
+    pairs = pair_folders(tmp_path / "images", tmp_path / "masks")
+    encoding = label_set_encoding(OWN)
+    files = [[Path(path).read_bytes() for path in pair] for pair in pairs]
+    want = label_pairs(pairs, OWN)[0]
+    for array, expected in zip(
+        read_pair(*files[0], encoding), want, strict=True
+    ):
+        np.testing.assert_array_equal(array, expected)
+    rule = r"mask=<\d+ bytes> of 4x6, image=<\d+ bytes> of 6x4"
+    with pytest.raises(ValueError, match=rule):
+        read_pair(*files[1], encoding)
 
 
 @pytest.mark.parametrize("text", ["road\nsky\n", "sky\nroad\nfish\n"])

@@ -88,7 +88,8 @@ def test_trainaug_does_not_replace_a_lost_mask_of_voc(tmp_path) -> None:
         load("voc", "trainaug", root=tmp_path)
 
 
-def test_trainaug_takes_converted_masks(tmp_path) -> None:
+def test_trainaug_takes_converted_masks(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
     write_voc(tmp_path, "")
     write_noise(tmp_path / "JPEGImages/e.jpg")
     for label, name in enumerate("abcdef", start=5):
