@@ -210,13 +210,28 @@ def load(
         )
     else:
         listing = list_folder(Path(name), split, labels)
-    if strict and listing.issues:
+    if strict:
+        check_listing(listing, split, name)
+    return SegmentationData(listing, cache_bytes)
+
+
+def check_listing(listing: Listing, split: str | None, name: str) -> None:
+    """Checks that nothing was wrong in listing a split.
+
+    Args:
+        listing: The pairs.
+        split: The split.
+        name: Name or folder of the set.
+
+    Raises:
+        ValueError: If something was.
+    """
+    if listing.issues:
         raise ValueError(
             f"`split` must be complete, but {listing.issues[0]} (1 of "
             f"{len(listing.issues)} issues; keras_pspnet.data.check(load(..., "
             f"strict=False)) lists all). Received: split={split!r} of {name!r}"
         )
-    return SegmentationData(listing, cache_bytes)
 
 
 def pair_folders(

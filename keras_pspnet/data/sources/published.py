@@ -124,6 +124,30 @@ def list_dataset(name: str, split: str, root: Path) -> Listing:
         ValueError: If there is no such split.
     """
     dataset = DATASETS[name]
+    folder = find_dataset(name, split, root)
+    split = dataset.splits.get(split, split)
+    lister = dataset.listers.get(split)
+    if lister is not None:
+        return lister(dataset.encoding, folder, split, root)
+    return _list_split(name, folder, split)
+
+
+def find_dataset(name: str, split: str, root: Path) -> Path:
+    """Finds a published set's own folder.
+
+    Args:
+        name: One of `DATASETS`.
+        split: One of its splits.
+        root: The folder, or the one the set was unpacked in.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: If the set is not there; tells where to get it.
+        ValueError: If there is no such split.
+    """
+    dataset = DATASETS[name]
     if dataset.splits and split not in dataset.splits:
         raise ValueError(
             f"`split` must be one of {', '.join(dataset.splits)} for {name!r}. "
@@ -139,16 +163,13 @@ def list_dataset(name: str, split: str, root: Path) -> Listing:
     }
     # The place that looks most like the set.
     place = min(missing, key=lambda place: len(missing[place]))
-    if not missing[place]:
-        lister = dataset.listers.get(split)
-        if lister is not None:
-            return lister(dataset.encoding, root / place, split, root)
-        return _list_split(name, root / place, split)
-    raise FileNotFoundError(
-        f"`root` must be the folder of {name!r}: {dataset.expected}. "
-        f"{dataset.source} Received: root={str(root)!r}, without "
-        f"{' and '.join(str(Path(place, mark)) for mark in missing[place])}"
-    )
+    if missing[place]:
+        raise FileNotFoundError(
+            f"`root` must be the folder of {name!r}: {dataset.expected}. "
+            f"{dataset.source} Received: root={str(root)!r}, without "
+            f"{' and '.join(str(Path(place, mark)) for mark in missing[place])}"
+        )
+    return root / place
 
 
 def _list_split(name: str, folder: Path, split: str) -> Listing:

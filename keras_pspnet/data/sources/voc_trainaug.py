@@ -34,7 +34,7 @@ def list_trainaug(
         encoding: What the values and colours of masks mean.
         folder: VOC's own folder.
         split: `"trainaug"`.
-        root: The folder that was given: SBD may lie there.
+        root: SBD's own folder, or one that holds it beside VOC.
 
     Returns:
         The pairs, and what is wrong with them.
@@ -87,7 +87,7 @@ def list_trainaug(
 
 def _find_sbd(folder: Path, root: Path) -> Path:
     bases = (root, root / "VOCdevkit", folder)
-    inner = ("benchmark_RELEASE/dataset", "VOCaug/dataset")
+    inner = ("benchmark_RELEASE/dataset", "VOCaug/dataset", "")
     for base in bases:
         for place in inner:
             if all((base / place / part).is_dir() for part in ("img", "cls")):
