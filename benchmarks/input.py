@@ -7,7 +7,7 @@ become batches of 16 float32 crops of 473x473 and their masks, as the recipe
 for PASCAL VOC makes them: factors 0.5 to 2, every second picture rotated by
 up to 10 degrees, every second one blurred, every second one mirrored, padded
 with the mean colour and 255. Ours is `training_dataset` with
-`semseg_augmentation`; the other has semseg's order of OpenCV's functions in
+semseg's augmentation; the other has semseg's order of OpenCV's functions in
 the workers of a DataLoader. It keeps pictures uint8 up to the end, where
 semseg has float32, and neither transposes nor normalises them: the most that
 OpenCV can do.
@@ -53,6 +53,8 @@ from export import (
 SIZE = (375, 500)
 QUALITY = 90
 BATCH = 16
+# The changes that semseg makes, as arguments of `train_augmentation`.
+SEMSEG = {"rotate": 10.0, "center_padding": True, "blur_probability": 0.5}
 # Ours makes at least this many times as many crops.
 AT_LEAST = 1.0
 COSTS = "costs.json"
@@ -116,14 +118,14 @@ def load(options: argparse.Namespace) -> Run:
     Returns:
         A function from anything to the shapes of the last batch.
     """
-    from keras_pspnet.data.augment.augmentation import semseg_augmentation
+    from keras_pspnet.data.augment.augmentation import train_augmentation
     from keras_pspnet.data.dataset import load
     from keras_pspnet.data.pipeline import training_dataset
     from keras_pspnet.labels import VOC
 
     dataset = training_dataset(
         load(options.folder, labels=VOC),
-        semseg_augmentation((options.size, options.size)),
+        train_augmentation((options.size, options.size), **SEMSEG),
         BATCH,
         options.steps,
     )
@@ -155,7 +157,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
         sample_labels,
         sample_pair,
     )
-    from keras_pspnet.data.augment.augmentation import semseg_augmentation
+    from keras_pspnet.data.augment.augmentation import train_augmentation
     from keras_pspnet.data.augment.photometric import gaussian_blur
     from keras_pspnet.data.dataset import load
     from keras_pspnet.data.images import read_image
@@ -181,7 +183,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     batch = tf.data.Dataset.from_tensors(cut).repeat().batch(BATCH)
     batches = iter(batch.prefetch(1))
     # As in the pipeline: graphs.
-    small = tf.function(semseg_augmentation((4, 4)))
+    small = tf.function(train_augmentation((4, 4), **SEMSEG))
     lay_out = tf.function(lambda *pair: [flatten(each) for each in pair])
     smooth = tf.function(gaussian_blur)
     complete = tf.function(fill)

@@ -17,11 +17,15 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from keras_pspnet.data import SegmentationData
+    from keras_pspnet.labels import LabelSet
 
 LINE = "{:<12} {:<9} {:>8} {:>7} {:>8} {:>7}"
 
@@ -53,29 +57,27 @@ ROWS = (
 )
 
 
-def pairs_of(folder: Path, count: int | None) -> list[tuple[str, str]]:
-    """Lists pictures and masks, evenly thinned out to a number.
+def pairs_of(
+    folder: Path, labels: LabelSet, count: int | None
+) -> SegmentationData:
+    """Opens images and masks, evenly thinned out to a number.
 
     Args:
         folder: Holds `images` and `masks`.
+        labels: The classes.
         count: How many, None for all.
     """
-    from keras_pspnet.data.images import find_pairs
+    from keras_pspnet.data import label_pairs, pair_folders
 
-    pairs = find_pairs(folder / "images", folder / "masks")
-    if count is None or count >= len(pairs):
-        return pairs
-    return [pairs[index * len(pairs) // count] for index in range(count)]
-
-
-def read(
-    pairs: Sequence[tuple[str, str]], classes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reads pictures with their masks, one after the other."""
-    from keras_pspnet.data.images import read_pair
-
-    for image, mask in pairs:
-        yield read_pair(image, mask, classes)
+    data = label_pairs(
+        pair_folders(folder / "images", folder / "masks"), labels
+    )
+    whole = len(data)
+    if count is not None and count < whole:
+        data.samples = [
+            data.samples[index * whole // count] for index in range(count)
+        ]
+    return data
 
 
 def exporters(
@@ -119,13 +121,14 @@ def measure(options: argparse.Namespace) -> bool:
     from keras_pspnet.inference.segment import predict_masks
 
     model = kp.load_pretrained(options.model)
-    classes = model.num_classes
+    labels = model_labels(model)
     size = (options.size, options.size)
     fixed = kp.PSPNet(**{**model.get_config(), "input_shape": (*size, 3)})
     fixed.set_weights(model.get_weights())
-    val = pairs_of(options.data / "val", options.pictures)
-    train = pairs_of(options.data / "train", options.calibration)
-    write = exporters(model, size, [image for image, _ in train])
+    val = pairs_of(options.data / "val", labels, options.pictures)
+    train = pairs_of(options.data / "train", labels, options.calibration)
+    calibration = [train.files(index)[0] for index in range(len(train))]
+    write = exporters(model, size, calibration)
     suffixes = {"savedmodel": "", "onnx": ".onnx", "litert": ".tflite"}
     print(
         f"{options.model}, {len(val)} pictures, LiteRT at {size[0]}x{size[1]}, "
@@ -134,14 +137,11 @@ def measure(options: argparse.Namespace) -> bool:
     print(LINE.format("", "precision", "mIoU", "drop", "same", "MB"))
 
     def score(network: Any) -> tuple[float, list[np.ndarray]]:
-        masks = [
-            predict_masks(network, image[None])[0]
-            for image, _ in read(val, classes)
-        ]
-        total = Confusion(classes)
-        for mask, (_, truth) in zip(masks, read(val, classes), strict=True):
+        masks = [predict_masks(network, image[None])[0] for image, _ in val]
+        total = Confusion(labels.num_classes)
+        for mask, (_, truth) in zip(masks, val, strict=True):
             total.add(truth, mask)
-        return Scores(total.counts, model_labels(model)).mean_iou, masks
+        return Scores(total.counts, labels).mean_iou, masks
 
     references = {}
     for name, network in (("model", model), ("at size", fixed)):

@@ -22,6 +22,10 @@ from keras_pspnet.data import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     MAX_PIXELS,
+    Encoding,
+    Issue,
+    check_complete,
+    label_set_encoding,
     pair_files,
     read_pair,
 )
@@ -121,7 +125,11 @@ class EvaluateImages(beam.PTransform):
         labels = self._loaded.network.labels
         if ignore_label is None:
             ignore_label = labels.ignore_label
-        self._zero = Confusion(labels.num_classes, ignore_label)
+        # Refuses what cannot be a label.
+        Confusion(labels.num_classes, ignore_label)
+        # Pixels of it are read as 255.
+        self._zero = Confusion(labels.num_classes)
+        self._encoding = label_set_encoding(labels, ignore_label)
         self._settings = {
             **self._protocol.to_dict(),
             "ignore_label": ignore_label,
@@ -142,7 +150,13 @@ class EvaluateImages(beam.PTransform):
             | "Distribute" >> beam.Reshuffle()
             | "Count"
             >> beam.ParDo(
-                _Count(self._model, self._loaded, self._protocol, self._zero)
+                _Count(
+                    self._model,
+                    self._loaded,
+                    self._protocol,
+                    self._zero,
+                    self._encoding,
+                )
             ).with_outputs(ERRORS, main="matrices")
         )
         errors = counted[ERRORS]
@@ -201,8 +215,10 @@ class _Count(beam.DoFn):
         loaded: LoadedModel,
         protocol: Protocol,
         zero: Confusion,
+        encoding: Encoding,
     ) -> None:
         super().__init__()
+        self._encoding = encoding
         self._model = model
         self._identity = loaded.identity
         self._protocol = protocol
@@ -211,16 +227,13 @@ class _Count(beam.DoFn):
 
     def process(self, pair: tuple[str, str]) -> Iterator[Any]:
         loaded = self._model.acquire_same(self._identity)
-        num_classes = self._zero.num_classes
-        confusion = Confusion(num_classes, self._zero.ignore_label)
+        confusion = Confusion(self._zero.num_classes)
         # As in `SegmentImages`, errors have no class in common. All of them
         # are listed at once: no run for each corrupt file.
         try:
             files = [read_image_file(path, MAX_PIXELS) for path in pair]
             with loaded.lock:
-                image, mask = read_pair(
-                    files[0], files[1], num_classes, confusion.ignore_label
-                )
+                image, mask = read_pair(files[0], files[1], self._encoding)
                 found = predict_mask(loaded.network, image, self._protocol)
                 confusion.add(mask, found)
         except Exception as error:
@@ -256,22 +269,22 @@ def _report(scores: Scores) -> str:
 
 
 def _find_pairs(images: str, masks: str) -> list[tuple[str, str]]:
-    """Pairs the files of two folders, on any file system, by stem.
+    """Pairs the files of two folders, on any file system, by name.
 
     Raises:
         OSError: If a folder cannot be listed.
-        ValueError: As of `find_pairs`.
+        ValueError: If they are not complete.
     """
     images, masks = absolute(images), absolute(masks)
-    return [
-        (f"{images}/{image}", f"{masks}/{mask}")
-        for image, mask in pair_files(
-            images,
-            _names(images, IMAGE_SUFFIXES),
-            masks,
-            _names(masks, MASK_SUFFIXES),
-        )
-    ]
+    issues: list[Issue] = []
+    pairs = pair_files(
+        _names(images, IMAGE_SUFFIXES),
+        _names(masks, MASK_SUFFIXES),
+        (images, masks),
+        issues,
+    )
+    check_complete(issues)
+    return [(f"{images}/{image}", f"{masks}/{mask}") for image, mask in pairs]
 
 
 def _names(folder: str, suffixes: Sequence[str]) -> list[PurePosixPath]:

@@ -41,7 +41,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `data_folders` reads, and the ignore label."""
     data = parser.add_argument_group(
-        "data", "index masks (palette or grey PNG) named like their images"
+        "data", "masks named like their images, of class indices or colours"
     )
     data.add_argument(
         "--data", metavar="DIR", help="folder of DIR/images and DIR/masks"
@@ -139,36 +139,43 @@ def run(options: argparse.Namespace) -> int:
 
 def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
-    from keras_pspnet.data import find_pairs, read_pair
+    from keras_pspnet.data import (
+        find_label_file,
+        label_pairs,
+        pair_folders,
+    )
     from keras_pspnet.evaluation.evaluate import evaluate
 
     how = protocol_arguments(options)
-    pairs = find_pairs(*data_folders(options))
+    pairs = pair_folders(*data_folders(options))
     network = load_network(options)
-    labels = network.labels
     ignored = options.ignore_label
     if ignored is None:
-        ignored = labels.ignore_label
+        ignored = network.labels.ignore_label
+    label_file = options.data and find_label_file(options.data)
+    data = label_pairs(pairs, network.labels, ignored, label_file)
 
     def read(done: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        for pair in pairs:
-            yield read_pair(*pair, labels.num_classes, ignored)
+        for pair in data:
+            yield pair
             done()
 
     # A corrupt file at the end would waste the work before it.
-    with progress("check", len(pairs)) as done:
+    with progress("check", len(data)) as done:
         for _ in read(done):
             pass
-    with progress("evaluate", len(pairs)) as done:
-        scores = evaluate(network, read(done), ignore_label=ignored, **how)
+    with progress("evaluate", len(data)) as done:
+        scores = evaluate(network, read(done), **how)
+    # The data marks ignored pixels with 255, whatever their label was.
+    protocol = {**(scores.protocol or {}), "ignore_label": ignored}
     if is_exported(options):
         return dataclasses.replace(
-            scores, weights_sha256=_file_sha256(options.model)
+            scores,
+            protocol=protocol,
+            weights_sha256=_file_sha256(options.model),
         )
-    precision = options.precision or "float32"
-    return dataclasses.replace(
-        scores, protocol={**(scores.protocol or {}), "precision": precision}
-    )
+    protocol["precision"] = options.precision or "float32"
+    return dataclasses.replace(scores, protocol=protocol)
 
 
 def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pspnet.data.dataset import SegmentationData, size_issue
-from keras_pspnet.data.images import read_image
+from keras_pspnet.data.images import named, read_image
 from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.listing import Issue, Sample
 from keras_pspnet.losses import IGNORE_LABEL
@@ -19,18 +19,18 @@ _SHOWN = 5
 def check(data: SegmentationData) -> list[Issue]:
     """Reads a whole data set and lists everything that is wrong with it.
 
-    Faults are pictures and masks that are missing or occur twice, that
+    Issues are images and masks that are missing or occur twice, that
     cannot be read, or whose sizes differ; masks with labels or colours
     without a meaning; and splits without a pair, or without any truth in all
-    their masks. Warnings are single masks without truth, masks of 0 and 255
-    alone, and classes that no mask shows.
+    their masks. Warnings are single masks without ground truth, masks
+    of 0 and 255 alone, and classes that no mask shows.
 
     Args:
         data: The set, opened with `load(..., strict=False)`.
 
     Returns:
-        The faults, those of pairs in the order of the pairs; empty if all is
-        well. `str(fault)` is a line for people.
+        The issues, those of pairs in the order of the pairs; empty if all is
+        well. `str(issue)` is a line for people.
 
     Raises:
         ImportError: If masks are MATLAB files and SciPy is not installed.
@@ -50,7 +50,7 @@ def check(data: SegmentationData) -> list[Issue]:
         if not counts[index]
     ]
     if not counts.any():
-        # No mask can be read: others than those that are faults already.
+        # No mask can be read: others than those that are issues already.
         return issues
     place = _place(data.samples)
     if not counts[:IGNORE_LABEL].any():
@@ -91,7 +91,7 @@ def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:
     if mask is None:
         return np.zeros(256, np.int64)
     if image is not None:
-        text = size_issue(sample, image, mask)
+        text = size_issue(image, mask, named(sample.image), named(sample.mask))
         if text:
             issues.append(Issue(text, (sample.image, sample.mask)))
     if (mask == IGNORE_LABEL).all():

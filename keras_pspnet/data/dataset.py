@@ -1,18 +1,28 @@
-"""Data sets by name or folder, as pairs of pictures and class masks."""
+"""Data sets by name or folder, as pairs of images and class masks."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.data.images import read_image
-from keras_pspnet.data.sources.encodings import read_encoded
-from keras_pspnet.data.sources.folders import list_folder
-from keras_pspnet.data.sources.listing import Listing, Sample
+from keras_pspnet.data.images import named, read_image
+from keras_pspnet.data.sources.encodings import Encoding, read_encoded
+from keras_pspnet.data.sources.folders import (
+    label_file_encoding,
+    label_set_encoding,
+    list_folder,
+    list_pairs,
+)
+from keras_pspnet.data.sources.listing import (
+    FilePair,
+    Listing,
+    Sample,
+    check_complete,
+)
 from keras_pspnet.data.sources.published import DATASETS, list_dataset
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.losses import IGNORE_LABEL
@@ -60,7 +70,7 @@ class SegmentationData:
         index %= len(self)
         if index in self._kept:
             return self._kept[index]
-        pair = _read(sample)
+        pair = read_pair(sample.image, sample.mask, sample.encoding)
         size = sum(array.nbytes for array in pair)
         if size <= self._room:
             self._room -= size
@@ -73,7 +83,7 @@ class SegmentationData:
         return (self[index] for index in range(len(self)))
 
     def files(self, index: int) -> tuple[str, str]:
-        """Returns the paths of a pair's picture and mask."""
+        """Returns the paths of a pair's image and mask."""
         sample = self.samples[index]
         return sample.image, sample.mask
 
@@ -111,12 +121,10 @@ def load(
 
     - `"voc"`: VOCdevkit/VOC2012 with the splits of its
       ImageSets/Segmentation, and `"trainaug"`: VOC's train, and all other
-      pictures that SBD has masks of, but for those of VOC's val (10,582 in
+      images that SBD has masks of, but for those of VOC's val (10,582 in
       the published sets). SBD's masks are taken from
       VOC2012/SegmentationClassAug where there is such a folder (as PNG
-      files), else from benchmark_RELEASE/dataset beside VOCdevkit. Where
-      ImageSets/Segmentation has a list trainaug.txt or train_aug.txt, it says
-      which pictures are in.
+      files), else from benchmark_RELEASE/dataset beside VOCdevkit.
     - `"sbd"`: benchmark_RELEASE/dataset with its lists, in VOC's classes. The
       .mat files need SciPy (`pip install keras-pspnet[sbd]`).
     - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
@@ -125,14 +133,13 @@ def load(
     - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
       benchmark; `"train"`, `"val"`.
     - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,
-      ...), with the lists beside them if there are any; `"train"`, `"val"`,
-      `"test"`.
+      ...); `"train"`, `"val"`, `"test"`.
     - `"oxford_iiit_pet"`: images and annotations/trimaps; `"trainval"`,
       `"test"`. The classes are pet, background and outline.
 
     Own data is a folder of `images` and `masks`, or of `train/images`,
     `train/masks` and so on for each split, with masks named as their
-    pictures (a.jpg and a.png), and the names of the classes in `labels.txt`:
+    images (a.jpg and a.png), and the names of the classes in `labels.txt`:
     see `read_label_file` of keras_pspnet.data.sources. Masks are either
     index masks (grey or palette files), of classes from 0, and 255 where
     there is no truth; or 8-bit RGB files in PNG, of the exact colours that
@@ -148,7 +155,7 @@ def load(
             `labels.ignore_label` come out as 255.
         cache_bytes: Decoded pairs are kept up to this many bytes, and are
             read-only then.
-        strict: Whether to raise if a picture or mask is missing, a name
+        strict: Whether to raise if an image or mask is missing, a name
             occurs twice, or there is no pair at all. Otherwise such pairs are
             left out, and `keras_pspnet.data.check` tells which.
 
@@ -203,43 +210,156 @@ def load(
         )
     else:
         listing = list_folder(Path(name), split, labels)
-    if strict and listing.issues:
-        raise ValueError(
-            f"`split` must be complete, but {listing.issues[0]} (1 of "
-            f"{len(listing.issues)} faults; keras_pspnet.data.check(load(..., "
-            f"strict=False)) lists all). Received: split={split!r} of {name!r}"
-        )
+    if strict:
+        check_listing(listing, split, name)
     return SegmentationData(listing, cache_bytes)
 
 
-def size_issue(sample: Sample, image: np.ndarray, mask: np.ndarray) -> str:
-    """Tells how the sizes of a picture and its mask differ.
+def check_listing(listing: Listing, split: str | None, name: str) -> None:
+    """Checks that nothing was wrong in listing a split.
 
     Args:
-        sample: The files.
-        image: The picture, `(H, W, 3)`.
-        mask: The mask, `(H, W)`.
+        listing: The pairs.
+        split: The split.
+        name: Name or folder of the set.
+
+    Raises:
+        ValueError: If something was.
+    """
+    if listing.issues:
+        raise ValueError(
+            f"`split` must be complete, but {listing.issues[0]} (1 of "
+            f"{len(listing.issues)} issues; keras_pspnet.data.check(load(..., "
+            f"strict=False)) lists all). Received: split={split!r} of {name!r}"
+        )
+
+
+def pair_folders(
+    images_dir: str | os.PathLike[str], masks_dir: str | os.PathLike[str]
+) -> list[FilePair]:
+    """Pairs the images of one folder with the masks of another by name.
+
+    Args:
+        images_dir: Folder of images.
+        masks_dir: Folder of masks named like their images.
+
+    Returns:
+        The paths of every image and its mask, sorted by name.
+
+    Raises:
+        OSError: If a folder cannot be read.
+        ValueError: If an image has no mask, a mask no image, a name occurs
+            twice, or there is no pair.
+    """
+    for argument, folder in (
+        ("images_dir", images_dir),
+        ("masks_dir", masks_dir),
+    ):
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"`{argument}` must be a folder that exists. "
+                f"Received: {argument}={os.fspath(folder)!r}"
+            )
+    pairs, issues = list_pairs(Path(images_dir), Path(masks_dir))
+    check_complete(issues)
+    return pairs
+
+
+def label_pairs(
+    pairs: Sequence[FilePair],
+    labels: LabelSet,
+    ignore_label: int | None = None,
+    label_file: Path | None = None,
+) -> SegmentationData:
+    """Opens pairs to score a model on.
+
+    Args:
+        pairs: Paths of images and masks, as of `pair_folders`.
+        labels: The model's classes, and the colours of coloured masks.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`. Its pixels come out as 255.
+        label_file: A `labels.txt` whose colours stand in for those of
+            `labels`.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it lists other classes.
+    """
+    encoding = label_set_encoding(labels, ignore_label)
+    if label_file is not None:
+        listed, encoding = label_file_encoding(
+            label_file, label_file.name, ignore_label
+        )
+        _check_classes(listed, labels, label_file)
+    samples = [Sample(*pair, encoding) for pair in pairs]
+    return SegmentationData(Listing(labels, samples, []))
+
+
+def read_pair(
+    image: str | os.PathLike[str] | bytes,
+    mask: str | os.PathLike[str] | bytes,
+    encoding: Encoding,
+) -> Pair:
+    """Reads an image and its mask, and checks that they fit.
+
+    Args:
+        image: Path of the image, or the bytes of the file.
+        mask: Path of the mask, likewise.
+        encoding: What the mask's values and colours mean.
+
+    Returns:
+        The image, uint8 `(H, W, 3)`, and its classes and 255, uint8 `(H, W)`.
+
+    Raises:
+        OSError: If a file cannot be opened.
+        ValueError: If a file cannot be decoded, the sizes differ, or the mask
+            holds a value without a meaning.
+    """
+    pixels, classes = read_image(image), read_encoded(mask, encoding)
+    issue = size_issue(pixels, classes, named(image), named(mask))
+    if issue:
+        raise ValueError(issue)
+    return pixels, classes
+
+
+def size_issue(
+    pixels: np.ndarray, classes: np.ndarray, image: str, mask: str
+) -> str:
+    """Tells how the sizes of an image and its mask differ.
+
+    Args:
+        pixels: The image, `(H, W, 3)`.
+        classes: The mask, `(H, W)`.
+        image: What errors call the image.
+        mask: What errors call the mask.
 
     Returns:
         An error message, or "" if they do not differ.
     """
-    if image.shape[:2] == mask.shape:
+    (height, width), (rows, columns) = pixels.shape[:2], classes.shape
+    if (height, width) == (rows, columns):
         return ""
     hint = ""
-    if image.shape[:2] == mask.shape[::-1]:
-        # Cameras note how they were held; pictures are read upright.
+    if (height, width) == (columns, rows):
+        # Cameras note how they were held; images are read upright.
         hint = "; has the mask been drawn before the picture was turned?"
     return (
         "`mask` must have the size of its picture. Received: "
-        f"mask={sample.mask!r} of {mask.shape[1]}x{mask.shape[0]}, "
-        f"image={sample.image!r} of {image.shape[1]}x{image.shape[0]}{hint}"
+        f"mask={mask} of {columns}x{rows}, image={image} of "
+        f"{width}x{height}{hint}"
     )
 
 
-def _read(sample: Sample) -> Pair:
-    image = read_image(sample.image)
-    mask = read_encoded(sample.mask, sample.encoding)
-    issue = size_issue(sample, image, mask)
-    if issue:
-        raise ValueError(issue)
-    return image, mask
+def _check_classes(listed: LabelSet, labels: LabelSet, path: Path) -> None:
+    """Refuses a file of other classes, or of the same in another order."""
+    names = listed.names
+    reordered = sorted(names) == sorted(labels.names) and names != labels.names
+    if listed.num_classes != labels.num_classes or reordered:
+        raise ValueError(
+            f"`{path.name}` must list the {labels.num_classes} classes of the "
+            f"model in their order: {', '.join(labels.names)}. Received: "
+            f"{', '.join(names)} in {path.name}={str(path)!r}"
+        )

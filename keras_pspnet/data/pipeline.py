@@ -1,4 +1,4 @@
-"""From a folder of pictures and masks to batches, in a reproducible order."""
+"""From a folder of images and masks to batches, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Makes the batches of a training run.
 
-    The order of the pictures and every random change are pure functions of
+    The order of the images and every random change are pure functions of
     (seed, epoch, index): a run that starts at step k sees what an
     uninterrupted run sees from step k on, with any number of threads.
 
@@ -150,28 +150,26 @@ def evaluation_dataset(
     """Makes the batches to evaluate on, in order and all of one shape.
 
     For `validation_data` of `fit`, and for `evaluate` of Keras. What is not
-    of a picture is labelled 255 and counts neither in the loss nor in the
+    of an image is labelled 255 and counts neither in the loss nor in the
     metrics; but the network sees it, so that these scores are not quite those
-    that `keras_pspnet.evaluate` takes at the pictures' own size.
+    that `keras_pspnet.evaluate` takes at the images' own size.
 
     Args:
         pairs: uint8 images (H, W, 3) and masks (H, W), as
             `keras_pspnet.data.load` gives them.
         batch_size: Pairs in a global batch. The last batch is filled up with
-            pictures of the mean colour that are labelled 255 all over.
-        size: (height, width) of the pictures of a batch. Larger ones are
+            images of the mean colour that are labelled 255 all over.
+        size: (height, width) of the images of a batch. Larger ones are
             shrunk to fit, labels to the nearest; smaller ones are padded
-            below and to the right. None is the size of the first, which all
-            others must have.
+            below and to the right. None is the size of the first.
 
     Returns:
         Data set of batches: images (B, height, width, 3) float32 in 0..255
         and masks (B, height, width) uint8.
 
     Raises:
-        ValueError: If there is no pair, `batch_size` or `size` is not
-            positive; while the batches are made, if sizes differ and `size`
-            is None.
+        ValueError: If there is no pair, or `batch_size` or `size` is not
+            positive.
 
     Examples:
         >>> from keras_pspnet.data.pipeline import evaluation_dataset
@@ -195,25 +193,10 @@ def evaluation_dataset(
     sides = pairs[0][1].shape if size is None else size
     height, width = map(int, sides)
 
-    def fit(image: Any, mask: Any) -> tuple[Any, Any]:
-        return _fitted(image, mask, (height, width))
-
-    def check(image: Any, mask: Any) -> tuple[Any, Any]:
-        same = tf.reduce_all(tf.shape(mask) == (height, width))
-        message = (
-            "`size` must be given where pictures differ in size. Received: "
-            f"size=None for pictures of {width}x{height} and of (height, "
-            "width) ="
-        )
-        with tf.control_dependencies(
-            [tf.debugging.Assert(same, [message, tf.shape(mask)])]
-        ):
-            return fit(image, mask)
-
     def sample(position: Any) -> tuple[Any, Any]:
         return tf.cond(
             position < count,
-            lambda: (fit if size else check)(*_read(pairs, position)),
+            lambda: _fitted(*_read(pairs, position), (height, width)),
             lambda: (
                 tf.broadcast_to(tf.constant(FILL), (height, width, 3)),
                 tf.fill((height, width), tf.constant(IGNORE_LABEL, tf.uint8)),
@@ -262,7 +245,7 @@ def _index_at(position: Any, count: int, seed: int) -> Any:
 
 
 def _fitted(image: Any, mask: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-    """Shrinks a picture that is larger, and pads one that is smaller."""
+    """Shrinks an image that is larger, and pads one that is smaller."""
     source = tf.shape(mask)
     sides = tf.cast(source, tf.float64)
     factor = tf.reduce_min(tf.constant(size, tf.float64) / sides)

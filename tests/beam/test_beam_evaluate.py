@@ -209,11 +209,11 @@ def no_model(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("rename 1.png x.png", "`masks_dir` must hold a mask for each file"),
-        ("remove 1.png", "`images_dir` must hold a picture for each file"),
-        ("rename 1.png 2.jpg", "`images_dir` must hold each name once"),
-        ("remove all", r"`masks_dir` must hold .*\(0 pictures\).*\(7 masks\)"),
-        ("hide all", r"\(0 pictures\)"),
+        ("rename 1.png x.png", r"of the same names.* 1\.png has no picture in"),
+        ("remove 1.png", r"1\.png has no picture in .*set/images \(1 of 1 iss"),
+        ("rename 1.png 2.jpg", r"Received: 2\.jpg and 2\.png are two files of"),
+        ("remove all", r"0\.png has no picture in .*\(1 of 8 issues"),
+        ("hide all", r"0\.png has no picture in .*\(1 of 8 issues"),
     ],
 )
 def test_folders_that_do_not_pair_refused(

@@ -105,7 +105,7 @@ def test_evaluate_gives_no_scores_of_a_part(data, model_folder, capsys) -> None:
     ("arguments", "told"),
     [
         ("", "`data` must be given, or `images` and `masks`"),
-        ("--data none", "`images_dir` and `masks_dir` must hold pictures"),
+        ("--data none", "`images_dir` and `masks_dir` must hold images"),
         ("--data set --confusion-plot no/c.png", "in a folder that exists"),
         ("--data set --base 64", "`base` must be None for protocol='plain'"),
         ("--data set --ignore-label 256", "must be an integer within 0..255"),

@@ -12,6 +12,7 @@ from support import picture, tiny_pspnet
 
 from keras_pspnet import save_pretrained
 from keras_pspnet.inference.segment import segment
+from keras_pspnet.labels import AERIAL
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -142,9 +143,10 @@ def test_a_precision_is_scored_beside_its_model(
 
 def test_pictures_are_thinned_out_evenly(benchmark: Any, data: Path) -> None:
     pairs_of = benchmark("precision").pairs_of
-    names = [Path(image).stem for image, _ in pairs_of(data / "val", 2)]
+    pairs = pairs_of(data / "val", AERIAL, 2)
+    names = [Path(pairs.files(index)[0]).stem for index in range(len(pairs))]
     assert names == ["0", "1"]
-    assert len(pairs_of(data / "val", None)) == 3
+    assert len(pairs_of(data / "val", AERIAL, None)) == 3
 
 
 def test_peaks_of_a_large_picture(

@@ -135,6 +135,24 @@ def test_evaluate_takes_two_folders_and_the_model_s_ignore_label(
     assert scores.protocol["ignore_label"] == 77
 
 
+def test_evaluate_reads_the_colours_that_train_takes(data, monkeypatch) -> None:
+    load_conv_model(monkeypatch)
+    colors = np.arange(3 * 256, dtype=np.uint8).reshape(256, 3)
+    lines = [
+        f"class_{index} {red} {green} {blue}\n"
+        for index, (red, green, blue) in enumerate(colors[:4])
+    ]
+    lines.append("ignore {} {} {}\n".format(*colors[255]))
+    Path("labels.txt").write_text("".join(lines))
+    assert main([*EVALUATE, "-o", "indices.json"]) == 0
+    for index, name in enumerate("abcde"):
+        Image.fromarray(colors[data[index][1]]).save(f"set/masks/{name}.png")
+    assert main([*EVALUATE, "-o", "colours.json"]) == 0
+    want, scores = Scores.load("indices.json"), Scores.load("colours.json")
+    np.testing.assert_array_equal(scores.confusion, want.confusion)
+    assert scores.pixels == want.pixels > 0
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [

@@ -138,25 +138,6 @@ def test_every_pixel_is_what_the_reference_looks_up(cut: Cut) -> None:
     assert ties <= 0.15 * labels.size
 
 
-@pytest.mark.parametrize("cut", [cut for cut in CUTS if not cut.degrees])
-def test_rows_and_columns_are_looked_up_apart_without_rotation(
-    cut: Cut,
-) -> None:
-    # In a picture whose rows are all the same, the rows of a crop are, too:
-    # bit for bit, as those that overlap the edge.
-    image, mask = picture(cut.source)
-    values, labels, inside = sample(
-        cut, np.repeat(image[:1], len(image), 0), mask
-    )
-    np.testing.assert_array_equal(
-        values, np.broadcast_to(values[:1], values.shape)
-    )
-    within = np.ix_(inside.any(axis=1), inside.any(axis=0))
-    assert inside[within].all()
-    assert inside.sum() == inside[within].size
-    assert (labels[~inside] == 255).all()
-
-
 def test_uint8_and_float32_pictures_give_the_same_bits() -> None:
     for cut in CUTS:
         image, mask = picture(cut.source)
@@ -223,16 +204,3 @@ def test_positions_are_exact_in_large_pictures() -> None:
         r, c = source_position(cut, row, column)
         np.testing.assert_allclose(values[row, column], (r, c, 0), atol=2e-4)
         assert labels[row, column] == mask[round(r), round(c)]
-
-
-def test_beyond_the_picture_its_edge_goes_on() -> None:
-    image, mask = picture((3, 4))
-    cut = Cut((3, 4), (3, 4), 0, (-2, -3), False, (7, 9))
-    values, labels, inside = sample(cut, image, mask)
-    np.testing.assert_array_equal(
-        values, np.pad(image, ((2, 2), (3, 2), (0, 0)), "edge")
-    )
-    np.testing.assert_array_equal(
-        labels, np.pad(mask, ((2, 2), (3, 2)), constant_values=255)
-    )
-    np.testing.assert_array_equal(inside, labels != 255)

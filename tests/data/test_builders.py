@@ -8,8 +8,7 @@ import io
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from dataset_archives import (
     MANUAL,
     SBD_TGZ,
     SEGNET,
-    SIZE,
     VOC_DEVKIT,
     VOC_TAR,
     pack,
@@ -33,20 +31,19 @@ from dataset_archives import (
     write_sbd,
     write_voc,
 )
+from image_files import encoded
 from PIL import Image
 
 import keras_pspnet
 from keras_pspnet.data import load
 from keras_pspnet.data.builders import CamVid, Voc2012Segmentation
-from keras_pspnet.data.sources.tfds import (
-    TfdsData,
-    camvid,
-    cityscapes,
-    load_tfds,
-    scene_parse150,
-    voc2012_segmentation,
+from keras_pspnet.data.sources.tfds import TfdsData, load_tfds, pair_of
+from keras_pspnet.labels import (
+    CAMVID,
+    CITYSCAPES_TRAIN_IDS,
+    VOC,
+    LabelSet,
 )
-from keras_pspnet.labels import ADE20K, CAMVID, VOC, LabelSet
 
 
 def forbid_downloads(monkeypatch) -> None:
@@ -79,59 +76,6 @@ def raw_examples(name: str, split: str, folder: Path) -> list[dict]:
 def file_names(name: str, split: str, folder: Path) -> list[str]:
     examples = raw_examples(name, split, folder)
     return sorted(bytes(each["file_name"]).decode() for each in examples)
-
-
-# === TensorFlow Datasets' own tests of builders ===
-
-
-class _InTemporaryFolder:
-    """Writes the dummy data; as downloaded archives, each in its folder."""
-
-    DL_EXTRACT_RESULT = "extracted"
-    write: Callable[[Path], None]
-
-    @property
-    def test_session(self):
-        """A method of TensorFlow's test case, which is no test."""
-        return super().test_session
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.EXAMPLE_DIR = tempfile.mkdtemp()
-        cls.write(Path(cls.EXAMPLE_DIR, "extracted"))
-        super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        super().tearDownClass()
-        shutil.rmtree(cls.EXAMPLE_DIR)
-
-
-class TestVoc(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = Voc2012Segmentation
-    BUILDER_CONFIG_NAMES_TO_TEST = ["voc"]
-    SPLITS = {"train": 2, "validation": 2}
-    write = staticmethod(write_voc)
-
-
-class TestSbd(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = Voc2012Segmentation
-    BUILDER_CONFIG_NAMES_TO_TEST = ["sbd"]
-    SPLITS = {"trainaug": 4, "validation": 2}
-
-    @staticmethod
-    def write(folder: Path) -> None:
-        write_voc(folder)
-        write_sbd(folder)
-
-
-class TestCamVid(_InTemporaryFolder, tfds.testing.DatasetBuilderTestCase):
-    DATASET_CLASS = CamVid
-    SPLITS = {"train": 3, "validation": 2, "test": 1}
-
-    @staticmethod
-    def write(folder: Path) -> None:
-        write_camvid(folder / SEGNET)
 
 
 # === Archives ===
@@ -249,20 +193,6 @@ def test_only_what_is_missing_is_downloaded(tmp_path, monkeypatch) -> None:
     assert_same_pairs(data, load("voc", "trainaug", root=root))
 
 
-def test_converted_masks_stand_for_sbd(tmp_path, monkeypatch) -> None:
-    forbid_downloads(monkeypatch)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    root = tmp_path / MANUAL
-    write_voc(root)
-    for name in "abcd":
-        path = root / VOC_DEVKIT / "SegmentationClassAug" / f"{name}.png"
-        write_array(path, row(7, 0))
-    name = "voc2012_segmentation/sbd"
-    load_tfds(name, "trainaug", tmp_path, download=True)
-    names = file_names(name, "trainaug", tmp_path)
-    assert names == ["a.jpg", "b.jpg", "d.jpg"]
-
-
 def test_incomplete_sets_are_named(tmp_path, monkeypatch) -> None:
     forbid_downloads(monkeypatch)
     root = tmp_path / MANUAL
@@ -323,21 +253,15 @@ def test_masks_are_stored_as_indices_without_a_palette(prepared) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, labels, pair",
-    [
-        ("voc2012_segmentation", VOC, voc2012_segmentation),
-        ("camvid", CAMVID, camvid),
-    ],
+    "name, labels", [("voc2012_segmentation", VOC), ("camvid", CAMVID)]
 )
-def test_tensorflow_reads_the_same(
-    prepared, tmp_path, name, labels, pair
-) -> None:
+def test_tensorflow_reads_the_same(prepared, tmp_path, name, labels) -> None:
     shutil.copytree(prepared / MANUAL, tmp_path / MANUAL)
     examples, info = tfds.load(
         name, split="train", data_dir=tmp_path, with_info=True
     )
     assert tuple(info.features["segmentation_mask"].names) == labels.names
-    read = [pair(example) for example in tfds.as_numpy(examples)]
+    read = [pair_of(name, example) for example in tfds.as_numpy(examples)]
     want = load_tfds(name, "train", prepared)
     assert sorted(mask.tobytes() for _, mask in read) == sorted(
         mask.tobytes() for _, mask in want
@@ -347,48 +271,68 @@ def test_tensorflow_reads_the_same(
         assert pairs_of(read) == pairs_of(want)
 
 
-def test_examples_of_other_values_are_refused() -> None:
-    def example(label: int) -> dict[str, np.ndarray]:
-        image = np.zeros((*SIZE, 3), np.uint8)
-        return {"image": image, "segmentation_mask": row(label)[..., None]}
-
-    np.testing.assert_array_equal(voc2012_segmentation(example(20))[1], row(20))
-    np.testing.assert_array_equal(camvid(example(255))[1], row(255))
-    with pytest.raises(ValueError, match=r"within 0\.\.20, or 255.*label 21"):
-        voc2012_segmentation(example(21))
-    # 11 is void in SegNet's files only.
-    with pytest.raises(ValueError, match=r"within 0\.\.10, or 255.*label 11"):
-        camvid(example(11))
-    with pytest.raises(KeyError, match="segmentation_mask"):
-        camvid({"image": example(0)["image"]})
+def example(values: np.ndarray, image="image", mask="segmentation_mask"):
+    picture = np.zeros((*values.shape, 3), np.uint8)
+    return {image: picture, mask: values[..., None]}
 
 
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
+@pytest.mark.parametrize(
+    "name, stored, want",
+    [
+        ("voc2012_segmentation", row(20, 255), row(20, 255)),
+        ("camvid", row(0, 10, 255), row(0, 10, 255)),
+        ("oxford_iiit_pet", row(1, 2, 3), row(0, 1, 2)),
+    ],
+)
+def test_examples_are_mapped(name, stored, want) -> None:
+    given = example(stored)
+    image, mask = pair_of(name, given)
+    assert image is given["image"]
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, want)
 
 
-def test_files_of_other_sets_are_read(tmp_path) -> None:
-    """As load_tfds asks for them: encoded."""
-    image = np.arange(72, dtype=np.uint8).reshape(*SIZE, 3)
-    example = {"image_left": png(image), "segmentation_label": png(row(7, 33))}
-    got = cityscapes(example)
-    np.testing.assert_array_equal(got[0], image)
-    np.testing.assert_array_equal(got[1], row(0, 18))
-    # The files of the instance task have the class in red.
-    mask = np.dstack([row(1, 0), row(9), row(200)])
-    for stored in (mask, mask[..., 0]):
-        got = scene_parse150({"image": png(image), "annotation": png(stored)})
-        np.testing.assert_array_equal(got[0], image)
-        bed = ADE20K.names.index("bed")
-        np.testing.assert_array_equal(got[1], row(bed, 255))
-    for name, keys in (
-        ("cityscapes", {"image_left", "segmentation_label"}),
-        ("scene_parse150", {"image", "annotation"}),
-    ):
-        features = tfds.builder(name, data_dir=tmp_path).info.features
-        assert keys <= features.keys()
+@pytest.mark.parametrize(
+    "name, label, labels",
+    [
+        ("voc2012_segmentation", 21, "0..20"),
+        # 11 is void in SegNet's files only.
+        ("camvid", 11, "0..10"),
+        ("oxford_iiit_pet", 0, "1..3"),
+    ],
+)
+def test_examples_of_other_values_are_refused(name, label, labels) -> None:
+    rule = f"within {re.escape(labels)}, or 255.*label {label},.*of {name}"
+    with pytest.raises(ValueError, match=rule):
+        pair_of(name, example(row(label)))
+
+
+def test_examples_of_other_sets_and_sizes_are_refused() -> None:
+    with pytest.raises(KeyError, match="image_left"):
+        pair_of("cityscapes", example(row(0)))
+    given = example(row(0))
+    given["image"] = given["image"][1:]
+    with pytest.raises(ValueError, match="an image and a mask of one size"):
+        pair_of("camvid", given)
+    with pytest.raises(ValueError, match="one of oxford_iiit_pet, .*'voc'"):
+        pair_of("voc", given)
+
+
+def test_cityscapes_examples(tmp_path) -> None:
+    keys = "image_left", "segmentation_label"
+    ids = np.arange(34, dtype=np.uint8).reshape(2, 17)
+    want = [CITYSCAPES_TRAIN_IDS[index] for index in range(34)]
+    given = example(ids, *keys)
+    files = {key: encoded(np.squeeze(value)) for key, value in given.items()}
+    # Decoded, and encoded as load_tfds asks for them.
+    for each in (given, files):
+        image, mask = pair_of("cityscapes", each)
+        np.testing.assert_array_equal(image, given["image_left"])
+        np.testing.assert_array_equal(mask, np.reshape(want, (2, 17)))
+    name = "cityscapes/semantic_segmentation"
+    assert (
+        set(keys) <= tfds.builder(name, data_dir=tmp_path).info.features.keys()
+    )
 
 
 # === load_tfds ===

@@ -269,11 +269,12 @@ def test_scores_do_not_depend_on_batches_nor_on_what_fills_them() -> None:
     assert counts.sum() == (masks != 255).sum()
 
 
-def test_sizes_that_differ_need_one_to_fit() -> None:
-    dataset = evaluation_dataset([random_pair(0), random_pair(1, (9, 4))], 1)
-    match = r"`size` must be given.*size=None for pictures of 7x5 .*\[9 4\]"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=match):
-        seen_in(dataset)
+def test_the_first_picture_sets_the_size() -> None:
+    pairs = [random_pair(0), random_pair(1, (9, 4))]
+    images, masks = seen_in(evaluation_dataset(pairs, 1))
+    fitted = seen_in(evaluation_dataset(pairs, 1, SIZE))
+    np.testing.assert_array_equal(images, fitted[0])
+    np.testing.assert_array_equal(masks, fitted[1])
 
 
 @pytest.mark.parametrize(

@@ -38,18 +38,6 @@ def test_classes_are_those_of_the_labels() -> None:
         assert getattr(towns, name.upper()) == index
 
 
-def test_classes_look_different() -> None:
-    image, mask = make_town(0)
-    brightness = [image[mask == index].mean() for index in range(5)]
-    assert brightness[towns.WATER] < 40 < brightness[towns.VEGETATION]
-    assert brightness[towns.VEGETATION] < 80 < brightness[towns.ROAD]
-    assert brightness[towns.ROAD] < 140 < 180 < brightness[towns.LAND]
-    # Roofs, yards and shadows.
-    assert image[mask == towns.BUILDING].std() > 50
-    green = image[mask == towns.VEGETATION].mean(0)
-    assert green[1] > max(green[0], green[2])
-
-
 def test_the_shipped_model_knows_its_way_about() -> None:
     """Wrong colours, a wrong order of channels or of classes would show."""
     model = kp.load_pretrained("aerial")

@@ -19,6 +19,18 @@ RNG = np.random.default_rng(0)
 _OUTLINE = (224, 224, 192)
 
 
+# === Masks ===
+
+
+def full(value: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return np.full(size, value, np.uint8)
+
+
+def row(*values: int) -> np.ndarray:
+    """One value after the other, in as many pixels as a mask has."""
+    return np.resize(np.array(values, np.uint8), SIZE)
+
+
 # === Files ===
 
 
@@ -54,6 +66,30 @@ def write_mat(path: Path, mask: np.ndarray) -> None:
 def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def write_own(folder: Path, **masks: np.ndarray) -> Path:
+    """A folder of somebody's own."""
+    for name, mask in masks.items():
+        write_noise(folder / "images" / f"{name}.jpg")
+        write_array(folder / "masks" / f"{name}.png", mask)
+    return folder
+
+
+# === Readers ===
+
+
+def names(data) -> list[str]:
+    """The names of the images, in their order."""
+    return [Path(data.files(index)[0]).stem for index in range(len(data))]
+
+
+def first_label(data) -> dict[str, int]:
+    """The class of every mask's first pixel."""
+    return {
+        name: int(mask[0, 0])
+        for name, (_, mask) in zip(names(data), data, strict=True)
+    }
 
 
 # === Whole sets ===
@@ -132,19 +168,13 @@ def draw_ade20k(folder: Path, train: int, val: int) -> None:
 
 
 def draw_camvid(folder: Path, train: int, val: int) -> None:
-    """CamVid as SegNet's authors distribute it, with lists of their paths."""
-    lines: dict[str, str] = {"train": "", "val": ""}
+    """CamVid as SegNet's authors distribute it."""
     for k in range(train + val):
         split = "train" if k < train else "val"
         image, mask = make_scene(0, k, (90, 120))
         mask[mask == 255] = 11
-        files = f"{split}/{k:04}.png", f"{split}annot/{k:04}.png"
-        for file, array in zip(files, (image, mask), strict=True):
-            write_array(folder / file, array)
-        lines[split] += " ".join(f"/SegNet/CamVid/{file}" for file in files)
-        lines[split] += "\n"
-    for split, text in lines.items():
-        write_text(folder / f"{split}.txt", text)
+        write_array(folder / split / f"{k:04}.png", image)
+        write_array(folder / f"{split}annot" / f"{k:04}.png", mask)
 
 
 def draw_own(folder: Path, train: int, val: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from data_trees import (
+    row,
     write_array,
     write_mat,
     write_noise,
@@ -13,7 +14,6 @@ from data_trees import (
     write_text,
 )
 
-SIZE = (4, 6)
 MANUAL = Path("downloads", "manual")
 VOC_TAR = "VOCtrainval_11-May-2012.tar"
 SBD_TGZ = "benchmark.tgz"
@@ -22,14 +22,9 @@ VOC_DEVKIT = Path("VOCdevkit", "VOC2012")
 SBD_DATASET = Path("benchmark_RELEASE", "dataset")
 
 
-def row(*values: int) -> np.ndarray:
-    """One value after the other, in as many pixels as a mask has."""
-    return np.resize(np.array(values, np.uint8), SIZE)
-
-
-def write_voc(root: Path) -> None:
+def write_voc(root: Path, inner: Path | str = VOC_DEVKIT) -> Path:
     """VOC: a and b for training, c and f for validation, d without a mask."""
-    voc = root / VOC_DEVKIT
+    voc = root / inner
     for name in "abcdf":
         write_noise(voc / "JPEGImages" / f"{name}.jpg")
     for name, label in {"a": 1, "b": 15, "c": 3, "f": 20}.items():
@@ -37,31 +32,29 @@ def write_voc(root: Path) -> None:
         write_palette(voc / "SegmentationClass" / f"{name}.png", mask)
     lists = voc / "ImageSets" / "Segmentation"
     write_text(lists / "train.txt", "a\nb\n")
-    write_text(lists / "val.txt", "c\nf\n")
+    write_text(lists / "val.txt", "c \r\nf\r\n")
+    return voc
 
 
-def write_sbd(root: Path) -> None:
+def write_sbd(root: Path, inner: Path | str = SBD_DATASET) -> Path:
     """SBD: b and c are VOC's as well, d and e have masks only here."""
-    sbd = root / SBD_DATASET
+    sbd = root / inner
     for label, name in enumerate("bcde", start=11):
         write_noise(sbd / "img" / f"{name}.jpg")
         write_mat(sbd / "cls" / f"{name}.mat", row(label, 0))
     write_text(sbd / "train.txt", "d\nc\n")
     write_text(sbd / "val.txt", "e\nb\n")
+    return sbd
 
 
 def write_camvid(root: Path) -> None:
-    """CamVid: three, two and one pictures of all classes and void."""
+    """CamVid: three, two and one images of all classes and void."""
     for split, count in {"train": 3, "val": 2, "test": 1}.items():
-        lines = ""
         for k in range(count):
             file = f"{split}_{k}.png"
             write_noise(root / "CamVid" / split / file)
             mask = np.roll(row(*range(12)), k)
             write_array(root / "CamVid" / f"{split}annot" / file, mask)
-            lines += f"/SegNet/CamVid/{split}/{file} "
-            lines += f"/SegNet/CamVid/{split}annot/{file}\n"
-        write_text(root / "CamVid" / f"{split}.txt", lines)
 
 
 def pack(root: Path, folder: Path, kind: str, file: Path) -> None:

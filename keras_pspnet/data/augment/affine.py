@@ -1,13 +1,13 @@
-"""Samples a crop of a scaled, rotated and mirrored picture in one step.
+"""Samples a crop of a scaled, rotated and flipped image in one step.
 
-No picture of full size is made in between: every pixel of the crop looks up
+No image of full size is made in between: every pixel of the crop looks up
 where it comes from, in loops that XLA compiles. Positions are (row, column)
 in pixels, whole numbers at the pixels' centres, and float64, so that labels
 are exact and a crop that is only cut out is a copy bit for bit.
 
 Shrinking is plain bilinear sampling, as `cv2.resize` in semseg and
 mmsegmentation does it, without a filter against aliasing: the networks of
-this package see pictures resized like this at other scales, too. At factors
+this package see images resized like this at other scales, too. At factors
 from 0.5 it differs less from the average over each pixel's area than
 resizing and then rotating does (by 5.1, 3.9 and 2.9 of 255 at 0.5, 0.6 and
 0.75, against 5.1, 4.2 and 3.2; root mean square on aerial photographs).
@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from keras_pspnet.losses import IGNORE_LABEL
 
-# Where a crop reaches over the picture's edge: the mean of ImageNet, which
+# Where a crop reaches over the image's edge: the mean of ImageNet, which
 # the network sees as 0.
 FILL = (123.675, 116.28, 103.53)
 # Pixels that `flatten` leaves room for at least.
@@ -46,21 +46,21 @@ def place_crop(
     scaled: Any,
     angle: Any,
     start: Any,
-    mirror: Any,
+    flip: Any,
     crop: tuple[int, int],
 ) -> Placement:
     """Composes the way back from a crop to its source.
 
     The source is resized to `scaled`, rotated about its middle within that
-    size, mirrored left and right, and cut at `start`.
+    size, flipped left and right, and cut at `start`.
 
     Args:
         source: int32 (2,), height and width of the source.
         scaled: int32 (2,), height and width after resizing.
         angle: float64 scalar, counter-clockwise, in radians.
         start: int32 (2,), row and column where the crop begins in that
-            picture; negative where it reaches over its top or left edge.
-        mirror: bool scalar.
+            image; negative where it reaches over its top or left edge.
+        flip: bool scalar, left to right.
         crop: (height, width) of the crop.
 
     Returns:
@@ -71,10 +71,10 @@ def place_crop(
     cosine, sine = tf.cos(angle), tf.sin(angle)
     rotation = tf.stack([[cosine, sine], [-sine, cosine]])
     linear = (source / scaled)[:, None] * rotation
-    # The middle of a picture stays its middle: halves of whole numbers, so
+    # The middle of an image stays its middle: halves of whole numbers, so
     # that nothing is rounded where nothing is scaled or rotated.
     first = tf.cast(start, tf.float64) - (scaled - 1) / 2
-    linear *= tf.where(mirror, tf.constant((1, -1), tf.float64), 1)
+    linear *= tf.where(flip, tf.constant((1, -1), tf.float64), 1)
     return Placement(linear, (source - 1) / 2 + tf.linalg.matvec(linear, first))
 
 
@@ -99,10 +99,10 @@ def crop_positions(
 
 
 def flatten(image: Any) -> Any:
-    """Lays a picture's pixels out in a row, and zeros behind them.
+    """Lays an image's pixels out in a row, and zeros behind them.
 
     XLA compiles for every length: there are powers of two only, so that
-    pictures of all sizes share a few programs.
+    images of all sizes share a few programs.
 
     Args:
         image: (H, W), or (H, W, channels).
@@ -129,18 +129,18 @@ def sample_labels(
 ) -> tuple[Any, Any]:
     """Takes the label of the pixel that each pixel of a crop lies in.
 
-    A position lies in the picture up to half a pixel beyond the outermost
+    A position lies in the image up to half a pixel beyond the outermost
     pixels' centres.
 
     Args:
         labels: uint8 (N,), as of `flatten`.
-        size: int32 (2,), height and width of the picture.
+        size: int32 (2,), height and width of the image.
         placement: Where the crop lies.
         crop: (height, width) of the crop.
 
     Returns:
-        uint8 (height, width), the ignore label beyond the picture, and bool
-        (height, width), whether a pixel lies in the picture.
+        uint8 (height, width), the ignore label beyond the image, and bool
+        (height, width), whether a pixel lies in the image.
     """
     return _labels_at(labels, size, *crop_positions(placement, crop))
 
@@ -153,14 +153,14 @@ def sample_pair(
     placement: Placement,
     crop: tuple[int, int],
 ) -> tuple[Any, Any, Any]:
-    """Interpolates a picture bilinearly, and takes its labels.
+    """Interpolates an image bilinearly, and takes its labels.
 
-    Beyond the picture the colours of its edge go on.
+    Beyond the image the colours of its edge go on.
 
     Args:
         pixels: uint8 or float32 (N, 3), as of `flatten`.
         labels: uint8 (N,).
-        size: int32 (2,), height and width of the picture.
+        size: int32 (2,), height and width of the image.
         placement: Where the crop lies.
         crop: (height, width) of the crop.
 
@@ -173,7 +173,7 @@ def sample_pair(
 
 
 def fill(image: Any, inside: Any) -> Any:
-    """Gives the mean colour to what lies beyond the picture.
+    """Gives the mean colour to what lies beyond the image.
 
     Args:
         image: float32 (height, width, 3).

@@ -1,4 +1,4 @@
-"""Random changes to a picture and its mask, each a pure function of a seed.
+"""Random changes to an image and its mask, each a pure function of a seed.
 
 Every function takes an image (H, W, 3) in 0..255, uint8 or float32, its mask
 (H, W) uint8 and a seed: an int32 tensor of shape (2,). The same seed always
@@ -37,7 +37,6 @@ def train_augmentation(
     rotate90: bool = False,
     *,
     base_size: tuple[int, int] | None = None,
-    aspect_ratios: tuple[float, float] | None = None,
     rotate: float = 0.0,
     rotate_probability: float = 0.5,
     cat_max_ratio: float = 1.0,
@@ -47,38 +46,36 @@ def train_augmentation(
 ) -> Augmentation:
     """Composes the changes of a training run.
 
-    The picture is turned by quarters, scaled to a whole number of pixels,
-    rotated about its middle, mirrored, and cut at a place that is uniform
+    The image is turned by quarters, scaled to a whole number of pixels,
+    rotated about its middle, flipped, and cut at a place that is uniform
     over all pixels: apart from the quarter turns that is one sampling of the
     crop, see `data/affine.py`. Labels are those of the nearest pixels. Then
     the crop is blurred and its colours are changed. Where it reaches over the
-    picture it has the mean colour and the ignore label, whatever else is
+    image it has the mean colour and the ignore label, whatever else is
     changed.
 
-    semseg rotates and blurs the whole picture and crops last. Two things
+    semseg rotates and blurs the whole image and crops last. Two things
     differ for it: the blur mirrors what is in the crop instead of seeing what
-    lies beyond it, and where the picture is smaller than the crop, its
+    lies beyond it, and where the image is smaller than the crop, its
     rotated corners are kept.
 
     Args:
         crop: (height, width) of the crops.
         scales: Least and greatest factor of random scaling, or None.
         flip: Whether to mirror left and right, half the time.
-        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for pictures
+        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for images
             without an upside.
-        base_size: Longest and shortest side of the box that a picture fills
-            at factor 1, so that factors do not depend on the picture's size;
+        base_size: Longest and shortest side of the box that an image fills
+            at factor 1, so that factors do not depend on the image's size;
             None keeps its own size at factor 1.
-        aspect_ratios: Least and greatest ratio of width to height that random
-            scaling distorts a square to, or None.
         rotate: Greatest angle of random rotation to either side, in degrees.
-        rotate_probability: Share of the pictures that are rotated.
+        rotate_probability: Share of the images that are rotated.
         cat_max_ratio: Share of the labelled pixels of a crop that every class
             has to stay below. Of ten random crops the first is taken that
             keeps to it; if there is none, an eleventh. 1 takes any crop.
-        center_padding: Whether a picture smaller than the crop lies in its
+        center_padding: Whether an image smaller than the crop lies in its
             middle (semseg) or at its top left (mmsegmentation).
-        blur_probability: Share of the pictures that are blurred.
+        blur_probability: Share of the images that are blurred.
         photometric: Whether to change brightness, contrast, saturation and
             hue: see `random_distortion`.
 
@@ -99,7 +96,7 @@ def train_augmentation(
         (TensorShape([24, 32, 3]), TensorShape([24, 32]))
     """
     _check_sizes(crop, base_size)
-    _check_ranges(scales, aspect_ratios)
+    _check_scales(scales)
     _check_within("rotate", rotate, 180)
     _check_within("rotate_probability", rotate_probability, 1)
     _check_within("cat_max_ratio", cat_max_ratio, 1)
@@ -117,17 +114,19 @@ def train_augmentation(
         if rotate90:
             image, mask = _random_rotate90(image, mask, seeds[1])
         size = tf.shape(mask)
-        factors = _random_factors(seeds[0], scales, seeds[4], aspect_ratios)
+        factor = tf.ones(())
+        if scales is not None:
+            factor = tf.random.stateless_uniform((), seeds[0], *scales)
         if base_size is not None:
-            factors *= _fitting_factor(size, base_size)
-        scaled = tf.round(tf.cast(size, tf.float32) * factors)
+            factor *= _fitting_factor(size, base_size)
+        scaled = tf.round(tf.cast(size, tf.float32) * factor)
         scaled = tf.maximum(tf.cast(scaled, tf.int32), 1)
         starts = _random_starts(seeds[2], scaled, crop, center_padding)
-        mirror = tf.random.stateless_uniform((), seeds[3]) < 0.5
+        flipped = tf.random.stateless_uniform((), seeds[3]) < 0.5
         angle = _random_angle(seeds[5], rotate, rotate_probability)
 
         def place(start: Any) -> Placement:
-            return place_crop(size, scaled, angle, start, mirror & flip, crop)
+            return place_crop(size, scaled, angle, start, flipped & flip, crop)
 
         labels = flatten(mask)
 
@@ -149,85 +148,6 @@ def train_augmentation(
     return augment
 
 
-def semseg_augmentation(
-    crop: tuple[int, int], scales: tuple[float, float] = (0.5, 2.0)
-) -> Augmentation:
-    """The paper's changes with the values its authors published in semseg.
-
-    Scaling, rotation by up to 10 degrees of every second picture, Gaussian
-    blur of every second picture, mirroring, a crop. The paper rotates and
-    blurs for ADE20K and PASCAL VOC; semseg does so for Cityscapes as well.
-
-    Args:
-        crop: (height, width) of the crops: 473 for ADE20K and PASCAL VOC, 713
-            for Cityscapes.
-        scales: Least and greatest factor.
-
-    Returns:
-        Function (image, mask, seed) -> (image, mask), see
-        `train_augmentation`.
-
-    Raises:
-        ValueError: As `train_augmentation`.
-
-    Examples:
-        >>> from keras_pspnet.data.augment import augmentation
-        >>> change = augmentation.semseg_augmentation(crop=(473, 473))
-
-    Reference:
-        Zhao et al., "Pyramid Scene Parsing Network", 2016, section 5.1;
-        https://github.com/hszhao/semseg, tool/train.py.
-    """
-    return train_augmentation(
-        crop,
-        scales,
-        rotate=10.0,
-        rotate_probability=0.5,
-        center_padding=True,
-        blur_probability=0.5,
-    )
-
-
-def mmseg_augmentation(
-    crop: tuple[int, int] = (512, 512),
-    scales: tuple[float, float] = (0.5, 2.0),
-    base_size: tuple[int, int] = (2048, 512),
-) -> Augmentation:
-    """The changes of mmsegmentation's PSPNet for PASCAL VOC and ADE20K.
-
-    Scaling from a base size, a crop of which no class has three quarters,
-    mirroring, photometric distortion; neither rotation nor blur.
-
-    Args:
-        crop: (height, width) of the crops; (512, 1024) for Cityscapes.
-        scales: Least and greatest factor.
-        base_size: Longest and shortest side at factor 1; (2048, 1024) for
-            Cityscapes.
-
-    Returns:
-        Function (image, mask, seed) -> (image, mask), see
-        `train_augmentation`.
-
-    Raises:
-        ValueError: As `train_augmentation`.
-
-    Examples:
-        >>> from keras_pspnet.data.augment import augmentation
-        >>> change = augmentation.mmseg_augmentation(crop=(512, 512))
-
-    Reference:
-        https://github.com/open-mmlab/mmsegmentation,
-        configs/_base_/datasets/pascal_voc12.py.
-    """
-    return train_augmentation(
-        crop,
-        scales,
-        base_size=base_size,
-        cat_max_ratio=0.75,
-        photometric=True,
-    )
-
-
 def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
     """Turns by 0, 90, 180 or 270 degrees."""
     quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
@@ -235,24 +155,8 @@ def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
     return tf.image.rot90(image, quarters), turned
 
 
-def _random_factors(
-    scale_seed: Any,
-    scales: tuple[float, float] | None,
-    aspect_seed: Any,
-    aspect_ratios: tuple[float, float] | None,
-) -> Any:
-    """Factors on height and width, float32 (2,)."""
-    factors = tf.ones((2,))
-    if scales is not None:
-        factors *= tf.random.stateless_uniform((), scale_seed, *scales)
-    if aspect_ratios is not None:
-        ratio = tf.random.stateless_uniform((), aspect_seed, *aspect_ratios)
-        factors *= tf.stack([tf.math.rsqrt(ratio), tf.sqrt(ratio)])
-    return factors
-
-
 def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
-    """The factor at which a picture just fits into (longest, shortest)."""
+    """The factor at which an image just fits into (longest, shortest)."""
     longest, shortest = sorted(base_size, reverse=True)
     sides = tf.cast(size, tf.float32)
     return tf.minimum(
@@ -272,7 +176,7 @@ def _random_angle(seed: Any, rotate: float, probability: float) -> Any:
 def _random_starts(
     seed: Any, scaled: Any, crop: tuple[int, int], center_padding: bool
 ) -> Any:
-    """Where crops begin in the scaled picture, int32 (_TRIES + 1, 2)."""
+    """Where crops begin in the scaled image, int32 (_TRIES + 1, 2)."""
     room = tf.maximum(scaled - crop, 0) + 1
     share = tf.random.stateless_uniform((_TRIES + 1, 2), seed)
     start = tf.cast(share * tf.cast(room, tf.float32), tf.int32)
@@ -292,7 +196,7 @@ def _first_balanced(
         balanced = _is_balanced(labels_at(starts[index]), cat_max_ratio)
         return index + tf.where(balanced, 0, 1), balanced
 
-    # A picture that fits into the crop leaves no choice.
+    # An image that fits into the crop leaves no choice.
     fixed = tf.reduce_all(starts == starts[0])
     index, _ = tf.while_loop(
         lambda index, balanced: (index < _TRIES) & ~balanced,
@@ -322,18 +226,14 @@ def _check_sizes(
             )
 
 
-def _check_ranges(
-    scales: tuple[float, float] | None,
-    aspect_ratios: tuple[float, float] | None,
-) -> None:
-    for name, pair in (("scales", scales), ("aspect_ratios", aspect_ratios)):
-        if pair is not None and (
-            len(pair) != 2 or not 0 < pair[0] <= pair[1] < math.inf
-        ):
-            raise ValueError(
-                f"`{name}` must be a least and a greatest positive number. "
-                f"Received: {name}={pair}"
-            )
+def _check_scales(scales: tuple[float, float] | None) -> None:
+    if scales is not None and (
+        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
+    ):
+        raise ValueError(
+            "`scales` must be a least and a greatest positive number. "
+            f"Received: scales={scales}"
+        )
 
 
 def _check_within(name: str, value: float, greatest: float) -> None:

@@ -1,6 +1,6 @@
-"""Changes of a picture's colours and sharpness; labels stay as they are.
+"""Changes of an image's colours and sharpness; labels stay as they are.
 
-Pictures are float32 RGB in 0..255, (H, W, 3), and stay within it.
+Images are float32 RGB in 0..255, (H, W, 3), and stay within it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HUE = (-36.0, 36.0)
 
 
 def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
-    """Smooths along both sides; beyond its edge the picture is mirrored.
+    """Smooths along both sides; beyond its edge the image is reflected.
 
     Args:
         image: float32 (H, W, 3), both sides longer than half the kernel.
@@ -71,14 +71,14 @@ def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
 
 
 def random_blur(image: Any, seed: Any, probability: float) -> Any:
-    """Smooths one picture in so many with `gaussian_blur`.
+    """Smooths one image in so many with `gaussian_blur`.
 
     semseg's RandomGaussianBlur has a probability of 0.5.
 
     Args:
         image: float32 (H, W, 3).
         seed: int32 (2,).
-        probability: Share of the pictures.
+        probability: Share of the images.
 
     Returns:
         float32 (H, W, 3).

@@ -10,7 +10,7 @@ install keras-pspnet[tfds]`):
     examples = tfds.load("camvid", split="train")
     examples = tfds.load("voc2012_segmentation/sbd", split="trainaug")
 
-To read them by index, as pictures and masks: `keras_pspnet.data.sources.tfds`.
+To read them by index, as images and masks: `keras_pspnet.data.sources.tfds`.
 """
 
 from keras_pspnet.data.builders.camvid.dataset_builder import (

@@ -18,12 +18,12 @@ def describe(labels: LabelSet, image_format: str) -> Any:
 
     Args:
         labels: The classes.
-        image_format: Of the picture files, `"jpeg"` or `"png"`.
+        image_format: Of the image files, `"jpeg"` or `"png"`.
 
     Returns:
         A `tfds.features.FeaturesDict`: `image`, uint8 `(H, W, 3)`;
         `segmentation_mask`, uint8 `(H, W, 1)`, classes 0..C-1, and 255 where
-        there is no truth; `file_name`, of the picture.
+        there is no truth; `file_name`, of the image.
     """
     return tfds.features.FeaturesDict(
         {
@@ -45,7 +45,7 @@ def make_examples(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Makes the examples of a split.
 
-    Picture files are taken over byte by byte, masks are written anew: with
+    Image files are taken over byte by byte, masks are written anew: with
     the indices of their classes, as grey PNG files.
 
     Args:

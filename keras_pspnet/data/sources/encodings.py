@@ -6,19 +6,13 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.data.images import read_image, read_mask
+from keras_pspnet.data.images import named, read_mask_or_colors
 from keras_pspnet.data.sources.sbd import read_mat_mask
 from keras_pspnet.labels import Color, LabelSet
 from keras_pspnet.losses import IGNORE_LABEL
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-# In the header: bits per channel, then the kind of colour.
-_DEPTH, _KIND = 24, 25
-_RGB, _RGBA = 2, 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +20,8 @@ class Encoding:
     """How the masks of a set say which class a pixel belongs to.
 
     Args:
-        train_ids: Class 0..C-1 (or 255 for pixels without truth) of every
-            value that an index mask may hold. 255 is always allowed, and
-            always means 255.
+        train_ids: Class 0..C-1, or 255 to ignore, of every value that an index
+            mask may hold. 255 is always allowed, and always means 255.
         colors: Colours that coloured masks may have, each with its class or
             255; empty if there are none.
         origin: Where the colours are listed, for errors.
@@ -40,20 +33,11 @@ class Encoding:
 
     @functools.cached_property
     def _by_value(self) -> np.ndarray:
+        """The class of each value, -1 where it has no meaning."""
         table = np.full(256, -1, np.int16)
         table[list(self.train_ids)] = list(self.train_ids.values())
         table[IGNORE_LABEL] = IGNORE_LABEL
         return table
-
-    @functools.cached_property
-    def _known(self) -> bytes:
-        """The values that have a meaning."""
-        return bytes(np.flatnonzero(self._by_value >= 0).tolist())
-
-    @functools.cached_property
-    def _table(self) -> bytes:
-        """The class of each value; of unknown ones, anything."""
-        return self._by_value.astype(np.uint8).tobytes()
 
     @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +60,7 @@ class Encoding:
 
         Args:
             stored: The mask, uint8 `(H, W)`.
-            mask: Its name, for errors.
+            mask: What errors call it.
 
         Returns:
             Classes and 255, uint8 `(H, W)`.
@@ -84,28 +68,26 @@ class Encoding:
         Raises:
             ValueError: If it holds a value without a meaning.
         """
-        # Bytes translate in half the time that NumPy takes to look them up;
-        # what deleting the known ones leaves is unknown.
-        values = stored.tobytes()
-        if values.translate(None, self._known):
-            wrong = np.setdiff1d(stored, np.frombuffer(self._known, np.uint8))
+        classes = self._by_value[stored]
+        unknown = classes < 0
+        if unknown.any():
+            wrong = np.unique(stored[unknown])
             row, column = _first(stored == wrong[0])
             noun = "labels" if wrong.size > 1 else "label"
             raise ValueError(
                 f"`mask` must hold labels within {_spans(self.train_ids)}, or "
                 f"{IGNORE_LABEL} to ignore. Received: {noun} "
                 f"{', '.join(map(str, wrong))}, the first at x={column}, "
-                f"y={row}, in mask={mask!r}"
+                f"y={row}, in mask={mask}"
             )
-        classes = bytearray(values.translate(self._table))
-        return np.frombuffer(classes, np.uint8).reshape(stored.shape)
+        return classes.astype(np.uint8)
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
         """Maps a coloured mask to classes; colours must match exactly.
 
         Args:
             image: The mask, uint8 `(H, W, 3)`.
-            mask: Its name, for errors.
+            mask: What errors call it.
 
         Returns:
             Classes and 255, uint8 `(H, W)`.
@@ -118,7 +100,7 @@ class Encoding:
             raise ValueError(
                 "`mask` must be an index mask, one class index per pixel in a "
                 f"grey or palette file, for {self.origin} lists no colours. "
-                f"Received: the coloured mask={mask!r}"
+                f"Received: the coloured mask={mask}"
             )
         numbers, classes = self._by_color
         red, green, blue = (image[..., k].astype(np.int32) for k in range(3))
@@ -131,20 +113,21 @@ class Encoding:
             raise ValueError(
                 f"`mask` must have the colours that {self.origin} lists, "
                 f"exactly. Received: {color} (#{bytes(color).hex()}) at "
-                f"x={column}, y={row} in mask={mask!r}, which has "
+                f"x={column}, y={row} in mask={mask}, which has "
                 f"{unknown.sum()} pixels of colours not listed"
             )
         return classes[places]
 
 
 def read_encoded(
-    path: str | os.PathLike[str], encoding: Encoding
+    source: str | os.PathLike[str] | bytes, encoding: Encoding
 ) -> np.ndarray:
     """Reads a mask file as classes.
 
     Args:
-        path: An index mask as of `read_mask`, a coloured PNG file of 8 bits
-            per channel (alpha is dropped), or a `.mat` file of SBD.
+        source: A path or the bytes of a file: an index mask as of
+            `read_mask`, or a PNG file in colours of 8 bits per channel (alpha
+            is dropped). Or the path of a `.mat` file of SBD.
         encoding: What its values or colours mean.
 
     Returns:
@@ -156,52 +139,47 @@ def read_encoded(
         ValueError: If it cannot be decoded, or holds a label or colour
             without a meaning.
     """
-    name = os.fspath(path)
-    if Path(path).suffix == ".mat":
-        return encoding.from_values(read_mat_mask(path), name)
-    if _is_colored_png(path):
-        return encoding.from_colors(read_image(path), name)
-    return encoding.from_values(read_mask(path), name)
+    name = named(source)
+    if not isinstance(source, bytes) and os.fspath(source).endswith(".mat"):
+        return encoding.from_values(read_mat_mask(source), name)
+    stored = read_mask_or_colors(source)
+    if stored.ndim == 3:
+        return encoding.from_colors(stored, name)
+    return encoding.from_values(stored, name)
 
 
 def plain_encoding(
     labels: LabelSet,
     origin: str,
     colors: Iterable[tuple[Color, int]] = (),
+    ignore_label: int | None = None,
 ) -> Encoding:
     """Makes the encoding of masks that hold the classes as they are.
 
     Args:
-        labels: The classes; pixels of `labels.ignore_label` have no truth.
+        labels: The classes.
         origin: Where the colours are listed, for errors.
         colors: What coloured masks may have, each with its class or 255.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`.
 
     Returns:
         The encoding.
     """
     values = {index: index for index in range(labels.num_classes)}
-    values[labels.ignore_label] = IGNORE_LABEL
-    return Encoding(values, tuple(colors), origin)
+    if ignore_label is None:
+        ignore_label = labels.ignore_label
+    values[ignore_label] = IGNORE_LABEL
+    return Encoding(
+        values,
+        tuple((color, values.get(index, index)) for color, index in colors),
+        origin,
+    )
 
 
 def class_pairs(labels: LabelSet) -> list[tuple[Color, int]]:
     """Lists the colours of a label set, each with its class."""
     return [(color, index) for index, color in enumerate(labels.colors)]
-
-
-def _is_colored_png(path: str | os.PathLike[str]) -> bool:
-    try:
-        with Path(path).open("rb") as stream:
-            header = stream.read(_KIND + 1)
-    except OSError:
-        # Whoever reads it next says why it cannot be read.
-        return False
-    return (
-        header.startswith(_PNG)
-        and len(header) > _KIND
-        and header[_DEPTH] == 8
-        and header[_KIND] in (_RGB, _RGBA)
-    )
 
 
 def _first(where: np.ndarray) -> tuple[int, int]:

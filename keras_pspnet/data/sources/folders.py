@@ -1,18 +1,27 @@
-"""Somebody's own data: folders of pictures and masks, and a file of names."""
+"""Somebody's own data: folders of images and masks, and a file of names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from keras_pspnet.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
-from keras_pspnet.data.sources.encodings import class_pairs, plain_encoding
+from keras_pspnet.data.image_files import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    files_in,
+)
+from keras_pspnet.data.sources.encodings import (
+    Encoding,
+    class_pairs,
+    plain_encoding,
+)
 from keras_pspnet.data.sources.label_files import LABEL_FILE, read_label_file
 from keras_pspnet.data.sources.listing import (
+    FilePair,
     Issue,
     Listing,
-    find_files,
+    Sample,
     lossy_masks,
-    make_listing,
+    pair_files,
 )
 from keras_pspnet.labels import LabelSet
 
@@ -20,7 +29,7 @@ from keras_pspnet.labels import LabelSet
 def list_folder(
     folder: Path, split: str | None, labels: LabelSet | None
 ) -> Listing:
-    """Lists pairs of pictures and masks that have the same name.
+    """Lists pairs of images and masks that have the same name.
 
     Args:
         folder: Holds `images` and `masks`, or `SPLIT/images` and
@@ -42,32 +51,79 @@ def list_folder(
         raise _not_there(folder, split)
     path = folder / LABEL_FILE
     if labels is not None:
-        origin = f"the label set {labels.name!r}"
-        colors = tuple(class_pairs(labels))
+        encoding = label_set_encoding(labels)
     elif path.is_file():
-        origin = str(path)
-        labels, colors = read_label_file(path, folder.resolve().name)
+        labels, encoding = label_file_encoding(path, folder.resolve().name)
     else:
         raise FileNotFoundError(
             f"`name_or_dir` must hold {LABEL_FILE}, with the name of a class "
             "in each line, or `labels` must be a LabelSet. Received: "
             f"name_or_dir={str(folder)!r}, labels=None"
         )
-    issues: list[Issue] = []
-    encoding = plain_encoding(labels, origin, colors)
-    pictures = find_files(images, IMAGE_SUFFIXES, issues)
-    encoded = {
-        name: (mask, encoding)
-        for name, mask in find_files(masks, MASK_SUFFIXES, issues).items()
-    }
-    return make_listing(
-        labels,
-        sorted(pictures.keys() | encoded.keys()),
-        pictures,
-        encoded,
+    pairs, issues = list_pairs(images, masks)
+    samples = [Sample(*pair, encoding) for pair in pairs]
+    return Listing(labels, samples, issues)
+
+
+def list_pairs(images: Path, masks: Path) -> tuple[list[FilePair], list[Issue]]:
+    """Lists the pairs of images and masks in two folders.
+
+    Args:
+        images: Folder of the images.
+        masks: Folder of the masks.
+
+    Returns:
+        The pairs, and what is wrong with the folders.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    issues = lossy_masks(masks)
+    pairs = pair_files(
+        files_in(images, IMAGE_SUFFIXES),
+        files_in(masks, MASK_SUFFIXES),
         (str(images), str(masks)),
-        issues + lossy_masks(masks),
+        issues,
     )
+    return pairs, issues
+
+
+def label_set_encoding(
+    labels: LabelSet, ignore_label: int | None = None
+) -> Encoding:
+    """Makes the encoding of masks in the classes and colours of a label set.
+
+    Args:
+        labels: The classes.
+        ignore_label: Label to ignore besides 255; it may be a class. None
+            is `labels.ignore_label`.
+
+    Returns:
+        The encoding.
+    """
+    origin = f"the label set {labels.name!r}"
+    return plain_encoding(labels, origin, class_pairs(labels), ignore_label)
+
+
+def label_file_encoding(
+    path: Path, name: str, ignore_label: int | None = None
+) -> tuple[LabelSet, Encoding]:
+    """Reads `labels.txt` and makes the encoding of the masks beside it.
+
+    Args:
+        path: The file.
+        name: Name of the label set.
+        ignore_label: As of `label_set_encoding`.
+
+    Returns:
+        The classes and the encoding.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it breaks a rule of `read_label_file`.
+    """
+    labels, colors = read_label_file(path, name)
+    return labels, plain_encoding(labels, str(path), colors, ignore_label)
 
 
 def _not_there(folder: Path, split: str | None) -> FileNotFoundError:

@@ -8,16 +8,30 @@ from pathlib import Path
 
 from keras_pspnet.labels import Color, LabelSet, generic_labels
 from keras_pspnet.losses import IGNORE_LABEL
-from keras_pspnet.utils import unusable
+from keras_pspnet.utils import naming_errors
 
 LABEL_FILE = "labels.txt"
-# Stands where a class has its name, for pixels without truth.
+# Stands where a class has its name, for pixels without ground truth.
 IGNORE = "ignore"
 
 _LINE = re.compile(
     r"(?P<name>.*\S)\s+"
     r"(?:#(?P<hex>[0-9a-fA-F]{6})|(?P<numbers>\d{1,3}\s+\d{1,3}\s+\d{1,3}))"
 )
+
+
+def find_label_file(folder: str | os.PathLike[str]) -> Path | None:
+    """Finds the file in a folder of data, or beside it where it is a split.
+
+    Args:
+        folder: Holds `images` and `masks`.
+
+    Returns:
+        The file; None if there is none.
+    """
+    places = Path(folder), Path(folder).parent
+    files = [place / LABEL_FILE for place in places]
+    return next(filter(Path.is_file, files), None)
 
 
 def read_label_file(
@@ -29,7 +43,7 @@ def read_label_file(
     name, which may have spaces, or a name and its colour, as three numbers
     0..255 or as #rrggbb; either all classes have one or none has. `ignore`
     and a colour, in as many lines as needed, is the colour of pixels without
-    truth. Empty lines, and those that start with #, are passed over:
+    truth. Empty lines, and those that start with #, are skipped:
 
         # street scenes
         road 128 64 128
@@ -51,53 +65,39 @@ def read_label_file(
     """
     received = f"{LABEL_FILE}={os.fspath(path)!r}"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise unusable(LABEL_FILE, path, "readable", error) from error
+        with naming_errors(LABEL_FILE, path, "readable"):
+            text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"`{LABEL_FILE}` must be UTF-8 text ({error}). Received: {received}"
         ) from error
     names: list[str] = []
-    colors: list[Color] = []
-    ignored: list[Color] = []
+    pairs: list[tuple[Color, int]] = []
+    lines = 0
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
+        lines += 1
         where = f"line {number}, {line!r}, of {received}"
         entry, color = _parse(line, where)
-        if entry == IGNORE:
-            if color is None:
-                raise ValueError(
-                    f"`{IGNORE}` must have a colour, as in '{IGNORE} 0 0 0'. "
-                    f"Received: {where}"
-                )
-            ignored.append(color)
-            continue
-        names.append(entry)
         if color is not None:
-            colors.append(color)
-        if colors and len(colors) < len(names):
+            is_ignored = entry == IGNORE
+            pairs.append((color, IGNORE_LABEL if is_ignored else len(names)))
+        if entry != IGNORE:
+            names.append(entry)
+        if entry == IGNORE and color is None or 0 < len(pairs) < lines:
             raise ValueError(
-                f"`{LABEL_FILE}` must give all classes a colour, or none. "
-                f"Received: {where}"
+                f"`{LABEL_FILE}` must give all classes and '{IGNORE}' a "
+                f"colour, or have none. Received: {where}"
             )
-    if ignored and not colors:
-        raise ValueError(
-            f"`{LABEL_FILE}` must give classes colours where '{IGNORE}' has "
-            f"one. Received: {received}"
-        )
-    if not colors and 1 <= len(names) <= 255:
-        colors_shown = generic_labels(len(names)).colors
-    else:
-        colors_shown = tuple(colors)
+    colors = tuple(color for color, index in pairs if index != IGNORE_LABEL)
+    if not pairs and 1 <= len(names) <= 255:
+        colors = generic_labels(len(names)).colors
     try:
-        labels = LabelSet(name, tuple(names), colors_shown)
+        labels = LabelSet(name, tuple(names), colors)
     except ValueError as error:
         raise ValueError(f"{error} in {received}") from error
-    pairs = [(color, index) for index, color in enumerate(colors)]
-    pairs += [(color, IGNORE_LABEL) for color in ignored]
     return labels, tuple(pairs)
 
 

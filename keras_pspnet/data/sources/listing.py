@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
-from keras_pspnet.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
+from keras_pspnet.data.image_files import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    files_in,
+)
 from keras_pspnet.data.sources.encodings import Encoding
 from keras_pspnet.labels import LabelSet
+
+File = TypeVar("File", bound=PurePath)
+# Paths of an image and its mask.
+FilePair = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Issue:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A picture, its mask, and what the mask's values mean."""
+    """An image, its mask, and what the mask's values mean."""
 
     image: str
     mask: str
@@ -41,7 +50,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All pairs of a split, and the faults found in listing them."""
+    """All pairs of a split, and the issues found in listing them."""
 
     labels: LabelSet
     samples: list[Sample]
@@ -54,39 +63,71 @@ def find_files(
     """Finds files by their names without suffix.
 
     Args:
-        folder: Where to look; hidden files are passed over.
+        folder: Where to look; hidden files are skipped.
         suffixes: How files must end, in upper or lower case.
         issues: Gets one for every name that two files have.
 
     Returns:
         The files, sorted by name.
     """
-    files: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        if (
-            entry.name.startswith(".")
-            or entry.suffix.lower() not in suffixes
-            or entry.is_dir()
-        ):
+    return by_stem(files_in(folder, suffixes), issues)
+
+
+def by_stem(
+    files: Iterable[File], issues: list[Issue], ending: str = ""
+) -> dict[str, File]:
+    """Maps names without suffix to files.
+
+    Args:
+        files: The files.
+        issues: Gets one for every name that two files have.
+        ending: How names must end; what stands before it is the name.
+
+    Returns:
+        The files in their order; of two with one name the first.
+    """
+    found: dict[str, File] = {}
+    for file in files:
+        if not file.stem.endswith(ending):
             continue
-        other = files.setdefault(entry.stem, entry)
-        if other != entry:
-            issues.append(
-                Issue(
-                    f"{folder} holds {other.name} and {entry.name}, two files "
-                    "of one name",
-                    (str(other), str(entry)),
-                )
-            )
-    return files
+        other = found.setdefault(file.stem.removesuffix(ending), file)
+        if other != file:
+            text = f"{other} and {file} are two files of one name"
+            issues.append(Issue(text, (str(other), str(file))))
+    return found
+
+
+def list_file(name: str, folder: Path, split: str, *more: str) -> Path:
+    """Finds the text file that lists a split.
+
+    Args:
+        name: Name of the set, for errors.
+        folder: Where the lists are.
+        split: The split.
+        *more: Splits that need no list, for errors.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        lists = sorted(entry.stem for entry in folder.glob("*.txt"))
+        raise ValueError(
+            f"`split` must be one of {', '.join([*lists, *more])} for "
+            f"{name!r}, whose lists are in {folder}. Received: split={split!r}"
+        )
+    return path
 
 
 def read_names(path: Path, issues: list[Issue]) -> list[str]:
     """Reads the list of a split.
 
     Args:
-        path: Text with a picture a line: its name, or the path of its file.
-            What follows after a space is passed over, as are empty lines
+        path: Text with an image a line: its name, or the path of its file.
+            What follows after a space is skipped, as are empty lines
             and those that start with #.
         issues: Gets one for every name that is listed twice.
 
@@ -110,72 +151,99 @@ def read_names(path: Path, issues: list[Issue]) -> list[str]:
     return list(counts)
 
 
-def make_listing(
-    labels: LabelSet,
+def pair_names(
     names: Iterable[str],
-    images: Mapping[str, Path],
-    masks: Mapping[str, tuple[Path, Encoding]],
+    images: Mapping[str, PurePath],
+    masks: Mapping[str, PurePath],
     places: tuple[str, str],
     issues: list[Issue],
     listed_in: str = "",
-) -> Listing:
-    """Pairs pictures and masks of the same name.
+) -> list[FilePair]:
+    """Pairs images and masks of the same name.
 
     Args:
-        labels: The classes.
         names: Names of the pairs, in their order.
-        images: Picture files by name.
-        masks: Mask files by name, and what their values mean.
-        places: Where pictures and masks are looked for, for faults.
-        issues: Those found so far.
-        listed_in: Where a list has the names, for faults; "" if none has.
+        images: Image files by name.
+        masks: Mask files by name.
+        places: Where images and masks are looked for, for issues.
+        issues: Gets one for each name without image or mask, or if there is
+            no pair at all.
+        listed_in: Where a list has the names, for issues; "" if none has.
 
     Returns:
-        The pairs, and a fault more for each name without picture or mask,
-        or if there is no pair at all.
+        The pairs.
     """
-    samples = []
-    issues = list(issues)
+    pairs = []
     for name in names:
         image, mask = images.get(name), masks.get(name)
         if image and mask:
-            samples.append(Sample(str(image), str(mask[0]), mask[1]))
+            pairs.append((str(image), str(mask)))
         elif image:
-            issues.append(
-                Issue(f"{image} has no mask in {places[1]}", (str(image),))
-            )
+            text = f"{image} has no mask in {places[1]}"
+            issues.append(Issue(text, (str(image),)))
         elif mask:
-            issues.append(
-                Issue(
-                    f"{mask[0]} has no picture in {places[0]}", (str(mask[0]),)
-                )
-            )
+            text = f"{mask} has no picture in {places[0]}"
+            issues.append(Issue(text, (str(mask),)))
         else:
-            issues.append(
-                Issue(
-                    f"{listed_in} lists {name!r}, which has neither a picture "
-                    f"in {places[0]} nor a mask in {places[1]}",
-                    (),
-                )
-            )
-    if not samples:
+            text = f"{listed_in} lists {name!r}, which has neither a picture "
+            text += f"in {places[0]} nor a mask in {places[1]}"
+            issues.append(Issue(text, ()))
+    if not pairs:
         text = f"there is no pair of pictures in {places[0]} and masks in "
         text += places[1]
         if listed_in:
             text += f" that {listed_in} lists"
         issues.append(Issue(text, places))
-    return Listing(labels, samples, issues)
+    return pairs
+
+
+def pair_files(
+    images: Iterable[PurePath],
+    masks: Iterable[PurePath],
+    places: tuple[str, str],
+    issues: list[Issue],
+) -> list[FilePair]:
+    """Pairs the files of two folders by name.
+
+    Args:
+        images: Image files of one folder.
+        masks: Mask files of the other.
+        places: The folders, for issues.
+        issues: Gets one for each file without a partner and each name that
+            two files have, or if there is no pair at all.
+
+    Returns:
+        The pairs, sorted by name.
+    """
+    image_of = by_stem(images, issues)
+    mask_of = by_stem(masks, issues)
+    names = sorted(image_of.keys() | mask_of.keys())
+    return pair_names(names, image_of, mask_of, places, issues)
+
+
+def check_complete(issues: Sequence[Issue]) -> None:
+    """Checks that the images and masks of two folders belong together.
+
+    Args:
+        issues: What `pair_files` found.
+
+    Raises:
+        ValueError: If there is any.
+    """
+    if issues:
+        raise ValueError(
+            "`images_dir` and `masks_dir` must hold images and masks of the "
+            f"same names. Received: {issues[0]} (1 of {len(issues)} issues)"
+        )
 
 
 def lossy_masks(folder: Path) -> list[Issue]:
-    """Finds pictures in a folder of masks that cannot hold a mask."""
+    """Finds images in a folder of masks that cannot hold a mask."""
     return [
         Issue(
-            f"{entry} cannot be a mask: masks must end in "
+            f"{file} cannot be a mask: masks must end in "
             f"{', '.join(MASK_SUFFIXES)}, for lossy files change indices",
-            (str(entry),),
+            (str(file),),
         )
-        for entry in sorted(folder.iterdir())
-        if entry.suffix.lower() in set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES)
-        and not entry.name.startswith(".")
+        for file in files_in(folder, set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES))
     ]

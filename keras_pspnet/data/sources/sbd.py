@@ -9,14 +9,26 @@ from typing import Any
 
 import numpy as np
 
+SBD_FILES = "img/*.jpg, cls/*.mat, train.txt, val.txt"
+SBD_SOURCE = (
+    "benchmark.tgz of SBD is at "
+    "http://home.bharathh.info/pubs/codes/SBD/download.html."
+)
 
-def check_scipy() -> None:
-    """Checks, before long work starts, that MATLAB files can be read.
+
+def scipy_io() -> Any:
+    """Returns what reads MATLAB files; also a check before long work starts.
 
     Raises:
         ImportError: If SciPy is not installed.
     """
-    _scipy_io()
+    try:
+        return importlib.import_module("scipy.io")
+    except ImportError as error:
+        raise ImportError(
+            "scipy must be installed for the .mat masks of SBD: "
+            "pip install keras-pspnet[sbd]"
+        ) from error
 
 
 def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
@@ -33,7 +45,7 @@ def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
         OSError: If the file cannot be opened.
         ValueError: If it is another kind of file.
     """
-    io = _scipy_io()
+    io = scipy_io()
     with Path(path).open("rb") as stream:
         try:
             content = io.loadmat(stream, variable_names=["GTcls"])
@@ -53,13 +65,3 @@ def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
             f"{mask.dtype} of shape {mask.shape} in mask={os.fspath(path)!r}"
         )
     return mask
-
-
-def _scipy_io() -> Any:
-    try:
-        return importlib.import_module("scipy.io")
-    except ImportError as error:
-        raise ImportError(
-            "scipy must be installed for the .mat masks of SBD: "
-            "pip install keras-pspnet[sbd]"
-        ) from error

@@ -19,7 +19,7 @@ MARK_COLOURS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
 
 
 class _Canvas(NamedTuple):
-    """A picture under the brush, or a window of it that shares its memory."""
+    """An image under the brush, or a window of it that shares its memory."""
 
     y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
     x: np.ndarray  # (1, columns)
@@ -179,7 +179,7 @@ def _draw_outdoors(
     _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
     place = SKYSCRAPER if in_city else BUILDING
     hull = BOAT if on_water else CAR
-    # Objects fill the near part of the picture, however wide it is.
+    # Objects fill the near part of the image, however wide it is.
     near = max(0.7, 0.45 * width / unit)
     for middle in np.arange(0.13, near, 0.25):
         centre = middle + objects.uniform(-0.02, 0.02)

@@ -1,4 +1,4 @@
-"""Procedural scenes whose labels only the whole picture decides.
+"""Procedural scenes whose labels only the whole image decides.
 
 The scenes need no download and no image library. A network that looks
 at an object alone fails on them in the three ways that the PSPNet paper
@@ -6,31 +6,26 @@ counts:
 
 - Mismatched relationship: one and the same hull is a `boat` on water
   and a `car` on a road, and `water` and `road` have the same wet
-  surface. White wave crests at the far side of the picture make it
+  surface. White wave crests at the far side of the image make it
   water, yellow lane marks a road.
 - Confusion: one and the same tower is a `building` in a town and a
-  `skyscraper` in a city. Gabled houses at the far side of the picture
+  `skyscraper` in a city. Gabled houses at the far side of the image
   make it a town, flat blocks a city.
 - Inconspicuous classes: a `pillow` has the texture of its bed and a
   shade along its outline.
 
 Surface and place are independent. Objects keep to the near half and
-what decides their class to the far side: the wider the picture, the
+what decides their class to the far side: the wider the image, the
 farther a network has to look. At 128 x 128 a
 dilated network can learn to see the far side from the objects; at
 96 x 256 it needs to pool.
 """
 
 import operator
-from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from keras_pspnet.data.synthetic.drawing import draw_scene
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 MIN_SIDE = 32
 INDOOR_SHARE = 0.25
@@ -94,104 +89,6 @@ def scene_arrays(
     for k in range(count):
         images[k], masks[k] = make_scene(seed, first_index + k, size)
     return images, masks
-
-
-def scenes_dataset(
-    count: int,
-    batch_size: int,
-    size: tuple[int, int] = (128, 128),
-    seed: int = 0,
-    first_index: int = 0,
-    shuffle: bool = False,
-    drop_remainder: bool = False,
-) -> "tf.data.Dataset":
-    """Returns scenes as a `tf.data.Dataset` of (images, masks).
-
-    All scenes are drawn at once and kept in memory as uint8, 64 KiB each at
-    128 x 128, so that later epochs cost nothing.
-
-    Args:
-        count: Number of scenes.
-        batch_size: Scenes per batch.
-        size: Height and width, at least 32 each.
-        seed: Number of the series of scenes, and seed of the shuffling.
-        first_index: Index of the first scene; series of training and
-            validation differ by it.
-        shuffle: Whether each epoch has an order of its own. The orders
-            follow from `seed` and, where one is set, TensorFlow's own.
-        drop_remainder: Whether a last batch that is not full is left out.
-
-    Examples:
-        >>> from keras_pspnet.data.synthetic.scenes import scenes_dataset
-        >>> batches = scenes_dataset(count=5, batch_size=2, size=(32, 48))
-        >>> len(batches)
-        3
-    """
-    import tensorflow as tf
-
-    batch_size = checked_integer("batch_size", batch_size, least=1)
-    scenes = scene_arrays(first_index, count, size, seed)
-    dataset = tf.data.Dataset.from_tensor_slices(scenes)
-    if shuffle:
-        dataset = dataset.shuffle(count, seed=seed)
-    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-    return dataset.prefetch(tf.data.AUTOTUNE)
-
-
-class Scenes(keras.utils.PyDataset):
-    """Scenes as batches of (images, masks), without TensorFlow.
-
-    Args:
-        count: Number of scenes.
-        batch_size: Scenes per batch; the last batch may have fewer.
-        size: Height and width, at least 32 each.
-        seed: Number of the series of scenes, and seed of the shuffling.
-        first_index: Index of the first scene.
-        shuffle: Whether each epoch has an order of its own.
-        **kwargs: `workers` and the like, for `keras.utils.PyDataset`.
-
-    Examples:
-        >>> from keras_pspnet.data.synthetic.scenes import Scenes
-        >>> scenes = Scenes(count=20, batch_size=8, size=(32, 48))
-        >>> len(scenes)
-        3
-        >>> images, masks = scenes[0]
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        size: tuple[int, int] = (128, 128),
-        seed: int = 0,
-        first_index: int = 0,
-        shuffle: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.count = checked_integer("count", count, least=1)
-        self.batch_size = checked_integer("batch_size", batch_size, least=1)
-        self.size = size
-        self.seed = seed
-        self.first_index = first_index
-        self.shuffle = shuffle
-        self.epoch = -1
-        self._images, self._masks = scene_arrays(first_index, count, size, seed)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        start = index * self.batch_size
-        rows = self._order[start : start + self.batch_size]
-        return self._images[rows], self._masks[rows]
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self._order = np.arange(self.count)
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(self._order)
 
 
 def checked_integer(name: str, value: int, least: int = 0) -> int:

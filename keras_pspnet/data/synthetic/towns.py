@@ -30,8 +30,8 @@ _WATER = (26, 38, 40)
 _BLOCK, _PLOT = 84, 26
 
 
-class _Image:
-    """A picture under the brush.
+class _Canvas:
+    """An image under the brush.
 
     Args:
         rng: What decides everything.
@@ -62,7 +62,7 @@ class _Image:
 
     def hills(self, grain: int) -> np.ndarray:
         """Smooth noise of unit variance whose hills are `grain` wide."""
-        # Wider hills would leave a small picture without any.
+        # Wider hills would leave a small image without any.
         grain = min(grain, min(self.size) // 2)
         spectrum = np.fft.rfft2(self.rng.normal(size=self.size))
         rows = np.fft.fftfreq(self.size[0])[:, None]
@@ -111,51 +111,51 @@ def make_town(
         ((256, 320, 3), (256, 320))
     """
     rng = np.random.default_rng(checked_integer("seed", seed))
-    picture = _Image(rng, checked_size(size, MIN_SIDE))
-    picture.image += 16 * picture.hills(40)[..., None]
-    town = picture.hills(170) + (picture.right - 0.5) * 2
-    garden = picture.hills(60) - 0.5 - 2 * np.maximum(town, 0)
-    picture.paint(garden > 0.4, _GRASS, VEGETATION)
-    trees = (garden > 0) & (picture.hills(3) > 1.2)
-    picture.paint(trees, _TREE, VEGETATION)
-    _build(picture, town > 0.1)
-    _pave(picture, town > 0.1)
-    shore = picture.hills(120) - 3 * (picture.right - 0.2)
-    picture.paint(shore > 0.35, _SAND, LAND, 0.1)
-    picture.paint(shore > 0.6, _WATER, WATER, 0.05)
-    picture.image += rng.normal(0, 6, picture.image.shape)
-    image = np.rint(picture.image).clip(0, 255).astype("uint8")
-    return image, picture.mask
+    canvas = _Canvas(rng, checked_size(size, MIN_SIDE))
+    canvas.image += 16 * canvas.hills(40)[..., None]
+    town = canvas.hills(170) + (canvas.right - 0.5) * 2
+    garden = canvas.hills(60) - 0.5 - 2 * np.maximum(town, 0)
+    canvas.paint(garden > 0.4, _GRASS, VEGETATION)
+    trees = (garden > 0) & (canvas.hills(3) > 1.2)
+    canvas.paint(trees, _TREE, VEGETATION)
+    _build(canvas, town > 0.1)
+    _pave(canvas, town > 0.1)
+    shore = canvas.hills(120) - 3 * (canvas.right - 0.2)
+    canvas.paint(shore > 0.35, _SAND, LAND, 0.1)
+    canvas.paint(shore > 0.6, _WATER, WATER, 0.05)
+    canvas.image += rng.normal(0, 6, canvas.image.shape)
+    image = np.rint(canvas.image).clip(0, 255).astype("uint8")
+    return image, canvas.mask
 
 
-def _build(picture: _Image, where: np.ndarray) -> None:
+def _build(canvas: _Canvas, where: np.ndarray) -> None:
     """Sets a house on each plot, two rows of them between two streets."""
-    block, plot = np.floor(picture.v / _BLOCK), np.floor(picture.u / _PLOT)
-    across, along = picture.v - block * _BLOCK, picture.u - plot * _PLOT
+    block, plot = np.floor(canvas.v / _BLOCK), np.floor(canvas.u / _PLOT)
+    across, along = canvas.v - block * _BLOCK, canvas.u - plot * _PLOT
     row = across > _BLOCK / 2
     number = (block * 97 + plot * 2 + row).astype(int) % 512
     # Roofs differ in their size and in how bright they are.
     wide, deep, bright = (
-        picture.rng.uniform(low, high, 512)[number]
+        canvas.rng.uniform(low, high, 512)[number]
         for low, high in ((14, 21), (12, 19), (0.7, 1.15))
     )
     down = np.where(row, across - 48, across - 16)
     # Dense quarters count as buildings in the photographs, yards and all.
-    picture.paint(where, _YARD, BUILDING)
-    picture.paint(where & (picture.hills(3) > 1.0), _TREE, BUILDING)
+    canvas.paint(where, _YARD, BUILDING)
+    canvas.paint(where & (canvas.hills(3) > 1.0), _TREE, BUILDING)
     house = where & (along > 3) & (down > 0)
     shadow = house & (along < wide + 7) & (down < deep + 5)
-    picture.paint(shadow, _SHADOW, BUILDING)
+    canvas.paint(shadow, _SHADOW, BUILDING)
     roof = house & (along < wide + 3) & (down < deep)
-    picture.image[roof] = np.array(_ROOF) * bright[roof][:, None]
+    canvas.image[roof] = np.array(_ROOF) * bright[roof][:, None]
 
 
-def _pave(picture: _Image, town: np.ndarray) -> None:
+def _pave(canvas: _Canvas, town: np.ndarray) -> None:
     """Lays the streets of the town, and two roads through all."""
-    street = np.minimum(picture.v % _BLOCK, -picture.v % _BLOCK)
-    picture.paint(town & (street < 7), _ASPHALT, ROAD)
-    for across in (picture.u - 330, picture.v - 2 * _BLOCK):
+    street = np.minimum(canvas.v % _BLOCK, -canvas.v % _BLOCK)
+    canvas.paint(town & (street < 7), _ASPHALT, ROAD)
+    for across in (canvas.u - 330, canvas.v - 2 * _BLOCK):
         far = np.abs(across)
-        picture.paint(far < 20, _VERGE, ROAD)
-        picture.paint(far < 14, _ASPHALT, ROAD)
-        picture.paint(far < 1.5, _VERGE, ROAD)
+        canvas.paint(far < 20, _VERGE, ROAD)
+        canvas.paint(far < 14, _ASPHALT, ROAD)
+        canvas.paint(far < 1.5, _VERGE, ROAD)

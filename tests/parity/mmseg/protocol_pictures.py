@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet import load_pretrained
-from keras_pspnet.data.images import find_pairs, read_image, read_mask
+from keras_pspnet.data import label_pairs, pair_folders
 from keras_pspnet.data.synthetic.scenes import make_scene
 from keras_pspnet.labels import AERIAL, SCENES
 
@@ -69,15 +69,14 @@ def main() -> None:
         image, mask = make_scene(7, number, size)
         write(sets / "scenes", f"{number}", image, truth[mask])
     if options.pictures is not None:
-        pairs = find_pairs(
-            options.pictures / "images", options.pictures / "masks"
+        folder = options.pictures
+        data = label_pairs(
+            pair_folders(folder / "images", folder / "masks"), AERIAL
         )
-        for number, (image, mask) in enumerate(
-            pairs[:: max(1, len(pairs) // GIVEN)][:GIVEN]
-        ):
-            write(
-                sets / "given", f"{number}", read_image(image), read_mask(mask)
-            )
+        step = max(1, len(data) // GIVEN)
+        for number in range(min(GIVEN, len(data))):
+            image, mask = data[number * step]
+            write(sets / "given", f"{number}", image, mask)
     state = mmseg_state(load_pretrained("aerial", aux=True))
     np.savez(options.folder / "trained.npz", **state)
 

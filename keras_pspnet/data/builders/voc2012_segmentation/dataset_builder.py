@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,14 @@ from keras_pspnet.data.builders.examples import (
     find_manual,
     make_examples,
 )
-from keras_pspnet.data.dataset import load
-from keras_pspnet.data.sources.sbd import check_scipy
+from keras_pspnet.data.dataset import (
+    SegmentationData,
+    check_listing,
+    load,
+)
+from keras_pspnet.data.sources.published import VOC_ENCODING, find_dataset
+from keras_pspnet.data.sources.sbd import scipy_io
+from keras_pspnet.data.sources.voc_trainaug import list_trainaug
 from keras_pspnet.labels import VOC
 
 _VOC_URL = (
@@ -75,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             roots = [root]
         elif augmented:
             # Before gigabytes are downloaded in vain.
-            check_scipy()
+            scipy_io()
             roots = [find("voc", _VOC_URL), find("sbd", _SBD_URL)]
         else:
             roots = [Path(dl_manager.download_and_extract(_VOC_URL))]
@@ -87,26 +91,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, roots: Sequence[Path], split: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        with _side_by_side(roots) as root:
-            yield from make_examples(load("voc", split, root=root))
-
-
-@contextlib.contextmanager
-def _side_by_side(roots: Sequence[Path]) -> Iterator[Path]:
-    """Gives VOC and SBD one root, where archives were unpacked apart."""
-    if len(roots) == 1:
-        yield roots[0]
-        return
-    voc, sbd = roots
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        _link(root / "VOC2012", "voc", voc)
-        _link(root / "benchmark_RELEASE" / "dataset", "sbd", sbd)
-        yield root
-
-
-def _link(link: Path, name: str, root: Path) -> None:
-    """Links to the own folder of a set, wherever below its root that is."""
-    image = Path(load(name, "train", root=root).files(0)[0])
-    link.parent.mkdir(exist_ok=True)
-    link.symlink_to(image.parents[1].resolve(), target_is_directory=True)
+        if len(roots) == 1 or split == "val":
+            return make_examples(load("voc", split, root=roots[0]))
+        # Archives are unpacked apart.
+        voc, sbd = (
+            find_dataset(name, "train", root)
+            for name, root in zip(("voc", "sbd"), roots, strict=True)
+        )
+        listing = list_trainaug(VOC_ENCODING, voc, split, sbd)
+        check_listing(listing, split, "voc")
+        return make_examples(SegmentationData(listing))

@@ -1,0 +1,321 @@
+"""Decodes image files within bounds of memory, without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import IO, NoReturn
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+# How files start, and what reads them: only decoders of pixels, for others of
+# Pillow's run programs or follow references (EPS, WMF, ...). They are called
+# directly because `Image.open` has a limit of its own, which is the whole
+# process's. Phones' multi-image files are JPEG files with more behind them.
+_READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
+    "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
+    "WEBP": (rb"RIFF.{4}WEBP", WebPImageFile),
+    "BMP": (rb"BM", BmpImageFile),
+    "GIF": (rb"GIF8[79]a", GifImageFile),
+    # The second byte order is a common mistake, which Pillow forgives.
+    "TIFF": (rb"(II|MM)([*+]\0|\0[*+])", TiffImageFile),
+}
+IMAGE_FORMATS = tuple(_READERS)
+# Lossy formats change indices, so none of them can hold a mask.
+MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
+
+# The longest header of those below, in bytes.
+_HEADER = 30
+
+_ORIENTATION = 274
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_COMPRESSION, _RAW = 259, 1
+_TIFF_PHOTOMETRIC, _MIN_IS_WHITE, _YCBCR = 262, 0, 6
+_TIFF_SAMPLE_FORMAT, _SIGNED = 339, 2
+_TIFF_SUBSAMPLING = 530
+
+# Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+
+# Side of the squares, in pixels, in which decoded images are converted.
+_BLOCK = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be read, within which limits, and its name in errors.
+
+    Args:
+        argument: Name of the argument in errors.
+        noun: What it is, with its article.
+        formats: Formats that are read.
+        max_pixels: Larger files are refused before they are decoded.
+        received: The argument's value in errors.
+    """
+
+    argument: str
+    noun: str
+    formats: tuple[str, ...]
+    max_pixels: int
+    received: str
+
+    def refuse(self, rule: str, cause: Exception | None = None) -> NoReturn:
+        raise ValueError(
+            f"`{self.argument}` {rule}. "
+            f"Received: {self.argument}={self.received}"
+        ) from cause
+
+    def check_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise ValueError(
+                f"`{self.argument}` must have at most {self.max_pixels} "
+                f"pixels. Received: {self.argument}={self.received} of "
+                f"{width}x{height}"
+            )
+
+
+def decode_image(stream: IO[bytes], request: Request) -> np.ndarray:
+    """Decodes an image as upright RGB.
+
+    Args:
+        stream: The file.
+        request: Which formats and how many pixels it may have.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: If the file is another, or broken.
+    """
+    opened = _open(stream, request)
+    to_rgb = _rgb_converter(opened, request)
+    _load(opened, request)
+    return _upright(opened, to_rgb, (3,))
+
+
+def decode_mask(
+    stream: IO[bytes], request: Request, allow_colors: bool
+) -> np.ndarray:
+    """Decodes an index mask.
+
+    Args:
+        stream: The file.
+        request: As of `decode_image`.
+        allow_colors: Whether a PNG file of 8-bit RGB or RGBA gives colours.
+
+    Returns:
+        The indices, uint8 `(H, W)`, or the colours, uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: If the file is another, or broken.
+    """
+    opened = _open(stream, request)
+    if allow_colors and _is_colored_png(opened):
+        _load(opened, request)
+        return _upright(opened, _block_to_rgb, (3,))
+    to_index = _index_converter(opened, request)
+    _load(opened, request)
+    return _upright(opened, to_index, ())
+
+
+def _is_colored_png(opened: ImageFile.ImageFile) -> bool:
+    # The modes of 16 bits per channel are "RGB;16B" and "RGBA;16B".
+    return opened.format == "PNG" and _raw_mode(opened) in ("RGB", "RGBA")
+
+
+def _open(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
+    """Reads the header alone, and refuses sizes that would fill the memory."""
+    header = stream.read(_HEADER)
+    for name in request.formats:
+        start, reader = _READERS[name]
+        if re.match(start, header, re.DOTALL):
+            break
+    else:
+        formats = ", ".join(request.formats)
+        request.refuse(f"must be {request.noun} file ({formats})")
+    request.check_size(*_early_size(name, header))
+    try:
+        stream.seek(0)
+        opened = reader(stream)
+    except MemoryError:
+        raise
+    # Pillow's readers raise whatever broken bytes lead them into (OSError,
+    # SyntaxError, struct.error, IndexError, ...), here and in `_load`.
+    except Exception as error:
+        request.refuse(
+            f"must be a {name} file that can be decoded ({error})", error
+        )
+    request.check_size(*opened.size)
+    return opened
+
+
+def _early_size(name: str, header: bytes) -> tuple[int, int]:
+    """Returns the size of files whose readers allocate as they open them.
+
+    That is (0, 0) for other formats, and for headers too broken to have one.
+    """
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(header[start : start + size], "little")
+
+    kind = header[12:16]
+    if name == "GIF":
+        return number(6, 2), number(8, 2)
+    if name != "WEBP":
+        return 0, 0
+    if kind == b"VP8X":
+        return number(24, 3) + 1, number(27, 3) + 1
+    if kind == b"VP8L":
+        bits = number(21, 4)
+        return bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
+    # The upper two bits only say how to enlarge the image.
+    return number(26, 2) % 2**14, number(28, 2) % 2**14
+
+
+def _load(opened: ImageFile.ImageFile, request: Request) -> None:
+    """Decodes the pixels."""
+    rule = f"must be a {opened.format} file that can be decoded"
+    if isinstance(opened, TiffImageFile):
+        size = opened.tag_v2[_TIFF_WIDTH], opened.tag_v2[_TIFF_HEIGHT]
+        if _covered(opened.tile) < size[0] * size[1]:
+            # Pillow would leave the rest black.
+            request.refuse(f"{rule} (some of its parts are missing)")
+        # Pillow would hold its own limit against the file in allocating this.
+        opened.im = Image.new(opened.mode, size, None).im
+    try:
+        opened.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        request.refuse(f"{rule} ({error})", error)
+
+
+def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
+    """Returns how many pixels the parts of a file have."""
+    total = 0
+    for tile in tiles:
+        left, top, right, bottom = tile.extents or (0, 0, 0, 0)
+        total += (right - left) * (bottom - top)
+    return total
+
+
+def _upright(
+    image: ImageFile.ImageFile,
+    convert: Callable[[Image.Image], np.ndarray],
+    channels: tuple[int, ...],
+) -> np.ndarray:
+    """Converts a decoded image to uint8 (H, W, *channels), and turns it.
+
+    Pillow would need a copy of the image for every step. Here it is
+    converted block by block, each written where it belongs.
+    """
+    orientation = _orientation(image)
+    width, height = image.size
+    shape = (height, width) if orientation < 5 else (width, height)
+    upright = np.empty((*shape, *channels), np.uint8)
+    # The same memory, with rows and columns as they are in the file.
+    stored = upright
+    if orientation in (2, 3, 6, 7):
+        stored = stored[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        stored = stored[::-1]
+    if orientation >= 5:
+        stored = stored.swapaxes(0, 1)
+    # Pillow warns where it converts transparency that RGB cannot hold.
+    image.info.pop("transparency", None)
+    for top in range(0, height, _BLOCK):
+        bottom = min(top + _BLOCK, height)
+        for left in range(0, width, _BLOCK):
+            right = min(left + _BLOCK, width)
+            # `image.crop` would hold Pillow's own limit against the block.
+            core = image.im.crop((left, top, right, bottom))
+            stored[top:bottom, left:right] = convert(image._new(core))
+    return upright
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Returns how an image is yet to be turned, 1 (not at all) to 8."""
+    try:
+        # Pillow has turned TIFF files in decoding, and tells so here.
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        # Damaged metadata is no reason to refuse sound pixels.
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _rgb_converter(
+    opened: ImageFile.ImageFile, request: Request
+) -> Callable[[Image.Image], np.ndarray]:
+    """Returns what makes arrays that broadcast to RGB of a file's blocks."""
+    tags = opened.tag_v2 if isinstance(opened, TiffImageFile) else {}
+    signed = _SIGNED in tags.get(_TIFF_SAMPLE_FORMAT, ())
+    if signed or opened.mode in ("I", "F"):
+        request.refuse(
+            "must have unsigned channels of at most 16 bits, not floats or "
+            "longer integers"
+        )
+    if (
+        tags.get(_TIFF_PHOTOMETRIC) == _YCBCR
+        and tags.get(_TIFF_COMPRESSION, _RAW) == _RAW
+        and (opened.mode != "YCbCr" or tags.get(_TIFF_SUBSAMPLING) != (1, 1))
+    ):
+        # Pillow reads them as if every pixel had its own colour, which the
+        # default of TIFF is not, and old versions as if it were RGB.
+        request.refuse("must not have subsampled colours uncompressed in TIFF")
+    if opened.mode == "P" and opened.palette is None:
+        request.refuse("must have a palette, or be of another kind")
+    if not opened.mode.startswith("I;16"):
+        return _block_to_rgb
+    white = 4095 if _raw_mode(opened) == "I;12" else 65535
+    scaled = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    if tags.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE:
+        # Pillow inverts shorter channels, but not these.
+        scaled = scaled[::-1]
+    return lambda block: scaled[np.asarray(block)][..., None]
+
+
+def _block_to_rgb(block: Image.Image) -> np.ndarray:
+    if block.mode == "La":
+        # Premultiplied alpha has no direct way to RGB.
+        block = block.convert("LA")
+    return np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
+
+
+def _index_converter(
+    opened: ImageFile.ImageFile, request: Request
+) -> Callable[[Image.Image], np.ndarray]:
+    """Returns what makes arrays of class indices of a file's blocks."""
+    if len(opened.getbands()) > 1 or opened.mode == "F":
+        request.refuse(
+            "must be an index mask, one class index per pixel in a grey or "
+            f"palette file, not {opened.mode}"
+        )
+    step = _GREY_STEPS.get(_raw_mode(opened)[:3], 1)
+
+    def convert(block: Image.Image) -> np.ndarray:
+        stored = np.asarray(block)
+        low, high = int(stored.min()), int(stored.max())
+        if low < 0 or high > 255:
+            request.refuse(
+                "must hold class indices within 0..255, not "
+                f"{high if high > 255 else low}"
+            )
+        return stored.astype(np.uint8) // step
+
+    return convert
+
+
+def _raw_mode(opened: ImageFile.ImageFile) -> str:
+    """Returns how pixels lie in a file that is not decoded yet."""
+    arguments = opened.tile[0][3] if opened.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)

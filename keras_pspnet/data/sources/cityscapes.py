@@ -1,0 +1,66 @@
+"""Cityscapes: a folder for each city, and several masks for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from keras_pspnet.data.image_files import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    files_in,
+)
+from keras_pspnet.data.sources.encodings import Encoding, plain_encoding
+from keras_pspnet.data.sources.listing import (
+    Issue,
+    Listing,
+    Sample,
+    by_stem,
+    pair_names,
+)
+from keras_pspnet.labels import CITYSCAPES
+
+
+def list_cityscapes(
+    encoding: Encoding, folder: Path, split: str, root: Path
+) -> Listing:
+    """Lists a split.
+
+    Args:
+        encoding: What the values of labelIds masks mean.
+        folder: The set's own folder.
+        split: `"train"`, `"val"` or `"test"`.
+        root: The folder that was given.
+
+    Returns:
+        The pairs, and what is wrong with them.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    issues: list[Issue] = []
+    places = folder / "leftImg8bit" / split, folder / "gtFine" / split
+    image_files = _in_cities(places[0], IMAGE_SUFFIXES)
+    mask_files = _in_cities(places[1], MASK_SUFFIXES)
+    images = by_stem(image_files, issues, "_leftImg8bit")
+    ids = by_stem(mask_files, issues, "_gtFine_labelIds")
+    train_ids = by_stem(mask_files, issues, "_gtFine_labelTrainIds")
+    # Where an image has both, the original ones stay.
+    masks = train_ids | ids
+    names = sorted(images.keys() | masks.keys())
+    where = str(places[0]), f"{places[1]} (*_gtFine_labelIds.png)"
+    pairs = pair_names(names, images, masks, where, issues)
+    trained = plain_encoding(CITYSCAPES, "Cityscapes")
+    samples = [
+        Sample(
+            *pair,
+            trained if "labelTrainIds" in Path(pair[1]).stem else encoding,
+        )
+        for pair in pairs
+    ]
+    return Listing(CITYSCAPES, samples, issues)
+
+
+def _in_cities(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    cities = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    return [file for city in cities for file in files_in(city, suffixes)]
