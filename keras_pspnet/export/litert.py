@@ -11,9 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.metadata import add_metadata
-from keras_pspnet.export.verify import Parity, compare, sample_images
+from keras_pspnet.export.verify import (
+    Parity,
+    compare,
+    quiet_tensorflow,
+    sample_images,
+)
 from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
 from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.utils import check_writable, write_atomically

@@ -17,16 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.serving_graph import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
     Parity,
     compare,
     default_images,
+    quiet_tensorflow,
     sample_images,
 )
-from keras_pspnet.export.warmup import WarmupRequest, write_warmup
+from keras_pspnet.export.warmup import write_warmup
 from keras_pspnet.inference import (
     SIDE_FILE,
     SUMS_FILE,
@@ -100,7 +100,9 @@ def write_saved_model(
             precision,
             [image[:, :side, :side] for image in default_images(model)],
         )
-        write_warmup(written, _warmup_requests(model, batch_sizes))
+        image = sample_images(network_size(model) or _WARMUP_SIZE, seed=0)[0]
+        file = tf.io.encode_jpeg(image.astype("uint8")).numpy()
+        write_warmup(written, file, batch_sizes)
         _write_side_file(model, written, parity)
         _write_sums(Path(written))
         os.rename(written, folder)
@@ -134,25 +136,7 @@ def _run_in_child(
         return [found[f"arr_{index}"] for index in range(len(images))]
 
 
-def _warmup_requests(
-    model: keras.Model, batch_sizes: Sequence[int]
-) -> list[WarmupRequest]:
-    """Returns one request of encoded pictures for each batch size."""
-    size = network_size(model) or _WARMUP_SIZE
-    image = sample_images(size, seed=0)[0].astype("uint8")
-    file = tf.io.encode_jpeg(image).numpy()
-    return [
-        WarmupRequest(
-            "serving_default",
-            {"image_bytes": np.array([file] * batch, dtype=object)},
-        )
-        for batch in batch_sizes
-    ]
-
-
 def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
-    most = max(row.difference for row in parity.rows)
-    least = min(row.agreement for row in parity.rows)
     content = {
         **description(model),
         "weights_sha256": weights_sha256(model),
@@ -163,8 +147,8 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
         },
         "parity": {
             "precision": parity.precision,
-            "difference": most,
-            "agreement": least,
+            "difference": max(row.difference for row in parity.rows),
+            "agreement": min(row.agreement for row in parity.rows),
         },
     }
     with open(os.path.join(folder, SIDE_FILE), "w") as stream:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_pspnet
-from keras_pspnet.evaluation.scores import Confusion, Scores
+from keras_pspnet.evaluation import Confusion, Scores
 from keras_pspnet.labels import ADE20K, LabelSet, generic_labels
 
 LABELS = LabelSet(

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
-from keras_pspnet.evaluation.scores import Scores
+from keras_pspnet.evaluation import Scores
 from keras_pspnet.labels import ADE20K, AERIAL, VOC, LabelSet, generic_labels
 from keras_pspnet.visualization import plots
 from keras_pspnet.visualization.plots import (
