@@ -1,11 +1,12 @@
-"""Sheets of pictures, their truth, what was predicted, and what is wrong."""
+"""Sheets of images, their ground truth, predictions and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.visualization.checks import (
@@ -22,16 +23,17 @@ from keras_pspnet.visualization.colors import (
     contour,
 )
 from keras_pspnet.visualization.legend import (
-    Entry,
-    cell_size,
-    fitting_size,
+    PAPER,
+    TEXT,
     legend,
+    shorten,
     stack,
-    table,
     text_size,
 )
 
-_HATCH = (96, 96, 96)
+_TITLES = ("image", "ground truth", "prediction", "error")
+_GAP = 8
+_CELL = 320
 
 
 def comparison_sheet(
@@ -42,31 +44,31 @@ def comparison_sheet(
     max_rows: int = 8,
     colorblind: bool = False,
 ) -> Image.Image:
-    """Lays out rows of picture, truth, prediction and error above a legend.
+    """Lays out rows of image, ground truth, prediction and error.
 
-    The error shows wrong pixels in one strong colour on the dimmed picture,
-    and pixels without truth hatched. Below it stand the mean IoU over the
-    classes in truth or prediction, and the share of right pixels, both of
-    this picture alone.
+    The error shows wrong pixels in one strong colour on the dimmed image, and
+    ignored pixels black. Below it are the mean IoU over the classes in ground
+    truth or prediction, and the share of right pixels, both of this image
+    alone. A legend follows the rows.
 
     Args:
-        images: Pictures, each uint8 of shape `(H, W, 3)`; sizes may differ,
+        images: Images, each uint8 of shape `(H, W, 3)`; sizes may differ,
             and the first one sets the shape of the cells.
-        ground_truths: One integer mask `(H, W)` per picture; ignored pixels are
-            black.
-        predictions: One integer mask `(H, W)` per picture.
+        ground_truths: One integer mask `(H, W)` per image; ignored pixels
+            are black.
+        predictions: One integer mask `(H, W)` per image.
         labels: Classes and colours.
-        max_rows: Show at most this many of the pictures, the first ones.
+        max_rows: Show at most this many of the images, the first ones.
         colorblind: Whether to draw for colour-blind people: in the colours
             of `colorize` for them, with lines between the classes.
 
     Returns:
-        An RGB picture.
+        An RGB image.
 
     Raises:
         TypeError: If an array has another dtype.
-        ValueError: If there are no pictures, the counts differ, a mask has
-            another size than its picture or a value unknown to `labels`, or
+        ValueError: If there are no images, the counts differ, a mask has
+            another size than its image or a value unknown to `labels`, or
             `max_rows` is not positive.
     """
     if max_rows < 1:
@@ -80,44 +82,67 @@ def comparison_sheet(
             "number of entries, at least one. Received: {} images, {} masks, "
             "{} predictions".format(*counts)
         )
-    rows = range(min(counts[0], max_rows))
+    count = min(counts[0], max_rows)
     present: set[int] = set()
-    for row in rows:
+    for row in range(count):
         check_image(images[row])
         for name, mask in (
-            ("truths", ground_truths[row]),
+            ("ground_truths", ground_truths[row]),
             ("predictions", predictions[row]),
         ):
             check_mask(mask, labels, name)
             check_same_size(images[row], mask, name)
             present.update(np.unique(mask).tolist())
-    cell = cell_size(*images[0].shape[:2])
-    cells = table(
-        ("picture", "truth", "prediction", "error"),
-        [
-            _panels(
-                images[row],
-                ground_truths[row],
-                predictions[row],
-                labels,
-                cell,
-                colorblind,
-            )
-            for row in rows
-        ],
-        [_scores(ground_truths[row], predictions[row], labels) for row in rows],
-        cell,
-    )
+    height, width = images[0].shape[:2]
+    cell = _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
+    sheet = _Sheet(count, cell)
+    for row in range(count):
+        masks = ground_truths[row], predictions[row]
+        panels = _panels(images[row], *masks, labels, cell, colorblind)
+        sheet.add(row, panels, _scores(*masks, labels))
     colors = class_colors(labels, colorblind).tolist()
     entries = [
-        Entry(labels.names[index], tuple(colors[index]))
+        (shorten(labels.names[index]), tuple(colors[index]))
         for index in sorted(present - {labels.ignore_label})
     ]
     if labels.ignore_label in present:
-        entries.append(Entry("ignored", IGNORED))
-    entries.append(Entry("wrong", WRONG))
-    size = text_size(cells.width)
-    return stack([cells, legend(entries, cells.width, size)], cells.width)
+        entries.append(("ignored", IGNORED))
+    entries.append(("wrong", WRONG))
+    width = sheet.image.width
+    return stack([sheet.image, legend(entries, width)], width)
+
+
+class _Sheet:
+    """Rows of panels in cells of one size, below a line of titles."""
+
+    def __init__(self, rows: int, cell: tuple[int, int]) -> None:
+        self._cell = cell
+        width = len(_TITLES) * (cell[0] + _GAP) + _GAP
+        size = text_size(width)
+        self._font = ImageFont.load_default(round(0.7 * size))
+        self._top, self._pitch = 2 * size, cell[1] + size + _GAP
+        height = self._top + rows * self._pitch
+        self.image = Image.new("RGB", (width, height), PAPER)
+        self._draw = ImageDraw.Draw(self.image)
+        font = ImageFont.load_default(size)
+        for column, title in enumerate(_TITLES):
+            self._write(column, size, title, font)
+
+    def add(
+        self, row: int, panels: Sequence[Image.Image], caption: str
+    ) -> None:
+        top = self._top + row * self._pitch
+        for column, panel in enumerate(panels):
+            left = _GAP + column * (self._cell[0] + _GAP)
+            left += (self._cell[0] - panel.width) // 2
+            middle = top + (self._cell[1] - panel.height) // 2
+            self.image.paste(panel, (left, middle))
+        below = top + self._cell[1] + self._font.size
+        self._write(len(panels) - 1, below, caption, self._font)
+
+    def _write(self, column: int, middle: float, text: str, font: Any) -> None:
+        center = _GAP + column * (self._cell[0] + _GAP) + self._cell[0] / 2
+        self._draw.text((center, middle), text, TEXT, font, "mm")
 
 
 def _panels(
@@ -128,11 +153,11 @@ def _panels(
     cell: tuple[int, int],
     colorblind: bool,
 ) -> list[Image.Image]:
-    """Draws one row of a sheet, each picture to fit into a cell."""
+    """Draws the images of one row, each to fit into a cell."""
     height, width = ground_truth.shape
-    size = fitting_size(height, width, cell)
-    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    panels = [picture]
+    scale = min(cell[0] / width, cell[1] / height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    shown = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
@@ -142,40 +167,36 @@ def _panels(
         )
         for mask in (ground_truth, prediction)
     ]
+    panels = [shown]
     for mask in masks:
         colors = colorize(mask, labels, colorblind)
         if colorblind:
             colors[contour(mask)] = CONTOUR
         panels.append(Image.fromarray(colors))
-    # Dimmed, and far from white, so that what is wrong stands out.
-    grey = 40 + 0.45 * np.asarray(picture.convert("L"), np.float32)
-    error = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)
+    # Dimmed, and far from white and black, so that the others stand out.
+    grey = shown.convert("L").point(lambda value: round(40 + 0.45 * value))
+    error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
-    ignored = masks[0] == labels.ignore_label
-    error[ignored] = IGNORED
-    error[ignored & (np.indices(ignored.shape).sum(0) % 8 < 2)] = _HATCH
+    error[masks[0] == labels.ignore_label] = IGNORED
     return [*panels, Image.fromarray(error)]
 
 
 def _scores(
     ground_truth: np.ndarray, prediction: np.ndarray, labels: LabelSet
 ) -> str:
-    """The caption of one picture: mean IoU and accuracy."""
+    """The caption of one image: mean IoU and accuracy."""
     valid = ground_truth != labels.ignore_label
     if not valid.any():
-        return "no truth"
-    right = valid & (ground_truth == prediction)
+        return "no ground truth"
+    actual, predicted = ground_truth[valid], prediction[valid]
+    right = actual == predicted
     # A prediction may hold ignored pixels: wrong, and of no class.
-    inter, actual, predicted = (
-        np.bincount(classes, minlength=256)[: labels.num_classes]
-        for classes in (
-            ground_truth[right],
-            ground_truth[valid],
-            prediction[valid],
-        )
+    classes = np.setdiff1d(np.union1d(actual, predicted), labels.ignore_label)
+    mean_iou = np.mean(
+        [
+            (right & (actual == each)).sum()
+            / ((actual == each) | (predicted == each)).sum()
+            for each in classes
+        ]
     )
-    union = actual + predicted - inter
-    seen = union > 0
-    mean_iou = np.mean(inter[seen] / union[seen])
-    accuracy = right.sum() / valid.sum()
-    return f"mIoU {mean_iou:.2f}   accuracy {accuracy:.1%}"
+    return f"mIoU {mean_iou:.2f}   accuracy {right.mean():.1%}"

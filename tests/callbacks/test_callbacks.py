@@ -138,7 +138,7 @@ def test_the_batch_of_a_nan_is_told():
     stop = StopOnNaN(lambda step: f"a{step}.jpg, b{step}.jpg")
     with pytest.raises(
         NonFiniteError,
-        match="at step 3 of the run, whose batch holds a2.jpg, b2.jpg. Look",
+        match="at step 3 of the run, whose batch holds a2.jpg, b2.jpg. Check",
     ):
         small(total_steps=9).fit(batches(2), callbacks=[stop], verbose=0)
 
@@ -160,7 +160,7 @@ def test_a_nan_that_the_loss_does_not_show_is_told(policy):
     model = tiny_pspnet(input_shape=(17, 21, 3))
     model.compile(total_steps=9)
     stop = StopOnNaN(lambda step: f"batch {step}")
-    with pytest.raises(NonFiniteError, match="step 4 .* holds batch 3. Look"):
+    with pytest.raises(NonFiniteError, match="step 4 .* holds batch 3. Check"):
         model.fit(batches(3), callbacks=[stop], verbose=0)
 
 

@@ -414,7 +414,7 @@ def test_table():
         "mean accuracy           0.7083",
         "pixel accuracy          0.7000",
         "frequency-weighted IoU  0.5429",
-        "pictures                1,234",
+        "images                  1,234",
         "pixels                  10,000",
     ]
     nothing = Scores(np.zeros((3, 3), "int64"), LABELS).table().splitlines()

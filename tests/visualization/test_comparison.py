@@ -13,9 +13,9 @@ from keras_pspnet.visualization.comparison import comparison_sheet
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 WRONG = [255, 80, 0]
-# Of a sheet of pictures 60 wide and 40 high: cells of 320x213, gaps of 8,
+# Of a sheet of images 60 wide and 40 high: cells of 320x213, gaps of 8,
 # below a line of titles and above lines of captions.
-TOP, PITCH, COLUMN = 56, 213 + 29 + 8, 328
+TOP, PITCH, COLUMN = 56, 213 + 28 + 8, 328
 
 
 def halves(height=40, width=60):
@@ -46,13 +46,13 @@ def colors_in(picture):
 def captions(monkeypatch):
     """The captions that sheets were laid out with."""
     seen = []
-    table = sheets.table
+    add = sheets._Sheet.add
 
-    def listening(titles, rows, captions, cell):
-        seen.extend(captions)
-        return table(titles, rows, captions, cell)
+    def listening(sheet, row, panels, caption):
+        seen.append(caption)
+        add(sheet, row, panels, caption)
 
-    monkeypatch.setattr(sheets, "table", listening)
+    monkeypatch.setattr(sheets._Sheet, "add", listening)
     return seen
 
 
@@ -80,16 +80,7 @@ def test_error_shows_what_is_right_wrong_and_ignored():
     # 40 more than 0.45 of the grey.
     assert (error[115:, :155] == 85).all()
     assert (error[115:, 165:] == WRONG).all()
-    hatched = error[:100]
-    assert colors_in(hatched) == {(0, 0, 0), (96, 96, 96)}
-    assert 0.2 < (hatched == 96).all(axis=-1).mean() < 0.3
-    # Stripes lean, so that they are no part of a picture.
-    np.testing.assert_array_equal(hatched[1:, :-1], hatched[:-1, 1:])
-
-
-def test_nothing_wrong_nothing_orange():
-    sheet = comparison_sheet([grey()], [halves()], [halves()], LABELS)
-    assert colors_in(cells(sheet)[3]) == {(85, 85, 85)}
+    assert (error[:100] == 0).all()
 
 
 def test_captions_are_the_scores_of_each_picture(captions):
@@ -126,7 +117,7 @@ def test_captions_of_extremes(captions):
         LABELS,
     )
     assert captions == [
-        "no truth",
+        "no ground truth",
         "mIoU 1.00   accuracy 100.0%",
         "mIoU 0.00   accuracy 0.0%",
         "mIoU 0.00   accuracy 0.0%",
@@ -162,7 +153,7 @@ def test_sheet_takes_batches_and_limits_rows():
 
 
 def test_sheet_fits_other_sizes_into_the_cell():
-    sizes = [(40, 60), (60, 40), (300, 500), (1, 90), (90, 1)]
+    sizes = [(40, 60), (60, 40), (300, 500), (1, 900), (900, 1)]
     images = [grey(*size) for size in sizes]
     masks = [np.full(size, 4, np.uint8) for size in sizes]
     sheet = comparison_sheet(images, masks, masks, SCENES)
@@ -171,19 +162,19 @@ def test_sheet_fits_other_sizes_into_the_cell():
         rows, columns = np.nonzero(shown)
         seen = np.ptp(columns) + 1, np.ptp(rows) + 1
         scale = min(320 / width, 213 / height)
-        expected = max(width * scale, 8), max(height * scale, 8)
+        expected = max(width * scale, 1), max(height * scale, 1)
         np.testing.assert_allclose(seen, expected, atol=1)
         assert shown.sum() == seen[0] * seen[1]
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
-@pytest.mark.parametrize("colorblind", [False, True])
-def test_sheet_of_strips(size, colorblind):
+def test_sheet_of_strips(size):
     masks = [np.zeros(size, np.uint8)]
     sheet = comparison_sheet(
-        [grey(*size)], masks, masks, LABELS, colorblind=colorblind
+        [grey(*size)], masks, masks, LABELS, colorblind=True
     )
-    assert sheet.width >= 4 * 168 + 8 and sheet.height >= 160
+    assert sheet.width == 4 * COLUMN + 8
+    assert 100 < sheet.height < 1000
 
 
 def test_sheet_does_not_mix_class_colours():
@@ -214,11 +205,11 @@ def test_colorblind_sheet_parts_its_regions():
         (([], [], []), "at least one. Received: 0 images, 0 masks, 0 pred"),
         (
             ([grey()], [halves()], []),
-            "same number .*: 1 images, 1 truths, 0 predictions",
+            "same number .*: 1 images, 1 masks, 0 predictions",
         ),
         (
             ([grey()], [halves(8, 8)], [halves()]),
-            r"`truths` must have the size of its picture.*\(8, 8\)",
+            r"`ground_truths` must have the size of its image.*\(8, 8\)",
         ),
         (
             ([grey()], [halves()], [halves() + 1]),
