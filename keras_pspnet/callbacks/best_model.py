@@ -21,9 +21,9 @@ class BestModel(RestoredCallback):
     """Keeps the model with the greatest validation mean IoU of the run.
 
     The folder is one of `save_pretrained`, with the scores and their `step`
-    in `scores.json` beside the weights: it is replaced as a whole, so that
-    both are always of the same model. A run that goes on knows what its
-    earlier part has kept; one that starts anew replaces it.
+    in `scores.json` beside the weights; it is replaced as a whole, so that
+    both are always of the same model. A resumed run compares with what it
+    kept before; a new run replaces it.
 
     Args:
         folder: The folder; made when there are scores.
@@ -43,12 +43,19 @@ class BestModel(RestoredCallback):
         self, folder: str | os.PathLike[str], validation: ValidationScores
     ) -> None:
         super().__init__()
-        self._folder = Path(folder)
+        self._folder = path = Path(folder)
+        self._part, self._old = (
+            path.with_name(f"{path.name}.{end}") for end in ("part", "old")
+        )
         self._validation = validation
         self._best = -math.inf
 
     def on_fit_restored(self, epoch: int) -> None:
-        _finish_replacing(self._folder)
+        # What a killed run left between the renames below.
+        if self._old.exists() and not self._folder.exists():
+            os.rename(self._old, self._folder)
+        for left in (self._old, self._part):
+            shutil.rmtree(left, ignore_errors=True)
         self._best = -math.inf
         kept = self._folder / BEST_SCORES_FILE
         if self.model.global_step and kept.exists():
@@ -59,33 +66,14 @@ class BestModel(RestoredCallback):
         # Never true of NaN, which a set without ground truth scores.
         if scores is None or not scores.mean_iou > self._best:
             return
-        written = _beside(self._folder, "part")
-        save_pretrained(self.model, written)
+        save_pretrained(self.model, self._part)
         write_json(
-            written / BEST_SCORES_FILE,
+            self._part / BEST_SCORES_FILE,
             {"step": self.model.global_step, **scores.to_dict()},
         )
-        _replace_folder(self._folder, written)
-        self._best = scores.mean_iou
-
-
-def _beside(folder: Path, what: str) -> Path:
-    return folder.with_name(f"{folder.name}.{what}")
-
-
-def _replace_folder(folder: Path, written: Path) -> None:
-    """Puts a folder in another's place; the next start ends what is cut."""
-    old = _beside(folder, "old")
-    if folder.exists():
         # No system renames onto a folder that holds something.
-        os.rename(folder, old)
-    os.rename(written, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _finish_replacing(folder: Path) -> None:
-    old = _beside(folder, "old")
-    if old.exists() and not folder.exists():
-        os.rename(old, folder)
-    for left in (old, _beside(folder, "part")):
-        shutil.rmtree(left, ignore_errors=True)
+        if self._folder.exists():
+            os.rename(self._folder, self._old)
+        os.rename(self._part, self._folder)
+        shutil.rmtree(self._old, ignore_errors=True)
+        self._best = scores.mean_iou

@@ -14,11 +14,11 @@ from keras_pspnet.utils import check_writable
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the model with its optimizer after every epoch, to go on from.
+    """Saves the model with its optimizer after every epoch, to resume from.
 
-    The file is there whole or not at all: whoever kills the run while it is
-    written still has the one before. `keras.saving.load_model` reads it, and
-    the model's `global_step` tells how far the run was.
+    A run that is killed while the file is written leaves the previous one.
+    `keras.saving.load_model` reads it, and the model's `global_step` is the
+    number of steps taken.
 
     Args:
         path: The file, `.keras`.

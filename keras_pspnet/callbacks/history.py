@@ -122,18 +122,14 @@ def write_history(
     Raises:
         OSError: If it cannot be written; an old file stays then.
     """
-    columns = dict.fromkeys(name for row in rows for name in row)
-    names = [*KEYS, *(name for name in columns if name not in KEYS)]
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(names)
+    columns = dict.fromkeys(KEYS)
     for row in rows:
-        table.writerow([_cell(row.get(name)) for name in names])
+        columns.update(dict.fromkeys(row))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(columns), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow(
+            {key: each for key, each in row.items() if not math.isnan(each)}
+        )
     write_atomically(path, text.getvalue().encode())
-
-
-def _cell(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return ""
-    # As many digits as float32 has.
-    return str(value) if isinstance(value, int) else f"{value:.9g}"

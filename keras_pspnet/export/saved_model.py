@@ -23,7 +23,6 @@ from keras_pspnet.export.verify import (
     Parity,
     compare,
     default_images,
-    quiet_tensorflow,
     sample_images,
 )
 from keras_pspnet.export.warmup import write_warmup
@@ -37,7 +36,7 @@ from keras_pspnet.inference import (
 from keras_pspnet.utils import check_absent
 from keras_pspnet.version import __version__
 
-# A fresh process, which does not know this package: pictures in, logits out.
+# A fresh process, which does not know this package: images in, logits out.
 _LOADER = """
 import sys
 import numpy as np
@@ -76,7 +75,7 @@ def write_saved_model(
         model: A model with one output.
         folder: Folder to make.
         precision: `"float32"` or `"bfloat16"`.
-        options: How the served model looks at pictures.
+        options: How the served model looks at images.
         batch_sizes: Of the warm-up requests.
 
     Returns:
@@ -91,8 +90,7 @@ def write_saved_model(
         written = os.path.join(parent, "model")
         module = ServingModule(model, options, precision)
         side = math.isqrt(options.max_pixels)
-        with quiet_tensorflow():
-            tf.saved_model.save(module, written, signatures=module.signatures)
+        tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
             lambda images: _run_in_child(written, images, parent),

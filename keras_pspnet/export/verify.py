@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -169,18 +167,3 @@ def sample_images(size: tuple[int, int], seed: int) -> np.ndarray:
     images = images + np.linspace(-30, 30, width)[None, None, :, None]
     images = images + rng.normal(0, 12, images.shape)
     return np.clip(images, 0, 255).astype("float32")
-
-
-@contextlib.contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Silences TensorFlow's messages below warnings while it exports.
-
-    They name folders that are renamed or gone by the time somebody reads them.
-    """
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

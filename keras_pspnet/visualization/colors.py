@@ -48,12 +48,6 @@ COLORBLIND = tuple(
     tuple(bytes.fromhex(color)) for color in (_OKABE_ITO + _FARTHEST).split()
 )
 
-# Ten colours of viridis, by S. van der Walt and N. Smith (CC0), whose
-# lightness grows evenly, for colour-blind people as well.
-_VIRIDIS = (
-    "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6dcd59 b4de2c fde725"
-)
-
 
 def class_colors(labels: LabelSet, colorblind: bool = False) -> np.ndarray:
     """Returns the colour of every value of a mask.
@@ -126,13 +120,10 @@ def confidence_colors(confidence: np.ndarray) -> np.ndarray:
     Returns:
         A uint8 array of that shape and a last axis of 3.
     """
-    knots = np.array([list(bytes.fromhex(each)) for each in _VIRIDIS.split()])
-    levels, steps = np.arange(256), np.linspace(0, 255, len(knots))
-    table = np.stack(
-        [np.interp(levels, steps, channel) for channel in knots.T], axis=-1
-    )
-    indices = np.rint(confidence * np.float32(255)).astype(np.uint8)
-    return np.rint(table).astype(np.uint8)[indices]
+    from matplotlib import colormaps
+
+    # Its lightness grows evenly, for colour-blind people as well.
+    return colormaps["viridis"](confidence, bytes=True)[..., :3].copy()
 
 
 def contour(mask: np.ndarray, width: int = 1) -> np.ndarray:

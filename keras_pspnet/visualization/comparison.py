@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,14 +13,7 @@ from keras_pspnet.visualization.checks import (
     check_mask,
     check_same_size,
 )
-from keras_pspnet.visualization.colors import (
-    CONTOUR,
-    IGNORED,
-    WRONG,
-    class_colors,
-    colorize,
-    contour,
-)
+from keras_pspnet.visualization.colors import IGNORED, WRONG, colorize
 from keras_pspnet.visualization.legend import (
     PAPER,
     TEXT,
@@ -42,14 +34,11 @@ def comparison_sheet(
     predictions: Sequence[np.ndarray] | np.ndarray,
     labels: LabelSet,
     max_rows: int = 8,
-    colorblind: bool = False,
 ) -> Image.Image:
     """Lays out rows of image, ground truth, prediction and error.
 
     The error shows wrong pixels in one strong colour on the dimmed image, and
-    ignored pixels black. Below it are the mean IoU over the classes in ground
-    truth or prediction, and the share of right pixels, both of this image
-    alone. A legend follows the rows.
+    ignored pixels black. A legend follows the rows.
 
     Args:
         images: Images, each uint8 of shape `(H, W, 3)`; sizes may differ,
@@ -59,8 +48,6 @@ def comparison_sheet(
         predictions: One integer mask `(H, W)` per image.
         labels: Classes and colours.
         max_rows: Show at most this many of the images, the first ones.
-        colorblind: Whether to draw for colour-blind people: in the colours
-            of `colorize` for them, with lines between the classes.
 
     Returns:
         An RGB image.
@@ -95,69 +82,45 @@ def comparison_sheet(
             present.update(np.unique(mask).tolist())
     height, width = images[0].shape[:2]
     cell = _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
-    sheet = _Sheet(count, cell)
-    for row in range(count):
-        masks = ground_truths[row], predictions[row]
-        panels = _panels(images[row], *masks, labels, cell, colorblind)
-        sheet.add(row, panels, _scores(*masks, labels))
-    colors = class_colors(labels, colorblind).tolist()
+    rows = [
+        _row(images[row], ground_truths[row], predictions[row], labels, cell)
+        for row in range(count)
+    ]
     entries = [
-        (shorten(labels.names[index]), tuple(colors[index]))
+        (shorten(labels.names[index]), labels.colors[index])
         for index in sorted(present - {labels.ignore_label})
     ]
     if labels.ignore_label in present:
         entries.append(("ignored", IGNORED))
     entries.append(("wrong", WRONG))
-    width = sheet.image.width
-    return stack([sheet.image, legend(entries, width)], width)
+    width = rows[0].width
+    return stack([_titles(width), *rows, legend(entries, width)], width)
 
 
-class _Sheet:
-    """Rows of panels in cells of one size, below a line of titles."""
-
-    def __init__(self, rows: int, cell: tuple[int, int]) -> None:
-        self._cell = cell
-        width = len(_TITLES) * (cell[0] + _GAP) + _GAP
-        size = text_size(width)
-        self._font = ImageFont.load_default(round(0.7 * size))
-        self._top, self._pitch = 2 * size, cell[1] + size + _GAP
-        height = self._top + rows * self._pitch
-        self.image = Image.new("RGB", (width, height), PAPER)
-        self._draw = ImageDraw.Draw(self.image)
-        font = ImageFont.load_default(size)
-        for column, title in enumerate(_TITLES):
-            self._write(column, size, title, font)
-
-    def add(
-        self, row: int, panels: Sequence[Image.Image], caption: str
-    ) -> None:
-        top = self._top + row * self._pitch
-        for column, panel in enumerate(panels):
-            left = _GAP + column * (self._cell[0] + _GAP)
-            left += (self._cell[0] - panel.width) // 2
-            middle = top + (self._cell[1] - panel.height) // 2
-            self.image.paste(panel, (left, middle))
-        below = top + self._cell[1] + self._font.size
-        self._write(len(panels) - 1, below, caption, self._font)
-
-    def _write(self, column: int, middle: float, text: str, font: Any) -> None:
-        center = _GAP + column * (self._cell[0] + _GAP) + self._cell[0] / 2
-        self._draw.text((center, middle), text, TEXT, font, "mm")
+def _titles(width: int) -> Image.Image:
+    size = text_size(width)
+    image = Image.new("RGB", (width, 2 * size), PAPER)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    for column, title in enumerate(_TITLES):
+        center = (2 * column + 1) * width / (2 * len(_TITLES)), size
+        draw.text(center, title, TEXT, font, "mm")
+    return image
 
 
-def _panels(
+def _row(
     image: np.ndarray,
     ground_truth: np.ndarray,
     prediction: np.ndarray,
     labels: LabelSet,
     cell: tuple[int, int],
-    colorblind: bool,
-) -> list[Image.Image]:
-    """Draws the images of one row, each to fit into a cell."""
+) -> Image.Image:
+    """Draws an image, its masks and the error, each to fit into a cell."""
     height, width = ground_truth.shape
     scale = min(cell[0] / width, cell[1] / height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     shown = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    image = np.asarray(shown)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
@@ -167,36 +130,16 @@ def _panels(
         )
         for mask in (ground_truth, prediction)
     ]
-    panels = [shown]
-    for mask in masks:
-        colors = colorize(mask, labels, colorblind)
-        if colorblind:
-            colors[contour(mask)] = CONTOUR
-        panels.append(Image.fromarray(colors))
     # Dimmed, and far from white and black, so that the others stand out.
     grey = shown.convert("L").point(lambda value: round(40 + 0.45 * value))
     error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED
-    return [*panels, Image.fromarray(error)]
-
-
-def _scores(
-    ground_truth: np.ndarray, prediction: np.ndarray, labels: LabelSet
-) -> str:
-    """The caption of one image: mean IoU and accuracy."""
-    valid = ground_truth != labels.ignore_label
-    if not valid.any():
-        return "no ground truth"
-    actual, predicted = ground_truth[valid], prediction[valid]
-    right = actual == predicted
-    # A prediction may hold ignored pixels: wrong, and of no class.
-    classes = np.setdiff1d(np.union1d(actual, predicted), labels.ignore_label)
-    mean_iou = np.mean(
-        [
-            (right & (actual == each)).sum()
-            / ((actual == each) | (predicted == each)).sum()
-            for each in classes
-        ]
-    )
-    return f"mIoU {mean_iou:.2f}   accuracy {right.mean():.1%}"
+    panels = image, *(colorize(mask, labels) for mask in masks), error
+    pitch = cell[0] + _GAP
+    row = Image.new("RGB", (4 * pitch + _GAP, cell[1] + _GAP), PAPER)
+    top = (cell[1] - size[1]) // 2
+    for column, panel in enumerate(panels):
+        left = _GAP + column * pitch + (cell[0] - size[0]) // 2
+        row.paste(Image.fromarray(panel), (left, top))
+    return row

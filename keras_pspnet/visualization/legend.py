@@ -11,7 +11,7 @@ from keras_pspnet.labels import Color
 PAPER = (255, 255, 255)
 TEXT = (32, 33, 36)
 _FRAME = (189, 193, 198)
-_LONGEST_NAME = 32
+_LONGEST_NAME = 28
 
 
 def text_size(width: int) -> int:

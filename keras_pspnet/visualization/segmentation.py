@@ -126,7 +126,7 @@ class Segmentation:
         mask, hidden = self.mask, None
         if classes is not None:
             hidden = self._hidden(classes)
-            # One region, which no line parts.
+            # One region, without lines inside.
             mask = np.where(hidden, np.uint8(self.labels.ignore_label), mask)
         colors = alpha * class_colors(self.labels, colorblind)
         # In float32, since a large photograph has many pixels.

@@ -83,14 +83,6 @@ class Module(tf.Module):
         with tf.control_dependencies([check]):
             return {"y": tf.identity(x)}
 
-    @tf.function(input_signature=[spec([None], tf.string, "x")])
-    def numbers(self, x: Any) -> Any:
-        return {
-            "x": x,
-            "length": tf.strings.length(x),
-            "number": tf.strings.to_number(x),
-        }
-
     @tf.function(input_signature=[spec([], tf.int32, "x")])
     def abort(self, x: Any) -> Any:
         end = tf.raw_ops.Abort(error_msg="asked for")
@@ -98,7 +90,7 @@ class Module(tf.Module):
             return {"y": tf.identity(x)}
 
 
-SIGNATURES = ("floats", "dtypes", "strings", "positive", "numbers", "abort")
+SIGNATURES = ("floats", "dtypes", "strings", "positive", "abort")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +148,6 @@ def test_gives_what_tensorflow_gives(session, loaded, name) -> None:
 def test_reads_signatures(session, loaded) -> None:
     assert set(session.signatures) == set(SIGNATURES)
     for name, signature in session.signatures.items():
-        assert signature.method_name == "tensorflow/serving/predict"
         function = loaded.signatures[name]
         _, inputs = function.structured_input_signature
         for infos, specs in (
@@ -165,9 +156,6 @@ def test_reads_signatures(session, loaded) -> None:
         ):
             assert set(infos) == set(specs)
             for key, info in infos.items():
-                shape = specs[key].shape
-                rank_known = shape.rank is not None
-                assert info.shape == (tuple(shape) if rank_known else None)
                 assert info.dtype == np.dtype(specs[key].dtype.as_numpy_dtype)
 
 
@@ -210,26 +198,17 @@ def test_tensorflow_notices_wrong_shapes_and_dtypes(session) -> None:
 
 
 @pytest.mark.parametrize(
-    "signature, inputs, outputs, missing",
-    [
-        ("none", {}, None, "none"),
-        ("floats", {"z": FLOATS}, None, "z"),
-        ("floats", {"x": FLOATS}, ["same"], "same"),
-    ],
+    "signature, inputs, missing",
+    [("none", {}, "none"), ("floats", {"z": FLOATS}, "z")],
 )
-def test_refuses_unknown_names(
-    session, signature, inputs, outputs, missing
-) -> None:
+def test_refuses_unknown_names(session, signature, inputs, missing) -> None:
     with pytest.raises(KeyError, match=missing):
-        session.run(signature, inputs, outputs)
+        session.run(signature, inputs)
 
 
-def test_loading_fails_with_an_error(folder, tmp_path) -> None:
+def test_loading_fails_with_an_error(tmp_path) -> None:
     with pytest.raises(SessionError, match=str(tmp_path)) as caught:
         CSession(tmp_path)
-    assert caught.value.code == NOT_FOUND
-    with pytest.raises(SessionError, match="train") as caught:
-        CSession(folder, tags=["serve", "train"])
     assert caught.value.code == NOT_FOUND
 
 
@@ -250,8 +229,6 @@ def test_the_child_answers_the_same(session, child) -> None:
         child.run("other", {})
     for request in REQUESTS.values():
         assert_equal(child.run(*request), session.run(*request))
-    subset = child.run("strings", {"x": TEXTS}, ["length"])
-    assert_equal(subset, session.run("strings", {"x": TEXTS}, ["length"]))
 
 
 def test_an_abort_of_the_child_is_reported(child) -> None:

@@ -39,8 +39,7 @@ HELPERS = {
     "callbacks.stop_on_nan": "NonFiniteError check_weights_finite",
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
-    "export.verify": "ExportError Row Parity default_images sample_images "
-    "quiet_tensorflow",
+    "export.verify": "ExportError Row Parity default_images sample_images",
     "layers.pyramid": "check_choice shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
     "inference.predictor": "plain_network predict_logits "

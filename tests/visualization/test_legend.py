@@ -56,8 +56,8 @@ def test_legend_keeps_its_margins(width, letters):
 
 
 def test_long_names_end_in_an_ellipsis():
-    assert shorten("n" * 32) == "n" * 32
-    assert shorten("n" * 200) == "n" * 31 + "…"
+    assert shorten("n" * 28) == "n" * 28
+    assert shorten("n" * 200) == "n" * 27 + "…"
 
 
 def test_no_small_share_looks_like_none():

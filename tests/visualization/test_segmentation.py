@@ -239,7 +239,7 @@ def test_strips_are_shown(size):
     mask = np.zeros(size, np.uint8)
     result = Segmentation(grey(*size), mask, LABELS, np.ones(size, np.float32))
     # 0.45 of the grey and 0.55 of red; yellow.
-    red, yellow = (185, 45, 45), (253, 231, 37)
+    red, yellow = (185, 45, 45), (253, 231, 36)
     factor = 320 if size == (1, 1) else 1
     for image, color in (
         (result.with_legend(), red),
@@ -267,7 +267,7 @@ def test_confidence_image_is_the_map_above_a_legend():
     image = np.asarray(result.confidence_image())
     assert image.shape[0] > 100 and image.shape[1] == 400
     assert image[40, 0].tolist() == [68, 1, 84]
-    assert image[40, 399].tolist() == [253, 231, 37]
+    assert image[40, 399].tolist() == [253, 231, 36]
     assert (np.diff(image[40].astype(int).sum(axis=-1)) >= 0).mean() > 0.9
     # The legend shows five of its colours and the mean.
     legend = colors_in(np.ascontiguousarray(image[80:]))
