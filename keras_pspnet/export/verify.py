@@ -97,7 +97,7 @@ def compare(
             0..255 to their logits (1, H, W, C).
         exported: What to call it.
         precision: Key of `LIMITS`.
-        images: Pictures (1, H, W, 3) to compare on; None is
+        images: Images (1, H, W, 3) to compare on; None is
             `default_images`.
 
     Returns:
