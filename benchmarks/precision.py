@@ -115,7 +115,7 @@ def measure(options: argparse.Namespace) -> bool:
         Whether all rows are within their limits.
     """
     import keras_pspnet as kp
-    from keras_pspnet.evaluation.scores import Confusion, Scores
+    from keras_pspnet.evaluation import Confusion, Scores
     from keras_pspnet.inference.exported import load_exported
     from keras_pspnet.inference.predictor import model_labels
     from keras_pspnet.inference.segment import predict_masks

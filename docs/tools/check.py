@@ -17,7 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # Of these every public function and class is documented, of the package itself
 # every name that it exports.
 MODULES = (
-    "callbacks.all_callbacks",
+    "callbacks.best_model",
+    "callbacks.checkpoint",
+    "callbacks.history",
+    "callbacks.stop_on_nan",
+    "callbacks.tensorboard",
+    "callbacks.validation_scores",
     "data.augment.augmentation",
     "data.pipeline",
     "data.sources.tfds",

@@ -8,13 +8,70 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from keras_pspnet.utils import naming_errors, write_atomically
+import keras
+
+from keras_pspnet.models import RestoredCallback
+from keras_pspnet.utils import (
+    check_writable,
+    naming_errors,
+    write_atomically,
+)
 
 Row = dict[str, float]
 
 # What every row has; what else it has depends on the run.
 KEYS = ("epoch", "step")
+
+
+class HistoryFile(RestoredCallback):
+    """Writes Keras's logs and the learning rate as CSV, a row an epoch.
+
+    `keras_pspnet.callbacks.read_history` reads it. A resumed run keeps the
+    rows up to the step at which it resumes, and writes later ones again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: From `fit`, if it cannot be written.
+        ValueError: From `fit`, if it holds anything else.
+
+    Examples:
+        >>> from keras_pspnet.callbacks import read_history
+        >>> log = kp.callbacks.HistoryFile("history.csv")
+        >>> history = net.fit(images, masks, callbacks=[log], verbose=0)
+        >>> read_history("history.csv")[-1]["epoch"]
+        1
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._path = Path(path)
+        self._rows: list[Row] = []
+
+    def on_fit_restored(self, epoch: int) -> None:
+        check_writable(self._path)
+        steps = self.model.global_step
+        self._rows = []
+        if steps and self._path.exists():
+            self._rows = [
+                row for row in read_history(self._path) if row["step"] <= steps
+            ]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        self._rows.append(
+            {
+                "epoch": epoch + 1,
+                "step": self.model.global_step,
+                # At the steps taken: that of the next step.
+                "learning_rate": float(rate),
+                **(logs or {}),
+            }
+        )
+        write_history(self._path, self._rows)
 
 
 def read_history(path: str | os.PathLike[str]) -> list[Row]:
@@ -65,18 +122,14 @@ def write_history(
     Raises:
         OSError: If it cannot be written; an old file stays then.
     """
-    columns = dict.fromkeys(name for row in rows for name in row)
-    names = [*KEYS, *(name for name in columns if name not in KEYS)]
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(names)
+    columns = dict.fromkeys(KEYS)
     for row in rows:
-        table.writerow([_cell(row.get(name)) for name in names])
+        columns.update(dict.fromkeys(row))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(columns), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow(
+            {key: each for key, each in row.items() if not math.isnan(each)}
+        )
     write_atomically(path, text.getvalue().encode())
-
-
-def _cell(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return ""
-    # As many digits as float32 has.
-    return str(value) if isinstance(value, int) else f"{value:.9g}"

@@ -8,92 +8,153 @@ TensorFlow's own: a file of records, each an `Event`.
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 from PIL import Image
 
+from keras_pspnet.callbacks.validation_scores import ValidationScores
+from keras_pspnet.inference import model_labels, predict_masks
+from keras_pspnet.models import RestoredCallback
 from keras_pspnet.utils import naming_errors
+from keras_pspnet.visualization import comparison_sheet
 
-# What readers of the format know the current version by.
+Pair = tuple[np.ndarray, np.ndarray]
+
+# How readers of the format know its current version.
 _VERSION = "brain.Event:2"
 
 
-class EventFile:
-    """A new event file, in a folder that may hold those of earlier parts.
+class EventLog(RestoredCallback):
+    """Writes TensorBoard's event files, at the end of every epoch.
+
+    Scalars over the steps of the run: `train/...` and `val/...` are Keras's
+    logs, `train/learning_rate` the rate of the next step, `iou/...` the IoU
+    of each class by name. `predictions` is a sheet of some images, their
+    ground truth and what the model predicts. The `tensorboard` package is
+    required to view them, not to write them.
 
     Args:
-        folder: Made if it does not exist.
-        first_step: TensorBoard drops what older files of the folder say of
-            this step and later ones: a part of the run that was lost.
+        folder: Folder of the files; made if it does not exist. A resumed run
+            adds a file, which replaces what older ones say of later steps.
+        validation: Where the IoU of classes comes from; before this in the
+            list. Sheets are drawn whenever it has new scores, and without it
+            at the end of every epoch.
+        pairs: uint8 images (H, W, 3) and their masks (H, W) for the sheet.
 
     Raises:
-        OSError: If the folder cannot be written.
+        OSError: From `fit`, if the folder cannot be written.
+
+    Examples:
+        >>> log = kp.callbacks.EventLog("logs", pairs=pairs[:2])
+        >>> history = net.fit(images, masks, callbacks=[log], verbose=0)
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], first_step: int = 0
+        self,
+        folder: str | os.PathLike[str],
+        validation: ValidationScores | None = None,
+        pairs: Sequence[Pair] = (),
     ) -> None:
+        super().__init__()
+        self._folder = folder
+        self._validation = validation
+        self._pairs = pairs
+        self._writer: Any = None
+
+    def on_fit_restored(self, epoch: int) -> None:
         import tensorflow as tf
 
         self._proto = tf.compat.v1
-        with naming_errors("folder", folder):
-            Path(folder).mkdir(parents=True, exist_ok=True)
+        with naming_errors("folder", self._folder):
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
         # Readers take files in the order of their names.
         name = f"events.out.tfevents.{time.time_ns():020d}"
-        self._writer = tf.io.TFRecordWriter(os.path.join(folder, name))
+        self._writer = tf.io.TFRecordWriter(os.path.join(self._folder, name))
         self._write(file_version=_VERSION)
+        # TensorBoard drops what older files of the folder say of this step and
+        # later ones: a part of the run that was lost.
         session = self._proto.SessionLog
-        self._write(step=first_step, session_log=session(status=session.START))
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a point to each of some curves.
-
-        Args:
-            step: Steps of the run so far.
-            values: Tag -> value. TensorBoard groups tags by what stands
-                before the first slash.
-        """
-        entry = self._proto.Summary.Value
-        self._summary(
-            step,
-            [
-                entry(tag=tag, simple_value=float(value))
-                for tag, value in values.items()
-            ],
+        self._write(
+            step=self.model.global_step + 1,
+            session_log=session(status=session.START),
         )
 
-    def image(self, step: int, tag: str, picture: Image.Image) -> None:
-        """Adds a picture.
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        numbers = {_tag(name): value for name, value in (logs or {}).items()}
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        numbers["train/learning_rate"] = float(rate)
+        scores = None if self._validation is None else self._validation.scores
+        if scores is not None:
+            for name, iou in zip(scores.labels.names, scores.iou, strict=True):
+                numbers[f"iou/{name}"] = iou
+        value = self._proto.Summary.Value
+        values = [
+            value(tag=tag, simple_value=float(number))
+            for tag, number in numbers.items()
+            if not math.isnan(number)
+        ]
+        if self._pairs and (scores is not None or self._validation is None):
+            sheet = prediction_sheet(self.model, self._pairs)
+            values.append(value(tag="predictions", image=self._image(sheet)))
+        self._write(
+            step=self.model.global_step,
+            summary=self._proto.Summary(value=values),
+        )
 
-        Args:
-            step: Steps of the run so far.
-            tag: Name of the row of pictures that it belongs to.
-            picture: An RGB picture.
-        """
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _image(self, image: Image.Image) -> Any:
         stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        summary = self._proto.Summary
-        image = summary.Image(
-            height=picture.height,
-            width=picture.width,
+        image.save(stream, "PNG")
+        return self._proto.Summary.Image(
+            height=image.height,
+            width=image.width,
             colorspace=3,
             encoded_image_string=stream.getvalue(),
         )
-        self._summary(step, [summary.Value(tag=tag, image=image)])
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._writer.close()
-
-    def _summary(self, step: int, values: list[Any]) -> None:
-        self._write(step=step, summary=self._proto.Summary(value=values))
 
     def _write(self, **fields: Any) -> None:
         event = self._proto.Event(wall_time=time.time(), **fields)
         self._writer.write(event.SerializeToString())
-        # For those who watch, and in case that the process is killed.
+        # For those who watch, and in case the process is killed.
         self._writer.flush()
+
+
+def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
+    """Draws images, their ground truth, a model's predictions, and the errors.
+
+    Args:
+        model: A `PSPNet`, or another Keras model from images to logits.
+        pairs: uint8 images (H, W, 3) and their masks (H, W), of any sizes,
+            at least one.
+
+    Returns:
+        An RGB image, see `keras_pspnet.visualization.comparison_sheet`.
+
+    Examples:
+        >>> from keras_pspnet.callbacks import prediction_sheet
+        >>> prediction_sheet(model, pairs[:2]).save("sheet.png")
+    """
+    return comparison_sheet(
+        [image for image, _ in pairs],
+        [mask for _, mask in pairs],
+        [predict_masks(model, image[None])[0] for image, _ in pairs],
+        model_labels(model),
+        max_rows=len(pairs),
+    )
+
+
+def _tag(name: str) -> str:
+    if name.startswith("val_"):
+        return f"val/{name.removeprefix('val_')}"
+    return f"train/{name}"

@@ -107,7 +107,7 @@ def segment_file(
         **arguments: Those of `keras_pspnet.segment`.
 
     Returns:
-        The result, and a map of its confidence above a colour bar.
+        The result, and a map of its confidence above its legend.
 
     Raises:
         ValueError: If it is no image, or an argument is out of range.

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pspnet.evaluation.confusion import Confusion
 from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
-from keras_pspnet.evaluation.scores import Confusion, Scores
+from keras_pspnet.evaluation.scores import Scores
 from keras_pspnet.inference import Predictor, as_network
 from keras_pspnet.losses import IGNORE_LABEL
 

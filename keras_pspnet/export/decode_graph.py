@@ -1,4 +1,4 @@
-"""Encoded pictures inside a graph: a bad one is told, not raised."""
+"""Decodes images inside a graph: a bad one has a status, and no error."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
 
     Args:
         data: Scalar string, the file.
-        max_pixels: Larger pictures are not decoded.
+        max_pixels: Larger images are not decoded.
 
     Returns:
-        float32 (H, W, 3), and a scalar string: OK, or why the picture is
+        float32 (H, W, 3), and a scalar string: OK, or why the image is
         one black pixel.
     """
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
@@ -59,7 +59,7 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
     small = tf.reduce_prod(size) <= max_pixels
     whole = tf.reduce_all(size > 0)
 
-    def picture() -> Any:
+    def decoded_image() -> Any:
         # TensorFlow's decoders take each other's formats, among them GIF,
         # whose frames would all be decoded: the format is settled here.
         return tf.cond(
@@ -68,7 +68,7 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
             lambda: _attempt(_decode_png, data, _nothing()),
         )
 
-    image = tf.cond(small & whole, picture, _nothing)
+    image = tf.cond(small & whole, decoded_image, _nothing)
     image = tf.ensure_shape(image, [None, None, 3])
     decoded = tf.size(image) > 0
     status = tf.case(
@@ -123,10 +123,10 @@ def _upright(image: Any, orientation: Any) -> Any:
         lambda: tf.transpose(image, (1, 0, 2)),
         lambda: image,
     )
-    mirrored = _is_one_of(orientation, (2, 3, 6, 7))
-    image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
-    overturned = _is_one_of(orientation, (3, 4, 7, 8))
-    return tf.cond(overturned, lambda: image[::-1], lambda: image)
+    flipped = _is_one_of(orientation, (2, 3, 6, 7))
+    image = tf.cond(flipped, lambda: image[:, ::-1], lambda: image)
+    upside_down = _is_one_of(orientation, (3, 4, 7, 8))
+    return tf.cond(upside_down, lambda: image[::-1], lambda: image)
 
 
 def _is_one_of(value: Any, choices: tuple[int, ...]) -> Any:

@@ -61,11 +61,11 @@ def export_saved_model(
         max_side: See `keras_pspnet.segment`.
         scales: Likewise.
         flip: Likewise.
-        window: Side of windows that slide over the picture, None for the
-            whole picture at once.
-        max_pixels: Encoded pictures with more are answered with the status
+        window: Side of windows that slide over the image, None for the
+            whole image at once.
+        max_pixels: Larger encoded images are answered with the status
             TOO_LARGE, arrays with an error; None is 89 million.
-        batch_sizes: Numbers of pictures of the warm-up requests: a server's
+        batch_sizes: Numbers of images of the warm-up requests: a server's
             `allowed_batch_sizes`.
 
     Returns:
@@ -116,7 +116,7 @@ def export_litert(
     precision: str = "float32",
     calibration: Sequence[Source] = (),
 ) -> Parity:
-    """Exports a LiteRT file (.tflite) for one picture of a fixed size.
+    """Exports a LiteRT file (.tflite) for one image of a fixed size.
 
     Input `images`: float32 (1, height, width, 3), RGB in 0..255. Output
     `logits`: float32 (1, height, width, C). The file's TFLite metadata
@@ -128,7 +128,7 @@ def export_litert(
         size: (height, width); None takes that of the network.
         precision: `"float32"`; `"float16"` and `"dynamic"` (int8) store
             smaller weights; `"int8"` also computes in integers.
-        calibration: Pictures for int8, paths, bytes or arrays: some dozens,
+        calibration: Images for int8, paths, bytes or arrays: some dozens,
             of the kind that will be seen. The parity is measured on them.
 
     Returns:
@@ -153,8 +153,8 @@ def export_litert(
     size = _litert_size(model, size)
     if (precision == "int8") != bool(len(calibration)):
         raise ValueError(
-            "`calibration` must hold pictures for precision='int8', and for "
-            f"it alone. Received: {len(calibration)} pictures, "
+            "`calibration` must hold images for precision='int8', and for "
+            f"it alone. Received: {len(calibration)} images, "
             f"precision={precision!r}"
         )
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "export")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, sample_images
 from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
@@ -33,9 +32,9 @@ def write_litert(
     Args:
         model: A model with one output.
         path: File to write.
-        size: (height, width) of the pictures.
+        size: (height, width) of the images.
         precision: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: Pictures (1, H, W, 3) of this size for int8.
+        calibration: Images (1, H, W, 3) of this size for int8.
 
     Returns:
         How far the export is from the model.
@@ -78,14 +77,8 @@ def _convert(
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-
-        def examples() -> Iterator[list[np.ndarray]]:
-            for image in calibration:
-                yield [image]
-
-        converter.representative_dataset = examples
-    with quiet_tensorflow():
-        return bytes(converter.convert())
+        converter.representative_dataset = lambda: ([x] for x in calibration)
+    return bytes(converter.convert())
 
 
 def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:

@@ -59,7 +59,7 @@ def _metadata(num_classes: int) -> bytes:
     """Returns a ModelMetadata; a tuple is a table, in the schema's order."""
     images = (
         "images",
-        "The picture: red, green and blue in 0..255.",
+        "The image: red, green and blue in 0..255.",
         None,  # dimension_names
         (_IMAGE_PROPERTIES, (_RGB,)),
         # The network normalises by itself.

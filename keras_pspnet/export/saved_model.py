@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.serving_graph import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
@@ -26,7 +25,7 @@ from keras_pspnet.export.verify import (
     default_images,
     sample_images,
 )
-from keras_pspnet.export.warmup import WarmupRequest, write_warmup
+from keras_pspnet.export.warmup import write_warmup
 from keras_pspnet.inference import (
     SIDE_FILE,
     SUMS_FILE,
@@ -37,7 +36,7 @@ from keras_pspnet.inference import (
 from keras_pspnet.utils import check_absent
 from keras_pspnet.version import __version__
 
-# A fresh process, which does not know this package: pictures in, logits out.
+# A fresh process, which does not know this package: images in, logits out.
 _LOADER = """
 import sys
 import numpy as np
@@ -76,7 +75,7 @@ def write_saved_model(
         model: A model with one output.
         folder: Folder to make.
         precision: `"float32"` or `"bfloat16"`.
-        options: How the served model looks at pictures.
+        options: How the served model looks at images.
         batch_sizes: Of the warm-up requests.
 
     Returns:
@@ -91,8 +90,7 @@ def write_saved_model(
         written = os.path.join(parent, "model")
         module = ServingModule(model, options, precision)
         side = math.isqrt(options.max_pixels)
-        with quiet_tensorflow():
-            tf.saved_model.save(module, written, signatures=module.signatures)
+        tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
             lambda images: _run_in_child(written, images, parent),
@@ -100,7 +98,9 @@ def write_saved_model(
             precision,
             [image[:, :side, :side] for image in default_images(model)],
         )
-        write_warmup(written, _warmup_requests(model, batch_sizes))
+        image = sample_images(network_size(model) or _WARMUP_SIZE, seed=0)[0]
+        file = tf.io.encode_jpeg(image.astype("uint8")).numpy()
+        write_warmup(written, file, batch_sizes)
         _write_side_file(model, written, parity)
         _write_sums(Path(written))
         os.rename(written, folder)
@@ -134,25 +134,7 @@ def _run_in_child(
         return [found[f"arr_{index}"] for index in range(len(images))]
 
 
-def _warmup_requests(
-    model: keras.Model, batch_sizes: Sequence[int]
-) -> list[WarmupRequest]:
-    """Returns one request of encoded pictures for each batch size."""
-    size = network_size(model) or _WARMUP_SIZE
-    image = sample_images(size, seed=0)[0].astype("uint8")
-    file = tf.io.encode_jpeg(image).numpy()
-    return [
-        WarmupRequest(
-            "serving_default",
-            {"image_bytes": np.array([file] * batch, dtype=object)},
-        )
-        for batch in batch_sizes
-    ]
-
-
 def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
-    most = max(row.difference for row in parity.rows)
-    least = min(row.agreement for row in parity.rows)
     content = {
         **description(model),
         "weights_sha256": weights_sha256(model),
@@ -163,8 +145,8 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
         },
         "parity": {
             "precision": parity.precision,
-            "difference": most,
-            "agreement": least,
+            "difference": max(row.difference for row in parity.rows),
+            "agreement": min(row.agreement for row in parity.rows),
         },
     }
     with open(os.path.join(folder, SIDE_FILE), "w") as stream:

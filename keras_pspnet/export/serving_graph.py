@@ -1,4 +1,4 @@
-"""The serving graph: pictures in, masks out, nothing else to remember."""
+"""The serving graph: images in, masks out."""
 
 from __future__ import annotations
 
@@ -9,32 +9,29 @@ import keras
 import tensorflow as tf
 
 from keras_pspnet.data import MAX_PIXELS
-from keras_pspnet.export import decode_graph as pictures
+from keras_pspnet.export import decode_graph
+from keras_pspnet.export.graph_ops import argmax_at, rounded, shrink, slide
 from keras_pspnet.inference import check_scales, fill_color, network_size
 from keras_pspnet.inference.fold import as_constants, fold
-from keras_pspnet.layers import interpolation_matrix, spatial_size
+from keras_pspnet.layers import spatial_size
 from keras_pspnet.layers.resize import resize
 
 IMAGES = (None, None, None, 3)
-# Rows of a mask that are enlarged at a time, so that the scores of a large
-# picture with many classes never exist all at once.
-_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
-    """How a served model looks at a picture.
+    """How a served model looks at an image.
 
     Args:
-        max_side: Longer pictures are shrunk for the network, keeping their
-            ratio; None never shrinks. Masks have the picture's own size.
+        max_side: Larger images are shrunk for the network, keeping their
+            ratio; None never shrinks. Masks have the image's own size.
         scales: The class probabilities at these sizes, relative to the
-            picture's, are averaged.
-        flip: Whether mirrored pictures are averaged in as well.
-        window: Side of square windows that slide over the picture, a third
-            of each shared with its neighbour; None is the whole picture.
-        max_pixels: Pictures with more are refused; files before they are
-            decoded.
+            image's, are averaged.
+        flip: Whether flipped images are averaged in as well.
+        window: Side of square windows that slide over the image, a third
+            of each shared with its neighbour; None is the whole image.
+        max_pixels: Larger images are refused; files before they are decoded.
     """
 
     max_side: int | None = 1024
@@ -45,7 +42,7 @@ class ServingOptions:
 
     @property
     def is_one_view(self) -> bool:
-        """Whether the picture is seen once, as it is."""
+        """Whether the image is seen once, as it is."""
         return self.scales == (1.0,) and not self.flip
 
     def __post_init__(self) -> None:
@@ -71,7 +68,7 @@ class ServingModule(tf.Module):
 
     Args:
         model: A model with one output, as `PSPNet.inference_model()` gives.
-        options: How it looks at pictures.
+        options: How it looks at images.
         precision: `"float32"` or `"bfloat16"`.
     """
 
@@ -108,7 +105,7 @@ class ServingModule(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
     def predict_array(self, images: Any) -> dict[str, Any]:
-        """Segments pictures of one size.
+        """Segments images of one size.
 
         Args:
             images: float32 (B, H, W, 3), RGB in 0..255.
@@ -165,7 +162,7 @@ class ServingModule(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
     )
     def predict_bytes(self, image_bytes: Any) -> dict[str, Any]:
-        """Segments encoded pictures of any sizes.
+        """Segments encoded images of any sizes.
 
         Args:
             image_bytes: Strings (B,), each a JPEG or PNG file.
@@ -180,7 +177,7 @@ class ServingModule(tf.Module):
             mask, status = self._mask_of_file(data)
             size = tf.shape(mask)
             file = tf.cond(
-                status == pictures.OK,
+                status == decode_graph.OK,
                 lambda: tf.io.encode_png(mask[..., None]),
                 lambda: tf.constant(b""),
             )
@@ -202,7 +199,7 @@ class ServingModule(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
     )
     def scores(self, image_bytes: Any) -> dict[str, Any]:
-        """Tells what share of each picture every class covers.
+        """Gives the share of each image that every class covers.
 
         Args:
             image_bytes: Strings (B,), each a JPEG or PNG file.
@@ -260,9 +257,9 @@ class ServingModule(tf.Module):
 
     def _mask_of_file(self, data: Any) -> tuple[Any, Any]:
         """Returns mask (H, W), (0, 0) where there is none, and status."""
-        image, status = pictures.decode(data, self._options.max_pixels)
+        image, status = decode_graph.decode(data, self._options.max_pixels)
         mask = tf.cond(
-            status == pictures.OK,
+            status == decode_graph.OK,
             lambda: self._masks(image[None])[0],
             lambda: tf.zeros([0, 0], tf.uint8),
         )
@@ -270,24 +267,24 @@ class ServingModule(tf.Module):
 
     def _masks(self, images: Any) -> Any:
         """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
-        return _argmax_at(self._network_scores(images), tf.shape(images)[1:3])
+        return argmax_at(self._network_scores(images), tf.shape(images)[1:3])
 
     def _network_scores(self, images: Any) -> Any:
         """Returns logits of one view, or summed probabilities of several."""
         scales, flip = self._options.scales, self._options.flip
-        images = _shrink(images, self._options.max_side)
+        images = shrink(images, self._options.max_side)
         if self._options.is_one_view:
             return self._view_logits(images)
         size = spatial_size(images)
         total = 0.0
         for scale in scales:
-            sides = _rounded(tf.cast(size, tf.float64) * scale)
+            sides = rounded(tf.cast(size, tf.float64) * scale)
             view = resize(images, tf.unstack(sides))
-            for mirrored in (False, True) if flip else (False,):
-                seen = view[:, :, ::-1] if mirrored else view
+            for flipped in (False, True) if flip else (False,):
+                seen = view[:, :, ::-1] if flipped else view
                 logits = resize(self._view_logits(seen), size)
                 scores = tf.nn.softmax(logits)
-                total += scores[:, :, ::-1] if mirrored else scores
+                total += scores[:, :, ::-1] if flipped else scores
         return total
 
     def _probabilities(self, scores: Any) -> Any:
@@ -298,16 +295,16 @@ class ServingModule(tf.Module):
     def _view_logits(self, images: Any) -> Any:
         if self._options.window is None:
             return self._logits(images)
-        return _slide(self._logits, images, self._options.window, self._classes)
+        return slide(self._logits, images, self._options.window, self._classes)
 
     def _logits(self, images: Any) -> Any:
-        """Runs the network; one of fixed size sees the picture padded."""
+        """Runs the network; one of fixed size sees the image padded."""
         if self._size is None:
             return self._network(images)
         size = tf.constant(self._size)
         sides = tf.cast(tf.shape(images)[1:3], tf.float64)
         factor = tf.reduce_min(tf.cast(size, tf.float64) / sides)
-        fitted = tf.minimum(_rounded(sides * factor), size)
+        fitted = tf.minimum(rounded(sides * factor), size)
         x = resize(images, tf.unstack(fitted)) - self._fill
         missing = size - fitted
         x = tf.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
@@ -328,104 +325,3 @@ def _not_empty(sizes: Any, name: str) -> Any:
     return tf.debugging.Assert(
         tf.reduce_all(sizes > 0), [f"{name} must not be empty. Shape:", sizes]
     )
-
-
-def _rounded(sides: Any) -> Any:
-    """Rounds float64 sides as Python does, to at least one pixel."""
-    return tf.maximum(tf.cast(tf.round(sides), tf.int32), 1)
-
-
-def _shrink(images: Any, max_side: int | None) -> Any:
-    """Shrinks to a longest side as Pillow does, keeping the ratio."""
-    if max_side is None:
-        return images
-    size = tf.shape(images)[1:3]
-    longest = tf.reduce_max(size)
-
-    def smaller() -> Any:
-        factor = tf.cast(max_side / longest, tf.float64)
-        small = tf.image.resize(
-            images,
-            _rounded(tf.cast(size, tf.float64) * factor),
-            antialias=True,
-        )
-        return tf.round(small)
-
-    return tf.cond(longest > max_side, smaller, lambda: images)
-
-
-def _argmax_at(scores: Any, size: Any) -> Any:
-    """Enlarges (B, h, w, C) scores and takes the best class of each pixel."""
-    height, width = spatial_size(scores)
-
-    def same() -> Any:
-        return tf.cast(tf.argmax(scores, axis=-1), tf.uint8)
-
-    def enlarged() -> Any:
-        wide = tf.matmul(interpolation_matrix(width, size[1]), scores)
-        rows = interpolation_matrix(height, size[0])
-        strips = -(-size[0] // _ROWS)
-        missing = strips * _ROWS - size[0]
-        rows = tf.reshape(
-            tf.pad(rows, [[0, missing], [0, 0]]), [strips, _ROWS, height]
-        )
-
-        def strip(matrix: Any) -> Any:
-            part = tf.einsum("rh,bhwc->brwc", matrix, wide)
-            return tf.cast(tf.argmax(part, axis=-1), tf.uint8)
-
-        mask = tf.map_fn(strip, rows, fn_output_signature=tf.uint8)
-        mask = tf.transpose(mask, [1, 0, 2, 3])
-        mask = tf.reshape(mask, [-1, strips * _ROWS, size[1]])
-        return mask[:, : size[0]]
-
-    equal = tf.reduce_all(tf.stack([height, width]) == size)
-    return tf.cond(equal, same, enlarged)
-
-
-def _slide(logits: Any, images: Any, window: int, classes: int) -> Any:
-    """Averages the logits of windows that cover the pictures.
-
-    Windows stand every two thirds of their side, the last one at the
-    border; smaller pictures are one window.
-    """
-    shape = tf.shape(images)
-    size = shape[1:3]
-    stride = -(-2 * window // 3)
-    steps = tf.maximum(-(-(size - window) // stride), 0) + 1
-
-    def bounds(index: Any) -> tuple[Any, Any]:
-        place = tf.stack([index // steps[1], index % steps[1]]) * stride
-        start = tf.maximum(tf.minimum(place, size - window), 0)
-        return start, tf.minimum(start + window, size)
-
-    def add(index: Any, total: Any, count: Any) -> Any:
-        start, end = bounds(index)
-        crop = images[:, start[0] : end[0], start[1] : end[1]]
-        seen = resize(logits(crop), tf.unstack(end - start))
-        around = [
-            [0, 0],
-            [start[0], size[0] - end[0]],
-            [start[1], size[1] - end[1]],
-            [0, 0],
-        ]
-        total += tf.pad(seen, around)
-        count += tf.pad(tf.ones_like(seen[:1, ..., :1]), around)
-        return index + 1, total, count
-
-    _, total, count = tf.while_loop(
-        lambda index, *_: index < tf.reduce_prod(steps),
-        add,
-        (
-            tf.constant(0),
-            tf.zeros(tf.concat([shape[:3], [classes]], 0)),
-            tf.zeros(tf.stack([1, size[0], size[1], 1])),
-        ),
-        shape_invariants=(
-            tf.TensorShape([]),
-            tf.TensorShape([None, None, None, classes]),
-            tf.TensorShape([None, None, None, 1]),
-        ),
-        parallel_iterations=1,
-    )
-    return total / count

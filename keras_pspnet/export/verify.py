@@ -25,15 +25,15 @@ _IMAGES = 2
 
 
 class ExportError(RuntimeError):
-    """Says that an export does not do what its model does."""
+    """An export does not give the logits of its model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one picture size measured.
+    """What one image measured.
 
     Args:
-        size: (height, width) of the pictures.
+        size: (height, width) of the image.
         difference: Greatest |difference| over greatest |logit|.
         agreement: Share of pixels with the same class.
     """
@@ -48,12 +48,12 @@ class Parity:
     """How far an export is from its model.
 
     Args:
-        artefact: What was exported, such as `"SavedModel"`.
+        exported: What was exported, such as `"SavedModel"`.
         precision: Its precision, a key of `LIMITS`.
-        rows: One for each size of pictures.
+        rows: One for each image.
     """
 
-    artefact: str
+    exported: str
     precision: str
     rows: tuple[Row, ...]
 
@@ -67,13 +67,12 @@ class Parity:
             for row in self.rows
         )
 
-    def table(self) -> str:
-        """Returns the rows as lines of text."""
+    def __str__(self) -> str:
         most, least = LIMITS[self.precision]
         lines = [
-            f"{self.artefact}, {self.precision}: at most {most:g} of the "
+            f"{self.exported}, {self.precision}: at most {most:g} of the "
             f"greatest logit, at least {least:.2%} of the pixels",
-            f"{'pictures':>12} {'difference':>11} {'same class':>11}",
+            f"{'image':>12} {'difference':>11} {'same class':>11}",
         ]
         lines += [
             f"{f'{row.size[0]}x{row.size[1]}':>12} {row.difference:>11.1e} "
@@ -82,14 +81,11 @@ class Parity:
         ]
         return "\n".join(lines)
 
-    def __str__(self) -> str:
-        return self.table()
-
 
 def compare(
     model: keras.Model,
     run: Callable[[list[np.ndarray]], list[np.ndarray]],
-    artefact: str,
+    exported: str,
     precision: str,
     images: Sequence[np.ndarray] | None = None,
 ) -> Parity:
@@ -97,11 +93,11 @@ def compare(
 
     Args:
         model: The model, with one output.
-        run: Runs the export: a list of float32 pictures (1, H, W, 3) in
+        run: Runs the export: a list of float32 images (1, H, W, 3) in
             0..255 to their logits (1, H, W, C).
-        artefact: What to call it.
+        exported: What to call it.
         precision: Key of `LIMITS`.
-        images: Pictures (1, H, W, 3) to compare on; None is
+        images: Images (1, H, W, 3) to compare on; None is
             `default_images`.
 
     Returns:
@@ -112,27 +108,18 @@ def compare(
 
     Examples:
         >>> from keras_pspnet.export.verify import compare, default_images
-        >>> def run(pictures):
-        ...     return [net.predict_on_batch(picture) for picture in pictures]
+        >>> def run(images):
+        ...     return [net.predict_on_batch(image) for image in images]
         >>> compare(net, run, "itself", "float32").passed
         True
     """
     if images is None:
         images = default_images(model)
-    got = run(list(images))
-    want = [predict_logits(model, image) for image in images]
-    sizes = dict.fromkeys(image.shape[1:3] for image in images)
-    rows = []
-    for size in sizes:
-        chosen = [
-            index
-            for index, image in enumerate(images)
-            if image.shape[1:3] == size
-        ]
-        rows.append(
-            _row(size, [got[k] for k in chosen], [want[k] for k in chosen])
-        )
-    parity = Parity(artefact, precision, tuple(rows))
+    rows = tuple(
+        _row(image.shape[1:3], got, predict_logits(model, image))
+        for image, got in zip(images, run(list(images)), strict=True)
+    )
+    parity = Parity(exported, precision, rows)
     if not parity.passed:
         raise ExportError(
             f"the exported model must give the model's logits.\n{parity}"
@@ -141,7 +128,7 @@ def compare(
 
 
 def default_images(model: keras.Model) -> list[np.ndarray]:
-    """Makes float32 pictures (1, H, W, 3) in 0..255 that a model takes."""
+    """Makes float32 images (1, H, W, 3) in 0..255 that a model takes."""
     own = network_size(model)
     return [
         image[None]
@@ -150,10 +137,7 @@ def default_images(model: keras.Model) -> list[np.ndarray]:
     ]
 
 
-def _row(
-    size: tuple[int, int], answers: list[np.ndarray], wanted: list[np.ndarray]
-) -> Row:
-    got, want = np.concatenate(answers), np.concatenate(wanted)
+def _row(size: tuple[int, int], got: np.ndarray, want: np.ndarray) -> Row:
     if got.shape != want.shape:
         return Row(size, float("nan"), 0.0)
     scale = max(float(np.abs(want).max()), 1e-30)
@@ -165,7 +149,7 @@ def _row(
 
 
 def sample_images(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Makes pictures with large regions, edges and texture.
+    """Makes images with large regions, edges and texture.
 
     Args:
         size: (height, width).

@@ -1,4 +1,4 @@
-"""What pictures, masks and confidence must be to be drawn."""
+"""What images, masks and confidence must be to be drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras_pspnet.labels import LabelSet
 
 
 def check_image(image: np.ndarray) -> None:
-    """Checks a picture.
+    """Checks an image.
 
     Args:
         image: Must be uint8 of shape `(H, W, 3)`.
@@ -64,10 +64,10 @@ def check_mask(
 
 
 def check_same_size(image: np.ndarray, mask: np.ndarray, argument: str) -> None:
-    """Checks that a mask belongs to a picture.
+    """Checks that a mask belongs to an image.
 
     Args:
-        image: The picture `(H, W, 3)`.
+        image: The image `(H, W, 3)`.
         mask: Must have the shape `(H, W)`.
         argument: What the caller calls the mask.
 
@@ -76,8 +76,8 @@ def check_same_size(image: np.ndarray, mask: np.ndarray, argument: str) -> None:
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(
-            f"`{argument}` must have the size of its picture. Received: "
-            f"{argument} of shape {mask.shape} for a picture of shape "
+            f"`{argument}` must have the size of its image. Received: "
+            f"{argument} of shape {mask.shape} for an image of shape "
             f"{image.shape}"
         )
 
@@ -86,17 +86,12 @@ def check_confidence(confidence: np.ndarray) -> None:
     """Checks the probabilities of a mask.
 
     Args:
-        confidence: Must be float32 of shape `(H, W)`, within 0..1.
+        confidence: Must be float32, within 0..1.
 
     Raises:
         TypeError: If it has another dtype.
-        ValueError: If it has another rank or holds another value.
+        ValueError: If it holds another value.
     """
-    if confidence.ndim != 2:
-        raise ValueError(
-            "`confidence` must have the shape (height, width). Received: "
-            f"confidence of shape {confidence.shape}"
-        )
     if confidence.dtype != np.float32:
         raise TypeError(
             "`confidence` must be float32. Received: "

@@ -45,28 +45,7 @@ _FARTHEST = """
     a5f078 7896f0 f0782d a578d2 c3695a 78d2d2 d287e1 f096f0 4bc3f0 f05a78
     a58796 9678ff d22d69 3c5aff a50f2d d2e196 5af0c3 5ad278"""
 COLORBLIND = tuple(
-    (int(color[:2], 16), int(color[2:4], 16), int(color[4:], 16))
-    for color in (_OKABE_ITO + _FARTHEST).split()
-)
-
-# Ten colours of viridis, by S. van der Walt and N. Smith (CC0), whose
-# lightness grows evenly, for colour-blind people as well.
-_CONFIDENCE = np.array(
-    [
-        tuple(bytes.fromhex(color))
-        for color in [
-            "440154",
-            "482878",
-            "3e4989",
-            "31688e",
-            "26828e",
-            "1f9e89",
-            "35b779",
-            "6dcd59",
-            "b4de2c",
-            "fde725",
-        ]
-    ]
+    tuple(bytes.fromhex(color)) for color in (_OKABE_ITO + _FARTHEST).split()
 )
 
 
@@ -116,7 +95,7 @@ def colorize(
 def index_image(
     mask: np.ndarray, labels: LabelSet, colorblind: bool = False
 ) -> Image.Image:
-    """Makes a picture whose pixels are class ids, drawn in their colours.
+    """Makes an image whose pixels are class ids, drawn in their colours.
 
     Args:
         mask: Class ids, uint8 `(H, W)`.
@@ -124,7 +103,7 @@ def index_image(
         colorblind: As of `class_colors`.
 
     Returns:
-        A palette picture; saved as PNG, it is an index mask.
+        A palette image; saved as PNG, it is an index mask.
     """
     height, width = mask.shape
     image = Image.frombytes("P", (width, height), mask.tobytes())
@@ -141,16 +120,10 @@ def confidence_colors(confidence: np.ndarray) -> np.ndarray:
     Returns:
         A uint8 array of that shape and a last axis of 3.
     """
-    steps = np.linspace(0, 255, len(_CONFIDENCE))
-    table = np.stack(
-        [
-            np.interp(np.arange(256), steps, channel)
-            for channel in _CONFIDENCE.T
-        ],
-        axis=-1,
-    )
-    levels = np.rint(confidence * np.float32(255)).astype(np.uint8)
-    return np.rint(table).astype(np.uint8)[levels]
+    from matplotlib import colormaps
+
+    # Its lightness grows evenly, for colour-blind people as well.
+    return colormaps["viridis"](confidence, bytes=True)[..., :3].copy()
 
 
 def contour(mask: np.ndarray, width: int = 1) -> np.ndarray:

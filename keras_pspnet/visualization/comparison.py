@@ -1,11 +1,11 @@
-"""Sheets of pictures, their truth, what was predicted, and what is wrong."""
+"""Sheets of images, their ground truth, predictions and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.visualization.checks import (
@@ -13,25 +13,19 @@ from keras_pspnet.visualization.checks import (
     check_mask,
     check_same_size,
 )
-from keras_pspnet.visualization.colors import (
-    CONTOUR,
-    IGNORED,
-    WRONG,
-    class_colors,
-    colorize,
-    contour,
-)
+from keras_pspnet.visualization.colors import IGNORED, WRONG, colorize
 from keras_pspnet.visualization.legend import (
-    Entry,
-    cell_size,
-    fitting_size,
+    PAPER,
+    TEXT,
     legend,
+    shorten,
     stack,
-    table,
     text_size,
 )
 
-_HATCH = (96, 96, 96)
+_TITLES = ("image", "ground truth", "prediction", "error")
+_GAP = 8
+_CELL = 320
 
 
 def comparison_sheet(
@@ -40,33 +34,28 @@ def comparison_sheet(
     predictions: Sequence[np.ndarray] | np.ndarray,
     labels: LabelSet,
     max_rows: int = 8,
-    colorblind: bool = False,
 ) -> Image.Image:
-    """Lays out rows of picture, truth, prediction and error above a legend.
+    """Lays out rows of image, ground truth, prediction and error.
 
-    The error shows wrong pixels in one strong colour on the dimmed picture,
-    and pixels without truth hatched. Below it stand the mean IoU over the
-    classes in truth or prediction, and the share of right pixels, both of
-    this picture alone.
+    The error shows wrong pixels in one strong colour on the dimmed image, and
+    ignored pixels black. A legend follows the rows.
 
     Args:
-        images: Pictures, each uint8 of shape `(H, W, 3)`; sizes may differ,
+        images: Images, each uint8 of shape `(H, W, 3)`; sizes may differ,
             and the first one sets the shape of the cells.
-        ground_truths: One integer mask `(H, W)` per picture; ignored pixels are
-            black.
-        predictions: One integer mask `(H, W)` per picture.
+        ground_truths: One integer mask `(H, W)` per image; ignored pixels
+            are black.
+        predictions: One integer mask `(H, W)` per image.
         labels: Classes and colours.
-        max_rows: Show at most this many of the pictures, the first ones.
-        colorblind: Whether to draw for colour-blind people: in the colours
-            of `colorize` for them, with lines between the classes.
+        max_rows: Show at most this many of the images, the first ones.
 
     Returns:
-        An RGB picture.
+        An RGB image.
 
     Raises:
         TypeError: If an array has another dtype.
-        ValueError: If there are no pictures, the counts differ, a mask has
-            another size than its picture or a value unknown to `labels`, or
+        ValueError: If there are no images, the counts differ, a mask has
+            another size than its image or a value unknown to `labels`, or
             `max_rows` is not positive.
     """
     if max_rows < 1:
@@ -80,59 +69,58 @@ def comparison_sheet(
             "number of entries, at least one. Received: {} images, {} masks, "
             "{} predictions".format(*counts)
         )
-    rows = range(min(counts[0], max_rows))
+    count = min(counts[0], max_rows)
     present: set[int] = set()
-    for row in rows:
+    for row in range(count):
         check_image(images[row])
         for name, mask in (
-            ("truths", ground_truths[row]),
+            ("ground_truths", ground_truths[row]),
             ("predictions", predictions[row]),
         ):
             check_mask(mask, labels, name)
             check_same_size(images[row], mask, name)
             present.update(np.unique(mask).tolist())
-    cell = cell_size(*images[0].shape[:2])
-    cells = table(
-        ("picture", "truth", "prediction", "error"),
-        [
-            _panels(
-                images[row],
-                ground_truths[row],
-                predictions[row],
-                labels,
-                cell,
-                colorblind,
-            )
-            for row in rows
-        ],
-        [_scores(ground_truths[row], predictions[row], labels) for row in rows],
-        cell,
-    )
-    colors = class_colors(labels, colorblind).tolist()
+    height, width = images[0].shape[:2]
+    cell = _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
+    rows = [
+        _row(images[row], ground_truths[row], predictions[row], labels, cell)
+        for row in range(count)
+    ]
     entries = [
-        Entry(labels.names[index], tuple(colors[index]))
+        (shorten(labels.names[index]), labels.colors[index])
         for index in sorted(present - {labels.ignore_label})
     ]
     if labels.ignore_label in present:
-        entries.append(Entry("ignored", IGNORED))
-    entries.append(Entry("wrong", WRONG))
-    size = text_size(cells.width)
-    return stack([cells, legend(entries, cells.width, size)], cells.width)
+        entries.append(("ignored", IGNORED))
+    entries.append(("wrong", WRONG))
+    width = rows[0].width
+    return stack([_titles(width), *rows, legend(entries, width)], width)
 
 
-def _panels(
+def _titles(width: int) -> Image.Image:
+    size = text_size(width)
+    image = Image.new("RGB", (width, 2 * size), PAPER)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    for column, title in enumerate(_TITLES):
+        center = (2 * column + 1) * width / (2 * len(_TITLES)), size
+        draw.text(center, title, TEXT, font, "mm")
+    return image
+
+
+def _row(
     image: np.ndarray,
     ground_truth: np.ndarray,
     prediction: np.ndarray,
     labels: LabelSet,
     cell: tuple[int, int],
-    colorblind: bool,
-) -> list[Image.Image]:
-    """Draws one row of a sheet, each picture to fit into a cell."""
+) -> Image.Image:
+    """Draws an image, its masks and the error, each to fit into a cell."""
     height, width = ground_truth.shape
-    size = fitting_size(height, width, cell)
-    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    panels = [picture]
+    scale = min(cell[0] / width, cell[1] / height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    shown = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    image = np.asarray(shown)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
@@ -142,40 +130,16 @@ def _panels(
         )
         for mask in (ground_truth, prediction)
     ]
-    for mask in masks:
-        colors = colorize(mask, labels, colorblind)
-        if colorblind:
-            colors[contour(mask)] = CONTOUR
-        panels.append(Image.fromarray(colors))
-    # Dimmed, and far from white, so that what is wrong stands out.
-    grey = 40 + 0.45 * np.asarray(picture.convert("L"), np.float32)
-    error = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)
+    # Dimmed, and far from white and black, so that the others stand out.
+    grey = shown.convert("L").point(lambda value: round(40 + 0.45 * value))
+    error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
-    ignored = masks[0] == labels.ignore_label
-    error[ignored] = IGNORED
-    error[ignored & (np.indices(ignored.shape).sum(0) % 8 < 2)] = _HATCH
-    return [*panels, Image.fromarray(error)]
-
-
-def _scores(
-    ground_truth: np.ndarray, prediction: np.ndarray, labels: LabelSet
-) -> str:
-    """The caption of one picture: mean IoU and accuracy."""
-    valid = ground_truth != labels.ignore_label
-    if not valid.any():
-        return "no truth"
-    right = valid & (ground_truth == prediction)
-    # A prediction may hold ignored pixels: wrong, and of no class.
-    inter, actual, predicted = (
-        np.bincount(classes, minlength=256)[: labels.num_classes]
-        for classes in (
-            ground_truth[right],
-            ground_truth[valid],
-            prediction[valid],
-        )
-    )
-    union = actual + predicted - inter
-    seen = union > 0
-    mean_iou = np.mean(inter[seen] / union[seen])
-    accuracy = right.sum() / valid.sum()
-    return f"mIoU {mean_iou:.2f}   accuracy {accuracy:.1%}"
+    error[masks[0] == labels.ignore_label] = IGNORED
+    panels = image, *(colorize(mask, labels) for mask in masks), error
+    pitch = cell[0] + _GAP
+    row = Image.new("RGB", (4 * pitch + _GAP, cell[1] + _GAP), PAPER)
+    top = (cell[1] - size[1]) // 2
+    for column, panel in enumerate(panels):
+        left = _GAP + column * pitch + (cell[0] - size[0]) // 2
+        row.paste(Image.fromarray(panel), (left, top))
+    return row

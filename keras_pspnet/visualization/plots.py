@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.visualization.legend import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ _DPI = 100
 # Colour-blind people tell them apart, too (Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00", "#009e73")
 _INK, _GRID = "#202124", "#bdc1c6"
-_RIGHT, _CONFUSED, _UNSEEN = "#1565c0", "#c62828", "#dadce0"
+_UNSEEN = "#dadce0"
 # Title and name of a curve -> columns of a history. With one output, Keras
 # leaves the name of the output out.
 _CURVES = {
@@ -33,12 +34,8 @@ _CURVES = {
     ("mean IoU", "validation"): ("val_mean_iou",),
     ("learning rate", "learning rate"): ("learning_rate",),
 }
-
-# Pixels of a cell of the matrix, of few classes and of any number. More
-# classes than _MANY have their names on all sides.
+# Pixels of a cell of the matrix, of few classes and of any number.
 _LARGEST_CELL, _SMALLEST_CELL = 72, 16
-_MANY = 40
-_LONGEST_NAME = 32
 
 
 def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
@@ -93,10 +90,10 @@ def confusion_plot(
     """Plots a confusion matrix: which share of each class went where.
 
     Rows are true classes, columns predicted ones. A cell's colour is its
-    share of the row, with the percentage written into cells that have room:
-    blue on the diagonal, where it is the class's recall, red elsewhere.
-    Colours go with the square root of the share, so that small shares show.
-    Rows of classes without any pixels are grey.
+    share of the row, with the percentage written into cells that have room; on
+    the diagonal it is the class's recall. Colours go with the square root of
+    the share, so that small shares show. Rows of classes without any pixels
+    are grey.
 
     Args:
         confusion: Counts of pixels, integers `(classes, classes)`.
@@ -107,6 +104,8 @@ def confusion_plot(
         An RGB image. The matrix is about 1000 pixels wide for up to 60
         classes, and 16 pixels a class for more.
     """
+    from matplotlib.colors import PowerNorm
+
     count = labels.num_classes
     # One or two classes have cells that the axes' labels fit beside.
     largest = max(_LARGEST_CELL, 200 // count)
@@ -118,7 +117,7 @@ def confusion_plot(
     figure = new_figure(count * cell, count * cell)
     # All of the figure: names and title are outside of it.
     plot = figure.add_axes((0, 0, 1, 1), facecolor=_UNSEEN)
-    _draw_shares(plot, shares)
+    plot.imshow(shares, "Blues", PowerNorm(0.5, 0, 1))
     _name_classes(plot, labels.names, min(max(0.55 * cell, 8), 11))
     plot.set_xlabel("predicted class")
     plot.set_ylabel("true class (grey: no pixels)")
@@ -128,7 +127,8 @@ def confusion_plot(
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         # Measured before thousands of numbers, which are inside, slow it down.
         box = figure.get_tightbbox().padded(0.1)
-        _write_percentages(plot, shares, cell)
+        if cell >= 24:
+            _write_percentages(plot, shares)
         return to_image(figure, box)
 
 
@@ -164,61 +164,24 @@ def _panels(
     return panels
 
 
-def _draw_shares(plot: Axes, shares: np.ndarray) -> None:
-    """Draws the shares `(N, N)`, NaN where a class has no pixels."""
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-
-    right = np.eye(len(shares), dtype=bool)
-    for part, color in ((right, _RIGHT), (~right, _CONFUSED)):
-        plot.imshow(
-            np.ma.masked_array(shares, ~part | np.isnan(shares)),
-            LinearSegmentedColormap.from_list(color, ("white", color)),
-            PowerNorm(0.5, 0, 1),
-        )
-    edges = np.arange(len(shares) + 1) - 0.5
-    # Every tenth line guides the eye among many classes.
-    dark = edges[::10] if len(shares) > _MANY else edges[:0]
-    for lines, color in ((edges, _GRID), (dark, _INK)):
-        plot.hlines(lines, edges[0], edges[-1], color, lw=0.7)
-        plot.vlines(lines, edges[0], edges[-1], color, lw=0.7)
-
-
-def _write_percentages(plot: Axes, shares: np.ndarray, cell: int) -> None:
-    digits = 1 if cell >= 40 else 0
-    for row, column in np.argwhere(shares > 0):
+def _write_percentages(plot: Axes, shares: np.ndarray) -> None:
+    for row, column in np.argwhere(shares >= 0.0005):
         share = shares[row, column]
-        if text := _percentage(share, digits):
-            plot.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                color="white" if share > 0.3 else _INK,
-                fontsize=min(max(0.22 * cell, 6.5), 11),
-            )
+        plot.text(
+            column,
+            row,
+            f"{100 * share:.1f}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.3 else _INK,
+            fontsize=8,
+        )
 
 
 def _name_classes(plot: Axes, names: Sequence[str], size: float) -> None:
-    shown = [
-        name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        for name in names
-    ]
-    # What a class is called may look like a formula.
+    shown = [shorten(name) for name in names]
+    # A class name may look like a formula.
     style: dict[str, Any] = {"fontsize": size, "parse_math": False}
     plot.set_xticks(range(len(names)), shown, rotation=90, **style)
     plot.set_yticks(range(len(names)), shown, **style)
-    plot.tick_params(length=0, labeltop=True)
-    # Names on one side alone would be far from most of many cells.
-    both = len(names) > _MANY
-    plot.tick_params(labelbottom=both, labelright=both)
-
-
-def _percentage(share: float, digits: int) -> str:
-    """Returns a share above 0 in percent, 100 only if it is all."""
-    if share == 1:
-        return "100"
-    if round(100 * share, digits) == 0:
-        # Without a digit to spare, the colour has to say it.
-        return "<0.1" if digits else ""
-    return f"{min(100 * share, 100 - 10**-digits):.{digits}f}"
+    plot.tick_params(length=0, labeltop=True, labelbottom=False)

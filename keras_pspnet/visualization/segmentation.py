@@ -1,17 +1,17 @@
-"""Pictures that people look at: overlays, confidence maps, sheets."""
+"""The result of segmentation, and the images people look at."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.labels import LabelSet
+from keras_pspnet.labels import Color, LabelSet
 from keras_pspnet.utils import write_atomically
 from keras_pspnet.visualization.checks import (
     check_confidence,
@@ -27,30 +27,23 @@ from keras_pspnet.visualization.colors import (
     contour,
     index_image,
 )
-from keras_pspnet.visualization.legend import (
-    Entry,
-    color_bar,
-    legend,
-    percent,
-    stack,
-    text_size,
-)
+from keras_pspnet.visualization.legend import legend, percent, shorten, stack
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _WHATS = ("overlay", "mask", "confidence")
 
-# Legend entries need this width to be readable under a thumbnail.
+# Smaller images are enlarged, and their legends need this width.
 _LEAST_WIDTH = 320
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A picture and the class of each of its pixels.
+    """An image and the class of each of its pixels.
 
     In a notebook it shows itself as `with_legend()`.
 
     Args:
-        image: The picture, uint8 of shape `(H, W, 3)`.
+        image: The image, uint8 of shape `(H, W, 3)`.
         mask: Classes of `labels`, or its ignore label, as uint8 of shape
             `(H, W)`.
         labels: Names and colours of the classes.
@@ -89,11 +82,11 @@ class Segmentation:
         check_mask(self.mask, self.labels)
         check_same_size(self.image, self.mask, "mask")
         if self.confidence is not None:
-            check_confidence(self.confidence)
             check_same_size(self.image, self.confidence, "confidence")
+            check_confidence(self.confidence)
 
     def areas(self) -> dict[str, float]:
-        """Returns the share of the picture that each class covers.
+        """Returns the share of the image that each class covers.
 
         Returns:
             Class name to share 0..1 of all pixels, ignored ones included,
@@ -108,16 +101,16 @@ class Segmentation:
         colorblind: bool = False,
         classes: Collection[int] | None = None,
     ) -> np.ndarray:
-        """Blends the class colours over the picture.
+        """Blends the class colours over the image.
 
-        Classes are parted by a thin light line, so that neighbours of similar
+        A thin light line separates the classes, so that neighbours of similar
         colour stay apart.
 
         Args:
-            alpha: The colours' share, 0 (the picture alone) to 1.
+            alpha: The colours' share, 0 (the image alone) to 1.
             colorblind: Whether to take the colours of `colorize` for
                 colour-blind people, and a line that stands out from all.
-            classes: Ids of the classes that are drawn; elsewhere the picture
+            classes: Ids of the classes that are drawn; elsewhere the image
                 stays as it is. None draws all, ignored pixels too.
 
         Returns:
@@ -133,7 +126,7 @@ class Segmentation:
         mask, hidden = self.mask, None
         if classes is not None:
             hidden = self._hidden(classes)
-            # One region, which no line parts.
+            # One region, without lines inside.
             mask = np.where(hidden, np.uint8(self.labels.ignore_label), mask)
         colors = alpha * class_colors(self.labels, colorblind)
         # In float32, since a large photograph has many pixels.
@@ -149,52 +142,52 @@ class Segmentation:
     def with_legend(self, colorblind: bool = False) -> Image.Image:
         """Returns the overlay above a legend of the classes and their areas.
 
-        Tiny pictures and thin strips are enlarged, pixel by pixel.
+        Tiny images are enlarged, pixel by pixel.
 
         Args:
             colorblind: As of `overlay`.
 
         Returns:
-            An RGB picture.
+            An RGB image.
         """
         names = self.labels.names
         colors = class_colors(self.labels, colorblind).tolist()
         entries = [
-            Entry(names[index], tuple(colors[index]), percent(share))
+            (f"{shorten(names[index])}  {percent(share)}", tuple(colors[index]))
             for index, share in self._shares()
         ]
         ignored = np.mean(self.mask == self.labels.ignore_label)
         if ignored:
-            entries.append(Entry("ignored", IGNORED, percent(ignored)))
-        shown = self._upsampled()
-        overlay = Image.fromarray(shown.overlay(colorblind=colorblind))
-        width = _sheet_width(overlay)
-        shown_legend = legend(entries, width, text_size(width))
-        return stack([overlay, shown_legend], width)
+            entries.append((f"ignored  {percent(ignored)}", IGNORED))
+        return _above_legend(self.overlay(colorblind=colorblind), entries)
 
     def confidence_image(self) -> Image.Image:
-        """Returns a map of the confidence above a bar of its colours.
+        """Returns a map of the confidence above a legend of its colours.
 
         Dark violet is 0, yellow is 1; the lightness grows with the
-        confidence, so that colour-blind people read it as well. Tiny pictures
-        and thin strips are enlarged.
+        confidence, so that colour-blind people read it as well. Tiny images
+        are enlarged.
 
         Returns:
-            An RGB picture.
+            An RGB image.
 
         Raises:
             ValueError: If the result has no confidence.
         """
-        confidence = self._upsampled()._existing_confidence()
-        shown = Image.fromarray(confidence_colors(confidence))
-        width = _sheet_width(shown)
-        bar = color_bar(
-            "confidence",
-            f"mean {self._existing_confidence().mean(dtype=np.float64):.2f}",
-            width,
-            text_size(width),
-        )
-        return stack([shown, bar], width)
+        if self.confidence is None:
+            raise ValueError(
+                "`confidence` must be part of the result to show it: "
+                "segment(..., confidence=True). Received: confidence=None"
+            )
+        mean = float(self.confidence.mean(dtype=np.float64))
+        values = {f"{value:.2f}": value for value in np.linspace(0, 1, 5)}
+        values[f"mean {mean:.2f}"] = mean
+        colors = confidence_colors(np.array([*values.values()])).tolist()
+        entries = [
+            (text, tuple(color))
+            for text, color in zip(values, colors, strict=True)
+        ]
+        return _above_legend(confidence_colors(self.confidence), entries)
 
     def save(
         self,
@@ -208,7 +201,7 @@ class Segmentation:
             path: A `.png`, `.jpg` or `.jpeg` file to write or replace.
             what: `"overlay"` for the overlay with its legend, `"mask"` for an
                 index mask in a palette PNG, which `read_mask` reads back, or
-                `"confidence"` for the confidence map with its colour bar.
+                `"confidence"` for the confidence map with its legend.
             colorblind: Whether the colours of classes are those that
                 colour-blind people tell apart; those of confidence always
                 are.
@@ -220,14 +213,12 @@ class Segmentation:
         """
         suffix = check_suffix(path, what)
         if what == "overlay":
-            data = _encode(self.with_legend(colorblind), _FORMATS[suffix])
+            image = self.with_legend(colorblind)
         elif what == "confidence":
-            data = _encode(self.confidence_image(), _FORMATS[suffix])
+            image = self.confidence_image()
         else:
-            data = _encode(
-                index_image(self.mask, self.labels, colorblind), "PNG"
-            )
-        write_atomically(path, data)
+            image = index_image(self.mask, self.labels, colorblind)
+        write_atomically(path, _encode(image, _FORMATS[suffix]))
 
     def _hidden(self, classes: Collection[int]) -> np.ndarray:
         count = self.labels.num_classes
@@ -251,33 +242,6 @@ class Segmentation:
             for index in order
             if counts[index]
         ]
-
-    def _upsampled(self) -> Segmentation:
-        """The same with pixels as large as it takes to see them."""
-        height, width = self.mask.shape
-        factor = max(_LEAST_WIDTH // max(height, width), 1)
-        thinnest = max(height, width) * factor // 50
-        rows, columns = (
-            max(factor, round(thinnest / side)) for side in (height, width)
-        )
-        if rows == columns == 1:
-            return self
-        return Segmentation(
-            self.image.repeat(rows, 0).repeat(columns, 1),
-            self.mask.repeat(rows, 0).repeat(columns, 1),
-            self.labels,
-            None
-            if self.confidence is None
-            else self.confidence.repeat(rows, 0).repeat(columns, 1),
-        )
-
-    def _existing_confidence(self) -> np.ndarray:
-        if self.confidence is None:
-            raise ValueError(
-                "`confidence` must be part of the result to show it: "
-                "segment(..., confidence=True). Received: confidence=None"
-            )
-        return self.confidence
 
     def _repr_png_(self) -> bytes:
         return _encode(self.with_legend(), "PNG")
@@ -317,9 +281,15 @@ def _line_width(mask: np.ndarray) -> int:
     return max(1, round(max(mask.shape) / 900))
 
 
-def _sheet_width(image: Image.Image) -> int:
-    """Wide enough for a legend that is read beside the picture."""
-    return max(image.width, _LEAST_WIDTH, image.height // 5)
+def _above_legend(
+    pixels: np.ndarray, entries: Sequence[tuple[str, Color]]
+) -> Image.Image:
+    image = Image.fromarray(pixels)
+    factor = max(_LEAST_WIDTH // max(image.size), 1)
+    size = image.width * factor, image.height * factor
+    image = image.resize(size, Image.Resampling.NEAREST)
+    width = max(image.width, _LEAST_WIDTH)
+    return stack([image, legend(entries, width)], width)
 
 
 def _encode(image: Image.Image, form: str) -> bytes:

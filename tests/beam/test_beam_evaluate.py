@@ -17,8 +17,8 @@ import keras_pspnet.beam.model as beam_model
 from keras_pspnet.beam import EvaluateImages
 from keras_pspnet.beam.evaluate import _SumConfusions
 from keras_pspnet.data.images import read_image, read_mask
+from keras_pspnet.evaluation import Confusion
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
-from keras_pspnet.evaluation.scores import Confusion
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import sys
 
 import keras
 import numpy as np
@@ -13,9 +14,9 @@ from PIL import Image
 from small import IMAGES, MASKS, Small, small
 from support import picture, tiny_pspnet
 
+import keras_pspnet as kp
 from keras_pspnet import Scores, evaluate, load_pretrained
-from keras_pspnet.callbacks import all_callbacks as module
-from keras_pspnet.callbacks.all_callbacks import (
+from keras_pspnet.callbacks import (
     BestModel,
     Checkpoint,
     EventLog,
@@ -24,8 +25,10 @@ from keras_pspnet.callbacks.all_callbacks import (
     StopOnNaN,
     ValidationScores,
     prediction_sheet,
+    read_history,
+    validation_scores,
 )
-from keras_pspnet.callbacks.history import read_history
+from keras_pspnet.inference import model_labels
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.visualization.comparison import comparison_sheet
 
@@ -115,15 +118,6 @@ def test_a_list_of_keras_s_own_is_counted_as_well():
     assert steps.seen == [1, 2, 3, 4]
 
 
-# Keras tells that there was no more.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-def test_batches_that_end_unannounced():
-    model = small(total_steps=20, eager=False)
-    data = batches(count=3).filter(lambda x, y: True)
-    model.fit(data, epochs=2, verbose=0)
-    assert model.global_step == 6
-
-
 # === NaN ===
 
 
@@ -144,7 +138,7 @@ def test_the_batch_of_a_nan_is_told():
     stop = StopOnNaN(lambda step: f"a{step}.jpg, b{step}.jpg")
     with pytest.raises(
         NonFiniteError,
-        match="at step 3 of the run, whose batch holds a2.jpg, b2.jpg. Look",
+        match="at step 3 of the run, whose batch holds a2.jpg, b2.jpg. Check",
     ):
         small(total_steps=9).fit(batches(2), callbacks=[stop], verbose=0)
 
@@ -166,7 +160,7 @@ def test_a_nan_that_the_loss_does_not_show_is_told(policy):
     model = tiny_pspnet(input_shape=(17, 21, 3))
     model.compile(total_steps=9)
     stop = StopOnNaN(lambda step: f"batch {step}")
-    with pytest.raises(NonFiniteError, match="step 4 .* holds batch 3. Look"):
+    with pytest.raises(NonFiniteError, match="step 4 .* holds batch 3. Check"):
         model.fit(batches(3), callbacks=[stop], verbose=0)
 
 
@@ -254,7 +248,7 @@ def test_scores_after_some_epochs(monkeypatch):
         calls.append((dataset, kwargs))
         return scores(5, 7)
 
-    monkeypatch.setattr(module, "evaluate", counting)
+    monkeypatch.setattr(validation_scores, "evaluate", counting)
     validation = ValidationScores("data", [1, 2], protocol="mmseg")
     seen = []
 
@@ -427,8 +421,12 @@ def test_tensorboard_has_curves_classes_and_sheets(tmp_path):
         callbacks=[validation, EventLog(tmp_path, validation, pairs[:2])],
         verbose=0,
     ).history
-    _, _, first, second, sheet = events(tmp_path)
-    assert (first.step, second.step, sheet.step) == (6, 12, 12)
+    version, start, first, second = events(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    # What tells readers to drop later steps of older files.
+    session = tf.compat.v1.SessionLog
+    assert (start.step, start.session_log.status) == (1, session.START)
+    assert (first.step, second.step) == (6, 12)
     training = {
         f"train/{name}"
         for name in (
@@ -442,6 +440,8 @@ def test_tensorboard_has_curves_classes_and_sheets(tmp_path):
     }
     assert set(values_of(first)) == training
     values = values_of(second)
+    sheet = second.summary.value[-1]
+    del values["predictions"]
     names = validation.scores.labels.names
     assert set(values) == training | {
         "val/mean_iou",
@@ -453,9 +453,8 @@ def test_tensorboard_has_curves_classes_and_sheets(tmp_path):
     assert values["val/mean_iou"] == pytest.approx(validation.scores.mean_iou)
     for name, iou in zip(names, validation.scores.iou, strict=True):
         assert values[f"iou/{name}"] == pytest.approx(iou)
-    (value,) = sheet.summary.value
-    assert value.tag == "predictions"
-    with Image.open(io.BytesIO(value.image.encoded_image_string)) as drawn:
+    with Image.open(io.BytesIO(sheet.image.encoded_image_string)) as drawn:
+        assert drawn.size == (sheet.image.width, sheet.image.height)
         np.testing.assert_array_equal(drawn, prediction_sheet(model, pairs[:2]))
 
 
@@ -476,6 +475,29 @@ def test_a_class_without_pixels_has_no_point(tmp_path):
     }
 
 
+def test_parts_of_a_run_have_event_files_of_their_own(tmp_path):
+    for step in (10, 20):
+        log = begun(EventLog(tmp_path / "logs"), Untrained(step))
+        # What is written is seen before the run is over.
+        log.on_epoch_end(0, {"loss": 0.25})
+    steps = [e.step for e in events(tmp_path / "logs") if e.summary.value]
+    assert steps == [10, 20]
+    assert len(os.listdir(tmp_path / "logs")) == 2
+
+
+def test_a_folder_of_events_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="`folder` must be writable.*file/logs'"):
+        begun(EventLog(tmp_path / "file" / "logs"), Untrained())
+
+
+def test_events_need_no_tensorboard(tmp_path, monkeypatch):
+    # To Python, what is None in there is not installed.
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    begun(EventLog(tmp_path), Untrained()).on_epoch_end(0, {"loss": 2.0})
+    assert values_of(events(tmp_path)[-1])["train/loss"] == 2.0
+
+
 def test_sheets_without_scores(tmp_path):
     model = small(total_steps=9)
     pairs = [(IMAGES[0], MASKS[0])]
@@ -494,9 +516,7 @@ def test_a_sheet_shows_what_the_model_predicts():
         [image for image, _ in pairs],
         [mask for _, mask in pairs],
         [np.argmax(each, -1) for each in logits],
-        LabelSet("generic", ("class 0", "class 1", "class 2"), ((0, 0, 0),) * 3)
-        if model.labels
-        else module.model_labels(model),
+        model_labels(model),
     )
     np.testing.assert_array_equal(prediction_sheet(model, pairs), want)
 
@@ -544,13 +564,9 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
 
 
 def test_they_are_public():
-    import keras_pspnet as kp
-
-    assert kp.callbacks is module
-    text = module.__doc__
-    used = set(re.findall(r"kp\.callbacks\.(\w+)", text))
+    used = set(re.findall(r"kp\.callbacks\.(\w+)", kp.callbacks.__doc__))
     assert used == {
         name
-        for name, each in vars(module).items()
+        for name, each in vars(kp.callbacks).items()
         if isinstance(each, type) and issubclass(each, keras.callbacks.Callback)
     }

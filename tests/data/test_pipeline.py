@@ -18,7 +18,7 @@ from keras_pspnet.data.pipeline import (
     evaluation_dataset,
     training_dataset,
 )
-from keras_pspnet.evaluation.scores import Confusion
+from keras_pspnet.evaluation import Confusion
 from keras_pspnet.labels import VOC, generic_labels
 from keras_pspnet.losses import SegmentationLoss
 

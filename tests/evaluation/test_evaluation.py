@@ -7,8 +7,8 @@ import tensorflow as tf
 from support import conv_logits, conv_model, tiny_pspnet
 
 from keras_pspnet import __version__
+from keras_pspnet.evaluation import Scores
 from keras_pspnet.evaluation.evaluate import evaluate
-from keras_pspnet.evaluation.scores import Scores
 from keras_pspnet.inference.predictor import Network, as_network, weights_sha256
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet

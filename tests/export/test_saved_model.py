@@ -146,8 +146,8 @@ def poor_requests() -> dict[str, tuple[dict[str, Any], list[str]]]:
         "empty": (files(b""), ["EMPTY"]),
         "text": (files(b"some notes"), ["NOT_JPEG_OR_PNG"]),
         "GIF": (files(gif.getvalue()), ["NOT_JPEG_OR_PNG"]),
-        "cut": (files(*cut), ["CORRUPT"] * 4),
-        "a JPEG's start": (files(lie), ["CORRUPT"]),
+        "cut": (files(*cut), ["DAMAGED"] * 4),
+        "a JPEG's start": (files(lie), ["DAMAGED"]),
         "too large": (files(large.getvalue()), ["TOO_LARGE"]),
         "one of three": (
             files(jpeg, b"some notes", png),

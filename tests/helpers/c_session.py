@@ -17,7 +17,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
@@ -59,15 +59,10 @@ class SessionError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """A tensor of a signature: "operation:index", dtype and shape.
-
-    None is, as the dtype, one that is not known here; in the shape, a size
-    that may vary; as the shape, any rank.
-    """
+    """A tensor of a signature: "operation:index", and its dtype if known."""
 
     name: str
     dtype: np.dtype | None
-    shape: tuple[int | None, ...] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +71,6 @@ class Signature:
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
-    method_name: str
 
 
 class CSession:
@@ -87,17 +81,13 @@ class CSession:
 
     Args:
         folder: The SavedModel.
-        tags: Tags of its graph.
 
     Raises:
         SessionError: If it cannot be loaded.
     """
 
-    def __init__(
-        self, folder: str | Path, tags: Sequence[str] = ("serve",)
-    ) -> None:
+    def __init__(self, folder: str | Path) -> None:
         library = _library()
-        encoded = [tag.encode() for tag in tags]
         with ExitStack() as stack, ExitStack() as graph_stack:
             status = _new(stack, "Status")
             options = _new(stack, "SessionOptions")
@@ -107,8 +97,8 @@ class CSession:
                 options,
                 None,
                 str(folder).encode(),
-                (c_char_p * len(encoded))(*encoded),
-                len(encoded),
+                (c_char_p * 1)(b"serve"),
+                1,
                 self._graph,
                 meta_graph,
                 status,
@@ -127,12 +117,7 @@ class CSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Sequence[str] | None = None,
-    ) -> Arrays:
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs a signature once.
 
         Shapes, dtypes and missing inputs are left to TensorFlow to notice,
@@ -141,9 +126,6 @@ class CSession:
         Args:
             signature: Its name.
             inputs: Arrays by input name.
-            outputs: Names of the outputs to fetch, None for all. Those that
-                one call of a function computes are computed together, fetched
-                or not.
 
         Returns:
             Arrays by output name.
@@ -151,13 +133,9 @@ class CSession:
         Raises:
             KeyError: If the signature lacks one of the names.
             SessionError: If TensorFlow answers with an error.
-            TypeError: If an array is of a dtype that is not known here.
-            ValueError: If the session is closed.
         """
-        if self._session is None:
-            raise ValueError("`run` must be called before `close`.")
         known = self.signatures[signature]
-        names = list(known.outputs) if outputs is None else list(outputs)
+        names = list(known.outputs)
         feeds = [self._find(known.inputs[name]) for name in inputs]
         fetches = [self._find(known.outputs[name]) for name in names]
         results = (c_void_p * len(names))()
@@ -247,26 +225,19 @@ class ChildSession:
         self,
         signature: str,
         inputs: Mapping[str, np.ndarray],
-        outputs: Sequence[str] | None = None,
         seconds: float = 60,
     ) -> Arrays:
         """As `CSession.run`.
-
-        Args:
-            signature: See there.
-            inputs: See there.
-            outputs: See there.
-            seconds: How long to wait for the answer.
 
         Raises:
             ChildProcessError: If the process has ended, or ends.
             KeyError: If the signature lacks one of the names.
             SessionError: If TensorFlow answers with an error.
-            TimeoutError: If there is no answer in time.
+            TimeoutError: If there is no answer after so many seconds.
         """
         # The answer tells of a process that has ended.
         with contextlib.suppress(BrokenPipeError):
-            pickle.dump((signature, inputs, outputs), self.process.stdin)
+            pickle.dump((signature, inputs), self.process.stdin)
             self.process.stdin.flush()
         answer = self._receive(seconds)
         if isinstance(answer, dict):
@@ -415,11 +386,6 @@ def _check(status: int) -> None:
 def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
     """Copies an array into a TF_Tensor that is deleted with the stack."""
     library = _library()
-    if array.dtype not in _CODES:
-        raise TypeError(
-            f"`array` must be one of {sorted(map(str, _CODES))}, bytes as "
-            f"object. Received: array.dtype={array.dtype}"
-        )
     code = _CODES[array.dtype]
     size = array.size * (_STRING_SIZE if code == _STRING else array.itemsize)
     shape = (c_int64 * array.ndim)(*array.shape)
@@ -435,11 +401,6 @@ def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
     for string in starts:
         library.TF_StringInit(string)
     for string, value in zip(starts, array.flat, strict=True):
-        if not isinstance(value, bytes):
-            raise TypeError(
-                "`array` must hold bytes where its dtype is object. "
-                f"Received: {value!r}"
-            )
         library.TF_StringCopy(string, value, len(value))
     return tensor
 
@@ -448,11 +409,6 @@ def _to_array(tensor: int) -> np.ndarray:
     """Copies a TF_Tensor."""
     library = _library()
     code = library.TF_TensorType(tensor)
-    if code not in _DTYPES:
-        raise TypeError(
-            f"`tensor` must be of TF_DataType {sorted(_DTYPES)}. "
-            f"Received: {code}"
-        )
     shape = [
         library.TF_Dim(tensor, axis)
         for axis in range(library.TF_NumDims(tensor))
@@ -480,7 +436,6 @@ def _read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
         name: Signature(
             inputs=_read_infos(definition, 1),
             outputs=_read_infos(definition, 2),
-            method_name=_text(definition, 3),
         )
         for name, definition in _map_entries(meta_graph, 5)
         # What the loader runs to initialise; it has no tensors.
@@ -493,18 +448,9 @@ def _read_infos(definition: memoryview, field: int) -> dict[str, TensorInfo]:
         name: TensorInfo(
             name=_text(info, 1),
             dtype=_DTYPES.get(_number(info, 2)),
-            shape=_read_shape(_submessage(info, 3)),
         )
         for name, info in _map_entries(definition, field)
     }
-
-
-def _read_shape(shape: memoryview) -> tuple[int | None, ...] | None:
-    if any(_values(shape, 3)):
-        return None
-    # -1 is written as the largest number of 64 bits.
-    sizes = [_number(dim, 1) for dim in _values(shape, 2)]
-    return tuple(None if size >> 63 else size for size in sizes)
 
 
 def _map_entries(

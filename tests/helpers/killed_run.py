@@ -32,10 +32,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras_pspnet.callbacks.all_callbacks as callbacks
 import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.run as training
 import keras_pspnet.utils.files as files
+from keras_pspnet.callbacks import StopOnNaN, validation_scores
 from keras_pspnet.training import checkpoints
 from keras_pspnet.training.recipe import Recipe
 
@@ -74,12 +74,12 @@ def killing(
 
 def arm(where: str, count: int) -> None:
     if where == "step":
-        stop = callbacks.StopOnNaN
+        stop = StopOnNaN
         name = "on_train_batch_end"
         setattr(stop, name, killing(getattr(stop, name), count))
     elif where == "evaluate":
         # Its pictures have been asked for, and its scores are still missing.
-        evaluate = callbacks.evaluate
+        evaluate = validation_scores.evaluate
         calls = itertools.count(1)
 
         def evaluated(model: Any, dataset: Any, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ def arm(where: str, count: int) -> None:
                 dataset = map(killing(lambda pair: pair, 1), dataset)
             return evaluate(model, dataset, **kwargs)
 
-        callbacks.evaluate = evaluated
+        validation_scores.evaluate = evaluated
     elif where == "written":
         write = checkpoints.write_atomically
         calls = itertools.count(1)
@@ -120,9 +120,10 @@ def telling(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
 
 
 def tell_phases() -> None:
-    stop = callbacks.StopOnNaN
+    stop = StopOnNaN
     stop.on_train_begin = telling(stop.on_train_begin, "stepping")
-    callbacks.evaluate = telling(callbacks.evaluate, "evaluating")
+    scoring = validation_scores
+    scoring.evaluate = telling(scoring.evaluate, "evaluating")
     checkpoints.save = telling(checkpoints.save, "saving")
     training.save_pretrained = telling(training.save_pretrained, "finishing")
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from support import assert_close, conv_model, picture, tiny_pspnet
 
 import keras_pspnet as kp
-from keras_pspnet.callbacks.all_callbacks import ValidationScores
+from keras_pspnet.callbacks import ValidationScores
 from keras_pspnet.inference.predictor import predict_logits, weights_sha256
 from keras_pspnet.labels import LabelSet
 

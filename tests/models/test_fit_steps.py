@@ -17,13 +17,13 @@ from small import (
     values,
 )
 
-from keras_pspnet.callbacks import all_callbacks as callbacks
-from keras_pspnet.callbacks.all_callbacks import (
+from keras_pspnet.callbacks import (
     BestModel,
     HistoryFile,
     ValidationScores,
+    best_model,
+    read_history,
 )
-from keras_pspnet.callbacks.history import read_history
 from keras_pspnet.optimizers import SGD, PolynomialDecay
 
 BEYOND = (
@@ -307,7 +307,7 @@ def test_on_two_replicas(two_replicas):
 def test_backup_and_restore(skips, same_process, tmp_path, monkeypatch):
     # The model is none that can be saved.
     monkeypatch.setattr(
-        callbacks, "save_pretrained", lambda _, folder: folder.mkdir()
+        best_model, "save_pretrained", lambda _, folder: folder.mkdir()
     )
     pairs = list(zip(IMAGES, MASKS, strict=True))
 

@@ -25,7 +25,7 @@ from support import numpy
 import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet, load_pretrained, presets
-from keras_pspnet.callbacks.history import read_history
+from keras_pspnet.callbacks import read_history
 from keras_pspnet.cli.main import main
 from keras_pspnet.data.sources.published import DATASETS
 from keras_pspnet.presets import find_backbone_weights

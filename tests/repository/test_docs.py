@@ -35,10 +35,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # Public names that others' work needs, and users seldom call.
 HELPERS = {
-    "callbacks.all_callbacks": "NonFiniteError",
+    "callbacks.history": "read_history write_history",
+    "callbacks.stop_on_nan": "NonFiniteError check_weights_finite",
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
-    "export.verify": "ExportError Row Parity default_images pictures",
+    "export.verify": "ExportError Row Parity default_images sample_images",
     "layers.pyramid": "check_choice shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
     "inference.predictor": "plain_network predict_logits "

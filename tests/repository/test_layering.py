@@ -58,6 +58,7 @@ NEEDS_TENSORFLOW = {
     "data.augment.photometric",
     "data.pipeline",
     "export.decode_graph",
+    "export.graph_ops",
     "export.litert",
     "export.metadata",
     "export.onnx",

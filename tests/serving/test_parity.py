@@ -9,7 +9,7 @@ from c_session import ChildSession
 from triton_server import Tensor, predict_http
 
 from keras_pspnet import export_litert, export_onnx
-from keras_pspnet.export.verify import LIMITS, pictures
+from keras_pspnet.export.verify import LIMITS, sample_images
 from keras_pspnet.inference.predictor import predict_logits
 from keras_pspnet.inference.segment import predict_masks
 
@@ -25,7 +25,7 @@ def images():
     """float32 (20, H, W, 3) by shape; whole numbers, as files have them."""
     return {
         shape: np.concatenate(
-            [pictures(shape, seed=seed) for seed in range(COUNT // 2)]
+            [sample_images(shape, seed=seed) for seed in range(COUNT // 2)]
         ).round()
         for shape in SHAPES
     }
@@ -108,7 +108,7 @@ def test_litert(
     calibration = [
         image
         for seed in range(COUNT, COUNT + 8)
-        for image in pictures(shape, seed=seed)
+        for image in sample_images(shape, seed=seed)
     ]
     export_litert(
         network,

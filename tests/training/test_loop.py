@@ -13,7 +13,7 @@ from support import distance
 import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet
-from keras_pspnet.callbacks.all_callbacks import NonFiniteError, StopOnNaN
+from keras_pspnet.callbacks import NonFiniteError, StopOnNaN
 from keras_pspnet.data.pipeline import training_dataset
 from keras_pspnet.training import loop
 from keras_pspnet.training.checkpoints import state

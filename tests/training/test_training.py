@@ -22,9 +22,11 @@ import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.recipe as recipes
 import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet, evaluate, load_pretrained
-from keras_pspnet.callbacks import all_callbacks as callbacks
-from keras_pspnet.callbacks.all_callbacks import NonFiniteError
-from keras_pspnet.callbacks.history import read_history
+from keras_pspnet.callbacks import (
+    NonFiniteError,
+    read_history,
+    validation_scores,
+)
 from keras_pspnet.cli.main import main
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.data.pipeline import batch_indices
@@ -382,7 +384,7 @@ def test_every_evaluation_is_made_once(small, monkeypatch, tmp_path) -> None:
         steps.append(model.global_step)
         return evaluate(model, *args, **kwargs)
 
-    for module in (callbacks, training):
+    for module in (validation_scores, training):
         monkeypatch.setattr(module, "evaluate", counting)
     recipe = dataclasses.replace(SMOKE, steps_per_epoch=1, evaluations=2)
     scores = training.train(recipe, tmp_path, verbose=0)

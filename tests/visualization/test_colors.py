@@ -73,7 +73,7 @@ def test_own_colours_are_the_default():
 def test_confidence_ends():
     colors = confidence_colors(np.array([[0, 1]], np.float32))
     assert colors.dtype == np.uint8
-    assert colors.tolist() == [[[68, 1, 84], [253, 231, 37]]]
+    assert colors.tolist() == [[[68, 1, 84], [253, 231, 36]]]
 
 
 @pytest.mark.parametrize("vision", VISIONS)

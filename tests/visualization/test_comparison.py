@@ -2,20 +2,16 @@
 
 import numpy as np
 import pytest
-from keras import ops
 from PIL import Image
 
-from keras_pspnet.labels import AERIAL, SCENES, LabelSet
-from keras_pspnet.metrics import MeanIoU, PixelAccuracy
-from keras_pspnet.visualization import comparison as sheets
-from keras_pspnet.visualization.colors import COLORBLIND
+from keras_pspnet.labels import SCENES, LabelSet
 from keras_pspnet.visualization.comparison import comparison_sheet
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 WRONG = [255, 80, 0]
-# Of a sheet of pictures 60 wide and 40 high: cells of 320x213, gaps of 8,
-# below a line of titles and above lines of captions.
-TOP, PITCH, COLUMN = 56, 213 + 29 + 8, 328
+# Of a sheet of images 60 wide and 40 high: cells of 320x213, gaps of 8,
+# below a line of titles.
+TOP, PITCH, COLUMN = 56, 213 + 8, 328
 
 
 def halves(height=40, width=60):
@@ -37,23 +33,9 @@ def cells(sheet, row=0):
     ]
 
 
-def colors_in(picture):
-    picture = np.ascontiguousarray(picture)
-    return {color for _, color in Image.fromarray(picture).getcolors(2**24)}
-
-
-@pytest.fixture
-def captions(monkeypatch):
-    """The captions that sheets were laid out with."""
-    seen = []
-    table = sheets.table
-
-    def listening(titles, rows, captions, cell):
-        seen.extend(captions)
-        return table(titles, rows, captions, cell)
-
-    monkeypatch.setattr(sheets, "table", listening)
-    return seen
+def colors_in(image):
+    image = np.ascontiguousarray(image)
+    return {color for _, color in Image.fromarray(image).getcolors(2**24)}
 
 
 def test_sheet_shows_every_cell():
@@ -64,8 +46,8 @@ def test_sheet_shows_every_cell():
     sheet = comparison_sheet(images, truths, predictions, LABELS)
     assert sheet.width == 4 * COLUMN + 8
     for row, value in enumerate((40, 80, 120)):
-        picture, truth, prediction, _ = cells(sheet, row)
-        assert (picture == value).all()
+        image, truth, prediction, _ = cells(sheet, row)
+        assert (image == value).all()
         assert (prediction[:, :150] == [0, 0, 255]).all()
         assert (prediction[:, 170:] == [255, 0, 0]).all()
         assert (truth[:, :150] == ([255, 0, 0] if row != 1 else 0)).all()
@@ -80,57 +62,7 @@ def test_error_shows_what_is_right_wrong_and_ignored():
     # 40 more than 0.45 of the grey.
     assert (error[115:, :155] == 85).all()
     assert (error[115:, 165:] == WRONG).all()
-    hatched = error[:100]
-    assert colors_in(hatched) == {(0, 0, 0), (96, 96, 96)}
-    assert 0.2 < (hatched == 96).all(axis=-1).mean() < 0.3
-    # Stripes lean, so that they are no part of a picture.
-    np.testing.assert_array_equal(hatched[1:, :-1], hatched[:-1, 1:])
-
-
-def test_nothing_wrong_nothing_orange():
-    sheet = comparison_sheet([grey()], [halves()], [halves()], LABELS)
-    assert colors_in(cells(sheet)[3]) == {(85, 85, 85)}
-
-
-def test_captions_are_the_scores_of_each_picture(captions):
-    rng = np.random.default_rng(3)
-    truths = rng.integers(0, 5, (3, 20, 30)).astype(np.int64)
-    truths[0, :4] = 255
-    truths[1] %= 2
-    predictions = np.where(rng.random(truths.shape) < 0.6, truths, 1)
-    predictions[predictions == 255] = 3
-    comparison_sheet(
-        rng.integers(0, 256, (3, 20, 30, 3)).astype(np.uint8),
-        truths,
-        predictions,
-        AERIAL,
-    )
-    for caption, truth, prediction in zip(
-        captions, truths, predictions, strict=True
-    ):
-        metrics = MeanIoU(5), PixelAccuracy(5)
-        for metric in metrics:
-            metric.update_state(truth[None], prediction[None])
-        iou, accuracy = (
-            float(ops.convert_to_numpy(metric.result())) for metric in metrics
-        )
-        assert caption == f"mIoU {iou:.2f}   accuracy {accuracy:.1%}"
-
-
-def test_captions_of_extremes(captions):
-    nothing = np.full((40, 60), 255, np.uint8)
-    comparison_sheet(
-        [grey()] * 4,
-        [nothing, halves(), halves(), halves()],
-        [halves(), halves(), 1 - halves(), nothing],
-        LABELS,
-    )
-    assert captions == [
-        "no truth",
-        "mIoU 1.00   accuracy 100.0%",
-        "mIoU 0.00   accuracy 0.0%",
-        "mIoU 0.00   accuracy 0.0%",
-    ]
+    assert (error[:100] == 0).all()
 
 
 def test_legend_explains_every_colour():
@@ -162,7 +94,7 @@ def test_sheet_takes_batches_and_limits_rows():
 
 
 def test_sheet_fits_other_sizes_into_the_cell():
-    sizes = [(40, 60), (60, 40), (300, 500), (1, 90), (90, 1)]
+    sizes = [(40, 60), (60, 40), (300, 500), (1, 900), (900, 1)]
     images = [grey(*size) for size in sizes]
     masks = [np.full(size, 4, np.uint8) for size in sizes]
     sheet = comparison_sheet(images, masks, masks, SCENES)
@@ -171,19 +103,17 @@ def test_sheet_fits_other_sizes_into_the_cell():
         rows, columns = np.nonzero(shown)
         seen = np.ptp(columns) + 1, np.ptp(rows) + 1
         scale = min(320 / width, 213 / height)
-        expected = max(width * scale, 8), max(height * scale, 8)
+        expected = max(width * scale, 1), max(height * scale, 1)
         np.testing.assert_allclose(seen, expected, atol=1)
         assert shown.sum() == seen[0] * seen[1]
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
-@pytest.mark.parametrize("colorblind", [False, True])
-def test_sheet_of_strips(size, colorblind):
+def test_sheet_of_strips(size):
     masks = [np.zeros(size, np.uint8)]
-    sheet = comparison_sheet(
-        [grey(*size)], masks, masks, LABELS, colorblind=colorblind
-    )
-    assert sheet.width >= 4 * 168 + 8 and sheet.height >= 160
+    sheet = comparison_sheet([grey(*size)], masks, masks, LABELS)
+    assert sheet.width == 4 * COLUMN + 8
+    assert 100 < sheet.height < 1000
 
 
 def test_sheet_does_not_mix_class_colours():
@@ -193,32 +123,17 @@ def test_sheet_does_not_mix_class_colours():
     assert colors_in(cells(sheet)[1]) == set(labels.colors)
 
 
-def test_colorblind_sheet_parts_its_regions():
-    truth = halves()
-    sheet = comparison_sheet(
-        [grey()], [truth], [1 - truth], AERIAL, colorblind=True
-    )
-    _, shown, predicted, error = cells(sheet)
-    assert (error == WRONG).all()
-    first, second = map(list, COLORBLIND[:2])
-    assert shown[5, 5].tolist() == predicted[5, -5].tolist() == first
-    assert shown[5, -5].tolist() == predicted[5, 5].tolist() == second
-    assert (shown[:, 159] == 255).all()
-    plain = comparison_sheet([grey()], [truth], [truth], AERIAL)
-    assert colors_in(cells(plain)[1]) == set(AERIAL.colors[:2])
-
-
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         (([], [], []), "at least one. Received: 0 images, 0 masks, 0 pred"),
         (
             ([grey()], [halves()], []),
-            "same number .*: 1 images, 1 truths, 0 predictions",
+            "same number .*: 1 images, 1 masks, 0 predictions",
         ),
         (
             ([grey()], [halves(8, 8)], [halves()]),
-            r"`truths` must have the size of its picture.*\(8, 8\)",
+            r"`ground_truths` must have the size of its image.*\(8, 8\)",
         ),
         (
             ([grey()], [halves()], [halves() + 1]),

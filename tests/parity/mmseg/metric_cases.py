@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.evaluation.scores import Confusion, Scores
+from keras_pspnet.evaluation import Confusion, Scores
 from keras_pspnet.labels import generic_labels
 
 CLASSES = (2, 5, 19, 21, 150)

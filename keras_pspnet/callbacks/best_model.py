@@ -1,0 +1,79 @@
+"""Keeps the best model of a run."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from keras_pspnet.callbacks.validation_scores import ValidationScores
+from keras_pspnet.evaluation import Scores
+from keras_pspnet.models import RestoredCallback
+from keras_pspnet.pretrained import save_pretrained
+from keras_pspnet.utils import write_json
+
+BEST_SCORES_FILE = "scores.json"
+
+
+class BestModel(RestoredCallback):
+    """Keeps the model with the greatest validation mean IoU of the run.
+
+    The folder is one of `save_pretrained`, with the scores and their `step`
+    in `scores.json` beside the weights; it is replaced as a whole, so that
+    both are always of the same model. A resumed run compares with what it
+    kept before; a new run replaces it.
+
+    Args:
+        folder: The folder; made when there are scores.
+        validation: Where the scores come from; before this in the list.
+
+    Raises:
+        ValueError: From `fit`, if the folder's `scores.json` is something
+            else.
+
+    Examples:
+        >>> validation = kp.callbacks.ValidationScores(pairs)
+        >>> best = kp.callbacks.BestModel("best", validation)
+        >>> callbacks = [validation, best]  # for fit, in this order
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], validation: ValidationScores
+    ) -> None:
+        super().__init__()
+        self._folder = path = Path(folder)
+        self._part, self._old = (
+            path.with_name(f"{path.name}.{end}") for end in ("part", "old")
+        )
+        self._validation = validation
+        self._best = -math.inf
+
+    def on_fit_restored(self, epoch: int) -> None:
+        # What a killed run left between the renames below.
+        if self._old.exists() and not self._folder.exists():
+            os.rename(self._old, self._folder)
+        for left in (self._old, self._part):
+            shutil.rmtree(left, ignore_errors=True)
+        self._best = -math.inf
+        kept = self._folder / BEST_SCORES_FILE
+        if self.model.global_step and kept.exists():
+            self._best = Scores.load(kept).mean_iou
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        scores = self._validation.scores
+        # Never true of NaN, which a set without ground truth scores.
+        if scores is None or not scores.mean_iou > self._best:
+            return
+        save_pretrained(self.model, self._part)
+        write_json(
+            self._part / BEST_SCORES_FILE,
+            {"step": self.model.global_step, **scores.to_dict()},
+        )
+        # No system renames onto a folder that holds something.
+        if self._folder.exists():
+            os.rename(self._folder, self._old)
+        os.rename(self._part, self._folder)
+        shutil.rmtree(self._old, ignore_errors=True)
+        self._best = scores.mean_iou

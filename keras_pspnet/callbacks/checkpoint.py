@@ -1,0 +1,49 @@
+"""Saves the model after every epoch, to resume from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_pspnet.callbacks.stop_on_nan import check_weights_finite
+from keras_pspnet.utils import check_writable
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the model with its optimizer after every epoch, to resume from.
+
+    A run that is killed while the file is written leaves the previous one.
+    `keras.saving.load_model` reads it, and the model's `global_step` is the
+    number of steps taken.
+
+    Args:
+        path: The file, `.keras`.
+
+    Raises:
+        NonFiniteError: From `fit`, if a weight is NaN or infinite; the file
+            keeps what it held.
+        OSError: From `fit`, if it cannot be written.
+
+    Examples:
+        >>> keep = kp.callbacks.Checkpoint("last.keras")
+        >>> history = net.fit(images, masks, callbacks=[keep], verbose=0)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._path = Path(path)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        check_writable(self._path)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        check_weights_finite(self.model, self.model.weights)
+        with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
+            # Keras goes by the suffix.
+            written = os.path.join(folder, "model.keras")
+            self.model.save(written)
+            os.replace(written, self._path)

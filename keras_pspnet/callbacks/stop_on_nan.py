@@ -1,0 +1,114 @@
+"""Stops a run that has become NaN or infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a weight has become NaN or infinite.
+
+    Args:
+        message: What is wrong, where, and what to check.
+        step: The step of the run, from 1.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops at the step that makes loss or weights NaN or infinite.
+
+    After every step it reads the loss and the first convolution's weights: on
+    a CPU, a ReLU may turn NaN into 0 and keep the loss finite, but not the
+    gradients that reach those weights. Reading after every step identifies
+    the batch; the cost is that Python waits for the device before it prepares
+    the next step, as for every callback that looks at batches. At the end of
+    an epoch all weights are read.
+
+    Gradients that overflow under `mixed_float16` do not stop the run: their
+    step is skipped and the loss scale lowered, and loss and weights stay
+    finite. Where `steps_per_execution` is above 1, the step named
+    is the last of those that ran together.
+
+    Args:
+        batch: Function from a step, counted from 0, to a description of its
+            batch, for the error.
+
+    Raises:
+        NonFiniteError: From `fit`. Checkpoints keep what they held.
+
+    Examples:
+        >>> stop = kp.callbacks.StopOnNaN()
+        >>> history = net.fit(images, masks, callbacks=[stop], verbose=0)
+    """
+
+    def __init__(self, batch: Callable[[int], str] | None = None) -> None:
+        super().__init__()
+        self._batch = batch
+        self._first: list[Any] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        model = self.model
+        # Of the first convolution, and the statistics of what follows it.
+        self._first = [
+            *model.trainable_weights[:1],
+            *model.non_trainable_weights[:1],
+        ]
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise _non_finite(
+                self.model,
+                f"the loss must be finite. Received: loss={loss} at",
+                self._batch,
+            )
+        check_weights_finite(self.model, self._first, self._batch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        check_weights_finite(self.model, self.model.weights, self._batch)
+
+
+def check_weights_finite(
+    model: Any,
+    weights: Sequence[Any],
+    batch: Callable[[int], str] | None = None,
+) -> None:
+    """Raises `NonFiniteError` if a weight is NaN or infinite.
+
+    Args:
+        model: The model, for the step and the advice of the message.
+        weights: Those of its variables that are checked.
+        batch: As of `StopOnNaN`.
+    """
+    for variable in weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise _non_finite(
+                model,
+                "the weights must be finite. Received: NaN or infinity in "
+                f"{variable.path} after",
+                batch,
+            )
+
+
+def _non_finite(
+    model: Any, what: str, batch: Callable[[int], str] | None
+) -> NonFiniteError:
+    step = model.global_step
+    where = f"step {step} of the run"
+    if batch is not None:
+        where += f", whose batch holds {batch(step - 1)}"
+    advice = "Check the images and masks of this batch, and the learning rate"
+    if model.dtype_policy.name == "mixed_float16":
+        advice += "; mixed_bfloat16 has the range of float32"
+    return NonFiniteError(
+        f"{what} {where}. {advice}. Nothing of this step was saved", step
+    )

@@ -1,0 +1,185 @@
+"""Exact counts of pixels over a whole set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_pspnet.losses import IGNORE_LABEL
+
+# Labels and predictions are bytes, as classes are 255 at most.
+_BYTES = 256
+
+
+class Confusion:
+    """Counts the pixels of each (true class, predicted class).
+
+    The counts are 64-bit integers: exact, whatever the order of the images.
+    Processes that share a set count their parts and add them with `+`.
+
+    Args:
+        num_classes: Number of classes C, 1..255.
+        ignore_label: Label 0..255 that is never counted. It may be a class:
+            that one's pixels are left out then.
+
+    Raises:
+        ValueError: If a number is not an integer in its range.
+
+    Attributes:
+        counts: int64 (C, C), rows are true classes.
+        images: How many images were added.
+
+    Examples:
+        >>> from keras_pspnet.evaluation import Confusion
+        >>> confusion = Confusion(num_classes=2)
+        >>> confusion.add(np.array([[0, 1, 255]]), np.array([[0, 0, 1]]))
+        >>> confusion.counts
+        array([[1, 0],
+               [1, 0]])
+    """
+
+    def __init__(
+        self, num_classes: int, ignore_label: int = IGNORE_LABEL
+    ) -> None:
+        for name, value, least in (
+            ("num_classes", num_classes, 1),
+            ("ignore_label", ignore_label, 0),
+        ):
+            if type(value) is not int or not least <= value < _BYTES:
+                raise ValueError(
+                    f"`{name}` must be an integer within {least}..255. "
+                    f"Received: {name}={value!r}"
+                )
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+        self.images = 0
+
+    def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts one image, or several of one size.
+
+        A call that raises has counted nothing.
+
+        Args:
+            mask: Integers (H, W) or (B, H, W): true classes 0..C-1, or the
+                ignore label.
+            prediction: Integers of the same shape: classes 0..C-1,
+                everywhere, on ignored pixels too.
+
+        Raises:
+            TypeError: If an array does not hold integers.
+            ValueError: If the shapes differ or are others, or an array holds
+                something else; the message names it.
+        """
+        mask, prediction = np.asarray(mask), np.asarray(prediction)
+        if mask.shape != prediction.shape or mask.ndim not in (2, 3):
+            raise ValueError(
+                "`mask` and `prediction` must have one shape, (H, W) or "
+                f"(B, H, W). Received: mask of shape {mask.shape}, "
+                f"prediction of shape {prediction.shape}"
+            )
+        classes = f"classes within 0..{self.num_classes - 1}"
+        rules = {
+            "mask": f"{classes}, or {self.ignore_label} to ignore",
+            "prediction": classes,
+        }
+        mask = _as_bytes("mask", mask, rules["mask"])
+        prediction = _as_bytes("prediction", prediction, rules["prediction"])
+        if mask.ndim == 2:
+            mask, prediction = mask[None], prediction[None]
+        # All pairs of bytes are counted: what is ignored or no class is then
+        # a matter of a small table and not of every pixel.
+        table = np.zeros((_BYTES, _BYTES), np.int64)
+        for pair in zip(mask, prediction, strict=True):
+            table += _count_pairs(*pair)
+        labels = np.flatnonzero(table.any(axis=1))
+        wrong = labels[
+            (labels >= self.num_classes) & (labels != self.ignore_label)
+        ]
+        if wrong.size:
+            raise _no_class("mask", rules["mask"], wrong[0])
+        wrong = np.flatnonzero(table[:, self.num_classes :].any(axis=0))
+        if wrong.size:
+            raise _no_class(
+                "prediction", rules["prediction"], self.num_classes + wrong[0]
+            )
+        table[self.ignore_label] = 0
+        self.counts += table[: self.num_classes, : self.num_classes]
+        self.images += len(mask)
+
+    def __add__(self, other: Confusion) -> Confusion:
+        if not isinstance(other, Confusion):
+            return NotImplemented
+        for name in ("num_classes", "ignore_label"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"counts that are added must have the same `{name}`. "
+                    f"Received: {name}={mine} and {name}={theirs}"
+                )
+        total = Confusion(self.num_classes, self.ignore_label)
+        total.counts += self.counts + other.counts
+        total.images = self.images + other.images
+        return total
+
+
+def check_counts(confusion: Any, num_classes: int) -> None:
+    """Checks that an array holds the pixel counts of a confusion matrix.
+
+    Args:
+        confusion: Must be integers (C, C) of at least 0.
+        num_classes: C.
+
+    Raises:
+        TypeError: If it is no array of integers.
+        ValueError: If it has another shape or a count is negative.
+    """
+    if not isinstance(confusion, np.ndarray) or not np.issubdtype(
+        confusion.dtype, np.integer
+    ):
+        kind = getattr(confusion, "dtype", type(confusion).__name__)
+        raise TypeError(
+            "`confusion` must be an array of integers. "
+            f"Received: confusion of {kind}"
+        )
+    if confusion.shape != (num_classes, num_classes):
+        raise ValueError(
+            "`confusion` must have a row and a column for each of the "
+            f"{num_classes} labels. Received: confusion of shape "
+            f"{confusion.shape}"
+        )
+    if confusion.min() < 0:
+        raise ValueError(
+            "`confusion` must hold counts of at least 0. "
+            f"Received: confusion with {confusion.min()}"
+        )
+
+
+def _as_bytes(argument: str, array: np.ndarray, rule: str) -> np.ndarray:
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(
+            f"`{argument}` must hold integers. Received: "
+            f"{argument} of dtype {array.dtype}"
+        )
+    if array.dtype == np.uint8 or not array.size:
+        return array.astype(np.uint8, copy=False)
+    for value in (array.min(), array.max()):
+        if not 0 <= value < _BYTES:
+            raise _no_class(argument, rule, value)
+    return array.astype(np.uint8)
+
+
+def _count_pairs(mask: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Counts all pairs of bytes: uint8 (H, W) twice to int (256, 256)."""
+    index = mask.astype(np.uint16)
+    index <<= 8
+    index |= prediction
+    counts = np.bincount(index.ravel(order="K"), minlength=_BYTES * _BYTES)
+    return counts.reshape(_BYTES, _BYTES)
+
+
+def _no_class(argument: str, rule: str, value: Any) -> ValueError:
+    return ValueError(
+        f"`{argument}` must hold {rule}. Received: {argument} with {int(value)}"
+    )
