@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_pspnet.cli.common import (
     Commands,
     add_model_options,
-    is_exported,
-    load_network,
+    add_views,
+    chosen,
     progress,
 )
 
@@ -58,7 +56,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `protocol_arguments` reads."""
-    group = parser.add_argument_group("protocol")
+    group = parser.add_argument_group(
+        "protocol", "--flip is as in the protocol's source unless given"
+    )
     group.add_argument(
         "--protocol",
         choices=("plain", "mmseg", "semseg", "caffe"),
@@ -66,33 +66,15 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         help="predict images as they are (plain), or as mmsegmentation, "
         "semseg or the authors' Caffe code does (default: %(default)s)",
     )
-    group.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=(1.0,),
-        metavar="S",
-        help="image scales whose probabilities are averaged (default: 1)",
-    )
-    group.add_argument(
-        "--flip",
-        action=argparse.BooleanOptionalAction,
-        help="also average the horizontally flipped image (default: as the "
-        "protocol's source)",
-    )
-    group.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help="side of a sliding window (default: as the protocol's source)",
-    )
+    source = "as the protocol's source"
+    add_views(group, argparse.BooleanOptionalAction, source)
     group.add_argument(
         "--base",
         type=int,
         nargs="+",
         metavar="N",
         help="longest side of images before scaling; mmseg: longest and "
-        "shortest (default: as the protocol's source)",
+        f"shortest (default: {source})",
     )
 
 
@@ -141,34 +123,35 @@ def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
     from keras_pspnet.data import find_pairs, read_pair
     from keras_pspnet.evaluation.evaluate import evaluate
+    from keras_pspnet.inference import exported_sha256, load_network
 
     how = protocol_arguments(options)
     pairs = find_pairs(*data_folders(options))
-    network = load_network(options)
+    network = load_network(options.model, options.backbone, options.precision)
     labels = network.labels
     ignored = options.ignore_label
     if ignored is None:
         ignored = labels.ignore_label
 
-    def read(done: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        for pair in pairs:
-            yield read_pair(*pair, labels.num_classes, ignored)
-            done()
+    with progress() as bar:
 
-    # A corrupt file at the end would waste the work before it.
-    with progress("check", len(pairs)) as done:
-        for _ in read(done):
+        def read(what: str) -> Iterator[tuple[Any, Any]]:
+            for pair in bar.track(pairs, description=what):
+                yield read_pair(*pair, labels.num_classes, ignored)
+
+        # A corrupt file at the end would waste the work before it.
+        for _ in read("check"):
             pass
-    with progress("evaluate", len(pairs)) as done:
-        scores = evaluate(network, read(done), ignore_label=ignored, **how)
-    if is_exported(options):
-        return dataclasses.replace(
-            scores, weights_sha256=_file_sha256(options.model)
-        )
-    precision = options.precision or "float32"
-    return dataclasses.replace(
-        scores, protocol={**(scores.protocol or {}), "precision": precision}
-    )
+        found = read("evaluate")
+        scores = evaluate(network, found, ignore_label=ignored, **how)
+    if scores.weights_sha256 is None:
+        sha256 = exported_sha256(options.model)
+        return dataclasses.replace(scores, weights_sha256=sha256)
+    how = {
+        **(scores.protocol or {}),
+        "precision": options.precision or "float32",
+    }
+    return dataclasses.replace(scores, protocol=how)
 
 
 def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -182,10 +165,8 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """
     from keras_pspnet.evaluation import Confusion, make_protocol
 
-    how = {
-        name: getattr(options, name)
-        for name in ("protocol", "scales", "flip", "window", "base")
-    }
+    names = ("protocol", "scales", "flip", "window", "base")
+    how = chosen(options, *names)
     if how["base"] is not None and len(how["base"]) == 1:
         (how["base"],) = how["base"]
     make_protocol(*how.values())
@@ -204,31 +185,18 @@ def data_folders(options: argparse.Namespace) -> tuple[str, str]:
     Raises:
         ValueError: If they are not given, or given twice.
     """
-    given = [
-        name
-        for name in ("data", "images", "masks")
-        if getattr(options, name) is not None
-    ]
-    if given == ["data"]:
-        return (
-            os.path.join(options.data, "images"),
-            os.path.join(options.data, "masks"),
-        )
-    if given == ["images", "masks"]:
+    folders = chosen(options, "images", "masks")
+    given = [name for name, folder in folders.items() if folder is not None]
+    if options.data is not None and not given:
+        images, masks = (os.path.join(options.data, name) for name in folders)
+        return images, masks
+    if options.data is None and len(given) == 2:
         return options.images, options.masks
     raise ValueError(
         "`data` must be given, or `images` and `masks`. "
-        f"Received: {', '.join(given) or 'neither'}"
+        f"Received: data={options.data!r}, images={options.images!r}, "
+        f"masks={options.masks!r}"
     )
-
-
-def _file_sha256(path: str) -> str:
-    """Hashes the file that holds an exported model's weights."""
-    file = Path(path)
-    if file.is_dir():
-        file /= "saved_model.pb"
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_plot(options: argparse.Namespace) -> None:
@@ -259,15 +227,14 @@ def save_plot(options: argparse.Namespace, scores: Scores) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    from keras_pspnet.utils import write_atomically
+    from keras_pspnet.utils import writing_atomically
     from keras_pspnet.visualization import check_suffix
 
     path = options.confusion_plot
     if path is not None:
-        stream = BytesIO()
         form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-        scores.confusion_plot().save(stream, form, quality=92)
-        write_atomically(path, stream.getvalue())
+        with writing_atomically(path) as stream:
+            scores.confusion_plot().save(stream, form, quality=92)
 
 
 def print_scores(scores: Scores) -> None:
@@ -284,14 +251,5 @@ def print_scores(scores: Scores) -> None:
     print(scores.table())
     print()
     for name, value in rows.items():
-        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return " ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        text = value if isinstance(value, str) else json.dumps(value)
+        print(f"{name.replace('_', ' '):{width}}  {text}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from command_line import (
-    refusal,
-)
+from command_line import refusal
 from support import (
     assert_is_argmax,
     conv_logits,
@@ -23,6 +22,7 @@ from support import (
 from keras_pspnet.cli.main import main
 from keras_pspnet.data.images import read_mask
 from keras_pspnet.evaluation.evaluate import Scores
+from keras_pspnet.inference import exported_sha256
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,9 @@ def exported(tmp_path_factory) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("form", "weights"), [("onnx", ""), ("savedmodel", "saved_model.pb")]
-)
+@pytest.mark.parametrize("form", ["onnx", "savedmodel"])
 def test_exported_models_segment_and_are_scored(
-    photo, exported, capsys, form: str, weights: str
+    photo, exported, capsys, form: str
 ) -> None:
     path = exported[form]
     command = ["segment", photo, "-o", "out.png", "--mask", "--model", path]
@@ -98,8 +96,19 @@ def test_exported_models_segment_and_are_scored(
     scores = Scores.load("all.json")
     assert scores.pixel_accuracy == 1
     assert "precision" not in scores.protocol
-    content = Path(path, weights).read_bytes()
-    assert scores.weights_sha256 == hashlib.sha256(content).hexdigest()
+    assert scores.weights_sha256 == exported_sha256(path)
+
+
+def test_the_hash_is_of_all_files(exported, tmp_path) -> None:
+    content = Path(exported["onnx"]).read_bytes()
+    want = hashlib.sha256(content).hexdigest()
+    assert exported_sha256(exported["onnx"]) == want
+    folder = shutil.copytree(exported["savedmodel"], tmp_path / "copy")
+    before = exported_sha256(folder)
+    assert before == exported_sha256(exported["savedmodel"])
+    with open(folder / "variables/variables.index", "ab") as stream:
+        stream.write(b"x")
+    assert exported_sha256(folder) != before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import contract_server
 import http_server
 import pytest
 from google.protobuf import (
@@ -16,7 +15,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 from tensorflow_serving.config import model_server_config_pb2
-from threshold_model import SIGNATURES, load_client
+from threshold_model import load_client
 
 FOLDER = Path(__file__).parents[2] / "serving"
 
@@ -174,10 +173,9 @@ def test_ports_are_open_to_this_machine_only():
     assert "\t" not in (FOLDER / "compose.yaml").read_text("utf-8")
 
 
-@pytest.fixture(scope="module")
-def server():
-    with contract_server.serving(SIGNATURES) as contract:
-        yield contract
+def closed_port():
+    with http_server.serving() as other:
+        return other.server_address[1]
 
 
 def health_command():
@@ -194,12 +192,12 @@ def health_command():
         ({1: "AVAILABLE"}, True),
         ({1: "AVAILABLE", 2: "LOADING"}, True),
         ({1: "LOADING"}, False),
-        ({1: "UNLOADING", 2: "END"}, False),
+        (None, False),
     ],
 )
 def test_the_health_check_tells_the_state(server, states, healthy):
-    server.states = states
-    port = server.rest.rpartition(":")[2]
+    server.states = states or {}
+    port = server.rest.rpartition(":")[2] if states else closed_port()
     command = health_command()
     assert command.count("/8501") == 1
     done = subprocess.run(
@@ -208,14 +206,3 @@ def test_the_health_check_tells_the_state(server, states, healthy):
         timeout=10,
     )
     assert (done.returncode == 0) == healthy, done.stderr
-
-
-def test_no_server_is_unhealthy():
-    with http_server.serving() as other:
-        port = other.server_address[1]
-    done = subprocess.run(
-        ["bash", "-c", health_command().replace("/8501", f"/{port}")],
-        capture_output=True,
-        timeout=10,
-    )
-    assert done.returncode != 0

@@ -90,7 +90,7 @@ def _segment(data: bytes) -> tuple[bytes, int, int, bytes]:
                 return b"", 0, 0, b"TOO_LARGE"
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except OSError:
-        return b"", 0, 0, b"CORRUPT"
+        return b"", 0, 0, b"DAMAGED"
     mask = threshold(np.asarray(upright))
     return encoded(mask), *mask.shape, b"OK"
 

@@ -101,7 +101,7 @@ def test_looks(browser, model, photo) -> None:
     np.testing.assert_array_equal(read(overlay), want)
     browser.part("[role=tab]", "Confidence").click()
     (shown,) = browser.wait(lambda: browser.all("img[alt=Confidence]"))
-    sure = kp.segment(model, photo, confidence=True).confidence_picture()
+    sure = kp.segment(model, photo, confidence=True).confidence_image()
     assert close(fetched(shown), np.asarray(sure))
 
 
