@@ -14,7 +14,7 @@ from typing import Any
 from apache_beam.utils.shared import Shared
 
 from keras_pspnet.beam.storage import absolute, copy_folder, is_local
-from keras_pspnet.inference import Predictor, exported_sha256, load_network
+from keras_pspnet.inference import Predictor, exported_sha256, load_predictor
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import HUB_PREFIX
 from keras_pspnet.version import __version__
@@ -96,7 +96,7 @@ def _load(
         with tempfile.TemporaryDirectory() as folder:
             copy_folder(source.rstrip("/"), folder)
             return _load(folder, backbone, precision)
-    network = load_network(source, backbone, precision)
+    network = load_predictor(source, backbone, precision)
     if network.model is None:
         sha256 = exported_sha256(source)
         return LoadedModel(network, sha256, digest(sha256))

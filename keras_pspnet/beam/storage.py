@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from keras_pspnet.utils import check_writable, naming_errors
@@ -116,16 +116,16 @@ def copy_folder(folder: str, target: str) -> None:
     Raises:
         OSError: If there is nothing in it, or it cannot be copied.
     """
-    (found,) = FileSystems.match([f"{folder}/**"])
-    if not found.metadata_list:
+    paths = matches(f"{folder}/**")
+    if not paths:
         raise FileNotFoundError(
             f"`folder` must hold files. Received: folder={folder!r}"
         )
-    for file in found.metadata_list:
-        copy = Path(target, file.path.removeprefix(f"{folder}/"))
+    for path in paths:
+        copy = Path(target, path.removeprefix(f"{folder}/"))
         copy.parent.mkdir(parents=True, exist_ok=True)
         with (
-            FileSystems.open(file.path, compression_type=_PLAIN) as stream,
+            FileSystems.open(path, compression_type=_PLAIN) as stream,
             open(copy, "wb") as local,
         ):
             shutil.copyfileobj(stream, local, _CHUNK)
@@ -141,13 +141,7 @@ def matches(pattern: str, limit: int | None = None) -> list[str]:
     Raises:
         OSError: If they cannot be listed.
     """
-    try:
-        (found,) = FileSystems.match([pattern], [limit])
-    except BeamIOError as error:
-        raise OSError(
-            f"`patterns` must be patterns of files that can be listed "
-            f"({error}). Received: {pattern!r}"
-        ) from error
+    (found,) = FileSystems.match([pattern], [limit])
     return [file.path for file in found.metadata_list]
 
 

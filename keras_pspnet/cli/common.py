@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 def add_model_options(
     parser: argparse.ArgumentParser, exported: bool = True
 ) -> None:
-    """Adds the options of `keras_pspnet.inference.load_network`.
+    """Adds the options of `keras_pspnet.inference.load_predictor`.
 
     Args:
         parser: What they are added to.

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         OSError: If the port is taken, or the model cannot be read.
         ValueError: If an option is out of range.
     """
-    from keras_pspnet.inference import check_installed, load_network
+    from keras_pspnet.inference import check_installed, load_predictor
 
     check_installed("gradio", "gradio", "demo", "page")
     arguments = inference_arguments(options)
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
         with bind(options.host, options.port) as listener:
             app = application(
-                load_network(
+                load_predictor(
                     options.model, options.backbone, options.precision
                 ),
                 os.path.basename(os.path.normpath(options.model)),

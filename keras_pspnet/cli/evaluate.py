@@ -123,11 +123,11 @@ def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
     from keras_pspnet.data import find_pairs, read_pair
     from keras_pspnet.evaluation.evaluate import evaluate
-    from keras_pspnet.inference import exported_sha256, load_network
+    from keras_pspnet.inference import exported_sha256, load_predictor
 
     how = protocol_arguments(options)
     pairs = find_pairs(*data_folders(options))
-    network = load_network(options.model, options.backbone, options.precision)
+    network = load_predictor(options.model, options.backbone, options.precision)
     labels = network.labels
     ignored = options.ignore_label
     if ignored is None:

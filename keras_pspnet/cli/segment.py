@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             corrupt.
     """
     from keras_pspnet.data import find_images, read_image
-    from keras_pspnet.inference import load_network
+    from keras_pspnet.inference import load_predictor
 
     # Files and options are checked before a model is loaded.
     arguments = inference_arguments(options)
@@ -93,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
     if len(images) == 1:
         only = read_image(images[0], options.max_pixels)
         # One image needs no progress bar, its windows do.
-        arguments["verbose"] = options.window and sys.stdout.isatty()
+        arguments["verbose"] = bool(options.window) and sys.stdout.isatty()
     arguments["confidence"] = options.what == "confidence"
-    network = load_network(options.model, options.backbone, options.precision)
+    network = load_predictor(options.model, options.backbone, options.precision)
 
     def segment_file(source: Source, output: Path) -> None:
         from keras_pspnet.inference.segment import segment

@@ -12,7 +12,7 @@ from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import load_pretrained
 
 
-def load_network(
+def load_predictor(
     source: str | os.PathLike[str],
     backbone: str | None = None,
     precision: str | None = None,

@@ -13,7 +13,7 @@ from support import tiny_pspnet
 
 import keras_pspnet.inference.load as load_module
 from keras_pspnet.models.pspnet import PSPNet
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 LOADED: dict[tuple[Any, ...], PSPNet] = {}
 

@@ -25,7 +25,7 @@ from keras_pspnet.beam import SegmentImages
 from keras_pspnet.data.images import read_mask
 from keras_pspnet.inference.predictor import weights_sha256
 from keras_pspnet.inference.segment import segment
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 pytestmark = pytest.mark.beam
 

@@ -22,7 +22,7 @@ import keras_pspnet.inference.load as load_module
 from keras_pspnet.beam import SegmentImages
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.models.pspnet import PSPNet
-from keras_pspnet.pretrained.load import load_pretrained, save_pretrained
+from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 pytestmark = pytest.mark.beam
 

@@ -10,7 +10,7 @@ from command_line import LABELS, replace_loading
 from PIL import Image
 from support import picture, tiny_pspnet
 
-from keras_pspnet.pretrained.load import save_pretrained
+from keras_pspnet.pretrained import save_pretrained
 
 
 @pytest.fixture(scope="session")

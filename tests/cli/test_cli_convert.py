@@ -11,7 +11,7 @@ from support import numpy
 from torch_files import pickled, raw, tensor, write_zip
 
 from keras_pspnet.cli.main import main
-from keras_pspnet.pretrained.load import load_pretrained
+from keras_pspnet.pretrained import load_pretrained
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_convert_refuses_before_and_leaves_nothing(checkpoint, capsys) -> None:
     before = sorted(os.listdir())
     for arguments, told in (
         (["no.pth", "-o", "made"], "must be an existing file"),
-        (["page.pth", "-o", "made"], "must be a PyTorch checkpoint, a"),
+        (["page.pth", "-o", "made"], "must be a PyTorch checkpoint"),
         ([checkpoint, "-o", "there"], "`folder` must not exist yet"),
         ([checkpoint, "-o", "made", "--stride-on", "1x1"], "must be '3x3'"),
     ):

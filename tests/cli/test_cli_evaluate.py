@@ -16,7 +16,7 @@ from keras_pspnet.cli.main import main
 from keras_pspnet.evaluation import evaluate as evaluation
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.pretrained.load import load_pretrained
+from keras_pspnet.pretrained import load_pretrained
 
 EVALUATE = ["evaluate", "--data", "set"]
 

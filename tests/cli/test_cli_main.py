@@ -18,7 +18,7 @@ import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import make_parser, parse
 from keras_pspnet.data.images import MAX_PIXELS
 from keras_pspnet.evaluation import protocols
-from keras_pspnet.inference import predictor as network
+from keras_pspnet.inference import PRECISIONS
 
 COMMANDS = (
     "",
@@ -82,8 +82,8 @@ def test_defaults_are_those_of_the_functions(
 
 def test_choices_are_those_of_the_functions() -> None:
     for command, choices in (
-        ("segment a -o b", network.PRECISIONS),
-        ("export savedmodel -o b", keras_pspnet.export.PRECISIONS),
+        ("segment a -o b", PRECISIONS),
+        ("export savedmodel -o b", PRECISIONS),
         ("export litert -o b", keras_pspnet.export.LITERT_PRECISIONS),
     ):
         assert choices_of(command, "--precision") == choices
