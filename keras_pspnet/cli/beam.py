@@ -17,13 +17,10 @@ from keras_pspnet.cli.common import (
 )
 from keras_pspnet.cli.evaluate import (
     add_data_options,
-    add_plot_option,
     add_protocol_options,
-    check_plot,
     data_folders,
     print_scores,
     protocol_arguments,
-    save_plot,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +75,6 @@ def _add_evaluate(jobs: Commands[argparse.ArgumentParser]) -> None:
     _add_output(parser, "the report and the list of errors")
     add_model_options(parser)
     add_protocol_options(parser)
-    add_plot_option(parser)
     parser.set_defaults(run=_evaluate)
 
 
@@ -119,7 +115,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     from keras_pspnet.beam.evaluate import SCORES_FILE
     from keras_pspnet.evaluation import Scores
 
-    check_plot(options)
     images, masks = data_folders(options)
     transform = EvaluateImages(
         images,
@@ -136,9 +131,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if not counts["failed"]:
         with FileSystems.open(f"{options.output}/{SCORES_FILE}") as report:
-            scores = Scores.from_dict(json.load(report))
-        print_scores(scores)
-        save_plot(options, scores)
+            print_scores(Scores.from_dict(json.load(report)))
     return _status(counts, options)
 
 

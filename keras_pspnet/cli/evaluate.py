@@ -32,21 +32,24 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-o", "--output", metavar="JSON", help="report to write"
     )
-    add_plot_option(parser)
+    parser.add_argument(
+        "--confusion-plot",
+        metavar="PNG",
+        help="plot of the confusion matrix to write",
+    )
     parser.set_defaults(run=run)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `data_folders` reads, and the ignore label."""
-    data = parser.add_argument_group(
-        "data", "index masks (palette or grey PNG) named like their images"
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of DIR/images and of index masks (palette or grey PNG) "
+        "named like them in DIR/masks",
     )
-    data.add_argument(
-        "--data", metavar="DIR", help="folder of DIR/images and DIR/masks"
-    )
-    data.add_argument("--images", metavar="DIR", help="or folder of images")
-    data.add_argument("--masks", metavar="DIR", help="and folder of masks")
-    data.add_argument(
+    parser.add_argument(
         "--ignore-label",
         type=int,
         metavar="N",
@@ -78,15 +81,6 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_plot_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that `check_plot` and `save_plot` read."""
-    parser.add_argument(
-        "--confusion-plot",
-        metavar="PNG",
-        help="plot of the confusion matrix to write",
-    )
-
-
 def run(options: argparse.Namespace) -> int:
     """Runs the command.
 
@@ -101,21 +95,26 @@ def run(options: argparse.Namespace) -> int:
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range, or files do not fit.
     """
-    from keras_pspnet.utils import check_writable
+    from keras_pspnet.utils import check_writable, writing_atomically
+    from keras_pspnet.visualization import check_suffix
 
     # Files and options are checked before the long work.
-    if options.output is not None:
-        check_writable(options.output)
-    check_plot(options)
+    plot = options.confusion_plot
+    written = [path for path in (options.output, plot) if path is not None]
+    for path in written:
+        check_writable(path)
+    if plot is not None:
+        form = "PNG" if check_suffix(plot) == ".png" else "JPEG"
     scores = _evaluated(options)
     # Printed first: a full disk must not take the result of long work.
     print_scores(scores)
     if options.output is not None:
         scores.save(options.output)
-    save_plot(options, scores)
-    written = [options.output, options.confusion_plot]
-    if any(written):
-        print(f"Written to {', '.join(filter(None, written))}")
+    if plot is not None:
+        with writing_atomically(plot) as stream:
+            scores.confusion_plot().save(stream, form, quality=92)
+    if written:
+        print(f"Written to {', '.join(written)}")
     return 0
 
 
@@ -181,60 +180,11 @@ def data_folders(options: argparse.Namespace) -> tuple[str, str]:
 
     Args:
         options: The parsed options.
-
-    Raises:
-        ValueError: If they are not given, or given twice.
     """
-    folders = chosen(options, "images", "masks")
-    given = [name for name, folder in folders.items() if folder is not None]
-    if options.data is not None and not given:
-        images, masks = (os.path.join(options.data, name) for name in folders)
-        return images, masks
-    if options.data is None and len(given) == 2:
-        return options.images, options.masks
-    raise ValueError(
-        "`data` must be given, or `images` and `masks`. "
-        f"Received: data={options.data!r}, images={options.images!r}, "
-        f"masks={options.masks!r}"
+    return (
+        os.path.join(options.data, "images"),
+        os.path.join(options.data, "masks"),
     )
-
-
-def check_plot(options: argparse.Namespace) -> None:
-    """Checks that the confusion plot can be written, if one is asked for.
-
-    Args:
-        options: The parsed options.
-
-    Raises:
-        OSError: If it cannot be written.
-        ValueError: If its name does not end in .png or .jpg.
-    """
-    from keras_pspnet.utils import check_writable
-    from keras_pspnet.visualization import check_suffix
-
-    if options.confusion_plot is not None:
-        check_suffix(options.confusion_plot)
-        check_writable(options.confusion_plot)
-
-
-def save_plot(options: argparse.Namespace, scores: Scores) -> None:
-    """Writes the confusion plot, if one is asked for.
-
-    Args:
-        options: The parsed options.
-        scores: The scores.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    from keras_pspnet.utils import writing_atomically
-    from keras_pspnet.visualization import check_suffix
-
-    path = options.confusion_plot
-    if path is not None:
-        form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-        with writing_atomically(path) as stream:
-            scores.confusion_plot().save(stream, form, quality=92)
 
 
 def print_scores(scores: Scores) -> None:

@@ -71,7 +71,7 @@ class _Page:
         flip = self._arguments.pop("flip", False)
         # Gradio decodes no file that comes here: `read_image` has the limits.
         self._image = gr.File(label="Image", height=170)
-        drawn = results.write_examples(self._network.labels, self._folder)
+        drawn = results.write_examples(self._folder)
         titles = [Path(each).stem for each in drawn]
         gr.Examples(drawn, self._image, example_labels=titles)
         self._image.keep_in_cache.update(drawn)  # These do not get old.

@@ -99,19 +99,15 @@ def test_evaluate_measures_as_it_is_told(
     }
 
 
-def test_evaluate_takes_two_folders_and_the_model_s_ignore_label(
-    data, monkeypatch
-) -> None:
+def test_evaluate_takes_the_model_s_ignore_label(data, monkeypatch) -> None:
     labels = LabelSet("three", LABELS.names, LABELS.colors, ignore_label=77)
     model = tiny_pspnet(labels=labels)
     replace_loading(monkeypatch, lambda *_, **__: model)
-    os.replace("set/images", "photos")
     for index, name in enumerate("abcde"):
         mask = data[index][1]
         mask[mask == 255] = 77
         Image.fromarray(mask).save(f"set/masks/{name}.png")
-    folders = ["--images", "photos", "--masks", "set/masks"]
-    assert main(["evaluate", *folders, "-o", "all.json"]) == 0
+    assert main([*EVALUATE, "-o", "all.json"]) == 0
     scores = Scores.load("all.json")
     want = evaluate(model, data, ignore_label=77)
     np.testing.assert_array_equal(scores.confusion, want.confusion)
@@ -156,9 +152,6 @@ def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("", "`data` must be given, or `images` and `masks`. Received: data=N"),
-        ("--images set/images", "Received: data=None, images='set/images', "),
-        ("--data set --masks set/masks", "Received: data='set', images=None"),
         ("--data none", "`images_dir` must be a folder that exists"),
         ("--data set -o no/all.json", "in a folder that exists"),
         ("--data set --confusion-plot no/c.png", "in a folder that exists"),

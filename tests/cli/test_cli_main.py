@@ -47,8 +47,8 @@ SIGNATURES = [
         kp.segment,
         VIEWS | LIMITS | {"confidence"},
     ),
-    ("evaluate", kp.evaluate, VIEWS | {"protocol", "base"}),
-    ("beam evaluate -o b", kp.evaluate, VIEWS | {"protocol", "base"}),
+    ("evaluate --data a", kp.evaluate, VIEWS | {"protocol", "base"}),
+    ("beam evaluate --data a -o b", kp.evaluate, VIEWS | {"protocol", "base"}),
     (
         "export savedmodel -o b",
         kp.export_saved_model,
@@ -116,6 +116,7 @@ def choices_of(command: str, option: str) -> tuple[str, ...]:
             "argument --confidence: not allowed with argument --mask",
             "segment",
         ),
+        ("evaluate", "required: --data", "evaluate"),
         ("evaluate --protocol mine", "invalid choice: 'mine'", "evaluate"),
         ("info --colour", "unrecognized arguments: --colour", ""),
         ("beam", "the following arguments are required: JOB", "beam"),
@@ -154,7 +155,7 @@ sys.exit(status)
         ("info", 0, "voc"),
         ("segment", 2, ""),
         ("export savedmodel -o x --max-side all", 2, ""),
-        ("evaluate --colour", 2, ""),
+        ("evaluate --data a --colour", 2, ""),
     ],
 )
 def test_what_needs_no_keras_does_not_import_it(

@@ -194,10 +194,10 @@ def test_files_that_are_old_are_removed(monkeypatch, tmp_path) -> None:
         paths = [path for path in tmp_path.rglob("*") if path.is_file()]
         return {path.name for path in paths if path.stat().st_size}
 
-    examples = {"Street.png", "Bedroom.png"}
+    examples = {"Coast.png", "Suburb.png"}
     assert files() == examples
     with TestClient(app, "http://127.0.0.1") as client:
-        data = (tmp_path / "Street.png").read_bytes()
+        data = (tmp_path / "Coast.png").read_bytes()
         sent = {"files": ("mine.png", data)}
         (path,) = client.post("/gradio_api/upload", files=sent).json()
         body = wish(client.get("/config").content, path, "mine")
