@@ -20,6 +20,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--data-dir",
         dest="data",
+        metavar="DIR",
         help="folder of the recipe's data set, or of "
         "{train,val}/{images,masks}",
     )

@@ -156,17 +156,6 @@ def test_users_share_nothing(tmp_path, upload):
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in folders)
 
 
-def test_files_are_turned_upright_as_segment_does(tmp_path, upload):
-    exif = Image.Exif()
-    exif[274] = 6
-    stream = BytesIO()
-    Image.fromarray(blocks()).save(stream, "JPEG", exif=exif)
-    path = upload(stream.getvalue())
-    shown, _ = segment_file(NETWORK, path, tmp_path)[0].layers(1)
-    assert shown.shape == (30, 20, 3)
-    np.testing.assert_array_equal(shown, read_image(path))
-
-
 # === What users read ===
 
 

@@ -15,7 +15,7 @@ from chromium import ROOT, SECONDS
 from PIL import Image
 from starlette.testclient import TestClient
 
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 from keras_pspnet.data.synthetic.towns import make_town
 from keras_pspnet.demo import page, server
 from keras_pspnet.inference.predictor import Predictor
