@@ -9,7 +9,5 @@ except ImportError as error:
         "pip install keras-pspnet[beam]"
     ) from error
 
-from keras_pspnet.beam.evaluate import Evaluated as Evaluated
 from keras_pspnet.beam.evaluate import EvaluateImages as EvaluateImages
-from keras_pspnet.beam.segment import Segmented as Segmented
 from keras_pspnet.beam.segment import SegmentImages as SegmentImages

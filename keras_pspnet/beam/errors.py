@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 from typing import Any
 
@@ -14,68 +15,55 @@ ERRORS = "errors"
 _NAMESPACE = "keras_pspnet"
 
 
-def counter(name: str) -> Any:
-    """Returns a counter of Beam's metrics.
+def count(name: str) -> None:
+    """Counts an image by one of Beam's counters.
 
     Args:
-        name: Its name.
+        name: The counter.
     """
-    return Metrics.counter(_NAMESPACE, name)
+    Metrics.counter(_NAMESPACE, name).inc()
 
 
-def counts(result: Any, names: tuple[str, ...]) -> dict[str, int]:
-    """Returns the values of counters after a run.
+def counts(result: Any) -> collections.Counter[str]:
+    """Returns the values of all counters after a run.
 
     Args:
         result: What `Pipeline.run` returned.
-        names: The counters.
     """
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))
-    values = dict.fromkeys(names, 0)
+    values: collections.Counter[str] = collections.Counter()
     for each in found["counters"]:
         values[each.key.metric.name] += each.result
     return values
 
 
 def failure(path: str, error: Exception) -> beam.pvalue.TaggedOutput:
-    """Returns an entry of the errors, in characters that can be written.
+    """Counts an image that failed; returns its entry of the errors.
 
     Args:
-        path: The file that failed.
+        path: The image.
         error: Why.
     """
+    count("failed")
     entry = {"path": path, "error": f"{type(error).__name__}: {error}"}
-    return beam.pvalue.TaggedOutput(
-        ERRORS,
-        {
-            name: text.encode("utf-8", "backslashreplace").decode("utf-8")
-            for name, text in entry.items()
-        },
-    )
+    return beam.pvalue.TaggedOutput(ERRORS, entry)
 
 
-class WriteErrors(beam.PTransform):
+def write_errors(errors: Any, folder: str) -> None:
     """Writes the errors of a run to one file, a line of JSON each.
 
     One file, which each run replaces: of a number of files that differs from
     run to run, some of the run before would stay.
 
     Args:
+        errors: PCollection of what `failure` made.
         folder: The output folder.
     """
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self._file = f"{folder}/{ERRORS_FILE}"
-
-    def expand(self, errors: Any) -> Any:
-        """Builds the steps.
-
-        Args:
-            errors: PCollection of what `failure` made.
-        """
-        return (
-            errors
-            | "Lines" >> beam.Map(json.dumps)
-            | "File" >> beam.io.WriteToText(self._file, shard_name_template="")
+    _ = (
+        errors
+        | "ErrorLines" >> beam.Map(json.dumps)
+        | "ErrorsFile"
+        >> beam.io.WriteToText(
+            f"{folder}/{ERRORS_FILE}", shard_name_template=""
         )
+    )

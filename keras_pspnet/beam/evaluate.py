@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 
-from keras_pspnet.beam.errors import ERRORS, WriteErrors, counter, failure
-from keras_pspnet.beam.model import LoadedModel, SharedModel
+from keras_pspnet.beam.errors import ERRORS, count, failure, write_errors
+from keras_pspnet.beam.model import SharedModel
 from keras_pspnet.beam.storage import (
     absolute,
     matches,
-    prepare_folder,
+    prepare_output,
     read_image_file,
 )
 from keras_pspnet.data import (
@@ -36,30 +36,19 @@ from keras_pspnet.evaluation import (
     make_protocol,
     predict_mask,
 )
+from keras_pspnet.labels import LabelSet
 
 SCORES_FILE = "scores.json"
-# Every image is counted by one of them.
-COUNTERS = ("scored", "failed")
-
-
-class Evaluated(NamedTuple):
-    """What `EvaluateImages` returns.
-
-    Attributes:
-        scores: One `Scores` of the whole set; nothing if a pair failed.
-        errors: For each pair that failed, `{"path": ..., "error": ...}`.
-    """
-
-    scores: beam.PCollection
-    errors: beam.PCollection
 
 
 class EvaluateImages(beam.PTransform):
     """Scores a model on images with masks, as `keras_pspnet.evaluate` does.
 
-    Apply it to a pipeline: the result is `Evaluated`. Workers count confusion
-    matrices of their images, whose sum is exact in any order: the scores are
-    those of one process. The output folder holds
+    Apply it to a pipeline: the result is two collections, one `Scores` of the
+    whole set, or nothing if a pair failed; and for each pair that failed,
+    `{"path": ..., "error": ...}`. Workers count confusion matrices of their
+    images, whose sum is exact in any order: the scores are those of one
+    process. The output folder holds
 
     - `scores.json`, the report, as of `Scores.save`; empty if a pair failed,
       since scores of a part of the set would be those of another set.
@@ -118,56 +107,50 @@ class EvaluateImages(beam.PTransform):
         super().__init__()
         self._protocol = make_protocol(protocol, scales, flip, window, base)
         self._pairs = _find_pairs(os.fspath(images), os.fspath(masks))
-        self._output = absolute(os.fspath(output))
         self._model = SharedModel(model, backbone, precision)
-        # Workers in this process share what is loaded here.
+        # Workers in this process share what was loaded here.
         self._loaded = self._model.acquire()
         labels = self._loaded.network.labels
         if ignore_label is None:
             ignore_label = labels.ignore_label
         # Refuses what cannot be a label.
         Confusion(labels.num_classes, ignore_label)
-        # Pixels of it are read as 255.
+        # Its pixels are read as 255.
         self._zero = Confusion(labels.num_classes)
         self._encoding = label_set_encoding(labels, ignore_label)
         self._settings = {
             **self._protocol.to_dict(),
             "ignore_label": ignore_label,
         }
-        if not self._loaded.is_exported:
+        if self._loaded.network.model is not None:
             self._settings["precision"] = precision or "float32"
-        prepare_folder("output", self._output)
+        self._output = prepare_output(output)
 
-    def expand(self, pipeline: Any) -> Evaluated:
+    def expand(self, pipeline: Any) -> tuple[Any, Any]:
         """Builds the steps.
 
         Args:
             pipeline: The pipeline, or its beginning.
         """
+        step = _Count(self._model, self._protocol, self._zero, self._encoding)
         counted = (
             pipeline
             | "Pairs" >> beam.Create(self._pairs)
             | "Distribute" >> beam.Reshuffle()
-            | "Count"
-            >> beam.ParDo(
-                _Count(
-                    self._model,
-                    self._loaded,
-                    self._protocol,
-                    self._zero,
-                    self._encoding,
-                )
-            ).with_outputs(ERRORS, main="matrices")
+            | "Count" >> beam.ParDo(step).with_outputs(ERRORS, main="matrices")
         )
         errors = counted[ERRORS]
         failed = errors | "Failed" >> beam.combiners.Count.Globally()
         scores = (
             counted.matrices
-            | "Sum" >> beam.CombineGlobally(_SumConfusions(self._zero))
+            | "Sum" >> beam.CombineGlobally(sum, self._zero)
             | "Scores"
-            >> beam.ParDo(
-                _Score(self._loaded, self._settings),
+            >> beam.FlatMap(
+                _scores,
                 beam.pvalue.AsSingleton(failed),
+                self._loaded.network.labels,
+                self._settings,
+                self._loaded.sha256,
             )
         )
         _ = (
@@ -178,32 +161,8 @@ class EvaluateImages(beam.PTransform):
                 f"{self._output}/{SCORES_FILE}", shard_name_template=""
             )
         )
-        _ = errors | "ErrorsFile" >> WriteErrors(self._output)
-        return Evaluated(scores, errors)
-
-
-class _SumConfusions(beam.CombineFn):
-    """Adds confusion matrices.
-
-    Args:
-        zero: One that has counted nothing.
-    """
-
-    def __init__(self, zero: Confusion) -> None:
-        super().__init__()
-        self._zero = zero
-
-    def create_accumulator(self) -> Confusion:
-        return self._zero
-
-    def add_input(self, total: Confusion, confusion: Confusion) -> Confusion:
-        return total + confusion
-
-    def merge_accumulators(self, totals: Iterable[Confusion]) -> Confusion:
-        return sum(totals, self._zero)
-
-    def extract_output(self, total: Confusion) -> Confusion:
-        return total
+        write_errors(errors, self._output)
+        return scores, errors
 
 
 class _Count(beam.DoFn):
@@ -212,21 +171,18 @@ class _Count(beam.DoFn):
     def __init__(
         self,
         model: SharedModel,
-        loaded: LoadedModel,
         protocol: Protocol,
         zero: Confusion,
         encoding: Encoding,
     ) -> None:
         super().__init__()
-        self._encoding = encoding
         self._model = model
-        self._identity = loaded.identity
         self._protocol = protocol
         self._zero = zero
-        self._counters = {name: counter(name) for name in COUNTERS}
+        self._encoding = encoding
 
     def process(self, pair: tuple[str, str]) -> Iterator[Any]:
-        loaded = self._model.acquire_same(self._identity)
+        loaded = self._model.acquire()
         confusion = Confusion(self._zero.num_classes)
         # As in `SegmentImages`, errors have no class in common. All of them
         # are listed at once: no run for each corrupt file.
@@ -237,31 +193,28 @@ class _Count(beam.DoFn):
                 found = predict_mask(loaded.network, image, self._protocol)
                 confusion.add(mask, found)
         except Exception as error:
-            self._counters["failed"].inc()
             yield failure(pair[0], error)
-            return
-        self._counters["scored"].inc()
-        yield confusion
+        else:
+            count("scored")
+            yield confusion
 
 
-class _Score(beam.DoFn):
+def _scores(
+    confusion: Confusion,
+    failed: int,
+    labels: LabelSet,
+    settings: dict[str, Any],
+    sha256: str,
+) -> Iterator[Scores]:
     """From the sum of all matrices to the scores, if no pair failed."""
-
-    def __init__(self, loaded: LoadedModel, settings: dict[str, Any]) -> None:
-        super().__init__()
-        self._labels = loaded.network.labels
-        self._sha256 = loaded.sha256
-        self._settings = settings
-
-    def process(self, confusion: Confusion, failed: int) -> Iterator[Scores]:
-        if not failed:
-            yield Scores(
-                confusion.counts,
-                self._labels,
-                protocol=self._settings,
-                weights_sha256=self._sha256,
-                images=confusion.images,
-            )
+    if not failed:
+        yield Scores(
+            confusion.counts,
+            labels,
+            protocol=settings,
+            weights_sha256=sha256,
+            images=confusion.images,
+        )
 
 
 def _report(scores: Scores) -> str:
@@ -288,10 +241,8 @@ def _find_pairs(images: str, masks: str) -> list[tuple[str, str]]:
 
 
 def _names(folder: str, suffixes: Sequence[str]) -> list[PurePosixPath]:
-    names = [
-        PurePosixPath(path.rpartition("/")[2])
-        for path in sorted(matches(f"{folder}/*"))
-    ]
+    found = sorted(matches(f"{folder}/*"))
+    names = [PurePosixPath(path.rpartition("/")[2]) for path in found]
     return [
         name
         for name in names

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+from keras_pspnet.data import read_mask
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.visualization import Segmentation, index_image
 
@@ -41,35 +42,40 @@ def table_schema(labels: LabelSet, confidence: bool) -> pyarrow.Schema:
     return pyarrow.schema(fields)
 
 
-def mean_confidence(result: Segmentation) -> float | None:
-    """Returns the mean confidence, if it was computed."""
-    if result.confidence is None:
-        return None
-    return float(result.confidence.mean(dtype=np.float64))
-
-
-def encode_mask(
-    mask: np.ndarray, labels: LabelSet, confidence: float | None
-) -> bytes:
-    """Encodes an index PNG, and in its metadata what the pixels do not tell.
+def encode_mask(result: Segmentation) -> tuple[bytes, float | None]:
+    """Encodes an index PNG, whose metadata holds the mean confidence.
 
     Args:
-        mask: uint8 (H, W), class indices.
-        labels: The classes, for the palette.
-        confidence: The mean confidence, if it was computed.
+        result: The mask, and the confidence if it was computed.
+
+    Returns:
+        The file, and the mean confidence if there is one.
     """
-    notes = PngInfo()
-    if confidence is not None:
+    notes, confidence = PngInfo(), None
+    if result.confidence is not None:
+        confidence = float(result.confidence.mean(dtype=np.float64))
         notes.add_text(CONFIDENCE, repr(confidence))
     stream = BytesIO()
-    index_image(mask, labels).save(stream, "PNG", pnginfo=notes)
-    return stream.getvalue()
+    image = index_image(result.mask, result.labels)
+    image.save(stream, "PNG", pnginfo=notes)
+    return stream.getvalue(), confidence
 
 
-def stored_confidence(data: bytes) -> float | None:
-    """Reads the mean confidence from a file of `encode_mask`."""
+def decode_mask(
+    data: bytes, max_pixels: int
+) -> tuple[np.ndarray, float | None]:
+    """Reads the mask and the mean confidence from a file of `encode_mask`.
+
+    Args:
+        data: The file.
+        max_pixels: Larger masks are refused.
+
+    Raises:
+        ValueError: If it is not whole, or larger.
+    """
+    mask = read_mask(data, max_pixels)
     noted = PngImageFile(BytesIO(data)).text.get(CONFIDENCE)
-    return None if noted is None else float(noted)
+    return mask, None if noted is None else float(noted)
 
 
 def class_fractions(mask: np.ndarray, labels: LabelSet) -> dict[str, float]:

@@ -9,21 +9,14 @@ import json
 import os
 import tempfile
 import threading
-from pathlib import Path
 from typing import Any
 
 from apache_beam.utils.shared import Shared
 
 from keras_pspnet.beam.storage import absolute, copy_folder, is_local
-from keras_pspnet.inference import (
-    Network,
-    as_network,
-    is_exported,
-    load_exported,
-    weights_sha256,
-)
+from keras_pspnet.inference import Predictor, exported_sha256, load_predictor
 from keras_pspnet.presets import PRESET_NAMES
-from keras_pspnet.pretrained import HUB_PREFIX, load_pretrained
+from keras_pspnet.pretrained import HUB_PREFIX
 from keras_pspnet.version import __version__
 
 
@@ -35,14 +28,12 @@ class LoadedModel:
         network: Computes the logits.
         sha256: Hash of the weights, or of an exported model's files.
         identity: Hash of everything that decides the network's outputs.
-        is_exported: Whether it is an exported model.
         lock: Held while an image is segmented: one at a time is in memory.
     """
 
-    network: Network
+    network: Predictor
     sha256: str
     identity: str
-    is_exported: bool
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
 
@@ -50,11 +41,14 @@ class SharedModel:
     """A model that all threads of a process share; pickled by its name.
 
     Args:
-        source: Name of a published model, `"hf://owner/name"`, a folder, or
-            an exported model.
+        source: See `SegmentImages`, as for the two that follow.
         backbone: Backbone of a published model.
-        precision: Of the convolutions, `"float32"` or `"bfloat16"`; None is
-            float32, or the exported model's own.
+        precision: Precision of the convolutions.
+
+    Raises:
+        ImportError: If the runtime of an exported model is not installed.
+        OSError: If the model cannot be read.
+        ValueError: If there is no such model, or an argument does not apply.
     """
 
     def __init__(
@@ -69,33 +63,22 @@ class SharedModel:
             source = absolute(source)
         self._arguments = source, backbone, precision
         self._shared = Shared()
+        self._identity: str | None = None
+        self._identity = self.acquire().identity
 
     def acquire(self) -> LoadedModel:
-        """Returns the model; the first caller loads it.
+        """Returns the model; the first caller in a process loads it.
 
         Raises:
-            ImportError: If the runtime of an exported model is not installed.
-            OSError: If the model cannot be read.
-            ValueError: If there is no such model, or an argument does not
-                apply.
+            ValueError: If it is not the one that the pipeline started with.
         """
-        return self._shared.acquire(functools.partial(_load, *self._arguments))
-
-    def acquire_same(self, identity: str) -> LoadedModel:
-        """Returns the model if it is the one that a pipeline was built with.
-
-        Args:
-            identity: That one's identity.
-
-        Raises:
-            ValueError: If it is another one.
-        """
-        loaded = self.acquire()
-        if loaded.identity != identity:
+        load = functools.partial(_load, *self._arguments)
+        loaded: LoadedModel = self._shared.acquire(load)
+        if self._identity not in (None, loaded.identity):
             raise ValueError(
                 "`model` must be the same on all machines, and of the "
                 f"same version. Received: hash {loaded.identity} here, "
-                f"{identity} where the pipeline was started"
+                f"{self._identity} where the pipeline was started"
             )
         return loaded
 
@@ -113,36 +96,10 @@ def _load(
         with tempfile.TemporaryDirectory() as folder:
             copy_folder(source.rstrip("/"), folder)
             return _load(folder, backbone, precision)
-    if source in PRESET_NAMES or not is_exported(source):
-        model = load_pretrained(source, backbone=backbone)
-        sha256 = weights_sha256(model)
-        precision = precision or "float32"
-        return LoadedModel(
-            as_network(model, precision),
-            sha256,
-            digest(sha256, model.get_config(), precision),
-            is_exported=False,
-        )
-    for name, value in (("backbone", backbone), ("precision", precision)):
-        if value is not None:
-            raise ValueError(
-                f"`{name}` must be left out for an exported model. "
-                f"Received: {name}={value!r}"
-            )
-    sha256 = _files_sha256(Path(source))
-    return LoadedModel(
-        load_exported(source), sha256, digest(sha256), is_exported=True
-    )
-
-
-def _files_sha256(path: Path) -> str:
-    """Hashes a file, or the names and contents of those in a folder."""
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            name = file.relative_to(path).as_posix()
-            digest.update(f"{content} {name}\n".encode())
-    return digest.hexdigest()
+    network = load_predictor(source, backbone, precision)
+    if network.model is None:
+        sha256 = exported_sha256(source)
+        return LoadedModel(network, sha256, digest(sha256))
+    sha256 = network.weights_sha256() or ""
+    how = network.model.get_config(), precision or "float32"
+    return LoadedModel(network, sha256, digest(sha256, *how))

@@ -6,60 +6,45 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from keras_pspnet.beam.errors import ERRORS, WriteErrors, counter, failure
+from keras_pspnet.beam.errors import ERRORS, count, failure, write_errors
 from keras_pspnet.beam.masks import (
     CONFIDENCE,
     class_fractions,
+    decode_mask,
     encode_mask,
-    mean_confidence,
-    stored_confidence,
     table_schema,
 )
-from keras_pspnet.beam.model import LoadedModel, SharedModel, digest
+from keras_pspnet.beam.model import SharedModel, digest
 from keras_pspnet.beam.storage import (
-    absolute,
     find_patterns,
     matches,
-    prepare_folder,
+    prepare_output,
     read_image_file,
     write_whole,
 )
-from keras_pspnet.data import MAX_PIXELS, read_mask
+from keras_pspnet.data import MAX_PIXELS
 from keras_pspnet.inference import check_scales
 from keras_pspnet.inference.segment import segment
 
 # What is in the output folder, besides the list of errors.
 MASKS_FOLDER = "masks"
 TABLE_FILE = "table.parquet"
-# Every image is counted by one of them.
-COUNTERS = ("segmented", "reused", "failed")
 # Of an image's name in its mask's; file systems take 255 bytes in all.
 _STEM_BYTES = 100
-
-
-class Segmented(NamedTuple):
-    """What `SegmentImages` returns.
-
-    Attributes:
-        rows: For each image that has a mask, a row of the table as a
-            dictionary.
-        errors: For each other image, `{"path": ..., "error": ...}`.
-    """
-
-    rows: beam.PCollection
-    errors: beam.PCollection
 
 
 class SegmentImages(beam.PTransform):
     """Segments images into masks and a table of what is in them.
 
-    Apply it to a pipeline: the result is `Segmented`. The output folder holds
+    Apply it to a pipeline: the result is two collections, a row of the table
+    as a dictionary for each image that has a mask, and for each other image
+    `{"path": ..., "error": ...}`. The output folder holds
 
     - `masks/NAME-HASH.png`, index masks with the classes' colours. The hash
       is of the image's bytes, the model and the arguments: a mask that
@@ -101,7 +86,6 @@ class SegmentImages(beam.PTransform):
         ImportError: If the runtime of an exported model is not installed.
         OSError: If a pattern matches no file, the model cannot be read, or
             the output cannot be written.
-        TypeError: If `patterns` holds anything but strings.
         ValueError: If there are no patterns, or an argument is out of range.
 
     Examples:
@@ -128,7 +112,6 @@ class SegmentImages(beam.PTransform):
     ) -> None:
         super().__init__()
         self._patterns = find_patterns(patterns)
-        self._output = absolute(os.fspath(output))
         self._arguments: dict[str, Any] = {
             "scales": check_scales(scales),
             "flip": flip,
@@ -137,139 +120,101 @@ class SegmentImages(beam.PTransform):
             "max_pixels": max_pixels,
             "confidence": confidence,
         }
-        # Workers in this process share what is loaded here.
         self._model = SharedModel(model, backbone, precision)
+        # Workers in this process share what was loaded here.
         self._loaded = self._model.acquire()
         # Wrong arguments would make every image fail.
-        segment(
-            self._loaded.network,
-            np.zeros((32, 32, 3), "uint8"),
-            **self._arguments,
-        )
-        prepare_folder("output", self._output)
+        blank = np.zeros((32, 32, 3), "uint8")
+        segment(self._loaded.network, blank, **self._arguments)
+        self._output = prepare_output(output)
 
-    def expand(self, pipeline: Any) -> Segmented:
+    def expand(self, pipeline: Any) -> tuple[Any, Any]:
         """Builds the steps.
 
         Args:
             pipeline: The pipeline, or its beginning.
         """
-        labels = self._loaded.network.labels
-        found = (
+        step = _Segment(self._model, self._output, self._arguments)
+        done = (
             pipeline
             | "Patterns" >> beam.Create(self._patterns)
-            | "Match"
-            >> beam.ParDo(_Match(self._output)).with_outputs(
-                ERRORS, main="paths"
-            )
-        )
-        done = (
-            found.paths
+            | "Match" >> beam.FlatMap(_match, f"{self._output}/")
             # It also distributes them over the workers.
             | "Once" >> beam.Distinct()
-            | "Segment"
-            >> beam.ParDo(
-                _Segment(
-                    self._model, self._loaded, self._output, self._arguments
-                )
-            ).with_outputs(ERRORS, main="rows")
+            | "Segment" >> beam.ParDo(step).with_outputs(ERRORS, main="rows")
         )
-        errors = (found[ERRORS], done[ERRORS]) | "Errors" >> beam.Flatten()
         # One file, as for the errors.
         _ = done.rows | "Table" >> beam.io.WriteToParquet(
             f"{self._output}/{TABLE_FILE}",
-            table_schema(labels, self._arguments["confidence"]),
+            table_schema(
+                self._loaded.network.labels, self._arguments["confidence"]
+            ),
             codec="snappy",
             shard_name_template="",
         )
-        _ = errors | "ErrorsFile" >> WriteErrors(self._output)
-        return Segmented(done.rows, errors)
+        write_errors(done[ERRORS], self._output)
+        return done.rows, done[ERRORS]
 
 
-class _Match(beam.DoFn):
-    """From a pattern to the paths of its files."""
-
-    def __init__(self, output: str) -> None:
-        super().__init__()
-        self._output = f"{output}/"
-        self._failed = counter("failed")
-
-    def process(self, pattern: str) -> Iterator[Any]:
-        for path in matches(pattern):
-            if path.startswith(self._output):
-                continue
-            try:
-                path.encode("utf-8")
-            except UnicodeEncodeError as error:
-                # Neither Beam nor Parquet can hold it.
-                self._failed.inc()
-                yield failure(path, error)
-            else:
-                yield path
+def _match(pattern: str, output: str) -> Iterator[str]:
+    """From a pattern to the paths of its files, without those of the output."""
+    for path in matches(pattern):
+        if not path.startswith(output):
+            # Neither Beam nor Parquet can hold a name that is no text. The
+            # file is not found under the other one, and so is listed.
+            yield path.encode("utf-8", "backslashreplace").decode()
 
 
 class _Segment(beam.DoFn):
     """From the path of an image to its mask and its row."""
 
     def __init__(
-        self,
-        model: SharedModel,
-        loaded: LoadedModel,
-        output: str,
-        arguments: dict[str, Any],
+        self, model: SharedModel, output: str, arguments: dict[str, Any]
     ) -> None:
         super().__init__()
         # The workers get names and hashes, not the loaded model.
         self._model = model
-        self._identity = loaded.identity
+        loaded = model.acquire()
         self._model_sha256 = loaded.sha256
         self._labels = loaded.network.labels
         self._output = output
         self._arguments = arguments
-        self._max_pixels = arguments["max_pixels"]
         # The limit decides which images have a mask, but no mask.
-        self._key = digest(
-            loaded.identity,
-            {
-                name: value
-                for name, value in arguments.items()
-                if name != "max_pixels"
-            },
-        )
-        self._counters = {name: counter(name) for name in COUNTERS}
+        others = {**arguments, "max_pixels": None}
+        self._key = digest(loaded.identity, others)
 
     def process(self, path: str) -> Iterator[Any]:
+        max_pixels = self._arguments["max_pixels"]
         # File systems, decoders and runtimes have no class of errors in
         # common, and no image may stop the others.
         try:
-            data = read_image_file(path, self._max_pixels)
+            data = read_image_file(path, max_pixels)
         except Exception as error:
-            self._counters["failed"].inc()
             yield failure(path, error)
             return
         sha256 = hashlib.sha256(data).hexdigest()
-        mask_name = f"{MASKS_FOLDER}/{self._mask_name(path, sha256)}"
-        file = f"{self._output}/{mask_name}"
-        finished = self._finished(file)
-        if finished is None:
+        name = f"{MASKS_FOLDER}/{self._mask_name(path, sha256)}"
+        file = f"{self._output}/{name}"
+        done = _finished(file, max_pixels)
+        if done is None:
             # Loaded here: where every mask exists, no worker needs it.
-            loaded = self._model.acquire_same(self._identity)
+            loaded = self._model.acquire()
             try:
                 with loaded.lock:
                     result = segment(loaded.network, data, **self._arguments)
             except Exception as error:
-                self._counters["failed"].inc()
                 yield failure(path, error)
                 return
-            mask, confidence = result.mask, mean_confidence(result)
-            write_whole(file, encode_mask(mask, self._labels, confidence))
-            self._counters["segmented"].inc()
+            encoded, confidence = encode_mask(result)
+            write_whole(file, encoded)
+            done = result.mask, confidence
+            count("segmented")
         else:
-            mask, confidence = finished
-            self._counters["reused"].inc()
+            count("reused")
+        mask, confidence = done
         yield {
             "path": path,
-            "mask": mask_name,
+            "mask": name,
             "width": mask.shape[1],
             "height": mask.shape[0],
             **({} if confidence is None else {CONFIDENCE: confidence}),
@@ -283,13 +228,15 @@ class _Segment(beam.DoFn):
         short = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
         return f"{short}-{digest(self._key, sha256)[:32]}.png"
 
-    def _finished(self, file: str) -> tuple[np.ndarray, float | None] | None:
-        """Reads a mask and its mean confidence, if there is a whole one."""
-        if not FileSystems.exists(file):
-            return None
-        data = read_image_file(file, self._max_pixels)
-        try:
-            return read_mask(data, self._max_pixels), stored_confidence(data)
-        # After a power cut, a file may have its name but not all its bytes.
-        except ValueError:
-            return None
+
+def _finished(
+    file: str, max_pixels: int
+) -> tuple[np.ndarray, float | None] | None:
+    """Reads a mask and its mean confidence, if there is a whole one."""
+    if not FileSystems.exists(file):
+        return None
+    try:
+        return decode_mask(read_image_file(file, max_pixels), max_pixels)
+    # After a power cut, a file may have its name but not all its bytes.
+    except ValueError:
+        return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from keras_pspnet.utils import check_writable, naming_errors
@@ -35,22 +35,26 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if is_local(path) else path.rstrip("/")
 
 
-def prepare_folder(argument: str, folder: str) -> None:
-    """Makes a local folder and checks that files can be written to it.
+def prepare_output(folder: str | os.PathLike[str]) -> str:
+    """Makes a local output folder and checks that it can be written to.
 
     Elsewhere folders come with the files in them.
 
     Args:
-        argument: The argument that named the folder.
-        folder: The folder.
+        folder: The folder, or one on another file system.
+
+    Returns:
+        As of `absolute`.
 
     Raises:
         OSError: If it cannot be made or written to.
     """
+    folder = absolute(os.fspath(folder))
     if is_local(folder):
-        with naming_errors(argument, folder, "a folder that can be written"):
+        with naming_errors("output", folder, "a folder that can be written"):
             os.makedirs(folder, exist_ok=True)
         check_writable(Path(folder) / "table")
+    return folder
 
 
 def read_image_file(path: str, max_pixels: int) -> bytes:
@@ -65,34 +69,17 @@ def read_image_file(path: str, max_pixels: int) -> bytes:
         Exception: Whatever the file system raises where it cannot be read.
         ValueError: If the file is larger.
     """
-    return _read(path, _PIXEL_BYTES * max_pixels + _OTHER_BYTES)
-
-
-def read_text(path: str) -> str:
-    """Reads a text file that this package wrote.
-
-    Args:
-        path: The file.
-
-    Raises:
-        Exception: Whatever the file system raises where it cannot be read.
-        ValueError: If it is unreasonably large, or not text.
-    """
-    return _read(path, _OTHER_BYTES).decode("utf-8")
-
-
-def _read(path: str, most: int) -> bytes:
-    parts, size = [], 0
+    most = _PIXEL_BYTES * max_pixels + _OTHER_BYTES
+    data = bytearray()
     with FileSystems.open(path, compression_type=_PLAIN) as stream:
         while part := stream.read(_CHUNK):
-            size += len(part)
-            if size > most:
+            data += part
+            if len(data) > most:
                 raise ValueError(
                     f"`path` must be a file of at most {most} bytes. "
                     f"Received: path={path!r}"
                 )
-            parts.append(part)
-    return b"".join(parts)
+    return bytes(data)
 
 
 def write_whole(path: str, data: bytes) -> None:
@@ -129,20 +116,19 @@ def copy_folder(folder: str, target: str) -> None:
     Raises:
         OSError: If there is nothing in it, or it cannot be copied.
     """
-    (found,) = FileSystems.match([f"{folder}/**"])
-    if not found.metadata_list:
+    paths = matches(f"{folder}/**")
+    if not paths:
         raise FileNotFoundError(
             f"`folder` must hold files. Received: folder={folder!r}"
         )
-    for file in found.metadata_list:
-        copy = Path(target, file.path.removeprefix(f"{folder}/"))
+    for path in paths:
+        copy = Path(target, path.removeprefix(f"{folder}/"))
         copy.parent.mkdir(parents=True, exist_ok=True)
         with (
-            FileSystems.open(file.path, compression_type=_PLAIN) as stream,
+            FileSystems.open(path, compression_type=_PLAIN) as stream,
             open(copy, "wb") as local,
         ):
-            while part := stream.read(_CHUNK):
-                local.write(part)
+            shutil.copyfileobj(stream, local, _CHUNK)
 
 
 def matches(pattern: str, limit: int | None = None) -> list[str]:
@@ -155,43 +141,27 @@ def matches(pattern: str, limit: int | None = None) -> list[str]:
     Raises:
         OSError: If they cannot be listed.
     """
-    try:
-        (found,) = FileSystems.match([pattern], [limit])
-    except BeamIOError as error:
-        raise OSError(
-            f"`patterns` must be patterns of files that can be listed "
-            f"({error}). Received: {pattern!r}"
-        ) from error
+    (found,) = FileSystems.match([pattern], [limit])
     return [file.path for file in found.metadata_list]
 
 
-def find_patterns(patterns: Any) -> list[str]:
+def find_patterns(patterns: str | Sequence[str]) -> list[str]:
     """Returns patterns that mean the same on every worker.
 
     Args:
-        patterns: A string or a sequence of strings, of which folders stand
-            for the files in them.
+        patterns: One or several, of which folders stand for the files in
+            them.
 
     Raises:
         OSError: If one matches no file.
-        TypeError: If there is anything but strings.
         ValueError: If there is none.
     """
-    if isinstance(patterns, str):
-        patterns = [patterns]
-    if not isinstance(patterns, Sequence) or not all(
-        isinstance(pattern, str) for pattern in patterns
-    ):
-        raise TypeError(
-            "`patterns` must be a string or a sequence of strings. "
-            f"Received: patterns={patterns!r}"
-        )
     if not patterns:
         raise ValueError(
             f"`patterns` must not be empty. Received: patterns={patterns!r}"
         )
     found = []
-    for given in patterns:
+    for given in [patterns] if isinstance(patterns, str) else patterns:
         pattern = absolute(given)
         if given.endswith("/") or (is_local(given) and os.path.isdir(given)):
             pattern += "/*"

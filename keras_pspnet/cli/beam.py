@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from keras_pspnet.cli.common import (
     Commands,
     add_inference_options,
     add_model_options,
+    chosen,
     inference_arguments,
     print_error,
 )
 from keras_pspnet.cli.evaluate import (
     add_data_options,
-    add_plot_option,
     add_protocol_options,
-    check_plot,
     data_folders,
     print_scores,
     protocol_arguments,
-    save_plot,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +75,6 @@ def _add_evaluate(jobs: Commands[argparse.ArgumentParser]) -> None:
     _add_output(parser, "the report and the list of errors")
     add_model_options(parser)
     add_protocol_options(parser)
-    add_plot_option(parser)
     parser.set_defaults(run=_evaluate)
 
 
@@ -92,18 +90,16 @@ def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
 
 def _segment(options: argparse.Namespace) -> int:
     """Runs `beam segment`; returns its exit status."""
-    from keras_pspnet.beam.segment import COUNTERS, SegmentImages
+    from keras_pspnet.beam import SegmentImages
 
     transform = SegmentImages(
         options.input,
         options.model,
         options.output,
-        backbone=options.backbone,
-        precision=options.precision,
-        confidence=options.confidence,
+        **chosen(options, "backbone", "precision", "confidence"),
         **inference_arguments(options),
     )
-    counts = _run_pipeline(transform, options, COUNTERS)
+    counts = _run_pipeline(transform, options)
     print(
         f"{options.output}: {counts['segmented']} images segmented, "
         f"{counts['reused']} there already, {counts['failed']} failed"
@@ -113,57 +109,49 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     """Runs `beam evaluate`; returns its exit status."""
-    from keras_pspnet.beam.evaluate import COUNTERS, SCORES_FILE, EvaluateImages
-    from keras_pspnet.beam.storage import read_text
+    from apache_beam.io.filesystems import FileSystems
+
+    from keras_pspnet.beam import EvaluateImages
+    from keras_pspnet.beam.evaluate import SCORES_FILE
     from keras_pspnet.evaluation import Scores
 
-    check_plot(options)
+    images, masks = data_folders(options)
     transform = EvaluateImages(
-        *data_folders(options),
+        images,
+        masks,
         options.model,
         options.output,
-        backbone=options.backbone,
-        precision=options.precision,
-        ignore_label=options.ignore_label,
+        **chosen(options, "backbone", "precision", "ignore_label"),
         **protocol_arguments(options),
     )
-    counts = _run_pipeline(transform, options, COUNTERS)
+    counts = _run_pipeline(transform, options)
     print(
         f"{options.output}: {counts['scored']} images scored, "
         f"{counts['failed']} failed"
     )
     if not counts["failed"]:
-        report = read_text(f"{options.output}/{SCORES_FILE}")
-        scores = Scores.from_dict(json.loads(report))
-        print_scores(scores)
-        save_plot(options, scores)
+        with FileSystems.open(f"{options.output}/{SCORES_FILE}") as report:
+            print_scores(Scores.from_dict(json.load(report)))
     return _status(counts, options)
 
 
 def _run_pipeline(
-    transform: apache_beam.PTransform,
-    options: argparse.Namespace,
-    counters: tuple[str, ...],
-) -> dict[str, int]:
+    transform: apache_beam.PTransform, options: argparse.Namespace
+) -> Counter[str]:
     """Runs a transform with Beam's own options; returns its counters."""
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from keras_pspnet.beam.errors import counts
 
-    pipeline = apache_beam.Pipeline(
-        options=PipelineOptions(options.beam_options)
-    )
-    _ = pipeline | transform
-    result: Any = pipeline.run()
-    result.wait_until_finish()
-    return counts(result, counters)
+    beam_options = PipelineOptions(options.beam_options)
+    with apache_beam.Pipeline(options=beam_options) as pipeline:
+        _ = pipeline | transform
+    return counts(pipeline.result)
 
 
-def _status(counts: dict[str, int], options: argparse.Namespace) -> int:
-    from keras_pspnet.beam.errors import ERRORS_FILE
-
+def _status(counts: Counter[str], options: argparse.Namespace) -> int:
     if counts["failed"]:
-        print_error(f"see {ERRORS_FILE} in {options.output}")
+        print_error(f"see errors.jsonl in {options.output}")
         return 1
     return 0

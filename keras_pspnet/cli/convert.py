@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from keras_pspnet.cli.common import Commands
 
@@ -80,20 +79,11 @@ def run(options: argparse.Namespace) -> int:
     }
     model = convert_file(options.file, **geometry)
     save_pretrained(model, options.output)
-    print(f"{options.output}: {_describe(model)}")
-    return 0
-
-
-def _describe(model: Any) -> str:
-    """Describes a model in one line."""
     config = model.get_config()
-    labels = config["labels"]
-    return (
-        f"PSPNet, {config['backbone']}, {config['num_classes']} classes"
-        f"{'' if labels is None else ' of ' + labels['name']}, stem "
-        f"{config['stem']}, stride on {config['stride_on']}, dilation "
-        f"{'' if config['contract_dilation'] else 'not '}contracted, "
-        f"{'corner-aligned' if config['align_corners'] else 'half-pixel'} "
-        f"resizing, output stride {config['output_stride']}, "
-        f"{'with' if config['aux'] else 'no'} auxiliary head"
+    names = (
+        *("backbone", "num_classes", "stem", "stride_on", "contract_dilation"),
+        *("align_corners", "output_stride", "aux"),
     )
+    given = ", ".join(f"{name}={config[name]!r}" for name in names)
+    print(f"{options.output}: PSPNet({given})")
+    return 0

@@ -10,14 +10,13 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Iterator
-from typing import Any
 
 from keras_pspnet.cli.common import (
     Commands,
     add_inference_options,
     add_model_options,
     inference_arguments,
-    load_network,
+    positive,
 )
 
 HOST = "127.0.0.1"
@@ -47,7 +46,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--max-upload",
-        type=int,
+        type=positive,
         default=64,
         metavar="MB",
         help="refuse larger files (default: %(default)s)",
@@ -69,16 +68,27 @@ def run(options: argparse.Namespace) -> int:
         OSError: If the port is taken, or the model cannot be read.
         ValueError: If an option is out of range.
     """
-    from keras_pspnet.inference import check_installed
+    from keras_pspnet.inference import check_installed, load_predictor
 
     check_installed("gradio", "gradio", "demo", "page")
     arguments = inference_arguments(options)
-    _check(options)
+    if not 0 <= options.port <= 65535:
+        raise ValueError(
+            f"`port` must be within 0..65535. Received: port={options.port}"
+        )
     with _gradio_settings():
-        from keras_pspnet.demo.server import bind, serve
+        from keras_pspnet.demo.server import application, bind, serve
 
         with bind(options.host, options.port) as listener:
-            app = _application(options, arguments)
+            app = application(
+                load_predictor(
+                    options.model, options.backbone, options.precision
+                ),
+                os.path.basename(os.path.normpath(options.model)),
+                arguments,
+                options.host,
+                options.max_upload * 2**20,
+            )
             address = _address(options.host, listener.getsockname()[1])
             print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
             if options.open:
@@ -99,35 +109,6 @@ def _gradio_settings() -> Iterator[None]:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         yield
-
-
-def _application(options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
-    from keras_pspnet.demo.server import application
-
-    return application(
-        load_network(options),
-        os.path.basename(os.path.normpath(options.model)),
-        arguments,
-        options.host,
-        options.max_upload * 2**20,
-    )
-
-
-def _check(options: argparse.Namespace) -> None:
-    """Refuses options that are out of range.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    if not 0 <= options.port <= 65535:
-        raise ValueError(
-            f"`port` must be within 0..65535. Received: port={options.port}"
-        )
-    if options.max_upload < 1:
-        raise ValueError(
-            "`max_upload` must be an integer of at least 1. "
-            f"Received: max_upload={options.max_upload}"
-        )
 
 
 def _address(host: str, port: int) -> str:

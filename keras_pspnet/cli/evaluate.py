@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_pspnet.cli.common import (
     Commands,
     add_model_options,
-    is_exported,
-    load_network,
+    add_views,
+    chosen,
     progress,
 )
 
@@ -34,21 +32,24 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-o", "--output", metavar="JSON", help="report to write"
     )
-    add_plot_option(parser)
+    parser.add_argument(
+        "--confusion-plot",
+        metavar="PNG",
+        help="plot of the confusion matrix to write",
+    )
     parser.set_defaults(run=run)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `data_folders` reads, and the ignore label."""
-    data = parser.add_argument_group(
-        "data", "masks named like their images, of class indices or colours"
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of DIR/images and of masks named like them in DIR/masks, "
+        "of class indices or colors",
     )
-    data.add_argument(
-        "--data", metavar="DIR", help="folder of DIR/images and DIR/masks"
-    )
-    data.add_argument("--images", metavar="DIR", help="or folder of images")
-    data.add_argument("--masks", metavar="DIR", help="and folder of masks")
-    data.add_argument(
+    parser.add_argument(
         "--ignore-label",
         type=int,
         metavar="N",
@@ -58,7 +59,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `protocol_arguments` reads."""
-    group = parser.add_argument_group("protocol")
+    group = parser.add_argument_group(
+        "protocol", "--flip is as in the protocol's source unless given"
+    )
     group.add_argument(
         "--protocol",
         choices=("plain", "mmseg", "semseg", "caffe"),
@@ -66,42 +69,15 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         help="predict images as they are (plain), or as mmsegmentation, "
         "semseg or the authors' Caffe code does (default: %(default)s)",
     )
-    group.add_argument(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=(1.0,),
-        metavar="S",
-        help="image scales whose probabilities are averaged (default: 1)",
-    )
-    group.add_argument(
-        "--flip",
-        action=argparse.BooleanOptionalAction,
-        help="also average the horizontally flipped image (default: as the "
-        "protocol's source)",
-    )
-    group.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help="side of a sliding window (default: as the protocol's source)",
-    )
+    source = "as the protocol's source"
+    add_views(group, argparse.BooleanOptionalAction, source)
     group.add_argument(
         "--base",
         type=int,
         nargs="+",
         metavar="N",
         help="longest side of images before scaling; mmseg: longest and "
-        "shortest (default: as the protocol's source)",
-    )
-
-
-def add_plot_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that `check_plot` and `save_plot` read."""
-    parser.add_argument(
-        "--confusion-plot",
-        metavar="PNG",
-        help="plot of the confusion matrix to write",
+        f"shortest (default: {source})",
     )
 
 
@@ -119,63 +95,62 @@ def run(options: argparse.Namespace) -> int:
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range, or files do not fit.
     """
-    from keras_pspnet.utils import check_writable
+    from keras_pspnet.utils import check_writable, writing_atomically
+    from keras_pspnet.visualization import check_suffix
 
     # Files and options are checked before the long work.
-    if options.output is not None:
-        check_writable(options.output)
-    check_plot(options)
+    plot = options.confusion_plot
+    written = [path for path in (options.output, plot) if path is not None]
+    for path in written:
+        check_writable(path)
+    if plot is not None:
+        form = "PNG" if check_suffix(plot) == ".png" else "JPEG"
     scores = _evaluated(options)
     # Printed first: a full disk must not take the result of long work.
     print_scores(scores)
     if options.output is not None:
         scores.save(options.output)
-    save_plot(options, scores)
-    written = [options.output, options.confusion_plot]
-    if any(written):
-        print(f"Written to {', '.join(filter(None, written))}")
+    if plot is not None:
+        with writing_atomically(plot) as stream:
+            scores.confusion_plot().save(stream, form, quality=92)
+    if written:
+        print(f"Written to {', '.join(written)}")
     return 0
 
 
 def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
-    from keras_pspnet.data import (
-        find_label_file,
-        label_pairs,
-        pair_folders,
-    )
+    from keras_pspnet.data import find_label_file, label_pairs, pair_folders
     from keras_pspnet.evaluation.evaluate import evaluate
+    from keras_pspnet.inference import exported_sha256, load_predictor
 
     how = protocol_arguments(options)
     pairs = pair_folders(*data_folders(options))
-    network = load_network(options)
+    network = load_predictor(options.model, options.backbone, options.precision)
     ignored = options.ignore_label
     if ignored is None:
         ignored = network.labels.ignore_label
-    label_file = options.data and find_label_file(options.data)
+    label_file = find_label_file(options.data)
     data = label_pairs(pairs, network.labels, ignored, label_file)
 
-    def read(done: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        for pair in data:
-            yield pair
-            done()
+    with progress() as bar:
 
-    # A corrupt file at the end would waste the work before it.
-    with progress("check", len(data)) as done:
-        for _ in read(done):
+        def read(what: str) -> Iterator[tuple[Any, Any]]:
+            yield from bar.track(data, description=what)
+
+        # A corrupt file at the end would waste the work before it.
+        for _ in read("check"):
             pass
-    with progress("evaluate", len(data)) as done:
-        scores = evaluate(network, read(done), **how)
+        found = read("evaluate")
+        scores = evaluate(network, found, **how)
     # The data marks ignored pixels with 255, whatever their label was.
     protocol = {**(scores.protocol or {}), "ignore_label": ignored}
-    if is_exported(options):
-        return dataclasses.replace(
-            scores,
-            protocol=protocol,
-            weights_sha256=_file_sha256(options.model),
-        )
-    protocol["precision"] = options.precision or "float32"
-    return dataclasses.replace(scores, protocol=protocol)
+    sha256 = scores.weights_sha256
+    if sha256 is None:
+        sha256 = exported_sha256(options.model)
+    else:
+        protocol["precision"] = options.precision or "float32"
+    return dataclasses.replace(scores, protocol=protocol, weights_sha256=sha256)
 
 
 def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -189,10 +164,8 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """
     from keras_pspnet.evaluation import Confusion, make_protocol
 
-    how = {
-        name: getattr(options, name)
-        for name in ("protocol", "scales", "flip", "window", "base")
-    }
+    names = ("protocol", "scales", "flip", "window", "base")
+    how = chosen(options, *names)
     if how["base"] is not None and len(how["base"]) == 1:
         (how["base"],) = how["base"]
     make_protocol(*how.values())
@@ -207,74 +180,11 @@ def data_folders(options: argparse.Namespace) -> tuple[str, str]:
 
     Args:
         options: The parsed options.
-
-    Raises:
-        ValueError: If they are not given, or given twice.
     """
-    given = [
-        name
-        for name in ("data", "images", "masks")
-        if getattr(options, name) is not None
-    ]
-    if given == ["data"]:
-        return (
-            os.path.join(options.data, "images"),
-            os.path.join(options.data, "masks"),
-        )
-    if given == ["images", "masks"]:
-        return options.images, options.masks
-    raise ValueError(
-        "`data` must be given, or `images` and `masks`. "
-        f"Received: {', '.join(given) or 'neither'}"
+    return (
+        os.path.join(options.data, "images"),
+        os.path.join(options.data, "masks"),
     )
-
-
-def _file_sha256(path: str) -> str:
-    """Hashes the file that holds an exported model's weights."""
-    file = Path(path)
-    if file.is_dir():
-        file /= "saved_model.pb"
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def check_plot(options: argparse.Namespace) -> None:
-    """Checks that the confusion plot can be written, if one is asked for.
-
-    Args:
-        options: The parsed options.
-
-    Raises:
-        OSError: If it cannot be written.
-        ValueError: If its name does not end in .png or .jpg.
-    """
-    from keras_pspnet.utils import check_writable
-    from keras_pspnet.visualization import check_suffix
-
-    if options.confusion_plot is not None:
-        check_suffix(options.confusion_plot)
-        check_writable(options.confusion_plot)
-
-
-def save_plot(options: argparse.Namespace, scores: Scores) -> None:
-    """Writes the confusion plot, if one is asked for.
-
-    Args:
-        options: The parsed options.
-        scores: The scores.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    from keras_pspnet.utils import write_atomically
-    from keras_pspnet.visualization import check_suffix
-
-    path = options.confusion_plot
-    if path is not None:
-        stream = BytesIO()
-        form = "PNG" if check_suffix(path) == ".png" else "JPEG"
-        scores.confusion_plot().save(stream, form, quality=92)
-        write_atomically(path, stream.getvalue())
 
 
 def print_scores(scores: Scores) -> None:
@@ -291,14 +201,5 @@ def print_scores(scores: Scores) -> None:
     print(scores.table())
     print()
     for name, value in rows.items():
-        print(f"{name.replace('_', ' '):{width}}  {_text(value)}")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return " ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        text = value if isinstance(value, str) else json.dumps(value)
+        print(f"{name.replace('_', ' '):{width}}  {text}")

@@ -7,7 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from keras_pspnet.cli.common import Commands, add_views, side_or_none
+from keras_pspnet.cli.common import (
+    Commands,
+    add_model_options,
+    add_views,
+    chosen,
+    positive,
+    side,
+)
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -35,7 +42,7 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
     add_views(parser)
     parser.add_argument(
         "--max-side",
-        type=side_or_none,
+        type=side,
         default=1024,
         metavar="N",
         help="downscale longer images to this side for the network; none "
@@ -43,7 +50,7 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--max-pixels",
-        type=int,
+        type=positive,
         metavar="N",
         help="answer files with more pixels with the status TOO_LARGE "
         "(default: 89 million)",
@@ -99,15 +106,7 @@ def _add_onnx(formats: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument("-o", "--output", required=True, help=output)
-    parser.add_argument(
-        "--model",
-        default="aerial",
-        help="a published model's name (see info), a folder written by "
-        "save_pretrained, or hf://owner/name (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backbone", help="backbone of a published model, as for segment"
-    )
+    add_model_options(parser, exported=False)
 
 
 def _export_saved_model(options: argparse.Namespace) -> int:
@@ -115,17 +114,9 @@ def _export_saved_model(options: argparse.Namespace) -> int:
     from keras_pspnet.utils import check_absent
 
     check_absent(options.output)
-    return _export(
-        options,
-        export_saved_model,
-        precision=options.precision,
-        max_side=options.max_side,
-        scales=options.scales,
-        flip=options.flip,
-        window=options.window,
-        max_pixels=options.max_pixels,
-        batch_sizes=options.batch_sizes,
-    )
+    names = ("scales", "flip", "window", "max_side", "max_pixels")
+    given = chosen(options, "precision", "batch_sizes", *names)
+    return _export(options, export_saved_model, **given)
 
 
 def _export_litert(options: argparse.Namespace) -> int:
@@ -137,13 +128,8 @@ def _export_litert(options: argparse.Namespace) -> int:
     images = []
     if options.calibration:
         images = [read_image(path) for path in find_images(options.calibration)]
-    return _export(
-        options,
-        export_litert,
-        size=options.size,
-        precision=options.precision,
-        calibration=images,
-    )
+    given = chosen(options, "size", "precision")
+    return _export(options, export_litert, calibration=images, **given)
 
 
 def _export_onnx(options: argparse.Namespace) -> int:

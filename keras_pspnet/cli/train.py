@@ -19,8 +19,8 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--data-dir",
-        "--data",
         dest="data",
+        metavar="DIR",
         help="folder of the recipe's data set, or of "
         "{train,val}/{images,masks}",
     )
@@ -71,26 +71,12 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.callbacks import NonFiniteError
     from keras_pspnet.recipes import load_recipe
     from keras_pspnet.training.cluster import WorkerLostError
-    from keras_pspnet.training.run import (
-        BEST_FOLDER,
-        CURVES_FILE,
-        HISTORY_FILE,
-        LOGS_FOLDER,
-        MODEL_FOLDER,
-        SCORES_FILE,
-        SHEET_FILE,
-        train,
-    )
+    from keras_pspnet.training.run import train
 
     recipe = load_recipe(options.recipe)
     if options.check_data:
         return _check_data(recipe, options.data)
     if options.smoke:
-        if recipe.backbone_weights is not None:
-            print(
-                f"--smoke does not load {recipe.backbone_weights} weights: "
-                "the network is narrower."
-            )
         recipe = recipe.smoke_test()
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
@@ -115,10 +101,7 @@ def run(options: argparse.Namespace) -> int:
         print("The run is done; the first worker scores and writes.")
         return 0
     print(scores.table())
-    print(
-        f"Written to {output}: {MODEL_FOLDER}/, {SCORES_FILE}, {SHEET_FILE}, "
-        f"{CURVES_FILE}, {BEST_FOLDER}/, {HISTORY_FILE}, {LOGS_FOLDER}/"
-    )
+    print(f"Written to {output}")
     return 0
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 
 from keras_pspnet.demo import results
 from keras_pspnet.demo.results import Result
-from keras_pspnet.inference import Network, image_errors
+from keras_pspnet.inference import Predictor, image_errors
 from keras_pspnet.visualization import class_colors
 
 # The published protocols' scales.
@@ -21,7 +21,7 @@ _SWEEP, _AGE = 60, 3600
 
 
 def build(
-    network: Network, model: str, arguments: Mapping[str, Any], folder: Path
+    network: Predictor, model: str, arguments: Mapping[str, Any], folder: Path
 ) -> gr.Blocks:
     """Lays the page out.
 
@@ -53,7 +53,7 @@ class _Page:
     """The parts of the page, and what they do."""
 
     def __init__(
-        self, network: Network, arguments: Mapping[str, Any], folder: Path
+        self, network: Predictor, arguments: Mapping[str, Any], folder: Path
     ):
         self._network = network
         self._arguments = dict(arguments)
@@ -71,7 +71,7 @@ class _Page:
         flip = self._arguments.pop("flip", False)
         # Gradio decodes no file that comes here: `read_image` has the limits.
         self._image = gr.File(label="Image", height=170)
-        drawn = results.write_examples(self._network.labels, self._folder)
+        drawn = results.write_examples(self._folder)
         titles = [Path(each).stem for each in drawn]
         gr.Examples(drawn, self._image, example_labels=titles)
         self._image.keep_in_cache.update(drawn)  # These do not get old.

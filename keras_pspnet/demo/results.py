@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.data import make_scene, make_town, read_image, read_mask
-from keras_pspnet.inference import Network, shrink
+from keras_pspnet.data import make_town, read_image, read_mask
+from keras_pspnet.inference import Predictor, shrink
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.utils import writing_atomically
@@ -96,7 +96,7 @@ class Result:
 
 
 def segment_file(
-    network: Network, path: Path, folder: Path, **arguments: Any
+    network: Predictor, path: Path, folder: Path, **arguments: Any
 ) -> tuple[Result, Image.Image]:
     """Segments an uploaded image.
 
@@ -150,18 +150,15 @@ def sentence(error: Exception) -> str:
     return told[:1].upper() + told[1:]
 
 
-def write_examples(labels: LabelSet, folder: Path) -> list[str]:
-    """Draws images to try the page with.
+def write_examples(folder: Path) -> list[str]:
+    """Draws images to try the page with, of what the shipped model knows.
 
     Args:
-        labels: What the model tells apart.
         folder: Where they are written.
     """
-    size = (480, 640)
-    drawn = {"Coast": make_town(5, size), "Suburb": make_town(2, size)}
-    if labels.name != "aerial":
-        scenes = (make_scene(0, number, size) for number in (1, 4))
-        drawn = dict(zip(("Street", "Bedroom"), scenes, strict=True))
-    for name, (image, _) in drawn.items():
-        Image.fromarray(image).save(folder / f"{name}.png")
-    return [str(folder / f"{name}.png") for name in drawn]
+    paths = []
+    for name, seed in (("Coast", 5), ("Suburb", 2)):
+        path = folder / f"{name}.png"
+        Image.fromarray(make_town(seed, (480, 640))[0]).save(path)
+        paths.append(str(path))
+    return paths

@@ -6,6 +6,8 @@ from keras_pspnet.inference.exported import SUMS_FILE as SUMS_FILE
 from keras_pspnet.inference.exported import check_installed as check_installed
 from keras_pspnet.inference.exported import is_exported as is_exported
 from keras_pspnet.inference.exported import load_exported as load_exported
+from keras_pspnet.inference.load import exported_sha256 as exported_sha256
+from keras_pspnet.inference.load import load_predictor as load_predictor
 from keras_pspnet.inference.predictor import PRECISIONS as PRECISIONS
 from keras_pspnet.inference.predictor import Network as Network
 from keras_pspnet.inference.predictor import Predictor as Predictor

@@ -11,7 +11,7 @@ from pipelines import (
 )
 from support import tiny_pspnet
 
-import keras_pspnet.beam.model as beam_model
+import keras_pspnet.inference.load as load_module
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
@@ -45,7 +45,7 @@ def _load_once(monkeypatch) -> None:
             LOADED[key] = load_pretrained(source, **options)
         return LOADED[key]
 
-    monkeypatch.setattr(beam_model, "load_pretrained", load)
+    monkeypatch.setattr(load_module, "load_pretrained", load)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from keras_pspnet.data.images import read_mask
 pytestmark = pytest.mark.beam
 
 
-def test_pictures_model_and_output_elsewhere(
+def test_images_model_and_output_elsewhere(
     photos, tmp_path, model_folder
 ) -> None:
     output = tmp_path / "out"
@@ -86,7 +86,7 @@ def test_each_file_once_and_no_mask_of_a_mask(
         assert [row["path"] for row in table(photos / "out")] == [
             str(photos / f"{index}.png") for index in range(3)
         ]
-        # The table itself is in the folder, and is not taken for a picture.
+        # The table itself is in the folder, and is not taken for an image.
         assert errors(photos / "out") == {}
 
 
@@ -106,7 +106,7 @@ def test_names_that_are_long_or_no_text(photos, tmp_path, model_folder) -> None:
     assert name.startswith("masks/" + "ä" * 50 + "-")
     ((path, error),) = errors(output).items()
     assert path == str(photos / "\\udcff.png")
-    assert error.startswith("UnicodeEncodeError: ")
+    assert error.startswith("FileNotFoundError: ")
 
 
 def test_an_output_that_cannot_be_written_stops_the_run(
@@ -126,21 +126,15 @@ def test_an_output_that_cannot_be_written_stops_the_run(
 @pytest.mark.parametrize(
     ("patterns", "error", "text"),
     [
-        ("{}/*.jpg", FileNotFoundError, "`patterns` must match files. Rec"),
-        (["{}/*", "{}/x.png"], FileNotFoundError, "match files.*x.png'"),
+        (["*.png", "x.png"], FileNotFoundError, "must match files.*x.png'"),
         ("gone://x/*.jpg", ValueError, "gone://x"),
         ([], ValueError, "`patterns` must not be empty. Received: pat"),
-        ([3], TypeError, "`patterns` must be a string or a sequence of"),
-        (3, TypeError, "`patterns` must be a string or a sequence of"),
     ],
 )
 def test_patterns_refused(
-    photos, tmp_path, model_folder, patterns, error, text
+    photos, tmp_path, model_folder, monkeypatch, patterns, error, text
 ) -> None:
-    if isinstance(patterns, str):
-        patterns = patterns.format(photos)
-    elif patterns == ["{}/*", "{}/x.png"]:
-        patterns = [each.format(photos) for each in patterns]
+    monkeypatch.chdir(photos)
     with pytest.raises(error, match=text):
         SegmentImages(patterns, model_folder, tmp_path / "out")
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from apache_beam.utils.shared import Shared
 from pipelines import (
     RUNNER,
     errors,
@@ -16,8 +17,8 @@ from pipelines import (
     write_images,
 )
 
-import keras_pspnet.beam.model as beam_model
 import keras_pspnet.beam.segment as beam_segment
+import keras_pspnet.inference.load as load_module
 from keras_pspnet.beam import SegmentImages
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.models.pspnet import PSPNet
@@ -48,7 +49,7 @@ def test_threads_share_a_model_and_take_turns(
         finally:
             inside.pop()
 
-    monkeypatch.setattr(beam_model, "load_pretrained", load)
+    monkeypatch.setattr(load_module, "load_pretrained", load)
     transform = SegmentImages(
         f"{tmp_path}/photos/*", model_folder, tmp_path / "out"
     )
@@ -66,7 +67,7 @@ def test_threads_share_a_model_and_take_turns(
 
 def test_processes_of_their_own(photos, tmp_path, model_folder) -> None:
     """As on Flink, Spark or Dataflow: nothing comes over but what is sent."""
-    (photos / "bad.png").write_text("no picture")
+    (photos / "bad.png").write_text("no image")
     counts = run(
         SegmentImages(str(photos), model_folder, tmp_path / "far"),
         "--direct_running_mode=multi_processing",
@@ -89,8 +90,8 @@ def test_workers_with_another_model_are_refused(
 
     transform = SegmentImages(str(photos), copy, tmp_path / "out")
     save_pretrained(other, copy)
-    # What a process does that has not loaded it yet.
-    transform._model = beam_model.SharedModel(copy)
+    # As in a process that has not loaded it yet.
+    transform._model._shared = Shared()
     with pytest.raises(Exception, match="`model` must be the same on all"):
         run(transform)
 

@@ -6,11 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from command_line import LABELS
+from command_line import LABELS, replace_loading
 from PIL import Image
 from support import picture, tiny_pspnet
 
-import keras_pspnet.pretrained
 from keras_pspnet.pretrained import save_pretrained
 
 
@@ -38,7 +37,7 @@ def no_model(monkeypatch) -> None:
     def load(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(keras_pspnet.pretrained, "load_pretrained", load)
+    replace_loading(monkeypatch, load)
 
 
 @pytest.fixture

@@ -2,33 +2,30 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 import tensorflow as tf
-from command_line import (
-    refusal,
-)
+from command_line import refusal
 from support import (
     assert_is_argmax,
     conv_logits,
     conv_model,
-    numpy,
     picture,
 )
 
 from keras_pspnet.cli.main import main
 from keras_pspnet.data.images import read_mask
 from keras_pspnet.evaluation.evaluate import Scores
+from keras_pspnet.inference import exported_sha256
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> dict[str, str]:
-    """Format to path of what computes as `conv_model`."""
-    folder = tmp_path_factory.mktemp("exported")
+def exported(tmp_path_factory) -> str:
+    """The path of a SavedModel that computes as `conv_model`."""
+    folder = tmp_path_factory.mktemp("exported") / "served"
     model = conv_model()
 
     @tf.function(
@@ -39,67 +36,36 @@ def exported(tmp_path_factory) -> dict[str, str]:
 
     module = tf.Module()
     module.model = model
-    tf.saved_model.save(module, str(folder / "served"), {"logits": logits})
-    kernel, bias = (numpy(variable) for variable in model.weights)
-    node = onnx.helper.make_node
-    graph = onnx.helper.make_graph(
-        [
-            node("Transpose", ["images"], ["x"], perm=[0, 3, 1, 2]),
-            node("Conv", ["x", "kernel", "bias"], ["y"], pads=[1, 1, 1, 1]),
-            node("Transpose", ["y"], ["logits"], perm=[0, 2, 3, 1]),
-        ],
-        "conv",
-        [
-            onnx.helper.make_tensor_value_info(
-                "images", 1, [None, None, None, 3]
-            )
-        ],
-        [
-            onnx.helper.make_tensor_value_info(
-                "logits", 1, [None, None, None, 4]
-            )
-        ],
-        [
-            onnx.numpy_helper.from_array(array, name)
-            for array, name in (
-                (np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), "kernel"),
-                (bias, "bias"),
-            )
-        ],
-    )
-    opset = onnx.helper.make_opsetid("", 17)
-    onnx.save(
-        onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8),
-        folder / "model.onnx",
-    )
-    return {
-        "onnx": str(folder / "model.onnx"),
-        "savedmodel": str(folder / "served"),
-    }
+    tf.saved_model.save(module, str(folder), {"logits": logits})
+    return str(folder)
 
 
-@pytest.mark.parametrize(
-    ("form", "weights"), [("onnx", ""), ("savedmodel", "saved_model.pb")]
-)
-def test_exported_models_segment_and_are_scored(
-    photo, exported, capsys, form: str, weights: str
-) -> None:
-    path = exported[form]
-    command = ["segment", photo, "-o", "out.png", "--mask", "--model", path]
-    assert main(command) == 0
+def test_exported_models_segment_and_are_scored(photo, exported) -> None:
+    model = ["--model", exported]
+    assert main(["segment", photo, "-o", "out.png", "--mask", *model]) == 0
     scores = conv_logits(conv_model(), picture(33, 47)[None])[0]
     assert_is_argmax(read_mask("out.png"), scores)
     for name in ("images", "masks"):
         Path(name).mkdir()
     os.replace(photo, "images/a.png")
     os.replace("out.png", "masks/a.png")
-    command = ["evaluate", "--data", ".", "--model", path, "-o", "all.json"]
-    assert main(command) == 0
+    assert main(["evaluate", "--data", ".", *model, "-o", "all.json"]) == 0
     scores = Scores.load("all.json")
     assert scores.pixel_accuracy == 1
     assert "precision" not in scores.protocol
-    content = Path(path, weights).read_bytes()
-    assert scores.weights_sha256 == hashlib.sha256(content).hexdigest()
+    assert scores.weights_sha256 == exported_sha256(exported)
+
+
+def test_the_hash_is_of_all_files(exported, tmp_path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"content")
+    want = hashlib.sha256(b"content").hexdigest()
+    assert exported_sha256(tmp_path / "model.onnx") == want
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    before = exported_sha256(folder)
+    assert before == exported_sha256(exported)
+    with open(folder / "variables/variables.index", "ab") as stream:
+        stream.write(b"x")
+    assert exported_sha256(folder) != before
 
 
 @pytest.mark.parametrize(

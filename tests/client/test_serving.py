@@ -13,13 +13,10 @@ import time
 
 import certificates
 import contract_server
-import grpc
 import http_server
 import numpy as np
 import pytest
-import urllib3
 from contract_server import Refusal, Signature
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from threshold_model import (
     SIGNATURES,
     decoded,
@@ -35,18 +32,6 @@ from threshold_model import (
 client = load_client()
 PROTOCOLS = ("rest", "grpc")
 LOGIN = ("älice", "a pass:word")
-
-
-@pytest.fixture(autouse=True)
-def _direct(monkeypatch):
-    """Reaches 127.0.0.1 where the environment names a proxy, too."""
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server():
-    with contract_server.serving(SIGNATURES) as contract:
-        yield contract
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +142,6 @@ def test_an_answer_above_4_mib(ask, server):
     }
     (result,) = ask([encoded(photo(8, 8))])
     np.testing.assert_array_equal(result.mask, noise)
-    # A gRPC client that leaves the limit as it is does not get it.
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "pspnet"
-    contract_server.to_proto(strings(b""), request.inputs["image_bytes"])
-    with grpc.insecure_channel(server.grpc) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        with pytest.raises(grpc.RpcError, match="RESOURCE_EXHAUSTED"):
-            stub.Predict(request, timeout=10)
 
 
 # What fails, and what is tried again.
@@ -208,24 +185,18 @@ def test_retry_after_is_kept_up_to_30_seconds(
     assert low <= pause <= high
 
 
-def test_the_last_refusal_is_reported(ask, server, pauses):
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_last_refusal_is_reported(ask, server, pauses, retries):
     server.refusals = [
         Refusal("UNAVAILABLE", f"refusal {number}") for number in range(9)
     ]
     with pytest.raises(
-        client.ServingError, match="(HTTP 503|UNAVAILABLE): .*refusal 2"
+        client.ServingError,
+        match=f"(HTTP 503|UNAVAILABLE): .*refusal {retries}",
     ) as caught:
-        ask([b""], retries=2)
-    assert caught.value.retry
-    assert len(server.seen) == 3
-
-
-@pytest.mark.parametrize("retries", [0, -1])
-def test_without_retries_there_is_one_attempt(ask, server, pauses, retries):
-    server.refusals = [Refusal("UNAVAILABLE", "busy")] * 9
-    with pytest.raises(client.ServingError, match="busy"):
         ask([b""], retries=retries)
-    assert len(server.seen) == 1
+    assert caught.value.retry
+    assert len(server.seen) == retries + 1
 
 
 @pytest.mark.parametrize(
@@ -340,16 +311,6 @@ def test_a_slow_server_is_given_up_and_not_asked_again(ask, server, pauses):
     finally:
         done.set()
     assert len(server.seen) == 1
-    assert pauses == []
-
-
-def test_a_connection_that_takes_too_long_is_given_up(pauses, monkeypatch):
-    def never(*_, **__):
-        raise TimeoutError("timed out")
-
-    monkeypatch.setattr(urllib3.util.connection, "create_connection", never)
-    with pytest.raises(client.ServingError, match="within 3 s"):
-        client.Client("http://127.0.0.1:1", timeout=3).segment([b""])
     assert pauses == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 from support import conv_model, picture
 
+import keras_pspnet.inference.load
 import keras_pspnet.pretrained
 from keras_pspnet.cli.main import main
 from keras_pspnet.labels import LabelSet
@@ -19,10 +20,14 @@ LABELS = LabelSet(
 def load_conv_model(monkeypatch) -> Any:
     """Puts one small model in the place of all; returns it."""
     model = conv_model()
-    monkeypatch.setattr(
-        keras_pspnet.pretrained, "load_pretrained", lambda *_, **__: model
-    )
+    replace_loading(monkeypatch, lambda *_, **__: model)
     return model
+
+
+def replace_loading(monkeypatch, load: Any) -> None:
+    """Puts a function in the place of `load_pretrained`."""
+    for module in (keras_pspnet.pretrained, keras_pspnet.inference.load):
+        monkeypatch.setattr(module, "load_pretrained", load)
 
 
 def refusal(capsys, *arguments: str) -> str:

@@ -27,14 +27,13 @@ RUNNER = ("--runner=DirectRunner", "--prism_location=none")
 
 def run(transform: apache_beam.PTransform, *options: str) -> dict[str, int]:
     """Runs a pipeline here; returns the counters that are not 0."""
-    pipeline = apache_beam.Pipeline(
+    with apache_beam.Pipeline(
         options=PipelineOptions([*RUNNER, *options])
-    )
-    _ = pipeline | transform
-    result = pipeline.run()
-    result.wait_until_finish()
-    found = counts(result, ("segmented", "reused", "scored", "failed"))
-    return {name: count for name, count in found.items() if count}
+    ) as pipeline:
+        _ = pipeline | transform
+    return {
+        name: count for name, count in counts(pipeline.result).items() if count
+    }
 
 
 def table(output: Path) -> list[dict[str, Any]]:

@@ -15,10 +15,10 @@ from chromium import ROOT, SECONDS
 from PIL import Image
 from starlette.testclient import TestClient
 
-from keras_pspnet.cli import main
+from keras_pspnet.cli.main import main
 from keras_pspnet.data.synthetic.towns import make_town
 from keras_pspnet.demo import page, server
-from keras_pspnet.inference.predictor import Network
+from keras_pspnet.inference.predictor import Predictor
 from keras_pspnet.labels import generic_labels
 
 
@@ -186,7 +186,7 @@ def test_files_that_are_old_are_removed(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     for name in ("_SWEEP", "_AGE"):
         monkeypatch.setattr(page, name, 3)
-    network = Network(lambda images: images, generic_labels(3))
+    network = Predictor(lambda images: images, generic_labels(3))
     app = server.application(network, "none", {}, "127.0.0.1", 2**20)
 
     def files() -> set[str]:
@@ -194,10 +194,10 @@ def test_files_that_are_old_are_removed(monkeypatch, tmp_path) -> None:
         paths = [path for path in tmp_path.rglob("*") if path.is_file()]
         return {path.name for path in paths if path.stat().st_size}
 
-    examples = {"Street.png", "Bedroom.png"}
+    examples = {"Coast.png", "Suburb.png"}
     assert files() == examples
     with TestClient(app, "http://127.0.0.1") as client:
-        data = (tmp_path / "Street.png").read_bytes()
+        data = (tmp_path / "Coast.png").read_bytes()
         sent = {"files": ("mine.png", data)}
         (path,) = client.post("/gradio_api/upload", files=sent).json()
         body = wish(client.get("/config").content, path, "mine")

@@ -51,8 +51,6 @@ HELPERS = {
     "backbones.resnet": "scaled",
     "layers.resize": "spatial_size apply_height divides",
     "visualization.segmentation": "check_suffix",
-    "beam.segment": "Segmented",
-    "beam.evaluate": "Evaluated",
 }
 
 
