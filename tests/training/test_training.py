@@ -19,6 +19,7 @@ from support import conv_model, picture
 import keras_pspnet
 import keras_pspnet.inference.segment
 import keras_pspnet.recipes as recipe_files
+import keras_pspnet.training.data as run_data
 import keras_pspnet.training.recipe as recipes
 import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet, evaluate, load_pretrained
@@ -201,7 +202,7 @@ def test_unknown_recipes_are_refused() -> None:
 
 
 def test_a_recipe_s_own_file_is_the_recipe() -> None:
-    path = Path(training.__file__).parent / "recipes" / "aerial.py"
+    path = Path(recipe_files.__file__).parent / "aerial.py"
     assert recipe_files.load_recipe(str(path)) == recipe_files.load_recipe(
         "aerial"
     )
@@ -324,7 +325,7 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
         if variable.path in kept:
             np.testing.assert_array_equal(variable, kept.pop(variable.path))
     assert not kept
-    again = evaluate(model, training._Scenes(SMOKE).validation())
+    again = evaluate(model, run_data.open_data(SMOKE, None).validation())
     np.testing.assert_array_equal(again.confusion, scores.confusion)
 
 
@@ -411,7 +412,7 @@ def test_the_best_of_a_run_is_a_model_with_its_scores(finished) -> None:
     assert told["step"] == max(found, key=lambda step: found[step])
     assert kept.mean_iou == pytest.approx(max(found.values()))
     model = load_pretrained(output / "best", aux=True)
-    again = evaluate(model, training._Scenes(SMOKE).validation())
+    again = evaluate(model, run_data.open_data(SMOKE, None).validation())
     np.testing.assert_array_equal(again.confusion, kept.confusion)
 
 
@@ -436,9 +437,9 @@ def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
         recipe, steps=4, steps_per_epoch=2, batch_size=2
     )
     data = write_folder(tmp_path / "data", train=5)
-    batches = training._Folder.training_batches
+    batches = run_data.FolderData.training_batches
     monkeypatch.setattr(
-        training._Folder,
+        run_data.FolderData,
         "training_batches",
         lambda self, first, parts, shard: with_nan(
             batches(self, first, parts, shard), 2, first
@@ -462,7 +463,7 @@ def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
 
 
 def test_a_nan_of_scenes_tells_their_numbers() -> None:
-    source = training._Scenes(SMOKE)
+    source = run_data.open_data(SMOKE, None)
     indices = batch_indices(8, 4, SMOKE.seed, 1)
     assert source.batch(1) == f"the scenes {', '.join(map(str, indices))}"
 
@@ -519,7 +520,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
     assert len(states) == 4
     assert keras.config.dtype_policy().name == "float32"
     model = load_pretrained(tmp_path / "model")
-    again = evaluate(model, training._Scenes(recipe).validation())
+    again = evaluate(model, run_data.open_data(recipe, None).validation())
     np.testing.assert_array_equal(again.confusion, scores.confusion)
 
 
@@ -723,7 +724,7 @@ def write_camvid(folder: Path) -> Path:
 def test_a_recipe_reads_the_set_that_it_names(small, tmp_path) -> None:
     recipe = recipe_files.load_recipe("camvid_resnet18").smoke_test()
     data = write_camvid(tmp_path / "data")
-    assert all(issue.is_warning for issue in training.check_data(recipe, data))
+    assert all(issue.is_warning for issue in run_data.check_data(recipe, data))
     scores = training.train(recipe, tmp_path / "run", data, verbose=0)
     assert scores.labels == CAMVID
     with Image.open(data / "valannot" / "a.png") as mask:
@@ -747,7 +748,7 @@ def test_every_fault_of_both_splits_is_found(tmp_path) -> None:
     Image.fromarray(np.full((51, 71), 77, "uint8")).save(bad)
     issues = [
         str(issue)
-        for issue in training.check_data(recipe, data)
+        for issue in run_data.check_data(recipe, data)
         if not issue.is_warning
     ]
     assert len(issues) == 2
@@ -758,9 +759,9 @@ def test_every_fault_of_both_splits_is_found(tmp_path) -> None:
 
 def test_there_is_no_data_to_check_without_files(tmp_path) -> None:
     with pytest.raises(ValueError, match="reads data.*recipe='scenes'"):
-        training.check_data(SMOKE, tmp_path)
+        run_data.check_data(SMOKE, tmp_path)
     with pytest.raises(ValueError, match="`data` must be a folder"):
-        training.check_data(recipe_files.load_recipe("aerial"), None)
+        run_data.check_data(recipe_files.load_recipe("aerial"), None)
 
 
 def test_the_command_tells_faults_by_its_status(tmp_path, capsys) -> None:
