@@ -48,7 +48,7 @@ _DTYPE_CODES = {
     "float16": "F16",
 }
 HUB_PREFIX = "hf://"
-_SHIPPED = Path(__file__).parent / "weights"
+_SHIPPED = Path(__file__).parents[1] / "weights"
 # Arguments of PSPNet that a file of another framework cannot tell for sure.
 GEOMETRY = (
     "output_stride",

@@ -233,7 +233,7 @@ def test_a_member_that_is_no_file(
 LOADER = """
 import json, resource, sys
 from keras_pspnet import convert_file
-from keras_pspnet.artefacts import load_exported
+from keras_pspnet.inference.exported import load_exported
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

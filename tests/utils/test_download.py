@@ -597,7 +597,7 @@ package = types.ModuleType("keras_pspnet")
 package.__path__ = [{str(Path(keras_pspnet.__file__).parent)!r}]
 sys.modules["keras_pspnet"] = package
 from pathlib import Path
-from keras_pspnet.download import download
+from keras_pspnet.utils.download import download
 url, folder, digest = sys.argv[1:]
 print("ready", flush=True)
 print(download(url, Path(folder), digest), flush=True)

@@ -121,7 +121,7 @@ def test_refuses_a_read_only_folder(tmp_path, monkeypatch, call):
 
 HOLDER = """
 import sys
-from keras_pspnet.files import locked
+from keras_pspnet.utils.files import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
