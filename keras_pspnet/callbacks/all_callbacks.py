@@ -35,7 +35,7 @@ from keras_pspnet.callbacks.tensorboard import EventFile
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.inference import model_labels, predict_masks
-from keras_pspnet.models import RestoredCallback
+from keras_pspnet.models import fit_steps
 from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.utils import check_writable, write_json
 from keras_pspnet.visualization import comparison_sheet
@@ -163,7 +163,7 @@ class ValidationScores(keras.callbacks.Callback):
             logs["val_pixel_accuracy"] = self.scores.pixel_accuracy
 
 
-class BestModel(RestoredCallback):
+class BestModel(fit_steps.RestoredCallback):
     """Keeps the model with the greatest validation mean IoU of the run.
 
     The folder is one of `save_pretrained`, with the scores and their `step`
@@ -215,7 +215,7 @@ class BestModel(RestoredCallback):
         self._best = scores.mean_iou
 
 
-class HistoryFile(RestoredCallback):
+class HistoryFile(fit_steps.RestoredCallback):
     """Writes Keras's logs and the learning rate as CSV, a row an epoch.
 
     `read_history` of keras_pspnet.callbacks reads it. A run that goes on keeps
@@ -263,7 +263,7 @@ class HistoryFile(RestoredCallback):
         write_history(self._path, self._rows)
 
 
-class EventLog(RestoredCallback):
+class EventLog(fit_steps.RestoredCallback):
     """Writes TensorBoard's event files, at the end of every epoch.
 
     Scalars over the steps of the run: `train/...` and `val/...` are Keras's

@@ -230,10 +230,7 @@ def test_saved_before_training_still_counts_its_steps(tmp_path):
     model.save(tmp_path / "net.keras")
     loaded = keras.models.load_model(tmp_path / "net.keras")
     loaded.fit(pictures(4), masks(4), batch_size=2, verbose=0)
-    assert (
-        loaded.optimizer.get_config()["learning_rate"]["config"]["decay_steps"]
-        == 2
-    )
+    assert loaded.total_steps == 2
     with pytest.raises(ValueError, match="steps taken=2"):
         loaded.fit(pictures(4), masks(4), batch_size=2, verbose=0)
 
