@@ -16,30 +16,10 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
 
-# What takes a minute or more is begun first: a long file that is begun last
-# is waited for by one worker alone.
-LONG = (
-    "test_resume.py",
-    "test_recipes.py",
-    "test_replica_counts.py",
-    "test_export_benchmark.py",
-    "test_saved_model.py",
-    "test_multiworker.py",
-    "test_checkpoints.py",
-    "test_mixed_precision.py",
-    "test_training.py",
-    "test_fit_checks.py",
-    "test_loop.py",
-    "test_beam_segment.py",
-    "test_beam_evaluate.py",
-    "test_ablation.py",
-    "test_docs.py",
-)
-
 
 def pytest_collection_modifyitems(items):
-    ranks = {name: rank for rank, name in enumerate(LONG)}
-    items.sort(key=lambda item: ranks.get(item.path.name, len(LONG)))
+    # A long file that is begun last is waited for by one worker alone.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_itemcollected(item):

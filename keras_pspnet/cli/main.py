@@ -82,7 +82,10 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        # A training run says what it kept.
+        if interrupt.args:
+            print_error(str(interrupt))
         return 130
 
 

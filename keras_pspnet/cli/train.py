@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_data(recipe: Any, data: str | None) -> int:
-    from keras_pspnet.training.run import check_data
+    from keras_pspnet.training.data import check_data
 
     found = check_data(recipe, data)
     for issue in found:

@@ -1,8 +1,8 @@
 """Trains a recipe: `keras-pspnet train RECIPE`.
 
-    python -m training.train scenes --output runs/scenes
-    python -m training.train aerial --data-dir dubai --output runs/aerial
-    python -m training.train camvid_resnet18 --data-dir CamVid
+    keras-pspnet train scenes --output runs/scenes
+    keras-pspnet train aerial --data-dir dubai --output runs/aerial
+    keras-pspnet train camvid_resnet18 --data-dir CamVid
 
 A recipe names the published set that it reads, or takes a folder of
 `train/images`, `train/masks`, `val/images` and `val/masks`: see
@@ -26,15 +26,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.callbacks import (
@@ -46,15 +43,6 @@ from keras_pspnet.callbacks import (
     prediction_sheet,
     read_history,
 )
-from keras_pspnet.data import (
-    DATASETS,
-    Issue,
-    SegmentationData,
-    check,
-    load,
-    scene_arrays,
-)
-from keras_pspnet.data.pipeline import batch_indices, training_dataset
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.models import PSPNet
@@ -68,6 +56,7 @@ from keras_pspnet.training.cluster import (
     exchange,
     watching,
 )
+from keras_pspnet.training.data import RunData, open_data
 from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.utils import check_writable, write_json, writing_atomically
 from keras_pspnet.version import __version__
@@ -82,8 +71,6 @@ SCORES_FILE = "scores.json"
 SHEET_FILE = "predictions.png"
 CURVES_FILE = "curves.png"
 _SHEET_ROWS = 6
-# Decoded pictures of a split are kept up to this.
-_CACHE_BYTES = 2**31
 
 
 def train(
@@ -180,7 +167,7 @@ def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:
 def _train(
     recipe: Recipe,
     output: Path,
-    source: _Scenes | _Folder,
+    source: RunData,
     model: PSPNet,
     run: dict[str, str],
     cluster: Cluster,
@@ -227,12 +214,10 @@ def _train(
         except KeyboardInterrupt:
             last = checkpoints.listed(folder)[:1]
             kept = last[0].name if last else "none yet"
-            print(
-                f"\nInterrupted. Last checkpoint: {folder} ({kept}); "
-                "the same command goes on from there.",
-                file=sys.stderr,
-            )
-            raise
+            raise KeyboardInterrupt(
+                f"Interrupted. Last checkpoint: {folder} ({kept}); run the "
+                "same command to resume."
+            ) from None
     if not cluster.is_chief:
         return None
     seconds = time.time() - started
@@ -255,201 +240,6 @@ def _train(
     }
     write_json(output / SCORES_FILE, report)
     return scores
-
-
-def check_data(
-    recipe: Recipe, data: str | os.PathLike[str] | None
-) -> list[Issue]:
-    """Lists what is wrong with the data of a recipe.
-
-    Args:
-        recipe: The run.
-        data: As for `train`.
-
-    Returns:
-        The faults of both splits, see `keras_pspnet.data.check`.
-
-    Raises:
-        OSError: If a folder or list is missing or cannot be read.
-        ValueError: If the recipe makes its own data, or `data` is None.
-    """
-    if recipe.scenes is not None:
-        raise ValueError(
-            "`recipe` must be one that reads data, to check it. "
-            f"Received: recipe={recipe.name!r}"
-        )
-    folder = _data_folder(recipe, data)
-    return [
-        issue
-        for split in (recipe.train_split, recipe.val_split)
-        for issue in check(_load(recipe, split, folder, strict=False))
-    ]
-
-
-@dataclasses.dataclass
-class _Scenes:
-    """Procedural scenes, as many as the recipe says."""
-
-    recipe: Recipe
-
-    def __post_init__(self) -> None:
-        assert self.recipe.scenes is not None
-        train_count, val_count = self.recipe.scenes
-        seed, size = self.recipe.seed, self.recipe.crop
-        self.train = scene_arrays(0, train_count, size, seed)
-        # Scenes of other indices: never seen in training.
-        self.val = scene_arrays(train_count, val_count, size, seed)
-
-    def training_batches(
-        self,
-        first_step: int,
-        parts: int = 1,
-        shard: tuple[int, int] = (0, 1),
-    ) -> tf.data.Dataset:
-        return training_dataset(
-            list(zip(*self.train, strict=True)),
-            dataclasses.replace(self.recipe, scales=None).augmentation(),
-            self.recipe.batch_size,
-            self.recipe.steps,
-            self.recipe.seed,
-            first_step,
-            parts,
-            shard,
-        )
-
-    def validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        images, masks = self.val
-        return [
-            (images[start : start + 16], masks[start : start + 16])
-            for start in range(0, len(images), 16)
-        ]
-
-    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return zip(self.val[0][:count], self.val[1][:count], strict=True)
-
-    def identity(self) -> str:
-        return f"{len(self.train[0])} scenes"
-
-    def batch(self, step: int) -> str:
-        indices = _batch_indices(self.recipe, len(self.train[0]), step)
-        return f"the scenes {', '.join(map(str, indices))}"
-
-
-@dataclasses.dataclass
-class _Folder:
-    """Pictures and masks on disk."""
-
-    recipe: Recipe
-    folder: Path
-
-    def __post_init__(self) -> None:
-        recipe = self.recipe
-        self.train = _load(recipe, recipe.train_split, self.folder)
-        self.val = _load(recipe, recipe.val_split, self.folder)
-        if recipe.val_images is not None:
-            del self.val.samples[recipe.val_images :]
-        # Training pairs are checked as they are read; these would be read
-        # after a long while.
-        self.val.check_pairs()
-
-    def training_batches(
-        self,
-        first_step: int,
-        parts: int = 1,
-        shard: tuple[int, int] = (0, 1),
-    ) -> tf.data.Dataset:
-        return training_dataset(
-            self.train,
-            self.recipe.augmentation(),
-            self.recipe.batch_size,
-            self.recipe.steps,
-            self.recipe.seed,
-            first_step,
-            parts,
-            shard,
-        )
-
-    def validation(self) -> SegmentationData:
-        return self.val
-
-    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        step = max(1, len(self.val) // count)
-        chosen = list(range(0, len(self.val), step))[:count]
-        return (self.val[index] for index in chosen)
-
-    def identity(self) -> str:
-        # By name: the order of a run goes by it, and the folder may move.
-        count = len(self.train)
-        names = [Path(self.train.files(k)[0]).name for k in range(count)]
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        return f"{count} images, names {digest[:16]}"
-
-    def batch(self, step: int) -> str:
-        indices = _batch_indices(self.recipe, len(self.train), step)
-        return ", ".join(self.train.files(index)[0] for index in indices)
-
-
-def _batch_indices(recipe: Recipe, count: int, step: int) -> list[int]:
-    return batch_indices(count, recipe.batch_size, recipe.seed, step).tolist()
-
-
-def open_data(
-    recipe: Recipe, data: str | os.PathLike[str] | None
-) -> _Scenes | _Folder:
-    """Opens what a recipe trains and validates on.
-
-    Args:
-        recipe: The run.
-        data: As for `train`.
-
-    Returns:
-        Has `training_batches(first_step, parts, shard)`, see
-        `training_dataset`; `validation()`; `samples(count)` of the validation
-        pictures; `batch(step)`, the names of a batch; and `identity()`, which
-        tells whether the training pictures are those of another time.
-
-    Raises:
-        OSError: If data cannot be read.
-        ValueError: If the data does not fit.
-    """
-    if recipe.scenes is not None:
-        return _Scenes(recipe)
-    return _Folder(recipe, _data_folder(recipe, data))
-
-
-def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
-    if data is None:
-        wanted = "with train/images, train/masks, val/images and val/masks."
-        if recipe.data is not None:
-            tree = DATASETS[recipe.data]
-            wanted = f"with {tree.expected}. {tree.source}"
-        raise ValueError(
-            f"`data` must be a folder (--data-dir) for recipe {recipe.name!r}, "
-            f"{wanted} Received: data=None"
-        )
-    return Path(data)
-
-
-def _load(
-    recipe: Recipe, split: str, folder: Path, strict: bool = True
-) -> SegmentationData:
-    if recipe.data is None:
-        return load(
-            folder,
-            split,
-            labels=recipe.labels,
-            cache_bytes=_CACHE_BYTES,
-            strict=strict,
-        )
-    data = load(
-        recipe.data, split, folder, cache_bytes=_CACHE_BYTES, strict=strict
-    )
-    if data.labels.names != recipe.labels.names:
-        raise ValueError(
-            f"`labels` must be those of {recipe.data!r} for recipe "
-            f"{recipe.name!r}. Received: labels={recipe.labels.name!r}"
-        )
-    return data
 
 
 @contextlib.contextmanager

@@ -1,29 +1,40 @@
-"""Tests that the benchmarks run, and compare what they say they compare."""
+"""Tests that benchmarks run the work that they say they compare."""
 
+import argparse
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
-from support import assert_close, randomize
+from support import assert_close, picture, randomize, tiny_pspnet
 
-TINY = ["--size", "65", "--backbone", "resnet18", "--width", "0.0625"]
+import keras_pspnet as kp
+from keras_pspnet.inference.segment import predict_masks, segment
+from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.models.compile_arguments import LOSS_WEIGHTS
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    folder = Path(__file__).parents[2] / "benchmarks"
-    monkeypatch.syspath_prepend(str(folder))
-    return importlib.import_module("head")
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    # The process of the tests has its threads already.
+    for kind in ("intra", "inter"):
+        monkeypatch.setattr(
+            f"tensorflow.config.threading.set_{kind}_op_parallelism_threads",
+            lambda threads: None,
+        )
+    return importlib.import_module
 
 
-def tiny(head: ModuleType, backward: bool) -> tuple:
-    return head.Setting(65, "resnet18", 1 / 16, 2, backward, "float32")
-
-
-def test_plain_form_is_the_same_network(head: ModuleType) -> None:
-    shortcut = head.build(tiny(head, backward=True))
+def test_plain_form_is_the_same_network(benchmark: Any) -> None:
+    head: ModuleType = benchmark("head")
+    setting = head.Setting(65, "resnet18", 1 / 16, 2, True, "float32")
+    shortcut = head.build(setting)
     randomize(shortcut)
     plain = head.plain_form(shortcut)
     assert {id(v) for v in plain.variables} == {
@@ -38,59 +49,109 @@ def test_plain_form_is_the_same_network(head: ModuleType) -> None:
         assert_close(got, want, 1e-5)
 
 
-def test_forward_prints_one_table(
-    head: ModuleType, capsys: pytest.CaptureFixture[str]
+# What Keras does on the way to ONNX.
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+def test_all_exports_give_the_masks_of_the_model(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # Memory is measured in real child processes here.
-    head.main([*TINY, "--rounds", "1", "--forward-only", "--dtype", "float32"])
-    title, headings, row = capsys.readouterr().out.splitlines()
-    assert title.startswith("PSPNet, resnet18, width 0.0625, 65x65")
-    assert headings.split()[:3] == ["pass", "dtype", "batch"]
-    name, dtype, batch, *numbers = row.split()
-    assert (name, dtype, batch) == ("forward", "float32", "1")
-    plain, shortcut, ratio, target, *peaks = map(float, numbers)
-    # Milliseconds of so small a network are rounded to very few digits.
-    half, cent = 0.0005, 0.005
-    assert ratio >= (shortcut - half) / (plain + half) - cent
-    assert ratio <= (shortcut + half) / max(plain - half, 1e-9) + cent
-    assert target == 0.7
-    assert min(peaks) > 10
+    export: ModuleType = benchmark("export")
+    made = []
 
+    def tiny(*args: object, **kwargs: object) -> kp.PSPNet:
+        made.append(PSPNet(*args, **{"width": 1 / 16, **kwargs}))
+        return made[-1]
 
-def test_every_row(
-    head: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    memory = {"plain": 200.0, "shortcut": 100.0}
-    seconds = {"plain": 4.0, "shortcut": 3.0}
-    monkeypatch.setattr(head, "measure_memory", lambda setting: memory)
-    monkeypatch.setattr(head, "measure_times", lambda setting, rounds: seconds)
-    head.main(TINY)
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
-    figures = ["4.000", "3.000", "0.75"]
-    assert rows == [
-        [*name.split(), dtype, batch, *figures, *target, "200", "100"]
-        for name, dtype, batch, target in (
-            ("forward", "float32", "1", ["0.70"]),
-            ("forward + backward", "float32", "2", ["0.95"]),
-            ("forward", "bfloat16", "1", []),
-            ("forward + backward", "bfloat16", "2", []),
-        )
+    PSPNet = kp.PSPNet
+    monkeypatch.setattr(kp, "PSPNet", tiny)
+    names = [
+        engine.name for engine in export.ENGINES if engine.module != "peer"
     ]
+    export.write(tmp_path, names, "resnet18", 49)
+    any_size, fixed = made
+    assert any_size.input_shape == (None, None, None, 3)
+    assert fixed.input_shape == (None, 49, 49, 3)
+    image = np.load(tmp_path / export.PICTURE)[None].astype("float32")
+    assert image.shape == (1, 49, 49, 3)
+    want = predict_masks(any_size, image)
+    # Masks of one class would agree by chance.
+    assert len(np.unique(want)) > 3
+    for engine in export.ENGINES:
+        if engine.name in names:
+            run = export.load(engine, tmp_path / engine.file, threads=1)
+            got = run(image)
+            assert got.dtype.kind in "iu"
+            assert got.shape == want.shape
+            exact = engine.dtype == "float32"
+            assert (got == want).mean() >= (0.99 if exact else 0.8)
 
 
-def test_training_step_is_timed(head: ModuleType) -> None:
-    setting = tiny(head, backward=True)._replace(dtype="bfloat16")
-    seconds = head.measure_times(setting, rounds=2)
-    assert list(seconds) == ["plain", "shortcut"]
-    assert min(seconds.values()) > 0
-
-
-@pytest.mark.parametrize("option", ["--size", "--rounds", "--batch"])
-def test_numbers_below_one_are_refused(
-    head: ModuleType, option: str, capsys: pytest.CaptureFixture[str]
+def test_ours_is_what_segment_does(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        head.main([option, "0"])
-    assert "must be at least 1" in capsys.readouterr().err
+    inference: ModuleType = benchmark("inference")
+    model = tiny_pspnet(4)
+    monkeypatch.setattr("keras_pspnet.convert_file", lambda path: model)
+    image = picture(40, 40)
+    for name, arguments in (
+        ("whole", {}),
+        ("windows", {"window": 24}),
+        ("scales", {"scales": inference.SCALES, "flip": True}),
+    ):
+        mode, engine = inference.child_of(f"ours-{name}-float32")
+        run = inference.load(mode, engine, Path("weights"), 2)
+        mask = run(image[None].astype("float32"))
+        want = segment(model, image, **arguments).mask
+        np.testing.assert_array_equal(mask[0], want)
+
+
+def test_ours_makes_all_batches_of_a_round(
+    benchmark: Any, tmp_path: Path
+) -> None:
+    module: ModuleType = benchmark("input")
+    module.write_pairs(tmp_path, 3)
+    options: argparse.Namespace = module.parse(
+        ["--folder", str(tmp_path), "--size", "33", "--steps", "2"]
+    )
+    shapes = module.load(options)(np.zeros(0))
+    assert shapes.tolist() == [16, 33, 33, 3, 16, 33, 33]
+
+
+def test_ours_trains_from_the_weights_of_the_file(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step: ModuleType = benchmark("train_step")
+    model = tiny_pspnet(21, dropout=0.5)
+    monkeypatch.setattr("keras_pspnet.convert_file", lambda path: model)
+    _, engine = train_step.engines_of("float32")
+    run = train_step.load(2, engine, Path("weights"), 2)
+    image = picture(40, 40)[None].astype("float32")
+    losses = run(image)
+    assert losses.shape == (train_step.COMPARED_STEPS,)
+    assert run(image).shape == (1,)
+    # Dropout is off: the first loss is that of the weights as they are.
+    images, masks = train_step.batch_of(image, 2)
+    for layer in model.layers:
+        if "dropout" in layer.name:
+            layer.rate = 0.0
+    outputs = model(images, training=True)
+    loss = SegmentationLoss()
+    want = sum(
+        LOSS_WEIGHTS[name] * float(loss(masks, outputs[name]))
+        for name in ("main", "aux")
+    )
+    np.testing.assert_allclose(losses[0], want, rtol=1e-5)
+    assert LOSS_WEIGHTS == {"main": 1.0, "aux": train_step.AUX_WEIGHT}
+
+
+def test_losses_that_differ_end_the_benchmark(benchmark: Any) -> None:
+    train_step: ModuleType = benchmark("train_step")
+    engines = train_step.engines_of("float32")
+    first = np.array([2.0, 1.5, 1.0])
+    losses = {"mmseg-float32": first, "ours-float32": first * (1 + 5e-4)}
+    differences = train_step.losses_agree(losses, engines)
+    assert differences["mmseg-float32"] == 0
+    assert differences["ours-float32"] == pytest.approx(5e-4)
+    for wrong in (first * 1.01, np.array([2.0, 1.5, np.nan])):
+        losses["ours-float32"] = wrong
+        with pytest.raises(train_step.BenchmarkError, match="has losses"):
+            train_step.losses_agree(losses, engines)

@@ -77,7 +77,7 @@ def test_recipes_that_are_left_out_have_a_deeper_backbone() -> None:
 
 
 def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
-    text = (Path(training.__file__).parent / "recipes/scenes.py").read_text()
+    text = Path(recipe_files.__file__).with_name("scenes.py").read_text()
     assert "learning_rate=" in text
     path = tmp_path / "old.py"
     path.write_text(
