@@ -24,6 +24,7 @@ MODULES = (
     "export",
     "export.verify",
     "labels",
+    "layers.input_normalization",
     "layers.pyramid",
     "losses",
     "metrics",

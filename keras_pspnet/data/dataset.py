@@ -14,8 +14,7 @@ from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.folders import list_folder
 from keras_pspnet.data.sources.listing import Listing, Sample
 from keras_pspnet.data.sources.published import DATASETS, list_dataset
-from keras_pspnet.labels import LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, LabelSet
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from keras_pspnet.labels import LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, LabelSet
 from keras_pspnet.utils import naming_errors, write_json
 from keras_pspnet.version import __version__
 from keras_pspnet.visualization import confusion_plot

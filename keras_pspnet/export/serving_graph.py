@@ -12,8 +12,7 @@ from keras_pspnet.data import MAX_PIXELS
 from keras_pspnet.export import decode_graph as pictures
 from keras_pspnet.inference import check_scales, fill_color, network_size
 from keras_pspnet.inference.fold import as_constants, fold
-from keras_pspnet.layers import interpolation_matrix, spatial_size
-from keras_pspnet.layers.resize import resize
+from keras_pspnet.layers import interpolation_matrix, resize, spatial_size
 
 IMAGES = (None, None, None, 3)
 # Rows of a mask that are enlarged at a time, so that the scores of a large

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from keras_pspnet.layers import (
+    PyramidPoolingModule,
     claim_collectives,
     num_replicas,
     replica_sum,
-    strategy_of,
 )
 from keras_pspnet.models.fit_steps import with_inner
+from keras_pspnet.utils import keras_private
 
 BATCH_OF_ONE = (
     "the global batch must hold at least 2 images while batch normalisation "
@@ -45,16 +46,6 @@ def array_length(x: Any, validation_split: float = 0.0) -> int | None:
     return int(shape[0] * (1.0 - validation_split))
 
 
-def cardinality(x: Any) -> int | None:
-    """Returns the number of batches of a data set, None where unknown."""
-    if isinstance(x, keras.utils.PyDataset):
-        return x.num_batches
-    if hasattr(x, "cardinality"):
-        cardinality = int(x.cardinality())
-        return cardinality if cardinality >= 0 else None
-    return len(x) if hasattr(x, "__len__") else None
-
-
 def check_arrays(x: Any, y: Any, num_classes: int) -> None:
     """Refuses NumPy images and masks that do not fit, before training."""
     if isinstance(x, np.ndarray) and (x.ndim != 4 or x.shape[-1] != 3):
@@ -77,17 +68,13 @@ def check_arrays(x: Any, y: Any, num_classes: int) -> None:
                 "`y` must have the size of the images. Received: y of shape "
                 f"{mask.shape} for x of shape {x.shape}"
             )
-        _check_labels(mask, num_classes)
-
-
-def _check_labels(mask: np.ndarray, num_classes: int) -> None:
-    bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
-    if bad.any():
-        raise ValueError(
-            f"`y` must hold labels 0..{num_classes - 1} or the ignore label "
-            f"255. Received: label {mask[bad][0]} in mask "
-            f"{int(np.argwhere(bad)[0][0])}"
-        )
+        bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
+        if bad.any():
+            raise ValueError(
+                f"`y` must hold labels 0..{num_classes - 1} or the ignore "
+                f"label 255. Received: label {mask[bad][0]} in mask "
+                f"{int(np.argwhere(bad)[0][0])}"
+            )
 
 
 def steps_per_epoch_of(
@@ -105,38 +92,39 @@ def steps_per_epoch_of(
         return steps_per_epoch
     if count is not None:
         return -(-count // batch_size)
-    return cardinality(x)
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches
+    if hasattr(x, "cardinality"):
+        cardinality = int(x.cardinality())
+        return cardinality if cardinality >= 0 else None
+    return len(x) if hasattr(x, "__len__") else None
 
 
-def check_one_worker(model: keras.Model) -> None:
-    """Refuses `fit` on several workers, where Keras's own breaks.
-
-    Raises:
-        ValueError: If the model's strategy has several workers.
-    """
-    strategy = strategy_of(model)
-    if strategy is None or strategy.num_replicas_in_sync < 2:
-        return
-    import tensorflow as tf
-
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError(
-            "`fit` must run on one worker: on several, train with "
-            "`keras-pspnet train`, or in a loop that runs `train_step`. "
-            f"Received: {type(strategy).__name__} of "
-            f"{strategy.num_replicas_in_sync} replicas"
-        )
-
-
-def check_replicas(model: keras.Model) -> None:
+def check_replicas(model: keras.Model, in_fit: bool = False) -> None:
     """Refuses what breaks, or trains wrongly, on several replicas.
+
+    Args:
+        model: A compiled model.
+        in_fit: Whether Keras's `fit` is asked for, which several workers
+            break.
 
     Raises:
         ValueError: See `SegmentationTrainer.check_replicas`.
     """
-    strategy = strategy_of(model)
+    strategy = keras_private.strategy_of(model)
     if strategy is None or strategy.num_replicas_in_sync < 2:
         return
+    import tensorflow as tf
+
+    count = strategy.num_replicas_in_sync
+    if in_fit and isinstance(
+        strategy, tf.distribute.MultiWorkerMirroredStrategy
+    ):
+        raise ValueError(
+            "`fit` must run on one worker: on several, train with "
+            "`keras-pspnet train`, or in a loop that runs `train_step`. "
+            f"Received: {type(strategy).__name__} of {count} replicas"
+        )
     required: list[tuple[str, Any, Any]] = [
         ("steps_per_execution", model, 1),
         ("jit_compile", model, False),
@@ -151,10 +139,17 @@ def check_replicas(model: keras.Model) -> None:
         if value != wanted:
             raise ValueError(
                 f"`{name}` must be {wanted} on several replicas. "
-                f"Received: {name}={value} on "
-                f"{strategy.num_replicas_in_sync} replicas"
+                f"Received: {name}={value} on {count} replicas"
             )
     claim_collectives(strategy)
+
+
+def needs_two_images(pyramid: PyramidPoolingModule) -> bool:
+    """Tells whether the 1x1 bin normalises over the batch alone."""
+    return any(
+        bins == 1 and norm.trainable
+        for bins, norm in zip(pyramid.bin_sizes, pyramid.norms, strict=False)
+    )
 
 
 def check_last_batch(count: int, batch_size: int) -> None:

@@ -23,13 +23,13 @@ import safetensors
 
 from keras_pspnet.convert import Converted, convert_source, fill
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.layers import check_choice
 from keras_pspnet.models import PSPNet
 from keras_pspnet.presets import PRESET_NAMES, PRESETS, Preset, find_preset
 from keras_pspnet.pretrained.model_card import model_card
 from keras_pspnet.utils import (
     HOME_VARIABLE,
     cache_folder,
+    check_choice,
     check_writable,
     locked,
     naming_errors,

@@ -9,7 +9,7 @@ import pytest
 from support import tiny_pspnet
 
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.models.compile_arguments import LOSS_WEIGHTS
+from keras_pspnet.models.arguments import LOSS_WEIGHTS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -18,15 +18,15 @@ import tensorflow as tf
 from keras import layers
 from small import CLASSES, Small
 
-from keras_pspnet.layers import batch_norm
-from keras_pspnet.layers.batch_norm import BatchNorm
-from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
-from keras_pspnet.layers.pyramid import (
+from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
     PyramidPoolingModule,
     Resize,
+    batch_norm,
 )
+from keras_pspnet.layers.batch_norm import BatchNorm
+from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.models.trainer import SegmentationTrainer
 

@@ -264,9 +264,3 @@ def test_saved_layer_does_not_say_where_it_ran(
     again = keras.saving.deserialize_keras_object(serialized)
     assert type(again) is BatchNorm
     assert again.get_config() == config
-
-
-def test_defaults_can_be_changed() -> None:
-    layer = BatchNorm(momentum=0.5, epsilon=1e-3, dtype="bfloat16")
-    assert (layer.momentum, layer.epsilon) == (0.5, 1e-3)
-    assert layer.compute_dtype == "bfloat16"

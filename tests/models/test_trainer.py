@@ -165,15 +165,6 @@ def test_recipe_and_optimizer_exclude_each_other(recipe):
         small(optimizer="adam", **{name: json.loads(value)})
 
 
-def test_the_former_name_of_an_argument_is_refused():
-    with pytest.raises(
-        TypeError,
-        match="^`head_rate_factor` has become `head_lr_multiplier`. Received: "
-        "head_rate_factor=10.0$",
-    ):
-        small(head_rate_factor=10.0)
-
-
 def test_another_optimizer():
     model = small(optimizer="adam")
     for _ in range(2):

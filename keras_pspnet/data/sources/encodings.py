@@ -12,8 +12,7 @@ import numpy as np
 
 from keras_pspnet.data.images import read_image, read_mask
 from keras_pspnet.data.sources.sbd import read_mat_mask
-from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # In the header: bits per channel, then the kind of colour.

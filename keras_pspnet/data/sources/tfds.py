@@ -25,8 +25,14 @@ from keras_pspnet.data.sources.published import (
     PETS,
     PETS_ENCODING,
 )
-from keras_pspnet.labels import ADE20K, CAMVID, CITYSCAPES, VOC, LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import (
+    ADE20K,
+    CAMVID,
+    CITYSCAPES,
+    IGNORE_LABEL,
+    VOC,
+    LabelSet,
+)
 
 # The classes of ADE20K whose objects nobody has counted, so that the masks of
 # instances leave them out. The 100 others are numbered 1..100 there, in the
