@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,10 @@ FEWER_THAN_REPLICAS = (
     "the global batch must hold at least one image for every replica, where "
     "each takes ceil(images / replicas) until none are left; drop the last "
     "partial batch. "
+)
+# What Python raised, or what was asserted and the line after it.
+_OWN = re.compile(
+    r"ValueError: (.*)|((?:labels must|the global batch must) .*)\n?(.*)"
 )
 
 
@@ -217,19 +222,13 @@ def plain_errors() -> Iterator[None]:
 
 def _own_message(text: str) -> str | None:
     """Finds this package's sentence in a report of TensorFlow's runtime."""
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        for start in ("labels must be", "the global batch must", "ValueError:"):
-            position = line.find(start)
-            if position < 0:
-                continue
-            if start == "ValueError:":
-                return line[position + len(start) :].strip()
-            # TensorFlow prints each part of an assertion in brackets, or on
-            # a line of its own.
-            sentence = line[position:].replace("] [", " ").replace("\\'", "'")
-            sentence = sentence.strip(" []\"'")
-            if sentence.endswith("="):
-                sentence += f" {lines[number + 1].strip()}"
-            return sentence
-    return None
+    found = _OWN.search(text)
+    if found is None:
+        return None
+    raised, asserted, value = found.groups()
+    if raised is not None:
+        return raised.strip()
+    # TensorFlow prints each part of an assertion in brackets, or on a line of
+    # its own.
+    sentence = asserted.replace("] [", " ").replace("\\'", "'").strip(" []\"'")
+    return f"{sentence} {value.strip()}" if sentence[-1] == "=" else sentence

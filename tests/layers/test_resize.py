@@ -12,7 +12,6 @@ from keras_pspnet.layers.resize import (
     adaptive_pool,
     adaptive_pooling_matrix,
     apply_height,
-    divides,
     interpolation_matrix,
     resize,
     spatial_size,
@@ -151,13 +150,6 @@ def test_resize(
     np.testing.assert_allclose(double, want, atol=1e-12)
 
 
-@pytest.mark.parametrize("target", [(61, 45), (3, 4), (7, 20)])
-def test_half_pixel_resize_is_the_backends(target: tuple[int, int]) -> None:
-    x = random_map(7, 10)
-    want = ops.image.resize(x, target, interpolation="bilinear")
-    np.testing.assert_allclose(resize(x, target), want, atol=1e-5)
-
-
 def test_resize_keeps_half_precision_and_its_constants() -> None:
     x = np.full((1, 3, 4, 2), 1.5)
     for dtype in ("bfloat16", "float16"):
@@ -202,13 +194,6 @@ def test_sizes_that_are_known_stay_known() -> None:
     assert resize(x, (61, 45)).shape == (None, 61, 45, 4)
     assert apply_height(np.ones((5, 13), "float32"), x).shape == (None, 5, 9, 4)
     assert spatial_size(x) == (13, 9)
-
-
-def test_only_known_sizes_divide() -> None:
-    assert divides(60, 6)
-    assert not divides(61, 6)
-    assert not divides(tf.constant(60), 6)
-    assert not divides(None, 6)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

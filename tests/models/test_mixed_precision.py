@@ -116,7 +116,7 @@ def test_gradients_agree_with_float32(exact, policy, whole, classifier, bias):
         assert distance(got[path], want[path]) < bias
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", ["float32", *POLICIES])
 def test_it_learns(policy):
     model = network(policy)
     model.compile(total_steps=16, learning_rate=0.1)
