@@ -14,7 +14,7 @@ from keras_pspnet.utils.arguments import finite_numbers
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class InputNormalization(keras.layers.Layer):
-    """Subtracts the mean and divides by the deviation of RGB 0..255 images.
+    """Standardises RGB images: (image - mean) / standard deviation.
 
     It is part of the model, so that neither a training script nor a server
     can forget it.

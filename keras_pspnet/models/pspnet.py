@@ -23,8 +23,8 @@ from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
 from keras_pspnet.utils import check_choice, check_integer, keras_private
 
-# Means and deviations of ImageNet, in units of 0..255, R, G, B: what the
-# published weights of torch's and mmsegmentation's backbones expect.
+# Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
+# the published weights of torch's and mmsegmentation's backbones expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)

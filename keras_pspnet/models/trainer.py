@@ -203,8 +203,8 @@ class SegmentationTrainer(keras.Model):
         Raises:
             ValueError: If sizes of images and masks differ, a label is
                 outside 0..C-1 and 255, a batch would hold one image while
-                batch normalisation is live, the length of the decay cannot
-                be told, the decay ends before this fit does,
+                batch normalisation is live, the length of the decay is
+                unknown, the decay ends before this fit does,
                 `check_replicas` refuses, or the model is one of several
                 workers.
 

@@ -44,7 +44,7 @@ def test_outside_replicas_the_batch_is_the_global_one() -> None:
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("parts", [(2, 2), (3, 1), (0, 4)])
-def test_inside_replicas_pictures_follow_each_other(
+def test_inside_replicas_images_follow_each_other(
     two_replicas, parts, graph
 ) -> None:
     counts = two_replicas.experimental_distribute_values_from_function(

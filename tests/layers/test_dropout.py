@@ -57,7 +57,7 @@ def test_rate_and_scale():
     # Four standard deviations of a mean of 100,000 draws.
     assert abs(kept.mean() - 0.9) < 4 * np.sqrt(0.09 / kept.size)
     np.testing.assert_allclose(out[kept], 1 / 0.9, rtol=1e-6)
-    # Neither pictures nor channels share their draws.
+    # Neither images nor channels share their draws.
     for axis in (0, 3):
         shares = kept.mean(axis)
         deviation = np.sqrt(0.09 / x.shape[axis])

@@ -177,7 +177,7 @@ def test_presets_are_pretrained_models(model, logits, tmp_path):
     loaded = PSPNet.from_preset(tmp_path / "net", aux=True)
     assert type(loaded) is PSPNet
     assert_same_logits(loaded(images()), logits)
-    with pytest.raises(ValueError, match="`source` must be one of"):
+    with pytest.raises(FileNotFoundError, match="`source` must be one of"):
         PSPNet.from_preset("no_such_preset")
 
 
