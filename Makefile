@@ -39,7 +39,8 @@ test: .venv/tests  ## the whole suite
 COLAB = backbones inference layers models visualization test_losses.py \
     test_metrics.py test_optimizers.py data/test_augment.py data/test_images.py \
     data/test_image_limits.py data/test_masks.py data/test_pipeline.py \
-    export/test_exports.py export/test_warmup.py pretrained/test_pretrained.py
+    export/test_exports.py export/test_warmup.py pretrained/test_pretrained.py \
+    utils/test_keras_private.py
 test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/%) \
 	    -m "not (beam or resume or multiworker or replicas)"

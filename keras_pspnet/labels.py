@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 Color = tuple[int, int, int]
+# Marks the pixels of a mask that have no class.
+IGNORE_LABEL = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class LabelSet:
     name: str
     names: tuple[str, ...]
     colors: tuple[Color, ...]
-    ignore_label: int = 255
+    ignore_label: int = IGNORE_LABEL
 
     def __post_init__(self) -> None:
         _check_names(self.name, self.names)

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.layers import replica_sum
 
-IGNORE_LABEL = 255
 BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
 
 
@@ -104,7 +104,10 @@ class SegmentationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        logits = _wide(ops.convert_to_tensor(y_pred))
+        logits = ops.convert_to_tensor(y_pred)
+        # Half precision has too few digits for a loss.
+        if keras.backend.standardize_dtype(logits.dtype) != "float64":
+            logits = ops.cast(logits, "float32")
         masks = ops.cast(squeeze_masks(y_true), "int32")
         check_mask_shape(masks, logits)
         losses = self.call(masks, logits)
@@ -145,12 +148,6 @@ class SegmentationLoss(keras.losses.Loss):
         config = super().get_config()
         config.pop("reduction", None)
         return {**config, "ignore_label": self.ignore_label}
-
-
-def _wide(logits: Any) -> Any:
-    """Returns logits in float32 or float64: half precision is not enough."""
-    dtype = keras.backend.standardize_dtype(logits.dtype)
-    return logits if dtype == "float64" else ops.cast(logits, "float32")
 
 
 def _refuse_bad_labels(

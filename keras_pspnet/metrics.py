@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import (
-    IGNORE_LABEL,
     broadcast_weights,
     check_mask_shape,
     squeeze_masks,
@@ -76,6 +76,8 @@ class _ConfusionMetric(keras.metrics.Metric):
         **kwargs: Passed to `keras.metrics.Metric`.
     """
 
+    default_name: str
+
     def __init__(
         self,
         num_classes: int,
@@ -83,18 +85,17 @@ class _ConfusionMetric(keras.metrics.Metric):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name or self.default_name, **kwargs)
         self.num_classes = num_classes
         self.ignore_label = ignore_label
-        self._low = self._add_counts("low_counts")
-        self._high = self._add_counts("high_counts")
-
-    def _add_counts(self, name: str) -> Any:
-        return self.add_weight(
-            shape=(self.num_classes, self.num_classes),
-            initializer="zeros",
-            dtype="int32",
-            name=name,
+        self._low, self._high = (
+            self.add_weight(
+                shape=(num_classes, num_classes),
+                initializer="zeros",
+                dtype="int32",
+                name=f"{word}_counts",
+            )
+            for word in ("low", "high")
         )
 
     def update_state(
@@ -126,7 +127,7 @@ class _ConfusionMetric(keras.metrics.Metric):
         self._high.assign(self._high + carry)
 
     def confusion_matrix(self) -> np.ndarray:
-        """Returns the counts so far: int64 array (C, C), rows are truth."""
+        """Returns the counts so far: int64 (C, C), rows are ground truth."""
         low = ops.convert_to_numpy(self._low).astype("int64")
         high = ops.convert_to_numpy(self._high).astype("int64")
         return high * _WORD + low
@@ -150,8 +151,8 @@ class MeanIoU(_ConfusionMetric):
     """Mean intersection over union, over the whole set that was seen.
 
     Intersections and unions are summed over all pixels first and divided
-    once. Classes absent from both truth and prediction have no IoU and are
-    left out of the mean; nothing seen gives 0.
+    once. Classes absent from both ground truth and prediction have no IoU
+    and are left out of the mean; nothing seen gives 0.
 
     Args:
         num_classes: Number of classes C.
@@ -167,14 +168,7 @@ class MeanIoU(_ConfusionMetric):
         1.0
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_label: int = IGNORE_LABEL,
-        name: str = "mean_iou",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(num_classes, ignore_label, name, **kwargs)
+    default_name = "mean_iou"
 
     def result(self) -> Any:
         counts = self._counts()
@@ -203,14 +197,7 @@ class PixelAccuracy(_ConfusionMetric):
         0.5
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_label: int = IGNORE_LABEL,
-        name: str = "pixel_accuracy",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(num_classes, ignore_label, name, **kwargs)
+    default_name = "pixel_accuracy"
 
     def result(self) -> Any:
         counts = self._counts()

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
+
+from keras_pspnet.utils import check_integer, keras_private
 
 POLY_POWER = 0.9
 # Weights that normalisation and classifiers add, by variable name.
@@ -45,15 +46,10 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         power: float = POLY_POWER,
     ) -> None:
         super().__init__()
-        if total_steps is not None and not (
-            isinstance(total_steps, int | np.integer) and total_steps > 0
-        ):
-            raise ValueError(
-                "`total_steps` must be a positive integer. "
-                f"Received: total_steps={total_steps!r}"
-            )
+        if total_steps is not None:
+            total_steps = check_integer("total_steps", total_steps)
         self.initial_learning_rate = initial_learning_rate
-        self.total_steps = None if total_steps is None else int(total_steps)
+        self.total_steps = total_steps
         self.power = power
 
     def __call__(self, step: Any) -> Any:
@@ -154,8 +150,7 @@ class SGD(keras.optimizers.SGD):
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
     ) -> None:
-        # TensorFlow hands over its own variable, which knows no path.
-        known = self._trainable_variables[self._get_variable_index(variable)]
+        known = keras_private.keras_variable(self, variable)
         factor = self._lr_multiplier(known)
         with _after(gradient):
             if self.l2 and self._decays(known):

@@ -29,6 +29,7 @@ MODULES = (
     "export",
     "export.verify",
     "labels",
+    "layers.input_normalization",
     "layers.pyramid",
     "losses",
     "metrics",

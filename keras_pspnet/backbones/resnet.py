@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_pspnet.layers import BatchNorm, check_choice
+from keras_pspnet.layers import BatchNorm
+from keras_pspnet.utils import check_choice
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -139,19 +140,22 @@ class DilatedResNet(keras.Model):
         )
 
         # === Config ===
-        self._config = {
-            "depth": depth,
-            "input_shape": tuple(input_shape),
-            "stem": stem,
-            "output_stride": output_stride,
-            "contract_dilation": contract_dilation,
-            "stride_on": stride_on,
-            "width": width,
-        }
+        self.depth = depth
+        self.stem = stem
+        self.output_stride = output_stride
+        self.contract_dilation = contract_dilation
+        self.stride_on = stride_on
+        self.width = width
 
     def get_config(self) -> dict[str, Any]:
         return {
-            **self._config,
+            "depth": self.depth,
+            "input_shape": self.input_shape[1:],
+            "stem": self.stem,
+            "output_stride": self.output_stride,
+            "contract_dilation": self.contract_dilation,
+            "stride_on": self.stride_on,
+            "width": self.width,
             "name": self.name,
             "trainable": self.trainable,
         }

@@ -11,7 +11,7 @@ from keras_pspnet.data.dataset import SegmentationData, size_issue
 from keras_pspnet.data.images import named, read_image
 from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.listing import Issue, Sample
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 _SHOWN = 5
 

@@ -24,8 +24,7 @@ from keras_pspnet.data.sources.listing import (
     check_complete,
 )
 from keras_pspnet.data.sources.published import DATASETS, list_dataset
-from keras_pspnet.labels import LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, LabelSet
 
 Pair = tuple[np.ndarray, np.ndarray]
 

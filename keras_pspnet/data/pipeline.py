@@ -16,7 +16,7 @@ from keras_pspnet.data.augment.affine import (
     sample_pair,
 )
 from keras_pspnet.data.augment.augmentation import Augmentation
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 # Labels and predictions are bytes, as classes are 255 at most.
 _BYTES = 256

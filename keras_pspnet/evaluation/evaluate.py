@@ -12,7 +12,7 @@ from keras_pspnet.evaluation.confusion import Confusion
 from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
 from keras_pspnet.evaluation.scores import Scores
 from keras_pspnet.inference import Predictor, as_network
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 
 def evaluate(

@@ -33,7 +33,7 @@ from keras_pspnet.inference import (
     upsample,
     views_of,
 )
-from keras_pspnet.layers import check_choice
+from keras_pspnet.utils import check_choice
 
 NAMES = ("plain", "mmseg", "semseg", "caffe")
 # What the sources use for VOC and ADE20K; for Cityscapes it is (2048, 1024)

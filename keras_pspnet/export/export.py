@@ -18,8 +18,7 @@ from keras_pspnet.inference import (
     float32_inference_model,
     network_size,
 )
-from keras_pspnet.layers import check_choice
-from keras_pspnet.utils import check_writable
+from keras_pspnet.utils import check_choice, check_writable
 
 if TYPE_CHECKING:
     from keras_pspnet.export.verify import Parity

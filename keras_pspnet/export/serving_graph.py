@@ -13,8 +13,7 @@ from keras_pspnet.export import decode_graph
 from keras_pspnet.export.graph_ops import argmax_at, rounded, shrink, slide
 from keras_pspnet.inference import check_scales, fill_color, network_size
 from keras_pspnet.inference.fold import as_constants, fold
-from keras_pspnet.layers import spatial_size
-from keras_pspnet.layers.resize import resize
+from keras_pspnet.layers import resize, spatial_size
 
 IMAGES = (None, None, None, 3)
 

@@ -15,6 +15,7 @@ from keras_pspnet.layers import (
     PyramidPoolingModule,
     Resize,
 )
+from keras_pspnet.utils import keras_private
 
 # What only training needs, and what computes in the dtype of its input.
 _TRAINING_ONLY = (layers.Dropout, layers.SpatialDropout2D)
@@ -167,7 +168,7 @@ def _is_plain_conv(layer: Any) -> bool:
 
 
 def _conv_before(norm: Any) -> Any:
-    return norm.input._keras_history.operation
+    return keras_private.producer_of(norm.input)
 
 
 def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
@@ -180,7 +181,7 @@ def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
         foldable = isinstance(conv, PyramidConv) or _is_plain_conv(conv)
         # Whoever else reads the convolution wants it without the
         # normalisation.
-        if foldable and len(conv._outbound_nodes) == 1:
+        if foldable and keras_private.num_readers(conv) == 1:
             norms[id(conv)] = layer
     return norms
 

@@ -13,9 +13,9 @@ from keras import ops
 
 from keras_pspnet.inference.fold import fold, refold
 from keras_pspnet.labels import LabelSet, generic_labels
-from keras_pspnet.layers import InputNormalization, PyramidConv, check_choice
-from keras_pspnet.layers.resize import resize
+from keras_pspnet.layers import InputNormalization, PyramidConv, resize
 from keras_pspnet.models import PSPNet
+from keras_pspnet.utils import check_choice, keras_private
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -363,7 +363,7 @@ def float32_inference_model(model: keras.Model) -> keras.Model:
         return model
     if any(
         layer.compute_dtype != "float32"
-        for layer in model._flatten_layers(include_self=False)
+        for layer in keras_private.nested_layers(model)
     ):
         # What was trained in mixed precision has float32 weights.
         policy = keras.config.dtype_policy()

@@ -6,18 +6,19 @@ from keras_pspnet.layers.distribute import (
 )
 from keras_pspnet.layers.distribute import num_replicas as num_replicas
 from keras_pspnet.layers.distribute import replica_sum as replica_sum
-from keras_pspnet.layers.distribute import strategy_of as strategy_of
 from keras_pspnet.layers.dropout import (
     GlobalSpatialDropout2D as GlobalSpatialDropout2D,
 )
-from keras_pspnet.layers.pyramid import InputNormalization as InputNormalization
+from keras_pspnet.layers.input_normalization import (
+    InputNormalization as InputNormalization,
+)
 from keras_pspnet.layers.pyramid import PyramidConv as PyramidConv
 from keras_pspnet.layers.pyramid import (
     PyramidPoolingModule as PyramidPoolingModule,
 )
-from keras_pspnet.layers.pyramid import Resize as Resize
-from keras_pspnet.layers.pyramid import check_choice as check_choice
+from keras_pspnet.layers.resize import Resize as Resize
 from keras_pspnet.layers.resize import (
     interpolation_matrix as interpolation_matrix,
 )
+from keras_pspnet.layers.resize import resize as resize
 from keras_pspnet.layers.resize import spatial_size as spatial_size

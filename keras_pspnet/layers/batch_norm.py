@@ -18,7 +18,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     the run and not to the model, so it is not part of the config and a model
     saved on one backend loads on every other.
 
-    In training on TensorFlow, pictures are normalised by its fused kernels,
+    In training on TensorFlow, images are normalised by its fused kernels,
     which compute in float32 whatever the dtype, and keep for the gradient
     nothing but their input: Keras's own formula keeps float32 copies of it.
 
@@ -27,7 +27,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             are momentum 0.9 and epsilon 1e-5.
 
     Examples:
-        >>> from keras_pspnet.layers.batch_norm import BatchNorm
+        >>> from keras_pspnet.layers import BatchNorm
         >>> layer = BatchNorm()
         >>> layer.momentum, layer.epsilon
         (0.9, 1e-05)
@@ -46,6 +46,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     ) -> Any:
         live = training and self.trainable
         if not live or mask is not None or not self._has_kernel(inputs):
+            self.synchronized = num_replicas() > 1
             return super().call(inputs, training=training, mask=mask)
         normalize = _normalize if num_replicas() == 1 else _normalize_together
         outputs, mean, variance = normalize(
@@ -75,10 +76,6 @@ class BatchNorm(keras.layers.BatchNormalization):
             and self.compute_dtype in ("float32", "bfloat16", "float16")
             and self.variable_dtype == "float32"
         )
-
-    def _moments(self, inputs: Any, mask: Any) -> Any:
-        self.synchronized = num_replicas() > 1
-        return super()._moments(inputs, mask)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

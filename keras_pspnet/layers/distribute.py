@@ -28,13 +28,6 @@ def _replica_context() -> Any:
     return context
 
 
-def strategy_of(model: keras.Model) -> Any:
-    """Returns the strategy that a model trains under, None without any."""
-    if keras.backend.backend() != "tensorflow":
-        return None
-    return model.distribute_strategy
-
-
 def num_replicas() -> int:
     """Returns how many replicas share the batch that is being computed."""
     context = _replica_context()
@@ -62,17 +55,17 @@ def replica_sum(value: Any) -> Any:
 
 
 def batch_place(batch: Any) -> tuple[Any, Any]:
-    """Returns the place of this replica's pictures in the global batch.
+    """Returns the place of this replica's images in the global batch.
 
-    In the global batch the replicas' pictures follow each other in the order
+    In the global batch the replicas' images follow each other in the order
     of the replicas; their parts may differ in size.
 
     Args:
-        batch: Number of this replica's pictures, an integer or an int32
+        batch: Number of this replica's images, an integer or an int32
             scalar.
 
     Returns:
-        Number of pictures before this replica's first one, and of all of the
+        Number of images before this replica's first one, and of all of the
         global batch: int32 scalars, or (0, `batch`) outside replicas.
     """
     context = _replica_context()

@@ -14,10 +14,10 @@ from keras_pspnet.layers.distribute import batch_place
 class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
     """Spatial dropout that is drawn for the global batch.
 
-    Every call in training draws one factor for each channel of each picture
+    Every call in training draws one factor for each channel of each image
     of the global batch: 0 with probability `rate`, else 1 / (1 - rate). Each
     TensorFlow replica draws all of them, from the same state of the seed, and
-    takes those of its own pictures: pictures lose the same channels on one
+    takes those of its own images: images lose the same channels on one
     replica and on many. The state is a variable of the layer that goes on by
     one with each call in training; without a `seed` it starts from Python's
     random numbers, which `keras.utils.set_random_seed` fixes.
@@ -37,7 +37,7 @@ class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
         Same as input.
 
     Examples:
-        >>> from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
+        >>> from keras_pspnet.layers import GlobalSpatialDropout2D
         >>> layer = GlobalSpatialDropout2D(0.5, seed=0)
         >>> x = layer(np.ones((2, 3, 3, 8)), training=True)
         >>> sorted({float(value) for value in np.ravel(x)})
@@ -48,16 +48,16 @@ class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
         Networks", 2015, section 3.2.
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(rate, **kwargs)
-
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         if not training or self.rate == 0:
             return inputs
-        batch, *others = self._get_noise_shape(inputs)
+        batch, *others = ops.shape(inputs)
+        channels = -1 if self.data_format == "channels_last" else 0
+        shape = [1, 1, 1]
+        shape[channels] = others[channels]
         first, total = batch_place(batch)
         factors = keras.random.dropout(
-            ops.ones((total, *others), "float32"),
+            ops.ones((total, *shape), "float32"),
             self.rate,
             seed=self.seed_generator,
         )

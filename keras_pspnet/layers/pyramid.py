@@ -1,8 +1,7 @@
-"""The pyramid: the paper's module, its exact shortcut, and the resizing."""
+"""The pyramid: the paper's module and its exact shortcut."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,17 +17,9 @@ from keras_pspnet.layers.resize import (
     resize,
     spatial_size,
 )
+from keras_pspnet.utils import check_choice, check_integer
 
 POOLINGS = ("average", "max")
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(
-            f"`{name}` must be one of {listed}. Received: {name}={value!r}"
-        )
 
 
 def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
@@ -44,126 +35,6 @@ def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
             f"Received: bin_sizes={bin_sizes!r}"
         )
     return sizes
-
-
-def _check_channels(channels: Any, name: str) -> None:
-    if channels is None:
-        raise ValueError(
-            f"`{name}` must get inputs with a known number of channels. "
-            "Received: channels=None"
-        )
-
-
-@keras.saving.register_keras_serializable(package="keras_pspnet")
-class Resize(keras.layers.Layer):
-    """Bilinear resizing of one map to the size of another, in float32.
-
-    Called on a pair `(x, like)`: `x` (B, h, w, C) is resized to the height
-    and width of `like` (B, H, W, any).
-
-    Args:
-        align_corners: Corner-aligned (True) or half-pixel (False) sampling.
-        **kwargs: Passed to `keras.layers.Layer`.
-
-    Input shape:
-        Pair of (B, h, w, C) and (B, H, W, any).
-
-    Output shape:
-        (B, H, W, C), float32 unless a `dtype` says otherwise.
-
-    Examples:
-        >>> from keras_pspnet.layers.pyramid import Resize
-        >>> small, large = keras.Input((60, 60, 21)), keras.Input((473, 473, 3))
-        >>> Resize(align_corners=True)([small, large]).shape
-        (None, 473, 473, 21)
-    """
-
-    def __init__(self, align_corners: bool = False, **kwargs: Any) -> None:
-        # Logits and loss stay float32 under mixed precision.
-        kwargs.setdefault("dtype", _at_least_float32())
-        super().__init__(**kwargs)
-        self.align_corners = align_corners
-
-    def call(self, inputs: Any) -> Any:
-        x, like = inputs
-        return resize(x, spatial_size(like), self.align_corners)
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        x_shape, like_shape = input_shape
-        return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "align_corners": self.align_corners}
-
-
-def _at_least_float32() -> str:
-    """Returns the dtype in which logits are kept: never below float32."""
-    compute = keras.config.dtype_policy().variable_dtype
-    return "float64" if compute == "float64" else "float32"
-
-
-def _finite_numbers(values: Any) -> tuple[float, ...]:
-    """Returns the values as floats, or nothing if any is no finite number."""
-    try:
-        numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        return ()
-    return numbers if all(map(math.isfinite, numbers)) else ()
-
-
-@keras.saving.register_keras_serializable(package="keras_pspnet")
-class InputNormalization(keras.layers.Layer):
-    """Subtracts the mean and divides by the deviation of RGB 0..255 pictures.
-
-    It is part of the model, so that neither a training script nor a server
-    can forget it.
-
-    Args:
-        mean: Three values in units of 0..255, in the order R, G, B.
-        std: Three positive values in units of 0..255.
-        **kwargs: Passed to `keras.layers.Layer`.
-
-    Input shape:
-        (B, H, W, 3), uint8 or float, 0..255.
-
-    Output shape:
-        (B, H, W, 3), float32 unless a `dtype` says otherwise.
-
-    Examples:
-        >>> from keras_pspnet.layers.pyramid import InputNormalization
-        >>> layer = InputNormalization(mean=(100, 100, 100), std=(50, 50, 50))
-        >>> float(layer(np.full((1, 1, 1, 3), 200, "uint8"))[0, 0, 0, 0])
-        2.0
-    """
-
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
-    ) -> None:
-        # Pictures have more levels than bfloat16 has digits.
-        kwargs.setdefault("dtype", _at_least_float32())
-        super().__init__(**kwargs)
-        self.mean = _finite_numbers(mean)
-        self.std = _finite_numbers(std)
-        if len(self.mean) != 3:
-            raise ValueError(
-                f"`mean` must hold three numbers. Received: mean={mean!r}"
-            )
-        if len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(
-                f"`std` must hold three positive numbers. Received: std={std!r}"
-            )
-
-    def call(self, inputs: Any) -> Any:
-        x = ops.cast(inputs, self.compute_dtype)
-        mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
-        std = ops.convert_to_tensor(self.std, dtype=self.compute_dtype)
-        return (x - mean) / std
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -215,11 +86,8 @@ class PyramidPoolingModule(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         check_choice("pooling", pooling, POOLINGS)
-        if filters is not None and (type(filters) is not int or filters < 1):
-            raise ValueError(
-                "`filters` must be a positive integer or None. "
-                f"Received: filters={filters!r}"
-            )
+        if filters is not None:
+            filters = check_integer("filters", filters)
         self.bin_sizes = _check_bin_sizes(bin_sizes)
         self.filters = filters
         self.pooling = pooling
@@ -233,7 +101,11 @@ class PyramidPoolingModule(keras.layers.Layer):
         if self.convs:
             return
         channels = input_shape[-1]
-        _check_channels(channels, "PyramidPoolingModule")
+        if channels is None:
+            raise ValueError(
+                "The input must have a known number of channels. "
+                "Received: channels=None"
+            )
         if self.reduce:
             map_shape = (None, None, None, channels)
             for bins in self.bin_sizes:
@@ -261,7 +133,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         return self.filters or max(1, channels // 4)
 
     def pyramid(self, x: Any, training: bool | None = None) -> list[Any]:
-        """Computes the pyramid maps before they are enlarged.
+        """Computes the pyramid maps before they are upsampled.
 
         Args:
             x: Float tensor (B, H, W, C).
@@ -322,18 +194,14 @@ class PyramidPoolingModule(keras.layers.Layer):
         }
 
 
-def _conv3x3(x: Any, kernel: Any) -> Any:
-    return ops.conv(x, kernel, padding="same", data_format="channels_last")
-
-
 def shifted_interpolation(
     bins: int, size: Any, align_corners: bool, dtype: str
 ) -> Any:
-    """Builds enlargement seen by the three taps of a zero-padded convolution.
+    """Builds upsampling as the taps of a zero-padded convolution see it.
 
     Args:
         bins: Number of cells.
-        size: Number of samples after enlarging, an int or a scalar tensor.
+        size: Number of samples after upsampling, an int or a scalar tensor.
         align_corners: See `interpolation_matrix`.
         dtype: Floating dtype of the result.
 
@@ -349,9 +217,9 @@ def shifted_interpolation(
 class PyramidConv(keras.layers.Layer):
     """A 3x3 convolution over the pyramid's concatenation, never formed.
 
-    Enlarging a pyramid map and convolving it are both linear, so the taps of
+    Upsampling a pyramid map and convolving it are both linear, so the taps of
     the kernel are applied on the small grid of bins x bins cells, and the
-    nine shifted enlargements are two small matrix products, one along each
+    nine shifted maps are two small matrix products, one along each
     side. The result, the gradients and the variables are those of
     `PyramidPoolingModule` followed by
     `Conv2D(filters, 3, padding="same", use_bias=False)`; the cost is that of
@@ -386,18 +254,12 @@ class PyramidConv(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if type(filters) is not int or filters < 1:
-            raise ValueError(
-                "`filters` must be a positive integer. "
-                f"Received: filters={filters!r}"
-            )
-        self.filters = filters
+        self.filters = check_integer("filters", filters)
         self.pyramid = pyramid
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.use_bias = use_bias
 
     def build(self, input_shape: Any) -> None:
-        _check_channels(input_shape[-1], "PyramidConv")
         if not self.pyramid.built:
             self.pyramid.build(input_shape)
         self._build_kernels(
@@ -431,7 +293,7 @@ class PyramidConv(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         own, taps = self._kernels(inputs.shape[-1])
-        out = _conv3x3(inputs, own)
+        out = ops.conv(inputs, own, padding="same", data_format="channels_last")
         if self.use_bias:
             out = ops.add(out, ops.reshape(self.bias, (1, 1, 1, -1)))
         maps = self.pyramid.pyramid(inputs, training=training)
@@ -457,22 +319,16 @@ class PyramidConv(keras.layers.Layer):
         for pooled, tap, bins in zip(
             maps, taps, self.pyramid.bin_sizes, strict=True
         ):
-            # (B, i, 3*dy, x, F): rows are still on the small grid.
-            rows.append(self._along_width(pooled, tap, bins, width))
+            product = ops.reshape(
+                self._apply_taps(pooled, tap, bins),
+                (-1, 3 * bins, 3 * bins, self.filters),
+            )
+            # (B, 3 * bins, W, F): rows (dy, i) are still on the small grid.
+            rows.append(ops.matmul(self._shifted(bins, width), product))
             row_matrices.append(self._shifted(bins, height))
         matrix = ops.concatenate(row_matrices, axis=1)
         stacked = ops.concatenate(rows, axis=1)
         return apply_height(matrix, stacked)
-
-    def _along_width(self, pooled: Any, tap: Any, bins: int, width: Any) -> Any:
-        """Applies the taps on the small grid, then enlarges along the width.
-
-        Returns:
-            Tensor (B, 3 * bins, width, F), rows ordered (dy, i).
-        """
-        product = self._apply_taps(pooled, tap, bins)
-        product = ops.reshape(product, (-1, 3 * bins, 3 * bins, self.filters))
-        return ops.matmul(self._shifted(bins, width), product)
 
     def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
         """Multiplies each cell with the nine taps: (B, dy, i, dx, j, F)."""
@@ -509,8 +365,7 @@ class PyramidConv(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PyramidConv:
-        config = dict(config)
-        config["pyramid"] = keras.saving.deserialize_keras_object(
-            config["pyramid"]
-        )
-        return cls(**config)
+        # The pyramid is built by this layer, so that paths begin with its own.
+        pyramid = {**config["pyramid"], "build_config": None}
+        pyramid = keras.saving.deserialize_keras_object(pyramid)
+        return cls(**{**config, "pyramid": pyramid})

@@ -182,8 +182,7 @@ def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
         pool = ops.average_pool if pooling == "average" else ops.max_pool
         return pool(x, window, strides=window, data_format="channels_last")
     if pooling == "max":
-        x = _max_bins(x, _bin_membership_tensor(height, bins), axis=1)
-        return _max_bins(x, _bin_membership_tensor(width, bins), axis=2)
+        return _max_bins(_max_bins(x, height, bins, 1), width, bins, 2)
     dtype = keras.backend.standardize_dtype(x.dtype)
     x = apply_height(adaptive_pooling_matrix(height, bins, dtype), x)
     return ops.matmul(adaptive_pooling_matrix(width, bins, dtype), x)
@@ -194,17 +193,62 @@ def divides(size: Any, bins: int) -> bool:
     return isinstance(size, int) and size % bins == 0
 
 
-def _bin_membership_tensor(size: Any, bins: int) -> Any:
-    xp = np if isinstance(size, int) else ops
-    return ops.convert_to_tensor(_bin_membership(xp, size, bins))
-
-
-def _max_bins(x: Any, inside: Any, axis: int) -> Any:
+def _max_bins(x: Any, size: Any, bins: int, axis: int) -> Any:
     """Takes the maximum over the members of every bin along one axis."""
+    xp = np if isinstance(size, int) else ops
+    inside = ops.convert_to_tensor(_bin_membership(xp, size, bins))
     lowest = ops.cast(float("-inf"), x.dtype)
     shape = (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1)
     cells = [
         ops.max(ops.where(ops.reshape(row, shape), x, lowest), axis=axis)
-        for row in ops.unstack(inside, num=inside.shape[0], axis=0)
+        for row in ops.unstack(inside, num=bins, axis=0)
     ]
     return ops.stack(cells, axis=axis)
+
+
+def at_least_float32() -> str:
+    """Returns the dtype in which logits are kept: never below float32."""
+    compute = keras.config.dtype_policy().variable_dtype
+    return "float64" if compute == "float64" else "float32"
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class Resize(keras.layers.Layer):
+    """Bilinear resizing of one map to the size of another, in float32.
+
+    Called on a pair `(x, like)`: `x` (B, h, w, C) is resized to the height
+    and width of `like` (B, H, W, any).
+
+    Args:
+        align_corners: Corner-aligned (True) or half-pixel (False) sampling.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        Pair of (B, h, w, C) and (B, H, W, any).
+
+    Output shape:
+        (B, H, W, C), float32 unless a `dtype` says otherwise.
+
+    Examples:
+        >>> from keras_pspnet.layers import Resize
+        >>> small, large = keras.Input((60, 60, 21)), keras.Input((473, 473, 3))
+        >>> Resize(align_corners=True)([small, large]).shape
+        (None, 473, 473, 21)
+    """
+
+    def __init__(self, align_corners: bool = False, **kwargs: Any) -> None:
+        # Logits and loss stay float32 under mixed precision.
+        kwargs.setdefault("dtype", at_least_float32())
+        super().__init__(**kwargs)
+        self.align_corners = align_corners
+
+    def call(self, inputs: Any) -> Any:
+        x, like = inputs
+        return resize(x, spatial_size(like), self.align_corners)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        x_shape, like_shape = input_shape
+        return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "align_corners": self.align_corners}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,12 +11,13 @@ import keras
 import numpy as np
 
 from keras_pspnet.layers import (
+    PyramidPoolingModule,
     claim_collectives,
     num_replicas,
     replica_sum,
-    strategy_of,
 )
 from keras_pspnet.models.fit_steps import with_inner
+from keras_pspnet.utils import keras_private
 
 BATCH_OF_ONE = (
     "the global batch must hold at least 2 images while batch normalisation "
@@ -26,6 +28,10 @@ FEWER_THAN_REPLICAS = (
     "the global batch must hold at least one image for every replica, where "
     "each takes ceil(images / replicas) until none are left; drop the last "
     "partial batch. "
+)
+# What Python raised, or what was asserted and the line after it.
+_OWN = re.compile(
+    r"ValueError: (.*)|((?:labels must|the global batch must) .*)\n?(.*)"
 )
 
 
@@ -43,16 +49,6 @@ def array_length(x: Any, validation_split: float = 0.0) -> int | None:
     if shape is None or len(shape) == 0:
         return None
     return int(shape[0] * (1.0 - validation_split))
-
-
-def cardinality(x: Any) -> int | None:
-    """Returns the number of batches of a data set, None where unknown."""
-    if isinstance(x, keras.utils.PyDataset):
-        return x.num_batches
-    if hasattr(x, "cardinality"):
-        cardinality = int(x.cardinality())
-        return cardinality if cardinality >= 0 else None
-    return len(x) if hasattr(x, "__len__") else None
 
 
 def check_arrays(x: Any, y: Any, num_classes: int) -> None:
@@ -77,17 +73,13 @@ def check_arrays(x: Any, y: Any, num_classes: int) -> None:
                 "`y` must have the size of the images. Received: y of shape "
                 f"{mask.shape} for x of shape {x.shape}"
             )
-        _check_labels(mask, num_classes)
-
-
-def _check_labels(mask: np.ndarray, num_classes: int) -> None:
-    bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
-    if bad.any():
-        raise ValueError(
-            f"`y` must hold labels 0..{num_classes - 1} or the ignore label "
-            f"255. Received: label {mask[bad][0]} in mask "
-            f"{int(np.argwhere(bad)[0][0])}"
-        )
+        bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
+        if bad.any():
+            raise ValueError(
+                f"`y` must hold labels 0..{num_classes - 1} or the ignore "
+                f"label 255. Received: label {mask[bad][0]} in mask "
+                f"{int(np.argwhere(bad)[0][0])}"
+            )
 
 
 def steps_per_epoch_of(
@@ -105,38 +97,39 @@ def steps_per_epoch_of(
         return steps_per_epoch
     if count is not None:
         return -(-count // batch_size)
-    return cardinality(x)
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches
+    if hasattr(x, "cardinality"):
+        cardinality = int(x.cardinality())
+        return cardinality if cardinality >= 0 else None
+    return len(x) if hasattr(x, "__len__") else None
 
 
-def check_one_worker(model: keras.Model) -> None:
-    """Refuses `fit` on several workers, where Keras's own breaks.
-
-    Raises:
-        ValueError: If the model's strategy has several workers.
-    """
-    strategy = strategy_of(model)
-    if strategy is None or strategy.num_replicas_in_sync < 2:
-        return
-    import tensorflow as tf
-
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError(
-            "`fit` must run on one worker: on several, train with "
-            "`keras-pspnet train`, or in a loop that runs `train_step`. "
-            f"Received: {type(strategy).__name__} of "
-            f"{strategy.num_replicas_in_sync} replicas"
-        )
-
-
-def check_replicas(model: keras.Model) -> None:
+def check_replicas(model: keras.Model, in_fit: bool = False) -> None:
     """Refuses what breaks, or trains wrongly, on several replicas.
+
+    Args:
+        model: A compiled model.
+        in_fit: Whether Keras's `fit` is asked for, which several workers
+            break.
 
     Raises:
         ValueError: See `SegmentationTrainer.check_replicas`.
     """
-    strategy = strategy_of(model)
+    strategy = keras_private.strategy_of(model)
     if strategy is None or strategy.num_replicas_in_sync < 2:
         return
+    import tensorflow as tf
+
+    count = strategy.num_replicas_in_sync
+    if in_fit and isinstance(
+        strategy, tf.distribute.MultiWorkerMirroredStrategy
+    ):
+        raise ValueError(
+            "`fit` must run on one worker: on several, train with "
+            "`keras-pspnet train`, or in a loop that runs `train_step`. "
+            f"Received: {type(strategy).__name__} of {count} replicas"
+        )
     required: list[tuple[str, Any, Any]] = [
         ("steps_per_execution", model, 1),
         ("jit_compile", model, False),
@@ -151,10 +144,17 @@ def check_replicas(model: keras.Model) -> None:
         if value != wanted:
             raise ValueError(
                 f"`{name}` must be {wanted} on several replicas. "
-                f"Received: {name}={value} on "
-                f"{strategy.num_replicas_in_sync} replicas"
+                f"Received: {name}={value} on {count} replicas"
             )
     claim_collectives(strategy)
+
+
+def needs_two_images(pyramid: PyramidPoolingModule) -> bool:
+    """Tells whether the 1x1 bin normalises over the batch alone."""
+    return any(
+        bins == 1 and norm.trainable
+        for bins, norm in zip(pyramid.bin_sizes, pyramid.norms, strict=False)
+    )
 
 
 def check_last_batch(count: int, batch_size: int) -> None:
@@ -222,19 +222,13 @@ def plain_errors() -> Iterator[None]:
 
 def _own_message(text: str) -> str | None:
     """Finds this package's sentence in a report of TensorFlow's runtime."""
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        for start in ("labels must be", "the global batch must", "ValueError:"):
-            position = line.find(start)
-            if position < 0:
-                continue
-            if start == "ValueError:":
-                return line[position + len(start) :].strip()
-            # TensorFlow prints each part of an assertion in brackets, or on
-            # a line of its own.
-            sentence = line[position:].replace("] [", " ").replace("\\'", "'")
-            sentence = sentence.strip(" []\"'")
-            if sentence.endswith("="):
-                sentence += f" {lines[number + 1].strip()}"
-            return sentence
-    return None
+    found = _OWN.search(text)
+    if found is None:
+        return None
+    raised, asserted, value = found.groups()
+    if raised is not None:
+        return raised.strip()
+    # TensorFlow prints each part of an assertion in brackets, or on a line of
+    # its own.
+    sentence = asserted.replace("] [", " ").replace("\\'", "'").strip(" []\"'")
+    return f"{sentence} {value.strip()}" if sentence[-1] == "=" else sentence

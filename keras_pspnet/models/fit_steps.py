@@ -10,8 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pspnet.models.compile_arguments import is_loss_scaled
+from keras_pspnet.models.arguments import is_loss_scaled
 from keras_pspnet.optimizers import PolynomialDecay
+from keras_pspnet.utils import keras_private
 
 
 def with_inner(optimizer: Any) -> Iterator[Any]:
@@ -25,24 +26,20 @@ def with_inner(optimizer: Any) -> Iterator[Any]:
 
 def steps_taken(optimizer: Any) -> int:
     """Returns the step that an optimizer's schedule is at."""
+    return int(ops.convert_to_numpy(_step_variable(optimizer)))
+
+
+def _step_variable(optimizer: Any) -> Any:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    # `iterations` counts groups of steps where gradients are accumulated.
-    return int(ops.convert_to_numpy(inner._iterations))
-
-
-def _set_steps(optimizer: Any, steps: int) -> None:
-    getattr(optimizer, "inner_optimizer", optimizer)._iterations.assign(steps)
+    return keras_private.step_variable(inner)
 
 
 def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
     """Finds every `PolynomialDecay`, with the optimizer that it is of."""
-    found = (
-        (each, getattr(each, "_learning_rate", None))
-        for each in with_inner(optimizer)
-    )
     return [
         (each, schedule)
-        for each, schedule in found
+        for each in with_inner(optimizer)
+        for schedule in [keras_private.learning_rate_of(each)]
         if isinstance(schedule, PolynomialDecay)
     ]
 
@@ -124,7 +121,7 @@ def decaying_over(
             # A graph may count a step before it finds or checks a batch.
             for _, owner, before in found:
                 if 0 < steps_taken(owner) - before <= model.steps_per_execution:
-                    _set_steps(owner, before)
+                    _step_variable(owner).assign(before)
         for decay, owner, before in opened:
             if steps_taken(owner) == before:
                 decay.total_steps = None
@@ -177,7 +174,7 @@ class StepCounter(RestoredCallback):
         for optimizer, before in self._taken:
             # A graph counts a step before it finds that the data has ended.
             if steps_taken(optimizer) > before + done:
-                _set_steps(optimizer, before + done)
+                _step_variable(optimizer).assign(before + done)
 
     def on_fit_restored(self, epoch: int) -> None:
         taken = steps_taken(self.model.optimizer)

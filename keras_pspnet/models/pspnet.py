@@ -18,13 +18,13 @@ from keras_pspnet.layers import (
     PyramidConv,
     PyramidPoolingModule,
     Resize,
-    check_choice,
 )
 from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
+from keras_pspnet.utils import check_choice, check_integer, keras_private
 
-# Means and deviations of ImageNet, in units of 0..255, R, G, B: what the
-# published weights of torch's and mmsegmentation's backbones expect.
+# Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
+# the published weights of torch's and mmsegmentation's backbones expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
@@ -57,8 +57,8 @@ class PSPNet(SegmentationTrainer):
         dropout: Rate of the spatial dropout before both classifiers.
         freeze: `"backbone"` keeps the backbone as it is, `"batch_norm"` all
             batch normalisation: for batches too small for statistics.
-        mean: Mean of the pictures, R, G, B in units of 0..255.
-        std: Deviation of the pictures, likewise.
+        mean: Mean of the images, R, G, B in units of 0..255.
+        std: Standard deviation of the images, likewise.
         labels: Names and colours of the classes.
         backbone_weights: `"imagenet"` starts the backbone from published
             weights, downloaded once; a path starts it from a ResNet of
@@ -108,7 +108,7 @@ class PSPNet(SegmentationTrainer):
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
-        _check_num_classes(num_classes)
+        num_classes = check_integer("num_classes", num_classes, most=255)
         check_choice("backbone", backbone, BACKBONES)
         check_choice("freeze", freeze, FREEZES)
         input_shape = _check_input_shape(input_shape)
@@ -181,31 +181,24 @@ class PSPNet(SegmentationTrainer):
         )
         self.backbone = backbone_model
         self.pyramid = pyramid
-        self.labels = labels
 
         # === Config ===
         self.num_classes = num_classes
+        self.stem = stem
+        self.output_stride = output_stride
+        self.contract_dilation = contract_dilation
+        self.stride_on = stride_on
+        self.width = width
+        self.align_corners = align_corners
+        self.bin_sizes = tuple(bin_sizes)
+        self.pooling = pooling
+        self.reduce = reduce
         self.aux = aux
+        self.dropout = dropout
         self.freeze = freeze
-        self._config = {
-            "num_classes": num_classes,
-            "backbone": backbone,
-            "input_shape": input_shape,
-            "stem": stem,
-            "output_stride": output_stride,
-            "contract_dilation": contract_dilation,
-            "stride_on": stride_on,
-            "width": width,
-            "align_corners": align_corners,
-            "bin_sizes": tuple(bin_sizes),
-            "pooling": pooling,
-            "reduce": reduce,
-            "aux": aux,
-            "dropout": dropout,
-            "freeze": freeze,
-            "mean": tuple(mean),
-            "std": tuple(std),
-        }
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.labels = labels
         self._freeze()
         if backbone_weights is not None:
             load_backbone(backbone_model, backbone_weights, backbone, stem)
@@ -214,18 +207,69 @@ class PSPNet(SegmentationTrainer):
         if self.freeze == "backbone":
             self.backbone.trainable = False
         elif self.freeze == "batch_norm":
-            for layer in self._flatten_layers():
+            for layer in keras_private.nested_layers(self):
                 if isinstance(layer, BatchNorm):
                     layer.trainable = False
 
     def get_config(self) -> dict[str, Any]:
-        labels = None if self.labels is None else self.labels.to_dict()
         return {
-            **self._config,
-            "labels": labels,
+            "num_classes": self.num_classes,
+            "backbone": self.backbone.name,
+            "input_shape": self.input_shape[1:],
+            "stem": self.stem,
+            "output_stride": self.output_stride,
+            "contract_dilation": self.contract_dilation,
+            "stride_on": self.stride_on,
+            "width": self.width,
+            "align_corners": self.align_corners,
+            "bin_sizes": self.bin_sizes,
+            "pooling": self.pooling,
+            "reduce": self.reduce,
+            "aux": self.aux,
+            "dropout": self.dropout,
+            "freeze": self.freeze,
+            "mean": self.mean,
+            "std": self.std,
+            "labels": None if self.labels is None else self.labels.to_dict(),
             "name": self.name,
             "trainable": self.trainable,
         }
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | os.PathLike[str], **kwargs: Any
+    ) -> PSPNet:
+        """Loads a trained model, as `keras_pspnet.load_pretrained` does.
+
+        Args:
+            preset: Name of published weights, such as `"voc"`, or a folder
+                that `save_to_preset` wrote.
+            **kwargs: Passed to `load_pretrained`.
+
+        Returns:
+            The model.
+
+        Examples:
+            >>> model.save_to_preset("my_model")
+            >>> kp.PSPNet.from_preset("my_model").num_classes
+            5
+        """
+        from keras_pspnet.pretrained import load_pretrained
+
+        return load_pretrained(preset, **kwargs)
+
+    def save_to_preset(
+        self, preset_dir: str | os.PathLike[str], **kwargs: Any
+    ) -> None:
+        """Writes a folder, as `keras_pspnet.save_pretrained` does.
+
+        Args:
+            preset_dir: The folder, made if it does not exist.
+            **kwargs: Passed to `save_pretrained`.
+        """
+        from keras_pspnet.pretrained import save_pretrained
+
+        save_pretrained(self, preset_dir, **kwargs)
 
     def inference_model(self) -> keras.Model:
         """Returns the network without the auxiliary branch.
@@ -273,18 +317,6 @@ def _classify(
         name=f"{name}_classifier",
     )(x)
     return resize([x, image])
-
-
-def _check_num_classes(num_classes: Any) -> None:
-    if (
-        not isinstance(num_classes, int)
-        or isinstance(num_classes, bool)
-        or not 1 <= num_classes <= 255
-    ):
-        raise ValueError(
-            "`num_classes` must be an integer from 1 to 255. "
-            f"Received: num_classes={num_classes!r}"
-        )
 
 
 def _check_input_shape(

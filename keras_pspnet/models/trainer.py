@@ -9,17 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pspnet.layers import PyramidPoolingModule, strategy_of
+from keras_pspnet.layers import PyramidPoolingModule
+from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.metrics import MeanIoU, PixelAccuracy
 from keras_pspnet.models import fit_checks, fit_steps
-from keras_pspnet.models.class_weights import class_weight_table, weigh_outputs
-from keras_pspnet.models.compile_arguments import (
-    by_output,
+from keras_pspnet.models.arguments import (
+    LOSS_WEIGHTS,
+    class_weight_table,
     for_outputs,
     is_loss_scaled,
-    of_main,
     papers_optimizer,
+    weigh_classes,
     with_current_names,
 )
+from keras_pspnet.utils import keras_private
 
 
 class SegmentationTrainer(keras.Model):
@@ -91,11 +94,18 @@ class SegmentationTrainer(keras.Model):
             total_steps=total_steps,
             learning_rate=learning_rate,
             head_lr_multiplier=head_lr_multiplier,
-            head_rate_factor=kwargs.pop("head_rate_factor", None),
         )
-        loss, loss_weights, metrics, weighted_metrics = by_output(
-            self, loss, loss_weights, metrics, weighted_metrics
-        )
+        if metrics is None:
+            metrics = [
+                MeanIoU(self.num_classes),
+                PixelAccuracy(self.num_classes),
+            ]
+        if loss is None:
+            loss = SegmentationLoss()
+        loss = for_outputs("loss", loss, self.aux)
+        if loss_weights is None and self.aux:
+            loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
+        on_main = ("main",)
         if keras.backend.backend() == "tensorflow":
             # XLA drops the checks of labels and of the batch's size, which
             # "auto" would let it do on one GPU.
@@ -103,9 +113,11 @@ class SegmentationTrainer(keras.Model):
         super().compile(
             optimizer=optimizer,
             loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
+            loss_weights=for_outputs("loss_weights", loss_weights, self.aux),
+            metrics=for_outputs("metrics", metrics, self.aux, on_main),
+            weighted_metrics=for_outputs(
+                "weighted_metrics", weighted_metrics, self.aux, on_main
+            ),
             **kwargs,
         )
         self.global_step = fit_steps.steps_taken(self.optimizer)
@@ -191,8 +203,8 @@ class SegmentationTrainer(keras.Model):
         Raises:
             ValueError: If sizes of images and masks differ, a label is
                 outside 0..C-1 and 255, a batch would hold one image while
-                batch normalisation is live, the length of the decay cannot
-                be told, the decay ends before this fit does,
+                batch normalisation is live, the length of the decay is
+                unknown, the decay ends before this fit does,
                 `check_replicas` refuses, or the model is one of several
                 workers.
 
@@ -202,15 +214,14 @@ class SegmentationTrainer(keras.Model):
             >>> sorted(history.history)
             ['loss', 'mean_iou', 'pixel_accuracy']
         """
-        self._assert_compile_called("fit")
-        fit_checks.check_one_worker(self)
-        self.check_replicas()
+        keras_private.check_compiled(self)
+        fit_checks.check_replicas(self, in_fit=True)
         fit_checks.check_arrays(x, y, self.num_classes)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             images, masks, *_ = validation_data
             fit_checks.check_arrays(images, masks, self.num_classes)
         count = fit_checks.array_length(x, validation_split)
-        if count is not None and self._needs_two_images():
+        if count is not None and fit_checks.needs_two_images(self.pyramid):
             fit_checks.check_last_batch(count, batch_size or 32)
         steps = fit_checks.steps_per_epoch_of(
             x, count, batch_size or 32, steps_per_epoch
@@ -277,7 +288,6 @@ class SegmentationTrainer(keras.Model):
         Raises:
             ValueError: As `fit`.
         """
-        self._assert_compile_called("train_on_batch")
         self.check_replicas()
         fit_checks.check_arrays(x, y, self.num_classes)
         fit_steps.check_decay(self.optimizer, 1)
@@ -303,7 +313,7 @@ class SegmentationTrainer(keras.Model):
                 `gradient_accumulation_steps` or `use_ema`, or if the process
                 has trained with another strategy before.
         """
-        self._assert_compile_called("check_replicas")
+        keras_private.check_compiled(self)
         fit_checks.check_replicas(self)
 
     def build_training(self, height: int | None, width: int | None) -> None:
@@ -325,18 +335,20 @@ class SegmentationTrainer(keras.Model):
             >>> net.compile(total_steps=1000)
             >>> net.build_training(None, None)
         """
-        self._assert_compile_called("build_training")
+        keras_private.check_compiled(self)
         images = keras.KerasTensor((None, height, width, 3), "float32")
         masks = keras.KerasTensor((None, height, width), "int32")
-        strategy = strategy_of(self)
+        strategy = keras_private.strategy_of(self)
         with strategy.scope() if strategy else contextlib.nullcontext():
-            self._symbolic_build(data_batch=(images, masks, None))
+            keras_private.build_training(self, (images, masks, None))
 
     def train_step(self, *arguments: Any) -> Any:
         # JAX passes the state of the run before the batch.
         *state, data = arguments
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = fit_checks.with_checked_batch(x, self._needs_two_images())
+        x = fit_checks.with_checked_batch(
+            x, fit_checks.needs_two_images(self.pyramid)
+        )
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         return super().train_step(*state, data)
 
@@ -348,13 +360,15 @@ class SegmentationTrainer(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        if training:
-            sample_weight = weigh_outputs(self._class_table, y, sample_weight)
+        y = for_outputs("y", y, self.aux)
+        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
+        if training and self._class_table is not None:
+            sample_weight = weigh_classes(self._class_table, y, sample_weight)
         return super().compute_loss(
             x=x,
-            y=self._by_output(y),
+            y=y,
             y_pred=y_pred,
-            sample_weight=self._by_output(sample_weight),
+            sample_weight=sample_weight,
             training=training,
         )
 
@@ -363,9 +377,9 @@ class SegmentationTrainer(keras.Model):
     ) -> Any:
         return super().compute_metrics(
             x,
-            self._by_output(y),
+            for_outputs("y", y, self.aux),
             y_pred,
-            sample_weight=self._by_output(sample_weight),
+            sample_weight=for_outputs("sample_weight", sample_weight, self.aux),
         )
 
     def _maybe_symbolic_build(
@@ -373,14 +387,8 @@ class SegmentationTrainer(keras.Model):
     ) -> None:
         # Keras averages the replicas' parts of the first batch to learn its
         # shape, and fails where they differ in size.
-        if self._distribute_strategy is not None:
+        if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
-
-    def _by_output(self, value: Any) -> Any:
-        """Gives a plain mask or weight to every output that is trained."""
-        if self.aux:
-            return for_outputs(value, ("main", "aux"))
-        return of_main(value)
 
     def _set_class_weight(self, class_weight: Any) -> None:
         table: Any = class_weight_table(class_weight, self.num_classes)
@@ -388,12 +396,3 @@ class SegmentationTrainer(keras.Model):
             # The table is a constant of the compiled step.
             self.train_function = None
         self._class_table = table
-
-    def _needs_two_images(self) -> bool:
-        """Tells whether the 1x1 bin normalises over the batch alone."""
-        return any(
-            bins == 1 and norm.trainable
-            for bins, norm in zip(
-                self.pyramid.bin_sizes, self.pyramid.norms, strict=False
-            )
-        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 
-from keras_pspnet.layers import check_choice
 from keras_pspnet.models import PSPNet
 from keras_pspnet.pretrained.model_card import model_card
 from keras_pspnet.pretrained.model_folder import ModelFolder
 from keras_pspnet.pretrained.weights_file import DTYPE_CODES
+from keras_pspnet.utils import check_choice
 
 
 def save_pretrained(

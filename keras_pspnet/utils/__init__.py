@@ -1,5 +1,7 @@
 """Files, downloads and argument checks. No Keras."""
 
+from keras_pspnet.utils.arguments import check_choice as check_choice
+from keras_pspnet.utils.arguments import check_integer as check_integer
 from keras_pspnet.utils.download import HOME_VARIABLE as HOME_VARIABLE
 from keras_pspnet.utils.download import cache_folder as cache_folder
 from keras_pspnet.utils.files import check_absent as check_absent

@@ -18,15 +18,15 @@ import tensorflow as tf
 from keras import layers
 from small import CLASSES, Small
 
-from keras_pspnet.layers import batch_norm
-from keras_pspnet.layers.batch_norm import BatchNorm
-from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
-from keras_pspnet.layers.pyramid import (
+from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
     PyramidPoolingModule,
     Resize,
+    batch_norm,
 )
+from keras_pspnet.layers.batch_norm import BatchNorm
+from keras_pspnet.layers.dropout import GlobalSpatialDropout2D
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.models.trainer import SegmentationTrainer
 
@@ -37,7 +37,7 @@ SIDES = (33, 41)
 def pspnet():
     model = PSPNet(CLASSES, "resnet18", width=1 / 16, dropout=0.0)
     # Large enough that the first layers learn something in a few steps; with
-    # much larger ones the order of the pictures alone would change 1e-5.
+    # much larger ones the order of the images alone would change 1e-5.
     for name in ("head_classifier", "aux_classifier"):
         kernel = model.get_layer(name).kernel
         kernel.assign(keras.random.normal(kernel.shape, stddev=0.05, seed=5))
@@ -76,7 +76,7 @@ CASES = {
 
 
 def data(size):
-    """Batches with most labels in one picture, none in the last ones."""
+    """Batches with most labels in one image, none in the last ones."""
     rng = np.random.default_rng(4)
     count = STEPS * size
     images = rng.integers(0, 256, (count, *SIDES, 3)).astype("uint8")

@@ -5,13 +5,13 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from keras_pspnet.layers.batch_norm import BatchNorm
-from keras_pspnet.layers.pyramid import (
+from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
     PyramidPoolingModule,
     Resize,
 )
+from keras_pspnet.layers.batch_norm import BatchNorm
 from keras_pspnet.models.trainer import SegmentationTrainer
 
 CLASSES = 3

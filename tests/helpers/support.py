@@ -30,7 +30,7 @@ def random_map(
 def randomize(layer: Any) -> None:
     """Gives every variable, statistics too, a value that is not special."""
     rng = np.random.default_rng(7)
-    for variable in layer.variables:
+    for variable in layer.weights:
         value = rng.normal(size=variable.shape)
         if variable.name in ("gamma", "moving_variance"):
             value = np.abs(value) + 0.5

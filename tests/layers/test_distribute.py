@@ -38,19 +38,13 @@ def test_inside_replicas_everyone_gets_the_sum(two_replicas) -> None:
             np.testing.assert_array_equal(result, [[31, 42]])
 
 
-def test_inside_replicas_there_are_two(two_replicas) -> None:
-    counts = two_replicas.run(lambda: tf.constant(num_replicas()))
-    for count in two_replicas.experimental_local_results(counts):
-        assert count == 2
-
-
 def test_outside_replicas_the_batch_is_the_global_one() -> None:
     assert batch_place(5) == (0, 5)
 
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("parts", [(2, 2), (3, 1), (0, 4)])
-def test_inside_replicas_pictures_follow_each_other(
+def test_inside_replicas_images_follow_each_other(
     two_replicas, parts, graph
 ) -> None:
     counts = two_replicas.experimental_distribute_values_from_function(

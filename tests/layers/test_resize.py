@@ -8,10 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_pspnet.layers.resize import (
+    Resize,
     adaptive_pool,
     adaptive_pooling_matrix,
     apply_height,
-    divides,
     interpolation_matrix,
     resize,
     spatial_size,
@@ -82,30 +82,6 @@ def test_interpolation_matrix(
             assert np.min(matrix) >= 0
 
 
-def test_every_size_up_to_61_resizes_to_60_and_back() -> None:
-    for size in range(1, 62):
-        for pair in ((size, 60), (60, size)):
-            for align_corners in (False, True):
-                np.testing.assert_allclose(
-                    interpolation_matrix(*pair, align_corners, "float64"),
-                    oracle_interpolation(*pair, align_corners),
-                    atol=1e-12,
-                )
-
-
-def test_equal_sizes_give_the_identity() -> None:
-    for size in SIZES:
-        for align_corners in (False, True):
-            matrix = interpolation_matrix(size, size, align_corners)
-            np.testing.assert_array_equal(matrix, np.eye(size))
-
-
-def test_aligned_corners_keep_the_corners() -> None:
-    matrix = np.array(interpolation_matrix(6, 61, align_corners=True))
-    np.testing.assert_array_equal(matrix[0], np.eye(6)[0])
-    np.testing.assert_array_equal(matrix[-1], np.eye(6)[-1])
-
-
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 def test_adaptive_pooling_matrix(bins: int) -> None:
     run_time = tf.function(
@@ -174,13 +150,6 @@ def test_resize(
     np.testing.assert_allclose(double, want, atol=1e-12)
 
 
-@pytest.mark.parametrize("target", [(61, 45), (3, 4), (7, 20)])
-def test_half_pixel_resize_is_the_backends(target: tuple[int, int]) -> None:
-    x = random_map(7, 10)
-    want = ops.image.resize(x, target, interpolation="bilinear")
-    np.testing.assert_allclose(resize(x, target), want, atol=1e-5)
-
-
 def test_resize_keeps_half_precision_and_its_constants() -> None:
     x = np.full((1, 3, 4, 2), 1.5)
     for dtype in ("bfloat16", "float16"):
@@ -208,23 +177,6 @@ def test_adaptive_pool(bins: int, pooling: str) -> None:
         np.testing.assert_allclose(double, want, atol=1e-14)
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("size", [(60, 60), (61, 45)])
-def test_adaptive_pool_in_a_graph_of_known_size(
-    size: tuple[int, int], pooling: str
-) -> None:
-    x = random_map(*size)
-    result = tf.function(lambda x: adaptive_pool(x, 6, pooling))(x)
-    np.testing.assert_allclose(result, POOLS[pooling](x, 6), atol=2e-6)
-
-
-def test_max_pool_of_negative_values_is_negative() -> None:
-    x = -1 - np.abs(random_map(5, 7))
-    np.testing.assert_array_equal(
-        adaptive_pool(x, 3, "max"), reference.adaptive_max_pool(x, 3)
-    )
-
-
 def test_gradient_of_pooling_spreads_what_each_bin_gets() -> None:
     x = tf.constant(random_map(7, 5))
     with tf.GradientTape() as tape:
@@ -244,8 +196,21 @@ def test_sizes_that_are_known_stay_known() -> None:
     assert spatial_size(x) == (13, 9)
 
 
-def test_only_known_sizes_divide() -> None:
-    assert divides(60, 6)
-    assert not divides(61, 6)
-    assert not divides(tf.constant(60), 6)
-    assert not divides(None, 6)
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_resize_takes_its_size_from_another_map(align_corners: bool) -> None:
+    layer = Resize(align_corners)
+    x, like = random_map(8, 6), random_map(61, 45, channels=1)
+    want = reference.bilinear(x, (61, 45), align_corners)
+    np.testing.assert_allclose(layer([x, like]), want, atol=1e-5)
+    unknown = tf.function(
+        lambda x, like: layer([x, like]),
+        input_signature=[
+            tf.TensorSpec((None, None, None, 3)),
+            tf.TensorSpec((None, None, None, 1)),
+        ],
+    )
+    np.testing.assert_allclose(unknown(x, like), want, atol=2e-5)
+    shapes = [(None, 8, 6, 5), (None, 61, None, 3)]
+    assert layer.compute_output_shape(shapes) == (None, 61, None, 5)
+    keras.config.set_dtype_policy("float64")
+    assert Resize().compute_dtype == "float64"

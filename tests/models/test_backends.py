@@ -21,7 +21,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 import keras
-from keras_pspnet.model import PSPNet
+from keras_pspnet.models.pspnet import PSPNet
 
 imported = "tensorflow" in sys.modules
 folder, arguments, classes = json.loads(sys.argv[1])

@@ -5,40 +5,15 @@ from small import (
     CLASSES,
     IMAGES,
     MASKS,
-    Sequence,
     assert_same,
     batches,
-    generator,
     small,
     values,
 )
 
-from keras_pspnet.models.fit_checks import array_length, cardinality
 from keras_pspnet.models.pspnet import PSPNet
 
 BATCH_OF_ONE = "the global batch must hold at least 2 images while batch norm"
-
-# === What a data set is ===
-
-
-def test_array_length():
-    assert array_length(IMAGES) == len(IMAGES)
-    assert array_length(tf.constant(IMAGES)) == len(IMAGES)
-    assert array_length(np.float32(3)) is None
-    for data in (batches(), Sequence(), generator(), None):
-        assert array_length(data) is None
-
-
-def test_cardinality():
-    assert cardinality(batches(6)) == 3
-    assert cardinality(Sequence()) == 3
-    assert cardinality([0, 1]) == 2
-    for data in (
-        batches().repeat(),
-        batches().filter(lambda x, y: True),
-        generator(),
-    ):
-        assert cardinality(data) is None
 
 
 # === A batch of one image ===

@@ -14,7 +14,7 @@ import pytest
 
 from keras_pspnet.optimizers import SGD, PolynomialDecay
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 33, 41, 3)).astype("uint8")
 MASKS = RNG.integers(0, 3, (4, 33, 41)).astype("uint8")

@@ -13,7 +13,6 @@ from small import (
     Small,
     assert_same,
     batches,
-    generator,
     small,
     values,
 )
@@ -165,23 +164,6 @@ def test_recipe_and_optimizer_exclude_each_other(recipe):
         small(optimizer="adam", **{name: json.loads(value)})
 
 
-def test_the_former_name_of_an_argument_is_refused():
-    with pytest.raises(
-        TypeError,
-        match="^`head_rate_factor` has become `head_lr_multiplier`. Received: "
-        "head_rate_factor=10.0$",
-    ):
-        small(head_rate_factor=10.0)
-
-
-def test_another_optimizer():
-    model = small(optimizer="adam")
-    for _ in range(2):
-        model.fit(generator(), steps_per_epoch=2, verbose=0)
-    assert int(model.optimizer.iterations) == 4
-    assert np.isfinite(values(model)[0]).all()
-
-
 # === Plain and dictionary forms ===
 
 WEIGHT = np.random.default_rng(1).uniform(0, 2, 4).astype("float32")
@@ -264,20 +246,7 @@ def test_loss_weights():
     )
 
 
-# === Learning ===
-
-
-def test_loss_falls_on_one_batch():
-    model = PSPNet(CLASSES, "resnet18", (*SIDES, 3), width=1 / 16)
-    model.compile(total_steps=30, learning_rate=0.3)
-    x, y = IMAGES[:2], np.zeros((2, *SIDES), "uint8")
-    # Something to be learned: the left is one class, the right another.
-    y[:, :, 11:] = 2
-    y[:, 0] = 255
-    losses = model.fit(x, y, epochs=30, verbose=0, shuffle=False).history[
-        "loss"
-    ]
-    assert losses[-1] < 0.3 * losses[0]
+# === Batches and replicas ===
 
 
 def test_batch_without_a_valid_pixel():

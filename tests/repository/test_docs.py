@@ -40,7 +40,7 @@ HELPERS = {
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
     "export.verify": "ExportError Row Parity default_images sample_images",
-    "layers.pyramid": "check_choice shifted_interpolation",
+    "layers.pyramid": "shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
     "inference.predictor": "plain_network predict_logits "
     "float32_inference_model "
@@ -49,7 +49,7 @@ HELPERS = {
     "presets": "Preset BackboneWeights",
     "evaluation.protocols": "Protocol predict_mask mmseg_size cropper",
     "backbones.resnet": "scaled",
-    "layers.resize": "spatial_size apply_height divides",
+    "layers.resize": "spatial_size apply_height divides at_least_float32",
     "visualization.segmentation": "check_suffix",
 }
 

@@ -1,6 +1,8 @@
 """Tests of the source itself: who imports whom, and who may print."""
 
 import ast
+import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,8 @@ FLAT = {
     "version",
 }
 MAX_LINES = 400
+# Names of the standard library and of Pillow that begin with an underscore.
+NOT_OF_KERAS = {"_exit", "_new", "_replace"}
 # The package is imported where TensorFlow is not: with JAX or torch. What needs
 # TensorFlow is imported by those who use it, never by a room's own module.
 NEEDS_TENSORFLOW = {
@@ -192,6 +196,39 @@ def test_tensorflow_is_imported_where_it_is_needed(name: str) -> None:
     if room_of(name) != "training":
         assert ("tensorflow" in roots) == (name in NEEDS_TENSORFLOW)
     assert roots.isdisjoint({"tf_keras", "torch", "jax"})
+
+
+def private_names_read(tree: ast.AST) -> set[str]:
+    """`_a` of every `x._a` that is read or called."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and re.match("_[a-z]", node.attr)
+        and isinstance(node.ctx, ast.Load)
+    }
+
+
+@functools.cache
+def defined_names() -> set[str]:
+    """Functions, classes, and all that is assigned, in the whole package."""
+    found = set()
+    trees = (parse(path) for path in MODULES.values())
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(getattr(node, "ctx", None), ast.Store):
+            found.add(getattr(node, "attr", getattr(node, "id", "")))
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name != "utils.keras_private"]
+)
+def test_private_names_of_keras_are_in_one_module(name: str) -> None:
+    """A private name that nothing here defines is a library's."""
+    foreign = private_names_read(parse(MODULES[name])) - defined_names()
+    assert foreign <= NOT_OF_KERAS
 
 
 @pytest.mark.parametrize("name", INITS)

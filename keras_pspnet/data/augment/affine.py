@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 # Where a crop reaches over the image's edge: the mean of ImageNet, which
 # the network sees as 0.

@@ -22,7 +22,7 @@ from keras_pspnet.data.augment.affine import (
     sample_pair,
 )
 from keras_pspnet.data.augment.photometric import random_blur, random_distortion
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL
 
 # Crops that mmsegmentation looks at before it takes the next one unseen.
 _TRIES = 10

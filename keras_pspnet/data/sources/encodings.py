@@ -11,8 +11,7 @@ import numpy as np
 
 from keras_pspnet.data.images import named, read_mask_or_colors
 from keras_pspnet.data.sources.sbd import read_mat_mask
-from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from keras_pspnet.labels import Color, LabelSet, generic_labels
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet, generic_labels
 from keras_pspnet.utils import naming_errors
 
 LABEL_FILE = "labels.txt"

@@ -29,12 +29,12 @@ from keras_pspnet.labels import (
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TRAIN_IDS,
+    IGNORE_LABEL,
     RAW_IGNORE_LABELS,
     VOC,
     Color,
     LabelSet,
 )
-from keras_pspnet.losses import IGNORE_LABEL
 
 # The trimaps of Oxford-IIIT Pet, in the order of their values 1, 2, 3. The
 # authors call the third "not classified": the outline of the animal.

@@ -26,8 +26,7 @@ from keras_pspnet.data.sources.published import (
     PETS,
     PETS_ENCODING,
 )
-from keras_pspnet.labels import CAMVID, CITYSCAPES, VOC, LabelSet
-from keras_pspnet.losses import IGNORE_LABEL
+from keras_pspnet.labels import CAMVID, CITYSCAPES, IGNORE_LABEL, VOC, LabelSet
 
 
 @dataclasses.dataclass(frozen=True)

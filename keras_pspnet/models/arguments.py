@@ -1,0 +1,172 @@
+"""What `compile` and `fit` are given: optimizers, values by output, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.losses import broadcast_weights, squeeze_masks
+from keras_pspnet.optimizers import SGD, PolynomialDecay
+
+# The paper's loss weights, section 5.1.
+LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
+# Variables that do not come with ImageNet weights.
+NEW_LAYERS = r"^(head|aux)_"
+
+
+def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
+    """Returns the paper's optimizer where no other is given.
+
+    Args:
+        optimizer: None, or what Keras takes.
+        **recipe: `total_steps`, `learning_rate` and `head_lr_multiplier`,
+            see `SegmentationTrainer.compile`; None leaves the default.
+
+    Raises:
+        ValueError: If both are given, or `total_steps` is no positive
+            integer.
+    """
+    given = {name: each for name, each in recipe.items() if each is not None}
+    if optimizer is None:
+        decay = PolynomialDecay(
+            given.get("learning_rate", 0.01), given.get("total_steps")
+        )
+        multipliers = {}
+        if "head_lr_multiplier" in given:
+            multipliers[NEW_LAYERS] = given["head_lr_multiplier"]
+        return SGD(decay, lr_multipliers=multipliers)
+    if given:
+        received = [f"{name}={each!r}" for name, each in given.items()]
+        raise ValueError(
+            "`total_steps`, `learning_rate` and `head_lr_multiplier` must be "
+            "left out where an optimizer is given. Received: "
+            f"{', '.join(received)}, optimizer={optimizer!r}"
+        )
+    return optimizer
+
+
+def for_outputs(
+    argument: str,
+    value: Any,
+    aux: bool,
+    names: tuple[str, ...] = ("main", "aux"),
+) -> Any:
+    """Gives each output its own of a value that is meant for both.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: A plain value, or a dictionary by output.
+        aux: Whether the model has the outputs `main` and `aux`, or one.
+        names: The outputs that a plain value is meant for.
+
+    Returns:
+        A dictionary, or None, with `aux`; without, a plain value.
+
+    Raises:
+        ValueError: If a dictionary names another output than there is.
+    """
+    if not isinstance(value, Mapping):
+        several = aux and value is not None
+        return dict.fromkeys(names, value) if several else value
+    outputs = {"main", "aux"} if aux else {"main"}
+    if set(value) - {"main", "aux"} or not set(value) & outputs:
+        raise ValueError(
+            f"`{argument}` must name the outputs "
+            f"{' and '.join(sorted(outputs, reverse=True))}. "
+            f"Received: {argument} for {', '.join(map(repr, value))}"
+        )
+    return value if aux else value["main"]
+
+
+def class_weight_table(
+    class_weight: Mapping[int, float] | None, num_classes: int
+) -> np.ndarray | None:
+    """Writes class weights as a table over all labels.
+
+    Args:
+        class_weight: Class id -> factor of at least 0, or None.
+        num_classes: Number of classes C.
+
+    Returns:
+        float32 array (256,), 1 where nothing is given; None for None.
+
+    Raises:
+        ValueError: If an id is not a class, or a factor is negative.
+    """
+    if class_weight is None:
+        return None
+    table = np.ones(256, dtype="float32")
+    for label, weight in class_weight.items():
+        if not 0 <= int(label) < num_classes or weight < 0:
+            raise ValueError(
+                "`class_weight` must map class ids below "
+                f"{num_classes} to factors of at least 0. "
+                f"Received: class_weight={dict(class_weight)!r}"
+            )
+        table[int(label)] = weight
+    return table
+
+
+def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
+    """Multiplies sample weights with the weight of every pixel's class.
+
+    Args:
+        table: From `class_weight_table`.
+        masks: Integer masks (B, H, W) or (B, H, W, 1), plain or by output.
+        sample_weight: None, or a tensor that broadcasts to the masks;
+            likewise by output.
+
+    Returns:
+        float32 tensor (B, H, W); by output where the masks are.
+    """
+    if isinstance(masks, Mapping):
+        given = sample_weight or {}
+        return {
+            name: weigh_classes(table, mask, given.get(name))
+            for name, mask in masks.items()
+        }
+    masks = ops.cast(squeeze_masks(masks), "int32")
+    weights = ops.take(
+        ops.convert_to_tensor(table), ops.clip(masks, 0, IGNORE_LABEL)
+    )
+    if sample_weight is None:
+        return weights
+    return weights * broadcast_weights(sample_weight, "float32")
+
+
+def is_loss_scaled(optimizer: Any) -> bool:
+    """Tells whether an optimizer may skip steps, as `mixed_float16` does."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads what `get_compile_config` returned up to version 0.1.0.
+
+    Args:
+        config: Of any version.
+
+    Returns:
+        The config as it would be returned today.
+    """
+    config = dict(config)
+    if "steps_taken" in config:
+        config["global_step"] = config.pop("steps_taken")
+    is_open = config.pop("awaits_total_steps", False)
+    if config.pop("paper_schedule", False):
+        # Keras's schedule, whose length cannot be open.
+        optimizer = config["optimizer"]["config"]
+        if "inner_optimizer" in optimizer:
+            optimizer = optimizer["inner_optimizer"]["config"]
+        old = optimizer["learning_rate"]["config"]
+        decay = PolynomialDecay(
+            old["initial_learning_rate"],
+            None if is_open else old["decay_steps"],
+            old["power"],
+        )
+        optimizer["learning_rate"] = keras.saving.serialize_keras_object(decay)
+    return config

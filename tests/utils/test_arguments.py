@@ -1,0 +1,44 @@
+"""Tests of checks of arguments."""
+
+import numpy as np
+import pytest
+
+from keras_pspnet.utils.arguments import (
+    check_choice,
+    check_integer,
+    finite_numbers,
+)
+
+
+def test_choice_lists_what_there_is() -> None:
+    check_choice("colour", "red", ("red", "blue"))
+    message = "`colour` must be one of 'red', 'blue'. Received: colour='green'"
+    with pytest.raises(ValueError, match=message):
+        check_choice("colour", "green", ("red", "blue"))
+
+
+@pytest.mark.parametrize("value", [1, 255, np.int64(7)])
+def test_integers_become_pythons(value) -> None:
+    assert type(check_integer("count", value, most=255)) is int
+    assert check_integer("count", value) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None, [2]])
+def test_no_positive_integer(value) -> None:
+    with pytest.raises(ValueError, match="^`count` must be a positive integer"):
+        check_integer("count", value)
+    with pytest.raises(
+        ValueError, match="^`count` must be an integer from 1 to 9. Received: c"
+    ):
+        check_integer("count", value, most=9)
+
+
+def test_an_integer_above_the_most() -> None:
+    with pytest.raises(ValueError, match="from 1 to 9. Received: count=10$"):
+        check_integer("count", 10, most=9)
+
+
+def test_finite_numbers() -> None:
+    assert finite_numbers(np.array([1, 2])) == (1.0, 2.0)
+    for bad in (5, None, "abc", (1, float("nan")), (1, float("inf"))):
+        assert finite_numbers(bad) == ()
