@@ -9,7 +9,11 @@ from support import conv_logits, conv_model, tiny_pspnet
 from keras_pspnet import __version__
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.evaluation.scores import Scores
-from keras_pspnet.inference.predictor import Network, as_network, weights_sha256
+from keras_pspnet.inference.predictor import (
+    Predictor,
+    as_predictor,
+    weights_sha256,
+)
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
 
@@ -166,7 +170,7 @@ def test_a_shard_predicts_its_own_pictures_alone() -> None:
 
     images, masks = pairs(5, classes=3)
     images[:, 0, 0, 0] = range(5)
-    network = Network(run, LABELS)
+    network = Predictor(run, LABELS)
     evaluate(network, [(images, masks)], shard=(1, 2))
     assert seen == [1, 3]
 
@@ -225,10 +229,10 @@ def test_the_report_says_how_and_of_what_the_scores_are(tmp_path) -> None:
 
 def test_networks_have_the_hash_of_the_model_behind_them() -> None:
     model, data = conv_model(), [pairs(1)]
-    assert evaluate(as_network(model), data).weights_sha256 == weights_sha256(
+    assert evaluate(as_predictor(model), data).weights_sha256 == weights_sha256(
         model
     )
-    own = Network(as_network(model).run, as_network(model).labels)
+    own = Predictor(as_predictor(model).run, as_predictor(model).labels)
     scores = evaluate(own, data)
     assert scores.weights_sha256 is None
     np.testing.assert_array_equal(

@@ -17,7 +17,7 @@ from keras_pspnet.evaluation.protocols import (
     predict_mask,
 )
 from keras_pspnet.evaluation.reference_resize import matlab_resize
-from keras_pspnet.inference.predictor import Network
+from keras_pspnet.inference.predictor import Predictor
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import generic_labels
 
@@ -50,8 +50,8 @@ def logits_of(images: np.ndarray) -> np.ndarray:
     return reference.conv2d(images, kernel, padding=1) + place
 
 
-def network(align_corners: bool = False) -> Network:
-    return Network(
+def network(align_corners: bool = False) -> Predictor:
+    return Predictor(
         lambda images: logits_of(images).astype("float32"),
         generic_labels(CLASSES),
         fill=FILL,
@@ -274,7 +274,7 @@ def test_caffe_rounds_what_it_pads_several_windows_with(base, fill) -> None:
         crops.extend(images)
         return logits_of(images).astype("float32")
 
-    recorder = Network(seen, generic_labels(CLASSES), fill=FILL)
+    recorder = Predictor(seen, generic_labels(CLASSES), fill=FILL)
     protocol = make_protocol("caffe", flip=False, window=33, base=base)
     predict_mask(recorder, picture(18, 61), protocol)
     assert len(crops) == (1 if base < 33 else 2)

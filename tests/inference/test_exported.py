@@ -19,7 +19,7 @@ from keras_pspnet import export_litert, export_onnx, export_saved_model
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.inference.exported import is_exported, load_exported
 from keras_pspnet.inference.predictor import (
-    Network,
+    Predictor,
     description,
     predict_logits,
 )
@@ -61,13 +61,13 @@ FORMATS = pytest.mark.parametrize("form", ["saved_model", "litert", "onnx"])
 
 
 @pytest.fixture(scope="module")
-def networks(files) -> dict[str, Network]:
+def networks(files) -> dict[str, Predictor]:
     assert all(is_exported(path) for path in files.values())
     return {form: load_exported(path) for form, path in files.items()}
 
 
 @pytest.fixture
-def network(networks, form: str) -> Network:
+def network(networks, form: str) -> Predictor:
     return networks[form]
 
 

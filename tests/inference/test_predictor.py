@@ -24,8 +24,8 @@ from support import (
 
 from keras_pspnet.inference import predictor as network
 from keras_pspnet.inference.predictor import (
-    Network,
-    as_network,
+    Predictor,
+    as_predictor,
     description,
     fill_color,
     fit_inside,
@@ -97,7 +97,7 @@ def doubled(images: np.ndarray) -> np.ndarray:
 def assert_follows(model: keras.Model, before: np.ndarray) -> None:
     """The network gives what the model gives now, and gave another."""
     images = batch(21, 30)
-    now = as_network(model)(images)
+    now = as_predictor(model)(images)
     assert_close(now, predict_logits(model, images), 1e-5)
     assert np.abs(now - before).max() > 1e-2 * np.abs(before).max()
 
@@ -107,7 +107,7 @@ def assert_follows(model: keras.Model, before: np.ndarray) -> None:
 
 def test_the_copy_gives_the_model_s_logits_at_every_size(pspnet) -> None:
     assert pspnet.aux
-    folded = as_network(pspnet)
+    folded = as_predictor(pspnet)
     for shape in ((33, 47, 2), (1, 1, 1), (64, 17, 3)):
         logits = folded(batch(*shape))
         assert logits.dtype == np.float32
@@ -122,20 +122,20 @@ def test_python_runs_once_for_all_sizes() -> None:
     image = keras.Input((None, None, 3))
     x = Counting()(image)
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(x))
-    folded = as_network(model)
+    folded = as_predictor(model)
     # Making the copy and tracing it.
     before = Counting.calls
     for size in ((5, 7), (7, 5), (1, 40)):
         for count in (1, 2, 5):
             folded(batch(*size, count))
-            as_network(model)(batch(*size, count))
+            as_predictor(model)(batch(*size, count))
     assert Counting.calls == before
     assert folded.traces() == 1
 
 
 def test_a_model_of_fixed_size_keeps_it() -> None:
     model = conv_model(size=(8, 12))
-    folded = as_network(model)
+    folded = as_predictor(model)
     assert folded.size == (8, 12)
     images = batch(8, 12, 3)
     assert_close(folded(images), conv_logits(model, images), 1e-5)
@@ -143,28 +143,28 @@ def test_a_model_of_fixed_size_keeps_it() -> None:
 
 def test_nothing_is_copied_while_nothing_changes() -> None:
     model = normalized_model()
-    first = as_network(model)
+    first = as_predictor(model)
     first(batch(9, 9))
-    again = as_network(model)
+    again = as_predictor(model)
     assert again.run is first.run
     # Labels are no weights, and yet up to date.
     model.labels = LabelSet("abc", tuple("abc"), ((0, 0, 0),) * 3)
-    named = as_network(model)
+    named = as_predictor(model)
     assert named.run is first.run
     assert named.labels is model.labels
-    assert as_network(model, "bfloat16").run is not first.run
-    assert as_network(model).run is first.run
-    assert as_network(normalized_model()).run is not first.run
+    assert as_predictor(model, "bfloat16").run is not first.run
+    assert as_predictor(model).run is first.run
+    assert as_predictor(normalized_model()).run is not first.run
 
 
 def test_new_weights_are_followed(pspnet) -> None:
-    before = as_network(pspnet)(batch(21, 30))
+    before = as_predictor(pspnet)(batch(21, 30))
     kernel = pspnet.get_layer("head_conv").kernel
     kernel.assign(-kernel)
     assert_follows(pspnet, before)
     # Back to what it was folded of before.
     kernel.assign(-kernel)
-    assert_close(as_network(pspnet)(batch(21, 30)), before, 1e-5)
+    assert_close(as_predictor(pspnet)(batch(21, 30)), before, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_new_weights_are_followed(pspnet) -> None:
 def test_weights_in_another_order_are_new_ones(change) -> None:
     # 3 * 3 * 3 * 128 numbers: more than a row that is summed at once.
     model = normalized_model(128)
-    before = as_network(model)(batch(21, 30))
+    before = as_predictor(model)(batch(21, 30))
     weights = model.get_weights()
     model.set_weights([change(weights[0]), *weights[1:]])
     assert_follows(model, before)
@@ -194,7 +194,7 @@ def test_the_smallest_change_of_one_weight_is_seen() -> None:
         value[value == 0] = 1.0
         weight.assign(value)
         for place in (0, value.size // 2, value.size - 1):
-            as_network(model)
+            as_predictor(model)
             assert network._followers[model]["float32"].follow(model) is False
             changed = value.copy()
             changed.flat[place] = np.nextafter(changed.flat[place], 9)
@@ -207,7 +207,7 @@ def test_weights_that_change_places_are_new_ones() -> None:
     model = normalized_model()
     norm = model.get_layer("norm")
     norm.gamma.assign(norm.gamma * 3)
-    before = as_network(model)(batch(21, 30))
+    before = as_predictor(model)(batch(21, 30))
     gamma, beta = numpy(norm.gamma), numpy(norm.beta)
     norm.gamma.assign(beta)
     norm.beta.assign(gamma)
@@ -217,7 +217,7 @@ def test_weights_that_change_places_are_new_ones() -> None:
 def test_a_step_of_training_is_followed() -> None:
     model = normalized_model()
     model.compile("sgd", "mse", run_eagerly=True)
-    before = as_network(model)(batch(21, 30))
+    before = as_predictor(model)(batch(21, 30))
     images = batch(21, 30) / 255
     model.train_on_batch(images, np.ones((2, 21, 30, 3), "float32"))
     assert_follows(model, before)
@@ -226,7 +226,7 @@ def test_a_step_of_training_is_followed() -> None:
 def test_statistics_alone_are_followed() -> None:
     for name in ("moving_mean", "moving_variance"):
         model = normalized_model()
-        before = as_network(model)(batch(21, 30))
+        before = as_predictor(model)(batch(21, 30))
         statistic = getattr(model.get_layer("norm"), name)
         statistic.assign(statistic * 3 + 1)
         assert_follows(model, before)
@@ -237,7 +237,7 @@ def test_statistics_alone_are_followed() -> None:
 )
 def test_copies_die_with_their_model(make) -> None:
     model = make()
-    run = weakref.ref(as_network(model).run)
+    run = weakref.ref(as_predictor(model).run)
     assert run() is not None
     dead = weakref.ref(model)
     del model
@@ -253,18 +253,18 @@ def test_models_of_layers_that_are_not_folded() -> None:
     model = keras.Model(image, inner(keras.layers.ReLU()(x)))
     randomize(model)
     images = batch(19, 22)
-    before = as_network(model)(images)
+    before = as_predictor(model)(images)
     assert_close(before, predict_logits(model, images), 1e-5)
     # They are not copied, but what is around them is.
     inner.get_layer("classifier").bias.assign([1e3, -1e3, 0])
-    after = as_network(model)(images)
+    after = as_predictor(model)(images)
     assert_close(after, predict_logits(model, images), 1e-5)
     assert np.abs(after - before).max() > 100
 
 
 def test_folding_many_models_says_nothing(caplog) -> None:
     for _ in range(8):
-        as_network(conv_model())(batch(5, 5))
+        as_predictor(conv_model())(batch(5, 5))
     assert "retracing" not in caplog.text
 
 
@@ -280,7 +280,7 @@ def test_a_model_of_mixed_precision_computes_in_float32(pspnet) -> None:
     mixed.set_weights(pspnet.get_weights())
     images = batch(33, 47)
     want = predict_logits(pspnet, images)
-    assert_close(as_network(mixed)(images), want, 1e-5)
+    assert_close(as_predictor(mixed)(images), want, 1e-5)
     # As it is, it would be off by far more.
     rough = predict_logits(mixed, images)
     assert np.abs(rough - want).max() > 1e-3 * np.abs(want).max()
@@ -289,8 +289,8 @@ def test_a_model_of_mixed_precision_computes_in_float32(pspnet) -> None:
 
 def test_bfloat16_is_close_to_float32(pspnet) -> None:
     images = batch(33, 47)
-    want = as_network(pspnet)(images)
-    half = as_network(pspnet, "bfloat16")(images)
+    want = as_predictor(pspnet)(images)
+    half = as_predictor(pspnet, "bfloat16")(images)
     assert half.dtype == np.float32
     difference = np.abs(half - want).max() / np.abs(want).max()
     assert 1e-4 < difference < 0.05
@@ -305,7 +305,7 @@ def test_subclassed_models_run_as_they_are(built: bool) -> None:
     model = Subclassed()
     if built:
         model(batch(5, 5))
-    plain = as_network(model)
+    plain = as_predictor(model)
     assert plain.traces() is None
     assert (plain.size, plain.fill) == (None, (0, 0, 0))
     assert plain.labels == generic_labels(4)
@@ -314,7 +314,7 @@ def test_subclassed_models_run_as_they_are(built: bool) -> None:
     result = segment(model, picture(12, 9))
     assert result.mask.shape == (12, 9)
     with pytest.raises(ValueError, match="'float32' for a model that cannot"):
-        as_network(model, "bfloat16")
+        as_predictor(model, "bfloat16")
 
 
 def test_models_of_two_outputs_run_as_they_are() -> None:
@@ -323,7 +323,7 @@ def test_models_of_two_outputs_run_as_they_are() -> None:
     image = keras.Input((None, None, 3))
     main = model(image)
     two = keras.Model(image, {"main": main, "aux": -main})
-    plain = as_network(two)
+    plain = as_predictor(two)
     assert plain.traces() is None
     assert plain.labels.num_classes == 4
     images = batch(12, 9)
@@ -348,13 +348,13 @@ import keras
 from keras_pspnet.inference import segment
 from keras_pspnet import network as network_module
 from keras_pspnet.model import PSPNet
-from keras_pspnet.network import as_network
+from keras_pspnet.network import as_predictor
 
 data = np.load(sys.argv[1])
 image = keras.Input((None, None, 3))
 model = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image))
 model.set_weights([data["kernel"], data["bias"]])
-network = as_network(model)
+network = as_predictor(model)
 whole = network(data["image"][None].astype("float32"))[0]
 result = segment(model, data["image"], flip=True, window=16, confidence=True)
 np.savez(
@@ -364,10 +364,10 @@ pspnet = PSPNet(3, "resnet18", width=1 / 16)
 pspnet.load_weights(sys.argv[3])
 logits = {}
 for precision in ("float32", "bfloat16"):
-    logits[precision] = as_network(pspnet, precision)(data["images"])
+    logits[precision] = as_predictor(pspnet, precision)(data["images"])
 for weight in pspnet.weights:
     weight.assign(weight * 1.5)
-logits["later"] = as_network(pspnet)(data["images"])
+logits["later"] = as_predictor(pspnet)(data["images"])
 np.savez(sys.argv[2] + ".pspnet.npz", **logits)
 copy = network_module._followers[pspnet]["float32"]._copy
 print(json.dumps({
@@ -417,8 +417,8 @@ def test_on_jax_the_copy_is_folded_too(pspnet, tmp_path) -> None:
 
 
 def test_any_function_is_a_network() -> None:
-    own = Network(doubled, LABELS)
-    assert as_network(own) is own
+    own = Predictor(doubled, LABELS)
+    assert as_predictor(own) is own
     assert own.traces() is None
     image = picture(9, 14)
     result = segment(own, image)
@@ -426,7 +426,7 @@ def test_any_function_is_a_network() -> None:
     want = 2.0 * image[..., 0] < image[..., 1]
     np.testing.assert_array_equal(result.mask, want)
     # Integers come as float32, and float64 goes back as it.
-    exact = Network(lambda images: images[..., :2].astype("float64"), LABELS)
+    exact = Predictor(lambda images: images[..., :2].astype("float64"), LABELS)
     assert exact(image[None]).dtype == np.float32
 
 
@@ -440,7 +440,7 @@ def test_a_fixed_batch_size_is_kept(batch_size: int, count: int) -> None:
         return doubled(images)
 
     images = batch(4, 5, count)
-    logits = Network(run, LABELS, batch_size=batch_size)(images)
+    logits = Predictor(run, LABELS, batch_size=batch_size)(images)
     np.testing.assert_array_equal(logits, doubled(images))
     assert sizes == [batch_size] * -(-count // batch_size)
 
@@ -452,7 +452,7 @@ def test_pictures_are_fitted_into_a_fixed_size() -> None:
         seen.append(images)
         return doubled(images)
 
-    own = Network(run, LABELS, size=(8, 12), fill=(1, 2, 3), batch_size=2)
+    own = Predictor(run, LABELS, size=(8, 12), fill=(1, 2, 3), batch_size=2)
     images = batch(16, 12, 3)
     logits = own(images)
     inside = reference.bilinear(images, (8, 6))
@@ -466,7 +466,7 @@ def test_pictures_are_fitted_into_a_fixed_size() -> None:
     "shape", [(1, 4, 5, 3), (1, 4, 5), (1, 5, 4, 2), (2, 4, 5, 2)]
 )
 def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    own = Network(lambda images: np.zeros(shape), LABELS)
+    own = Predictor(lambda images: np.zeros(shape), LABELS)
     with pytest.raises(
         ValueError,
         match=r"`run` must give logits of shape \(1, 4, 5, 2\) for images of "
@@ -478,23 +478,23 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(5, 7, 3), (1, 5, 7, 4), (1, 0, 7, 3)])
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="`images` must be RGB images of sha"):
-        Network(doubled, LABELS)(np.zeros(shape, "float32"))
+        Predictor(doubled, LABELS)(np.zeros(shape, "float32"))
 
 
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(TypeError, match="`model` must be a Keras.*ed: str"):
-        as_network("model.keras")
+        as_predictor("model.keras")
     with pytest.raises(TypeError, match="`model` must be.*Received: Conv2D"):
-        as_network(keras.layers.Conv2D(2, 1))
+        as_predictor(keras.layers.Conv2D(2, 1))
 
 
 def test_precisions_are_checked() -> None:
     with pytest.raises(ValueError, match="`precision` must.*'float16'"):
-        as_network(conv_model(), "float16")
+        as_predictor(conv_model(), "float16")
     with pytest.raises(
         ValueError, match="left out for a predictor.*'bfloat16'"
     ):
-        as_network(Network(doubled, LABELS), "bfloat16")
+        as_predictor(Predictor(doubled, LABELS), "bfloat16")
 
 
 # === Fitting pictures inside ===
@@ -555,8 +555,8 @@ def test_the_description_is_what_exports_need(pspnet) -> None:
         }
     assert description(pspnet)["labels"] == generic_labels(3).to_dict()
     assert description(pspnet)["align_corners"] is False
-    assert as_network(model).align_corners is True
-    assert as_network(pspnet).align_corners is False
+    assert as_predictor(model).align_corners is True
+    assert as_predictor(pspnet).align_corners is False
 
 
 def test_models_that_say_nothing_have_names_and_no_size() -> None:

@@ -22,8 +22,8 @@ from support import (
 
 from keras_pspnet.inference import segment as inference
 from keras_pspnet.inference.predictor import (
-    Network,
-    as_network,
+    Predictor,
+    as_predictor,
     fill_color,
     main_output,
     model_labels,
@@ -319,9 +319,9 @@ def test_strips_and_bands_change_nothing(
 
     def run(images: np.ndarray) -> np.ndarray:
         computed.append(len(images))
-        return as_network(model).run(images)
+        return as_predictor(model).run(images)
 
-    network, image = Network(run, LABELS), picture(37, 290)
+    network, image = Predictor(run, LABELS), picture(37, 290)
 
     def found() -> tuple[np.ndarray, np.ndarray, int]:
         computed.clear()
@@ -464,18 +464,18 @@ def test_pictures_of_all_sizes_run_one_trace() -> None:
         segment(model, image, window=16)
         segment(model, image, scales=(0.5, 1.3), flip=True, max_side=20)
         predict_masks(model, image[None])
-    assert as_network(model).traces() == 1
+    assert as_predictor(model).traces() == 1
 
 
 def test_a_network_is_segmented_as_its_model() -> None:
     model, image = tiny_pspnet(), picture(40, 51)
     every = {"flip": True, "window": 32, "confidence": True}
-    result = segment(as_network(model), image, **every)
+    result = segment(as_predictor(model), image, **every)
     same = segment(model, image, **every)
     np.testing.assert_array_equal(result.mask, same.mask)
     np.testing.assert_array_equal(result.confidence, same.confidence)
     assert result.labels == same.labels
-    masks = predict_masks(as_network(model), image[None])
+    masks = predict_masks(as_predictor(model), image[None])
     np.testing.assert_array_equal(masks[0], segment(model, image).mask)
 
 
