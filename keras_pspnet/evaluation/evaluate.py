@@ -61,7 +61,12 @@ def evaluate(
         True
     """
     how = make_protocol(protocol, scales, flip, window, base)
-    index, count = _check_shard(shard)
+    if np.shape(shard) != (2,) or not 0 <= shard[0] < shard[1]:
+        raise ValueError(
+            "`shard` must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    index, count = shard
     predictor = as_predictor(model)
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
     length = _length(dataset)
@@ -110,20 +115,6 @@ def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
                 f"images {images.shape}, masks {masks.shape}"
             )
         yield images, masks
-
-
-def _check_shard(shard: Any) -> tuple[int, int]:
-    sides = tuple(shard) if isinstance(shard, list | tuple) else ()
-    if (
-        len(sides) != 2
-        or not all(type(value) is int for value in sides)
-        or not 0 <= sides[0] < sides[1]
-    ):
-        raise ValueError(
-            "`shard` must be (index, count) with 0 <= index < count. "
-            f"Received: shard={shard!r}"
-        )
-    return sides
 
 
 def _length(dataset: Any) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,27 @@ from keras_pspnet.evaluation.reference_resize import (
 )
 from keras_pspnet.inference import (
     Predictor,
-    argmax,
     as_uint8,
     check_scales,
     check_window,
     make_plan,
-    place_windows,
+    mean_of_windows,
     predict_plan,
-    scaled,
-    slide,
     softmax,
 )
 from keras_pspnet.layers import check_choice
 
-NAMES = ("plain", "mmseg", "semseg", "caffe")
-# What the sources use for VOC and ADE20K; for Cityscapes it is (2048, 1024)
-# in mmsegmentation and 2048 in the other two, with windows of 713.
-_BASE_SIDE = 512
-_BASE_SIDES = (2048, 512)
+_LONGEST = (512, 1, "the longest side, a positive integer,")
+# The base that is used for VOC and ADE20K, of how many numbers it is, and what
+# they are. For Cityscapes it is (2048, 1024) in mmsegmentation and 2048 in the
+# other two, with windows of 713.
+_BASES: dict[str, tuple[Any, int, str]] = {
+    "plain": (None, 0, "None"),
+    "mmseg": ((2048, 512), 2, "(longest, shortest) side"),
+    "semseg": _LONGEST,
+    "caffe": _LONGEST,
+}
+NAMES = tuple(_BASES)
 _WINDOW = 473
 
 
@@ -103,34 +106,26 @@ def make_protocol(
     check_choice("protocol", name, NAMES)
     scales = check_scales(scales)
     check_window(window)
-    by_side = name in ("semseg", "caffe")
-    if by_side:
+    if name in ("semseg", "caffe"):
         window = window or _WINDOW
-    return Protocol(
-        name,
-        scales,
-        by_side if flip is None else bool(flip),
-        window,
-        _check_base(name, base),
-    )
+        flip = True if flip is None else flip
+    base = _check_base(name, base)
+    return Protocol(name, scales, bool(flip), window, base)
 
 
 def _check_base(name: str, base: Any) -> Any:
+    default, count, rule = _BASES[name]
     if base is None:
-        return {"plain": None, "mmseg": _BASE_SIDES}.get(name, _BASE_SIDE)
+        return default
     sides = tuple(base) if isinstance(base, list | tuple) else (base,)
-    count = {"plain": 0, "mmseg": 2}.get(name, 1)
     if (
         len(sides) != count
         or not all(type(side) is int and side > 0 for side in sides)
         or list(sides) != sorted(sides, reverse=True)
     ):
-        rule = {
-            "plain": "must be None",
-            "mmseg": "must be (longest, shortest) side",
-        }.get(name, "must be the longest side, a positive integer,")
         raise ValueError(
-            f"`base` {rule} for protocol={name!r}. Received: base={base!r}"
+            f"`base` must be {rule} for protocol={name!r}. "
+            f"Received: base={base!r}"
         )
     return sides if count == 2 else sides[0]
 
@@ -149,46 +144,41 @@ def predict_mask(
         uint8 (H, W) class ids.
     """
     if protocol.name == "plain":
-        return _plain(predictor, image, protocol)
+        return _mean_of_views(predictor, image, protocol)
     image = as_uint8(image)
+    size = image.shape[:2]
     if protocol.name == "mmseg":
-        return _mmseg(predictor, image, protocol)
+        return _mean_of_views(
+            predictor,
+            image,
+            protocol,
+            opencv_resize,
+            sizes=[mmseg_size(size, protocol.base, s) for s in protocol.scales],
+            align_corners=predictor.align_corners,
+        )
     one_scale = _semseg if protocol.name == "semseg" else _caffe
-    total = np.zeros(
-        (*image.shape[:2], predictor.labels.num_classes), "float32"
-    )
+    total = np.zeros((*size, predictor.labels.num_classes), "float32")
     for scale in protocol.scales:
         total += one_scale(predictor, image, scale * protocol.base, protocol)
-    return argmax(total)
+    return total.argmax(axis=-1).astype("uint8")
 
 
-def _plain(
-    predictor: Predictor, image: np.ndarray, protocol: Protocol
+def _mean_of_views(
+    predictor: Predictor,
+    image: np.ndarray,
+    protocol: Protocol,
+    resize_image: Any = None,
+    **geometry: Any,
 ) -> np.ndarray:
-    size = image.shape[:2]
     plan = make_plan(
-        size,
-        [scaled(size, scale) for scale in protocol.scales],
-        protocol.flip,
+        image.shape[:2],
         predictor.labels.num_classes,
-        protocol.window,
-    )
-    return predict_plan(predictor, image, plan)[0]
-
-
-def _mmseg(
-    predictor: Predictor, image: np.ndarray, protocol: Protocol
-) -> np.ndarray:
-    size = image.shape[:2]
-    plan = make_plan(
-        size,
-        [mmseg_size(size, protocol.base, scale) for scale in protocol.scales],
+        protocol.scales,
         protocol.flip,
-        predictor.labels.num_classes,
         protocol.window,
-        align_corners=predictor.align_corners,
+        **geometry,
     )
-    return predict_plan(predictor, image, plan, resize_image=opencv_resize)[0]
+    return predict_plan(predictor, image, plan, resize_image=resize_image)[0]
 
 
 def mmseg_size(
@@ -228,7 +218,7 @@ def _semseg(
         return scores
 
     padded = _pad(seen, window, (top, left), predictor.fill)
-    scores = _mean_of_windows(score, padded, window)
+    scores = mean_of_windows(padded, window, score)
     scores = scores[top : top + size[0], left : left + size[1]]
     return opencv_resize(scores, image.shape[:2])
 
@@ -253,7 +243,7 @@ def _caffe(
         return softmax(logits)
 
     padded = _pad(seen, window, (0, 0), fill)
-    scores = _mean_of_windows(score, padded, window)
+    scores = mean_of_windows(padded, window, score)
     scores = matlab_resize(scores[: size[0], : size[1]], image.shape[:2])
     return scores / scores.sum(axis=-1, keepdims=True)
 
@@ -284,11 +274,3 @@ def _pad(
         image
     )
     return padded
-
-
-def _mean_of_windows(
-    score: Callable[[np.ndarray], np.ndarray], image: np.ndarray, window: int
-) -> np.ndarray:
-    """Returns the averaged scores (H, W, C) of all windows."""
-    grid = place_windows(image.shape[:2], window)
-    return np.concatenate(list(slide(image, grid, score)))

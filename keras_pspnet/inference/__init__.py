@@ -19,16 +19,15 @@ from keras_pspnet.inference.predictor import Predictor as Predictor
 from keras_pspnet.inference.predictor import as_predictor as as_predictor
 from keras_pspnet.inference.predictor import fit_inside as fit_inside
 from keras_pspnet.inference.predictor import predict_logits as predict_logits
-from keras_pspnet.inference.segment import argmax as argmax
 from keras_pspnet.inference.segment import as_uint8 as as_uint8
 from keras_pspnet.inference.segment import image_errors as image_errors
 from keras_pspnet.inference.segment import predict_masks as predict_masks
 from keras_pspnet.inference.segment import predict_plan as predict_plan
 from keras_pspnet.inference.segment import shrink as shrink
 from keras_pspnet.inference.segment import softmax as softmax
-from keras_pspnet.inference.sliding_window import place_windows as place_windows
-from keras_pspnet.inference.sliding_window import slide as slide
+from keras_pspnet.inference.sliding_window import (
+    mean_of_windows as mean_of_windows,
+)
 from keras_pspnet.inference.views import check_scales as check_scales
 from keras_pspnet.inference.views import check_window as check_window
 from keras_pspnet.inference.views import make_plan as make_plan
-from keras_pspnet.inference.views import scaled as scaled

@@ -82,11 +82,11 @@ def segment(
     seen = shrink(pixels, max_side)
     plan = make_plan(
         seen.shape[:2],
-        [scaled(seen.shape[:2], scale) for scale in scales],
-        flip,
         predictor.labels.num_classes,
+        scales,
+        flip,
         window,
-        pixels.shape[:2],
+        size=pixels.shape[:2],
     )
     mask, certainty = predict_plan(predictor, seen, plan, confidence, verbose)
     return Segmentation(as_uint8(pixels), mask, predictor.labels, certainty)

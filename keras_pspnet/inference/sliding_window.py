@@ -149,6 +149,23 @@ def _coverage(starts: Sequence[int], window: int, size: int) -> np.ndarray:
     return counts
 
 
+def mean_of_windows(
+    image: np.ndarray, window: int, score: Scorer
+) -> np.ndarray:
+    """Averages the scores of windows over a whole image.
+
+    Args:
+        image: (H, W, 3).
+        window: Side of the windows.
+        score: As of `slide`.
+
+    Returns:
+        float32 (H, W, C).
+    """
+    grid = place_windows(image.shape[:2], window)
+    return np.concatenate(list(slide(image, grid, score)))
+
+
 class RowBuffer:
     """Keeps of rows that come from top to bottom those that are still needed.
 

@@ -75,27 +75,30 @@ class Plan:
 
 def make_plan(
     seen: tuple[int, ...],
-    sizes: Sequence[tuple[int, int]],
-    flip: bool,
     classes: int,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     window: int | None = None,
+    *,
     size: tuple[int, ...] | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
     align_corners: bool = False,
 ) -> Plan:
     """Plans the segmentation of an image.
 
     Args:
         seen: (height, width) of the image.
-        sizes: (height, width) of each view of it.
-        flip: Whether every view is also seen flipped.
         classes: Number of classes.
+        scales: Sizes of the views, relative to the image's.
+        flip: Whether every view is also seen flipped.
         window: Side of sliding windows, None for whole views.
         size: (height, width) of the mask; None is the image's.
+        sizes: (height, width) of the views, None for those of the scales.
         align_corners: As of `Plan`.
 
     Examples:
         >>> from keras_pspnet.inference.views import make_plan
-        >>> plan = make_plan((100, 150), [(50, 75)], True, 21, window=48)
+        >>> plan = make_plan((100, 150), 21, (0.5,), flip=True, window=48)
         >>> plan.views[1]
         View(size=(50, 75), flipped=True)
         >>> plan.windows, plan.strips[0].grids[0].lefts
@@ -103,6 +106,7 @@ def make_plan(
     """
     height, width = seen
     out_height, out_width = size or seen
+    sizes = sizes or [scaled(seen, scale) for scale in scales]
     views = tuple(
         View(each, flipped)
         for each in sizes
