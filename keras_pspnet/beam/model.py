@@ -16,8 +16,8 @@ from apache_beam.utils.shared import Shared
 
 from keras_pspnet.beam.storage import absolute, copy_folder, is_local
 from keras_pspnet.inference import (
-    Predictor,
-    as_predictor,
+    Network,
+    as_network,
     is_exported,
     load_exported,
     weights_sha256,
@@ -39,7 +39,7 @@ class LoadedModel:
         lock: Held while an image is segmented: one at a time is in memory.
     """
 
-    network: Predictor
+    network: Network
     sha256: str
     identity: str
     is_exported: bool
@@ -118,7 +118,7 @@ def _load(
         sha256 = weights_sha256(model)
         precision = precision or "float32"
         return LoadedModel(
-            as_predictor(model, precision),
+            as_network(model, precision),
             sha256,
             digest(sha256, model.get_config(), precision),
             is_exported=False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from keras_pspnet.presets import PRESET_NAMES
 
 if TYPE_CHECKING:
-    from keras_pspnet.inference import Predictor
+    from keras_pspnet.inference import Network
 
 Commands = argparse._SubParsersAction
 
@@ -136,7 +136,7 @@ def is_exported(options: argparse.Namespace) -> bool:
     return options.model not in PRESET_NAMES and is_exported(options.model)
 
 
-def load_network(options: argparse.Namespace) -> Predictor:
+def load_network(options: argparse.Namespace) -> Network:
     """Loads the model that the options of `add_model_options` name.
 
     Args:
@@ -150,12 +150,12 @@ def load_network(options: argparse.Namespace) -> Predictor:
         OSError: If the model cannot be read.
         ValueError: If there is no such model, or an option does not apply.
     """
-    from keras_pspnet.inference import as_predictor, load_exported
+    from keras_pspnet.inference import as_network, load_exported
     from keras_pspnet.pretrained import load_pretrained
 
     if not is_exported(options):
         model = load_pretrained(options.model, backbone=options.backbone)
-        return as_predictor(model, options.precision or "float32")
+        return as_network(model, options.precision or "float32")
     for name in ("backbone", "precision"):
         value = getattr(options, name)
         if value is not None:

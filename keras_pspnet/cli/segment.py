@@ -23,7 +23,7 @@ from keras_pspnet.cli.common import (
 
 if TYPE_CHECKING:
     from keras_pspnet.data import Source
-    from keras_pspnet.inference import Predictor
+    from keras_pspnet.inference import Network
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
 class _Job:
     """What to do with every image."""
 
-    network: Predictor
+    network: Network
     arguments: Mapping[str, Any]
     what: str
     colorblind: bool

@@ -11,7 +11,7 @@ import gradio as gr
 
 from keras_pspnet.demo import results
 from keras_pspnet.demo.results import Result
-from keras_pspnet.inference import Predictor, image_errors
+from keras_pspnet.inference import Network, image_errors
 from keras_pspnet.visualization import class_colors
 
 # The published protocols' scales.
@@ -21,7 +21,7 @@ _SWEEP, _AGE = 60, 3600
 
 
 def build(
-    network: Predictor, model: str, arguments: Mapping[str, Any], folder: Path
+    network: Network, model: str, arguments: Mapping[str, Any], folder: Path
 ) -> gr.Blocks:
     """Lays the page out.
 
@@ -53,7 +53,7 @@ class _Page:
     """The parts of the page, and what they do."""
 
     def __init__(
-        self, network: Predictor, arguments: Mapping[str, Any], folder: Path
+        self, network: Network, arguments: Mapping[str, Any], folder: Path
     ):
         self._network = network
         self._arguments = dict(arguments)

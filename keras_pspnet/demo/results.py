@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.data import make_scene, make_town, read_image, read_mask
-from keras_pspnet.inference import Predictor, shrink
+from keras_pspnet.inference import Network, shrink
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.utils import writing_atomically
@@ -96,7 +96,7 @@ class Result:
 
 
 def segment_file(
-    network: Predictor, path: Path, folder: Path, **arguments: Any
+    network: Network, path: Path, folder: Path, **arguments: Any
 ) -> tuple[Result, Image.Image]:
     """Segments an uploaded image.
 

@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 
 from keras_pspnet.demo.page import build
-from keras_pspnet.inference import Predictor
+from keras_pspnet.inference import Network
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 # Gradio fetches files of other hosts for whoever asks; this page never does.
@@ -61,7 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def application(
-    network: Predictor,
+    network: Network,
     model: str,
     arguments: Mapping[str, Any],
     host: str,

@@ -384,3 +384,7 @@ def fit_inside(
         resize_batch(ops.convert_to_tensor(images), (height, width))
     )
     return fitted, (height, width)
+
+
+# The former names.
+Network, as_network = Predictor, as_predictor

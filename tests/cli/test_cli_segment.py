@@ -111,10 +111,8 @@ def test_segment_computes_in_the_precision_asked_for(
     photo, monkeypatch
 ) -> None:
     model = load_conv_model(monkeypatch)
-    spy = create_autospec(
-        network.as_predictor, side_effect=network.as_predictor
-    )
-    monkeypatch.setattr(network, "as_predictor", spy)
+    spy = create_autospec(network.as_network, side_effect=network.as_network)
+    monkeypatch.setattr(network, "as_network", spy)
     command = ["segment", photo, "-o", "x.png"]
     assert main(command) == 0
     assert main([*command, "--precision", "bfloat16"]) == 0

@@ -25,12 +25,12 @@ from keras_pspnet.demo.results import (
     sentence,
     write_examples,
 )
-from keras_pspnet.inference.predictor import Predictor
+from keras_pspnet.inference.predictor import Network
 from keras_pspnet.labels import AERIAL, VOC, LabelSet
 
 LABELS = LabelSet("three", ("<red>", "green", "blue"), ((200, 0, 0),) * 3)
 # Takes the greatest channel for the class.
-NETWORK = Predictor(lambda images: images / 20, LABELS)
+NETWORK = Network(lambda images: images / 20, LABELS)
 SEVERAL = {"scales": (0.75, 1.0, 1.5), "flip": True}
 
 

@@ -427,18 +427,6 @@ def test_images_of_all_sizes_run_one_trace() -> None:
     assert as_predictor(model).traces() == 1
 
 
-def test_a_network_is_segmented_as_its_model() -> None:
-    model, image = tiny_pspnet(), picture(40, 51)
-    every = {"flip": True, "window": 32, "confidence": True}
-    result = segment(as_predictor(model), image, **every)
-    same = segment(model, image, **every)
-    np.testing.assert_array_equal(result.mask, same.mask)
-    np.testing.assert_array_equal(result.confidence, same.confidence)
-    assert result.labels == same.labels
-    masks = predict_masks(as_predictor(model), image[None])
-    np.testing.assert_array_equal(masks[0], segment(model, image).mask)
-
-
 @pytest.mark.parametrize("model", ["aerial", None])
 def test_what_is_no_model_is_refused(model) -> None:
     with pytest.raises(TypeError, match="`model` must be a Keras model or a"):

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from keras_pspnet.cli import main
 from keras_pspnet.data.synthetic.towns import make_town
 from keras_pspnet.demo import page, server
-from keras_pspnet.inference.predictor import Predictor
+from keras_pspnet.inference.predictor import Network
 from keras_pspnet.labels import generic_labels
 
 
@@ -186,7 +186,7 @@ def test_files_that_are_old_are_removed(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     for name in ("_SWEEP", "_AGE"):
         monkeypatch.setattr(page, name, 3)
-    network = Predictor(lambda images: images, generic_labels(3))
+    network = Network(lambda images: images, generic_labels(3))
     app = server.application(network, "none", {}, "127.0.0.1", 2**20)
 
     def files() -> set[str]:
