@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def evaluate(
     index, count = shard
     predictor = as_predictor(model)
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
-    length = _length(dataset)
+    length = operator.length_hint(dataset) or None
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
     seen = total = batches = 0
     for images, masks in _batches(dataset):
@@ -115,10 +116,3 @@ def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
                 f"images {images.shape}, masks {masks.shape}"
             )
         yield images, masks
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except TypeError:
-        return None

@@ -7,7 +7,7 @@ roundings and borders of their own; the operations that networks need are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -156,8 +156,10 @@ def _weighted_sums(
     is_integer = pixels.dtype == np.uint8
     weights = weights.astype("float64" if is_integer else pixels.dtype)
     weights = weights.reshape(*weights.shape, *(1,) * (2 - axis))
-    for rows in _blocks(result):
-        total: np.ndarray | float = 0.0
+    step = max(1, _BLOCK // result[0].size)
+    for start in range(0, len(result), step):
+        rows = slice(start, start + step)
+        total: Any = 0.0
         for index, weight in zip(indices, weights, strict=True):
             if axis == 0:
                 total = total + pixels[index[rows]] * weight[rows]
@@ -172,27 +174,14 @@ def _opencv_fixed_point(
     pixels: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
     """Resizes uint8 in integers, shifted right where OpenCV does so."""
-    lines = np.empty((len(pixels), size[1], pixels.shape[2]), "int32")
-    (left, right), weights = _fixed_point_taps(pixels.shape[1], size[1])
-    for rows in _blocks(lines):
-        total = pixels[rows].take(left, axis=1) * weights[0]
-        total += pixels[rows].take(right, axis=1) * weights[1]
-        np.right_shift(total, 4, out=lines[rows])
-    result = np.empty((*size, pixels.shape[2]), "uint8")
-    (above, below), weights = _fixed_point_taps(len(pixels), size[0])
-    weights = weights[..., None]
-    for rows in _blocks(result):
-        total = lines[above[rows]]
-        total *= weights[0, rows]
-        total >>= 16
-        second = lines[below[rows]]
-        second *= weights[1, rows]
-        second >>= 16
-        total += second
-        total += 2
-        total >>= 2
-        result[rows] = total
-    return result
+    (left, right), across = _fixed_point_taps(pixels.shape[1], size[1])
+    (above, below), down = _fixed_point_taps(len(pixels), size[0])
+    lines = pixels.take(left, axis=1) * across[0]
+    lines += pixels.take(right, axis=1) * across[1]
+    lines >>= 4
+    first = lines[above] * down[0, :, None] >> 16
+    second = lines[below] * down[1, :, None] >> 16
+    return (first + second + 2 >> 2).astype("uint8")
 
 
 def _fixed_point_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,10 +189,3 @@ def _fixed_point_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
     indices, weights = _opencv_taps(n_in, n_out, "float32")
     # Halves go to the even neighbour.
     return indices, np.rint(weights * _WEIGHT_ONE).astype("int32")[..., None]
-
-
-def _blocks(result: np.ndarray) -> Iterator[slice]:
-    """Cuts the rows of an array into blocks that fit into the cache."""
-    step = max(1, _BLOCK // result[0].size)
-    for start in range(0, len(result), step):
-        yield slice(start, start + step)

@@ -99,7 +99,21 @@ class Predictor:
             if align_corners is None:
                 align_corners = model_info.align_corners(model)
         else:
-            labels = _checked_labels(model, labels, precision)
+            if not callable(model):
+                raise TypeError(
+                    "`model` must be a Keras model or a function. "
+                    f"Received: {type(model).__name__}"
+                )
+            if labels is None:
+                raise ValueError(
+                    "`labels` must be given with a function. "
+                    "Received: labels=None"
+                )
+            if precision != "float32":
+                raise ValueError(
+                    "`precision` must be left out for a function. "
+                    f"Received: precision={precision!r}"
+                )
             self.run = model
         self.labels = labels
         self.size = size
@@ -254,26 +268,6 @@ def _following(model: keras.Model, run: Any) -> Predictor:
     return predictor
 
 
-def _checked_labels(
-    function: Any, labels: LabelSet | None, precision: str
-) -> LabelSet:
-    if not callable(function):
-        raise TypeError(
-            "`model` must be a Keras model or a function. "
-            f"Received: {type(function).__name__}"
-        )
-    if labels is None:
-        raise ValueError(
-            "`labels` must be given with a function. Received: labels=None"
-        )
-    if precision != "float32":
-        raise ValueError(
-            "`precision` must be left out for a function. "
-            f"Received: precision={precision!r}"
-        )
-    return labels
-
-
 def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     def run(images: np.ndarray) -> np.ndarray:
         logits = model_info.main_output(model.predict_on_batch(images))
@@ -387,4 +381,5 @@ def fit_inside(
 
 
 # The former names.
-Network, as_network = Predictor, as_predictor
+Network = Predictor
+as_network = as_predictor

@@ -23,7 +23,7 @@ from support import (
     tiny_pspnet,
 )
 
-from keras_pspnet.callbacks.all_callbacks import ValidationScores
+from keras_pspnet.callbacks import ValidationScores
 from keras_pspnet.inference import predictor
 from keras_pspnet.inference.predictor import (
     Predictor,
