@@ -9,11 +9,8 @@ from support import conv_logits, conv_model, tiny_pspnet
 from keras_pspnet import __version__
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.evaluation.scores import Scores
-from keras_pspnet.inference.predictor import (
-    Predictor,
-    as_predictor,
-    weights_sha256,
-)
+from keras_pspnet.inference.model_info import weights_sha256
+from keras_pspnet.inference.predictor import Predictor, as_predictor
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
 
@@ -62,24 +59,6 @@ def test_pairs_batches_and_data_sets_agree_with_the_definition() -> None:
         reference.pixel_accuracy(want)
     )
     assert scores.labels.names == ("class_0", "class_1", "class_2", "class_3")
-
-
-def test_pictures_of_any_sizes_count_at_their_own() -> None:
-    model = conv_model(size=(8, 12))
-    data, want = [], 0
-    for size in ((7, 11), (15, 9)):
-        images, masks = pairs(1, size)
-        # They are fitted inside, keeping their ratio, and padded with zeros.
-        factor = min(8 / size[0], 12 / size[1])
-        fitted = [round(side * factor) for side in size]
-        seen = np.s_[:, : fitted[0], : fitted[1]]
-        inside = np.zeros((1, 8, 12, 3))
-        inside[seen] = reference.bilinear(images, fitted)
-        logits = conv_logits(model, inside)[seen]
-        logits = reference.bilinear(logits, size)
-        want += reference.confusion_matrix(masks, logits.argmax(-1), 4)
-        data.append((images[0], masks[0]))
-    np.testing.assert_array_equal(evaluate(model, data).confusion, want)
 
 
 def test_views_and_windows_are_those_of_segment() -> None:

@@ -1,7 +1,6 @@
 """Tests of exported files: scored as the model they were made of."""
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.inference.exported import is_exported, load_exported
 from keras_pspnet.inference.predictor import (
     Predictor,
-    description,
     predict_logits,
 )
 from keras_pspnet.inference.segment import segment
@@ -101,17 +99,6 @@ def test_logits_are_those_of_the_model(network, model) -> None:
         first = network(each[:1])
         network(each[1:])
         assert_close(first, want[:1], 1e-5)
-
-
-@FORMATS
-def test_masks_are_those_of_the_model(network, model) -> None:
-    image = picture(*SIZE)
-    result = segment(network, image, confidence=True)
-    logits = predict_logits(model, image[None])[0]
-    assert_is_argmax(result.mask, logits)
-    assert result.labels == LABELS
-    want = segment(model, image, confidence=True).confidence
-    np.testing.assert_allclose(result.confidence, want, atol=1e-4)
 
 
 @FORMATS
@@ -344,20 +331,3 @@ def test_missing_packages_are_named(
     with pytest.raises(ImportError, match=match):
         load_exported(tmp_path / name)
     assert asked == [missing]
-
-
-@FORMATS
-def test_files_say_what_the_model_is(model, files, form: str) -> None:
-    path, want = files[form], description(model)
-    if form == "saved_model":
-        text = (path / "assets.extra" / "pspnet.json").read_text()
-    elif form == "litert":
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read("pspnet.json").decode()
-    else:
-        (text,) = [
-            entry.value
-            for entry in onnx.load(os.fspath(path)).metadata_props
-            if entry.key == "pspnet.json"
-        ]
-    assert json.loads(text).items() >= want.items()

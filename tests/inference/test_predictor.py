@@ -151,7 +151,7 @@ def test_a_fixed_batch_size_is_kept(batch_size: int, count: int) -> None:
     assert sizes == [batch_size] * -(-count // batch_size)
 
 
-def test_pictures_are_fitted_into_a_fixed_size() -> None:
+def test_images_are_fitted_into_a_fixed_size() -> None:
     seen = []
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -161,8 +161,10 @@ def test_pictures_are_fitted_into_a_fixed_size() -> None:
     own = kp.Predictor(run, LABELS, size=(8, 12), fill=(1, 2, 3), batch_size=2)
     images = batch(16, 12, 3)
     logits = own(images)
-    inside = reference.bilinear(images, (8, 6))
-    assert_close(logits, doubled(inside), 1e-5)
+    inside = doubled(reference.bilinear(images, (8, 6)))
+    assert_close(logits, inside, 1e-5)
+    want = reference.bilinear(inside, (16, 12))
+    assert_close(own.logits(images), want, 1e-5)
     for each in seen:
         assert each.shape == (2, 8, 12, 3)
         assert (each[:, :, 6:] == (1, 2, 3)).all()
@@ -203,39 +205,6 @@ def test_precisions_are_checked() -> None:
         as_predictor(kp.Predictor(doubled, LABELS), "bfloat16")
 
 
-# === Fitting pictures inside ===
-
-
-@pytest.mark.parametrize(
-    ("size", "inside"),
-    [
-        ((16, 12), (8, 6)),
-        ((4, 6), (8, 12)),
-        ((3, 100), (1, 12)),
-        ((1, 1000), (1, 12)),
-        ((100, 1), (8, 1)),
-        ((9, 12), (8, 11)),
-    ],
-)
-def test_fitted_pictures_keep_their_ratio(size, inside) -> None:
-    images = batch(*size)
-    fitted, found = fit_inside(images, (8, 12), (7, 8, 9))
-    assert found == inside
-    assert fitted.shape == (2, 8, 12, 3)
-    assert fitted.dtype == np.float32
-    want = np.empty((2, 8, 12, 3))
-    want[:] = (7, 8, 9)
-    want[:, : inside[0], : inside[1]] = reference.bilinear(images, inside)
-    np.testing.assert_allclose(fitted, want, rtol=1e-5, atol=1e-4)
-
-
-def test_pictures_of_the_size_are_not_touched() -> None:
-    images = batch(8, 12)
-    fitted, inside = fit_inside(images, (8, 12), (7, 8, 9))
-    assert fitted is images
-    assert inside == (8, 12)
-
-
 def test_functions_need_labels() -> None:
     own = kp.Predictor(doubled, LABELS)
     assert own.weights_sha256() is None
@@ -248,3 +217,30 @@ def test_functions_need_labels() -> None:
         kp.Predictor(conv_model(), precision="float16")
     with pytest.raises(TypeError, match="Keras model or a function.*: str"):
         kp.Predictor("model.keras", LABELS)
+
+
+# === Fitting images inside ===
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"),
+    [
+        ((16, 12), (8, 6)),
+        ((4, 6), (8, 12)),
+        ((3, 100), (1, 12)),
+        ((1, 1000), (1, 12)),
+        ((100, 1), (8, 1)),
+        ((9, 12), (8, 11)),
+        ((8, 12), (8, 12)),
+    ],
+)
+def test_fitted_images_keep_their_ratio(size, inside) -> None:
+    images = batch(*size)
+    fitted, found = fit_inside(images, (8, 12), (7, 8, 9))
+    assert found == inside
+    assert fitted.shape == (2, 8, 12, 3)
+    assert fitted.dtype == np.float32
+    want = np.empty((2, 8, 12, 3))
+    want[:] = (7, 8, 9)
+    want[:, : inside[0], : inside[1]] = reference.bilinear(images, inside)
+    np.testing.assert_allclose(fitted, want, rtol=1e-5, atol=1e-4)
