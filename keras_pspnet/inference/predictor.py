@@ -205,7 +205,7 @@ def as_predictor(
         precision: Likewise.
 
     Returns:
-        The network, with the weights of now.
+        The predictor, with the weights of now.
 
     Raises:
         TypeError: If it is none of these.
@@ -213,8 +213,8 @@ def as_predictor(
 
     Examples:
         >>> from keras_pspnet.inference.predictor import as_predictor
-        >>> network = as_predictor(model, precision="bfloat16")
-        >>> result = kp.segment(network, "photo.jpg")
+        >>> predictor = as_predictor(model, precision="bfloat16")
+        >>> result = kp.segment(predictor, "photo.jpg")
     """
     check_choice("precision", precision, PRECISIONS)
     if isinstance(model, Predictor):

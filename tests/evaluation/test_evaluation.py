@@ -131,7 +131,7 @@ def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
     for part in parts[1:]:
         total = total + part
     assert total.to_dict() == whole.to_dict()
-    # Every count-th picture from the index-th.
+    # Every count-th image from the index-th.
     predictions = conv_logits(model, images).argmax(-1)
     for index, part in enumerate(parts):
         want = reference.confusion_matrix(
@@ -140,7 +140,7 @@ def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
         np.testing.assert_array_equal(part.confusion, want)
 
 
-def test_a_shard_predicts_its_own_pictures_alone() -> None:
+def test_a_shard_predicts_its_own_images_alone() -> None:
     seen = []
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def test_a_shard_predicts_its_own_pictures_alone() -> None:
     assert seen == [1, 3]
 
 
-def test_a_shard_without_pictures_is_refused() -> None:
+def test_a_shard_without_images_is_refused() -> None:
     images, masks = pairs(2)
     match = r"hold images for every shard\. Received: 2 images, shard=\(2, 3"
     with pytest.raises(ValueError, match=match):

@@ -23,7 +23,7 @@ from keras_pspnet.labels import generic_labels
 
 CLASSES = 4
 FILL = (123.68, 116.779, 103.939)
-# A square, both ways of being longer, a strip and a picture that grows much.
+# A square, both ways of being longer, a strip and an image that grows much.
 SIZES = ((37, 37), (31, 46), (44, 29), (18, 61), (9, 13))
 SEVERAL = (0.5, 1.0, 1.75)
 
@@ -105,7 +105,7 @@ def mmseg(
     """Scores (H, W, C) by mmsegmentation.
 
     Its test pipeline resizes bytes into a box; logits of windows, if there
-    are any, are averaged, mirrored back and resized to the picture's own
+    are any, are averaged, flipped back and resized to the image's own
     size; only several of them go through a softmax.
     """
     height, width = image.shape[:2]
@@ -141,8 +141,8 @@ def semseg(
 ) -> np.ndarray:
     """Scores (H, W, C) by hszhao/semseg.
 
-    Pictures are floats when they are resized, and padded on all sides; the
-    probabilities of a window and of its mirror image are averaged, then those
+    Images are floats when they are resized, and padded on all sides; the
+    probabilities of a window and of its flipped image are averaged, then those
     of the windows, then resized.
     """
 
@@ -182,7 +182,7 @@ def caffe(
 
     MATLAB resizes bytes to one pixel more than the base; what fits into one
     window is padded with the exact mean, and with the rounded one otherwise,
-    at the bottom and on the right; logits of a window and of its mirror image
+    at the bottom and on the right; logits of a window and of its flipped image
     are added before the softmax; probabilities are resized by MATLAB as well,
     and divided by their sum.
     """
@@ -341,7 +341,7 @@ def test_sizes_of_mmseg(size, base, scale, want) -> None:
 
 
 @pytest.mark.parametrize("name", ["mmseg", "semseg", "caffe"])
-def test_pictures_of_a_pixel_or_a_row(name: str) -> None:
+def test_images_of_a_pixel_or_a_row(name: str) -> None:
     base = (40, 20) if name == "mmseg" else 20
     protocol = make_protocol(name, window=16, base=base)
     for size in ((1, 1), (1, 90), (90, 1)):

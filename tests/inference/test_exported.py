@@ -38,7 +38,7 @@ def model() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("artefacts")
+    return tmp_path_factory.mktemp("exports")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_what_the_model_says_comes_back(network, form: str) -> None:
 @FORMATS
 def test_logits_are_those_of_the_model(network, model) -> None:
     given = images(*SIZE)
-    # A view without memory of its own, as mirrored ones are.
+    # A view without memory of its own, as flipped ones are.
     for each in (given, given[:, :, ::-1]):
         want = predict_logits(model, each)
         assert_close(network(each), want, 1e-5)
@@ -127,7 +127,7 @@ def test_files_of_free_size_take_every_picture(network, model, size) -> None:
 @pytest.mark.parametrize(
     ("size", "inside"), [((24, 80), (19, 64)), ((60, 30), (48, 24))]
 )
-def test_files_of_fixed_size_fit_pictures_inside(
+def test_files_of_fixed_size_fit_images_inside(
     network, model, size, inside
 ) -> None:
     padded = np.empty((2, *SIZE, 3), "float32")

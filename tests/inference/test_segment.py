@@ -51,7 +51,7 @@ def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def mean_logits(
     model: keras.Model, image: np.ndarray, window: int | None = None
 ) -> np.ndarray:
-    """The mean of all windows, (H, W, C), by arrays of the whole picture."""
+    """The mean of all windows, (H, W, C), by arrays of the whole image."""
     if window is None:
         return conv_logits(model, image[None])[0]
     grid = place_windows(image.shape[:2], window)
@@ -310,7 +310,7 @@ def test_whole_images_in_bands_are_the_same(size, monkeypatch) -> None:
     np.testing.assert_array_equal(predict_masks(model, image[None]), masks)
 
 
-# A large picture in a process of its own: memory that was needed once counts.
+# A large image in a process of its own: memory that was needed once counts.
 LARGE = """
 import resource, sys
 import keras
