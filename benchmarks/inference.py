@@ -3,7 +3,7 @@
     python benchmarks/inference.py
 
 The same weights, picture and number of threads; a uint8 picture goes in, its
-mask comes out. Ours is `mask_of_views` of keras_pspnet.inference over a folded
+mask comes out. Ours is `predict_plan` of keras_pspnet.inference over a folded
 copy of the network, with what it does around the network; mmsegmentation's is
 its own `inference` in PyTorch, `channels_last`, in inference mode, with its
 own windows, and for several scales the mean of softmax of its
@@ -112,19 +112,25 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import keras_pspnet as kp
-    from keras_pspnet.inference.predictor import as_network
-    from keras_pspnet.inference.segment import mask_of_views, views_of
+    from keras_pspnet.inference import (
+        as_predictor,
+        make_plan,
+        predict_plan,
+        scaled,
+    )
 
-    network = as_network(kp.convert_file(path), engine.dtype)
+    predictor = as_predictor(kp.convert_file(path), engine.dtype)
+    classes = predictor.labels.num_classes
 
     def run(image: np.ndarray) -> np.ndarray:
         picture = image[0].astype("uint8")
         size = picture.shape[:2]
-        views = views_of(size, mode.scales, mode.flip)
+        sizes = [scaled(size, scale) for scale in mode.scales]
         window = window_of(mode, size[0])
-        mask = mask_of_views(network, picture, views, window)[0]
-        if network.traces() != 1:
-            raise RuntimeError(f"traced {network.traces()} times")
+        plan = make_plan(size, sizes, mode.flip, classes, window)
+        mask = predict_plan(predictor, picture, plan)[0]
+        if predictor.traces() != 1:
+            raise RuntimeError(f"traced {predictor.traces()} times")
         return mask[None]
 
     return run

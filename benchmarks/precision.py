@@ -116,8 +116,8 @@ def measure(options: argparse.Namespace) -> bool:
     """
     import keras_pspnet as kp
     from keras_pspnet.evaluation import Confusion, Scores
+    from keras_pspnet.inference import model_labels
     from keras_pspnet.inference.exported import load_exported
-    from keras_pspnet.inference.predictor import model_labels
     from keras_pspnet.inference.segment import predict_masks
 
     model = kp.load_pretrained(options.model)

@@ -1,7 +1,8 @@
-"""Scores of a model over a whole data set, at the total' own size."""
+"""Scores of a model over a whole data set, at the images' own size."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from keras_pspnet.evaluation.confusion import Confusion
 from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
 from keras_pspnet.evaluation.scores import Scores
-from keras_pspnet.inference import Predictor, as_network
+from keras_pspnet.inference import Predictor, as_predictor
 from keras_pspnet.labels import IGNORE_LABEL
 
 
@@ -33,17 +34,17 @@ def evaluate(
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
             of them. Images are RGB 0..255. Sizes may differ.
-        protocol: `"plain"`: whole total as they are; or `"mmseg"`,
+        protocol: `"plain"`: whole images as they are; or `"mmseg"`,
             `"semseg"`, `"caffe"`, as these sources measure: see
             `keras_pspnet.evaluation.protocols.make_protocol`.
         scales: Sizes whose probabilities are averaged.
-        flip: Whether mirrored total count as well; None does as the
+        flip: Whether flipped images count as well; None does as the
             protocol's source does.
         window: Side of sliding windows; None is the protocol's own.
-        base: Size to which total are brought; None is the protocol's.
+        base: Size to which images are brought; None is the protocol's.
         ignore_label: Label that is never counted.
-        shard: (index, count): only every count-th picture, from the
-            index-th, are predicted; all are read. The sum of the scores of
+        shard: (index, count): only every count-th image, from the
+            index-th, is predicted; all are read. The sum of the scores of
             all shards is the score of the set.
         verbose: Whether to show a progress bar.
 
@@ -62,36 +63,37 @@ def evaluate(
         True
     """
     how = make_protocol(protocol, scales, flip, window, base)
-    index, count = _check_shard(shard)
-    network = as_network(model)
-    confusion = Confusion(network.labels.num_classes, ignore_label)
-    length = None
-    bar = None
-    if verbose:
-        length = _length(dataset)
-        bar = keras.utils.Progbar(length, unit_name="batch")
+    if np.shape(shard) != (2,) or not 0 <= shard[0] < shard[1]:
+        raise ValueError(
+            "`shard` must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    index, count = shard
+    predictor = as_predictor(model)
+    confusion = Confusion(predictor.labels.num_classes, ignore_label)
+    length = operator.length_hint(dataset) or None
+    bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
     seen = total = batches = 0
     for images, masks in _batches(dataset):
         for image, mask in zip(images, masks, strict=True):
             if total % count == index:
-                confusion.add(mask, predict_mask(network, image, how))
+                confusion.add(mask, predict_mask(predictor, image, how))
                 seen += 1
             total += 1
         batches += 1
-        if bar is not None:
-            bar.update(batches)
+        bar.update(batches)
     if not seen:
         raise ValueError(
-            "`dataset` must hold pictures for every shard. "
+            "`dataset` must hold images for every shard. "
             f"Received: {total} images, shard={shard}"
         )
-    if bar is not None and length is None:
+    if length is None:
         bar.update(batches, finalize=True)
     return Scores(
         confusion.counts,
-        network.labels,
+        predictor.labels,
         protocol={**how.to_dict(), "ignore_label": ignore_label},
-        weights_sha256=network.weights_sha256(),
+        weights_sha256=predictor.weights_sha256(),
         images=seen,
     )
 
@@ -115,24 +117,3 @@ def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
                 f"images {images.shape}, masks {masks.shape}"
             )
         yield images, masks
-
-
-def _check_shard(shard: Any) -> tuple[int, int]:
-    sides = tuple(shard) if isinstance(shard, list | tuple) else ()
-    if (
-        len(sides) != 2
-        or not all(type(value) is int for value in sides)
-        or not 0 <= sides[0] < sides[1]
-    ):
-        raise ValueError(
-            "`shard` must be (index, count) with 0 <= index < count. "
-            f"Received: shard={shard!r}"
-        )
-    return sides
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except TypeError:
-        return None

@@ -1,4 +1,4 @@
-"""Exported files as networks, to be scored as the model they were made of."""
+"""Exported files as predictors, to be scored as the model they were made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from keras_pspnet.inference.predictor import Predictor
 from keras_pspnet.labels import LabelSet, generic_labels
 
-# Where exports keep `network.description`: a file of a SavedModel, a file in
+# Where exports keep `model_info.description`: a file of a SavedModel, a file in
 # a LiteRT file's archive, an entry of an ONNX file's metadata.
 SIDE_FILE = "assets.extra/pspnet.json"
 # Hashes of a SavedModel's files, as `sha256sum --check` reads them.
@@ -48,7 +48,7 @@ def load_exported(
             is all cores.
 
     Returns:
-        A network for `segment` and `evaluate`.
+        A predictor for `segment` and `evaluate`.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
@@ -70,56 +70,55 @@ def load_exported(
             "`path` must be a SavedModel's folder, or a .tflite or .onnx "
             f"file. Received: path={str(path)!r}"
         )
-    loaders: dict[str, Callable[[Path, int], Predictor]] = {
-        ".tflite": _load_litert,
-        ".onnx": _load_onnx,
-    }
-    load = loaders.get(path.suffix, _load_saved_model)
-    return load(path, threads or os.cpu_count() or 1)
+    threads = threads or os.cpu_count() or 1
+    try:
+        if path.suffix == ".tflite":
+            return _load_litert(path, threads)
+        if path.suffix == ".onnx":
+            return _load_onnx(path, threads)
+        return _load_saved_model(path)
+    except ImportError:
+        raise
+    except Exception as error:
+        # The errors of these libraries have nothing in common.
+        raise ValueError(
+            "`path` must be a model that keras_pspnet has exported. "
+            f"Received: path={str(path)!r} with another content ({error})"
+        ) from error
 
 
-def _load_saved_model(path: Path, threads: int) -> Predictor:
+def _load_saved_model(path: Path) -> Predictor:
     import tensorflow as tf
 
-    loaded = _opened(path, lambda: tf.saved_model.load(str(path)))
+    loaded = tf.saved_model.load(str(path))
     logits = loaded.signatures.get("logits")
     if logits is None:
-        raise _foreign(path, "no signature 'logits'")
-    classes = _check_tensors(
-        path,
-        _shapes(logits.structured_input_signature[1]),
-        _shapes(logits.structured_outputs),
+        raise ValueError("no signature 'logits'")
+    inputs, outputs = (
+        {name: tensor.shape.as_list() for name, tensor in tensors.items()}
+        for tensors in (
+            logits.structured_input_signature[1],
+            logits.structured_outputs,
+        )
     )
+    classes = _count_classes(inputs, outputs)
     side_file = path / SIDE_FILE
     text = side_file.read_bytes() if side_file.is_file() else None
 
-    # The signature fits pictures into networks of fixed size by itself.
+    # The signature fits images into networks of fixed size by itself.
     def run(images: np.ndarray) -> np.ndarray:
         return logits(images=tf.constant(images))["logits"].numpy()
 
     # The function keeps its owner alive, and so its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
-    return Predictor(run, **_described(path, text, classes))
-
-
-def _shapes(tensors: Mapping[str, Any]) -> dict[str, Sequence[Any] | None]:
-    return {
-        name: None if tensor.shape.rank is None else tensor.shape.as_list()
-        for name, tensor in tensors.items()
-    }
+    return Predictor(run, **_described(text, classes))
 
 
 def _load_litert(path: Path, threads: int) -> Predictor:
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "file")
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = _opened(
-        path,
-        lambda: Interpreter(model_path=str(path), num_threads=threads),
-    )
-    signatures = interpreter.get_signature_list()
-    if len(signatures) != 1:
-        raise _foreign(path, f"{len(signatures)} signatures")
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
     runner = interpreter.get_signature_runner()
     inputs, outputs = (
         {name: detail["shape"].tolist() for name, detail in details.items()}
@@ -128,9 +127,9 @@ def _load_litert(path: Path, threads: int) -> Predictor:
             runner.get_output_details(),
         )
     )
-    classes = _check_tensors(path, inputs, outputs)
+    classes = _count_classes(inputs, outputs)
     batch_size, height, width, _ = inputs["images"]
-    text = _opened(path, lambda: _read_side_entry(path))
+    text = _read_side_entry(path)
 
     def run(images: np.ndarray) -> np.ndarray:
         return runner(images=images)["logits"]
@@ -139,7 +138,7 @@ def _load_litert(path: Path, threads: int) -> Predictor:
         run,
         size=(height, width),
         batch_size=batch_size,
-        **_described(path, text, classes),
+        **_described(text, classes),
     )
 
 
@@ -163,17 +162,14 @@ def _load_onnx(path: Path, threads: int) -> Predictor:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = _opened(
-        path,
-        lambda: onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        ),
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
     )
     inputs, outputs = (
         {tensor.name: tensor.shape for tensor in tensors}
         for tensors in (session.get_inputs(), session.get_outputs())
     )
-    classes = _check_tensors(path, inputs, outputs)
+    classes = _count_classes(inputs, outputs)
     height, width = inputs["images"][1:3]
     fixed = isinstance(height, int) and isinstance(width, int)
     text = session.get_modelmeta().custom_metadata_map.get(SIDE_ENTRY)
@@ -184,39 +180,25 @@ def _load_onnx(path: Path, threads: int) -> Predictor:
     return Predictor(
         run,
         size=(height, width) if fixed else None,
-        **_described(path, text, classes),
+        **_described(text, classes),
     )
 
 
-def _opened(path: Path, opening: Callable[[], Any]) -> Any:
-    """Opens a file with a library whose errors have nothing in common."""
-    try:
-        return opening()
-    except Exception as error:
-        raise _foreign(path, f"another content ({error})") from error
-
-
-def _check_tensors(
-    path: Path,
-    inputs: Mapping[str, Sequence[Any] | None],
-    outputs: Mapping[str, Sequence[Any] | None],
+def _count_classes(
+    inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
 ) -> int:
     """Checks names and shapes, and returns the number of classes."""
-    images, logits = inputs.get("images"), outputs.get("logits")
+    images, logits = inputs.get("images", ()), outputs.get("logits", ())
     if (
-        len(inputs) != 1
-        or images is None
-        or logits is None
-        or (len(images), images[-1], len(logits)) != (4, 3, 4)
+        (len(inputs), len(images), len(logits)) != (1, 4, 4)
+        or images[-1] != 3
         or not isinstance(logits[-1], int)
     ):
-        raise _foreign(path, f"inputs {inputs} and outputs {outputs}")
+        raise ValueError(f"inputs {inputs} and outputs {outputs}")
     return logits[-1]
 
 
-def _described(
-    path: Path, text: str | bytes | None, classes: int
-) -> dict[str, Any]:
+def _described(text: str | bytes | None, classes: int) -> dict[str, Any]:
     """Reads arguments of a `Predictor`; labels are made up if not said."""
     if text is None:
         return {"labels": generic_labels(classes)}
@@ -226,23 +208,14 @@ def _described(
         red, green, blue = (float(value) for value in said["fill"])
         align_corners = bool(said["align_corners"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _foreign(path, f"a broken description ({error})") from error
+        raise ValueError(f"a broken description ({error})") from error
     if labels.num_classes != classes:
-        raise _foreign(
-            path, f"{labels.num_classes} labels for {classes} classes"
-        )
+        raise ValueError(f"{labels.num_classes} labels for {classes} classes")
     return {
         "labels": labels,
         "fill": (red, green, blue),
         "align_corners": align_corners,
     }
-
-
-def _foreign(path: Path, what: str) -> ValueError:
-    return ValueError(
-        "`path` must be a model that keras_pspnet has exported. "
-        f"Received: path={str(path)!r} with {what}"
-    )
 
 
 def check_installed(module: str, package: str, extra: str, what: str) -> None:

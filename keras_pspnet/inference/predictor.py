@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pspnet.inference import model_info
 from keras_pspnet.inference.fold import fold, refold
-from keras_pspnet.labels import LabelSet, generic_labels
-from keras_pspnet.layers import InputNormalization, PyramidConv, resize
+from keras_pspnet.inference.resize import resize
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.layers.resize import resize as resize_batch
 from keras_pspnet.models import PSPNet
-from keras_pspnet.utils import check_choice, keras_private
+from keras_pspnet.utils import check_choice
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -89,16 +90,30 @@ class Predictor:
             copied = _copied(model, precision)
             self.run = copied.run if copied else _run_of(model)
             if copied:
-                self._weights_sha256 = weights_sha256(model)
+                self._weights_sha256 = model_info.weights_sha256(model)
             else:
                 self.model = model
-            labels = labels or model_labels(model)
-            size = size or network_size(model)
-            fill = fill_color(model) if fill is None else fill
+            labels = labels or model_info.model_labels(model)
+            size = size or model_info.network_size(model)
+            fill = model_info.fill_color(model) if fill is None else fill
             if align_corners is None:
-                align_corners = _align_corners(model)
+                align_corners = model_info.align_corners(model)
         else:
-            labels = _checked_labels(model, labels, precision)
+            if not callable(model):
+                raise TypeError(
+                    "`model` must be a Keras model or a function. "
+                    f"Received: {type(model).__name__}"
+                )
+            if labels is None:
+                raise ValueError(
+                    "`labels` must be given with a function. "
+                    "Received: labels=None"
+                )
+            if precision != "float32":
+                raise ValueError(
+                    "`precision` must be left out for a function. "
+                    f"Received: precision={precision!r}"
+                )
             self.run = model
         self.labels = labels
         self.size = size
@@ -150,10 +165,25 @@ class Predictor:
             )
         return logits[: shape[0], :height, :width]
 
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Computes logits at the size of the images.
+
+        Args:
+            images: RGB (B, H, W, 3) in 0..255.
+
+        Returns:
+            float32 (B, H, W, C).
+        """
+        logits = self(images)
+        size = images.shape[1:3]
+        if logits.shape[1:3] == size:
+            return logits
+        return np.stack([resize(each, size) for each in logits])
+
     def weights_sha256(self) -> str | None:
         """Returns the hash of the Keras model's weights, None without one."""
         if self.model is not None:
-            return weights_sha256(self.model)
+            return model_info.weights_sha256(self.model)
         return self._weights_sha256
 
     def traces(self) -> int | None:
@@ -162,7 +192,7 @@ class Predictor:
         return None if count is None else int(count())
 
 
-def as_network(
+def as_predictor(
     model: keras.Model | Predictor, precision: str = "float32"
 ) -> Predictor:
     """Prepares a model for inference, to be followed.
@@ -175,16 +205,16 @@ def as_network(
         precision: Likewise.
 
     Returns:
-        The network, with the weights of now.
+        The predictor, with the weights of now.
 
     Raises:
         TypeError: If it is none of these.
         ValueError: As of `Predictor`.
 
     Examples:
-        >>> from keras_pspnet.inference.predictor import as_network
-        >>> network = as_network(model, precision="bfloat16")
-        >>> result = kp.segment(network, "photo.jpg")
+        >>> from keras_pspnet.inference.predictor import as_predictor
+        >>> predictor = as_predictor(model, precision="bfloat16")
+        >>> result = kp.segment(predictor, "photo.jpg")
     """
     check_choice("precision", precision, PRECISIONS)
     if isinstance(model, Predictor):
@@ -203,61 +233,10 @@ def as_network(
     if precision not in followers:
         copied = _copied(model, precision)
         if copied is None:
-            return plain_network(model)
+            return _following(model, _run_of(model))
         followers[precision] = copied
     followers[precision].follow(model)
     return _following(model, followers[precision].run)
-
-
-def plain_network(model: keras.Model) -> Predictor:
-    """Wraps a model as it is, to run as `predict_on_batch` runs it.
-
-    Args:
-        model: A `PSPNet`, or another Keras model from images to logits.
-    """
-    return _following(model, _run_of(model))
-
-
-def _following(model: keras.Model, run: Any) -> Predictor:
-    predictor = Predictor(
-        run,
-        model_labels(model),
-        network_size(model),
-        fill_color(model),
-        _align_corners(model),
-    )
-    predictor.model = model
-    return predictor
-
-
-def _checked_labels(
-    function: Any, labels: LabelSet | None, precision: str
-) -> LabelSet:
-    if not callable(function):
-        raise TypeError(
-            "`model` must be a Keras model or a function. "
-            f"Received: {type(function).__name__}"
-        )
-    if labels is None:
-        raise ValueError(
-            "`labels` must be given with a function. Received: labels=None"
-        )
-    if precision != "float32":
-        raise ValueError(
-            "`precision` must be left out for a function. "
-            f"Received: precision={precision!r}"
-        )
-    return labels
-
-
-def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    def run(images: np.ndarray) -> np.ndarray:
-        logits = main_output(model.predict_on_batch(images))
-        # A model built for several replicas computes the whole batch on
-        # each, and Keras joins their results.
-        return np.asarray(logits, dtype="float32")[: len(images)]
-
-    return run
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -273,19 +252,42 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If the images have another shape.
     """
-    return plain_network(model)(images)
+    return _following(model, _run_of(model))(images)
+
+
+def _following(model: keras.Model, run: Any) -> Predictor:
+    """Wraps what computes the logits that the model has now."""
+    predictor = Predictor(
+        run,
+        model_info.model_labels(model),
+        model_info.network_size(model),
+        model_info.fill_color(model),
+        model_info.align_corners(model),
+    )
+    predictor.model = model
+    return predictor
+
+
+def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    def run(images: np.ndarray) -> np.ndarray:
+        logits = model_info.main_output(model.predict_on_batch(images))
+        # A model built for several replicas computes the whole batch on
+        # each, and Keras joins their results.
+        return np.asarray(logits, dtype="float32")[: len(images)]
+
+    return run
 
 
 class _Follower:
     """A folded copy, and the weights that it was last given."""
 
     def __init__(self, model: keras.Model, precision: str) -> None:
-        self._size = network_size(model) or (None, None)
+        size = model_info.network_size(model) or (None, None)
         self._seen: list[Any] = []
-        self._copy = fold(_without_aux(model), self._size, precision)
+        self._copy = fold(_without_aux(model), size, precision)
         self._remember(model)
         if keras.backend.backend() == "tensorflow":
-            self.run = _traced(self._copy, self._size)
+            self.run = _traced(self._copy, size)
         else:
             self.run = _run_of(self._copy)
 
@@ -309,7 +311,9 @@ class _Follower:
 
 def _copied(model: keras.Model, precision: str) -> _Follower | None:
     """Folds a model, or returns None if it has to run as it is."""
-    if isinstance(model, PSPNet) or _has_one_output(model):
+    # A subclassed model has neither inputs nor outputs.
+    outputs = getattr(model, "outputs", None) or ()
+    if isinstance(model, PSPNet) or len(outputs) == 1:
         try:
             return _Follower(model, precision)
         except NotImplementedError:
@@ -348,35 +352,6 @@ def _without_aux(model: keras.Model) -> keras.Model:
     return model.inference_model() if isinstance(model, PSPNet) else model
 
 
-def _has_one_output(model: keras.Model) -> bool:
-    # A subclassed model has neither inputs nor outputs.
-    return len(getattr(model, "outputs", None) or ()) == 1
-
-
-def float32_inference_model(model: keras.Model) -> keras.Model:
-    """Returns the network without auxiliary branch, computing in float32.
-
-    Args:
-        model: A `PSPNet`; any other model comes back as it is.
-    """
-    if not isinstance(model, PSPNet):
-        return model
-    if any(
-        layer.compute_dtype != "float32"
-        for layer in keras_private.nested_layers(model)
-    ):
-        # What was trained in mixed precision has float32 weights.
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            copy = PSPNet.from_config(model.get_config())
-        finally:
-            keras.config.set_dtype_policy(policy)
-        copy.set_weights(model.get_weights())
-        model = copy
-    return model.inference_model()
-
-
 def fit_inside(
     images: np.ndarray, size: tuple[int, int], fill: tuple[float, ...]
 ) -> tuple[np.ndarray, tuple[int, int]]:
@@ -400,86 +375,11 @@ def fit_inside(
     fitted = np.empty((len(images), *size, 3), "float32")
     fitted[:] = fill
     fitted[:, :height, :width] = ops.convert_to_numpy(
-        resize(ops.convert_to_tensor(images), (height, width))
+        resize_batch(ops.convert_to_tensor(images), (height, width))
     )
     return fitted, (height, width)
 
 
-def weights_sha256(model: keras.Model) -> str:
-    """Returns the hash of a model's weights, in their order.
-
-    Args:
-        model: Any Keras model.
-    """
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
-
-
-def model_labels(model: keras.Model) -> LabelSet:
-    """Returns the model's class names, or made-up ones where it has none."""
-    labels = getattr(model, "labels", None)
-    if labels:
-        return labels
-    if getattr(model, "outputs", None):
-        outputs = model.output
-    else:
-        # A subclassed model has to be traced to know.
-        outputs = model.compute_output_spec(
-            keras.KerasTensor((None, None, None, 3))
-        )
-    return generic_labels(main_output(outputs).shape[-1])
-
-
-def description(model: keras.Model) -> dict[str, Any]:
-    """Returns what exports say of a model, for JSON, to be evaluated as it.
-
-    Args:
-        model: A `PSPNet`, or its `inference_model()`.
-    """
-    return {
-        "labels": model_labels(model).to_dict(),
-        "fill": list(fill_color(model)),
-        "align_corners": _align_corners(model),
-    }
-
-
-def main_output(outputs: Any) -> Any:
-    """Returns the logits that count: `main` of two outputs, or the only."""
-    return outputs["main"] if isinstance(outputs, dict) else outputs
-
-
-def network_size(model: keras.Model) -> tuple[int, int] | None:
-    """Returns the (height, width) a model was built for, None for any."""
-    inputs = getattr(model, "inputs", None)
-    # A subclassed model has none.
-    height, width = inputs[0].shape[1:3] if inputs else (None, None)
-    return None if height is None or width is None else (height, width)
-
-
-def _align_corners(model: keras.Model) -> bool:
-    return any(
-        layer.pyramid.align_corners
-        for layer in model.layers
-        if isinstance(layer, PyramidConv)
-    )
-
-
-def fill_color(model: keras.Model) -> tuple[float, ...]:
-    """Returns the colour of padding: what normalisation turns into zeros.
-
-    Args:
-        model: A `PSPNet`, or its `inference_model()`.
-
-    Returns:
-        R, G, B in 0..255; black where the model does not normalise.
-    """
-    for layer in model.layers:
-        if isinstance(layer, InputNormalization):
-            return layer.mean
-    return (0.0, 0.0, 0.0)
-
-
-# The former name.
+# The former names.
 Network = Predictor
+as_network = as_predictor

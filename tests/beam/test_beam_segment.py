@@ -23,7 +23,7 @@ from support import picture
 import keras_pspnet.beam.segment as beam_segment
 from keras_pspnet.beam import SegmentImages
 from keras_pspnet.data.images import read_mask
-from keras_pspnet.inference.predictor import weights_sha256
+from keras_pspnet.inference.model_info import weights_sha256
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 

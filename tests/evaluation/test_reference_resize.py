@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from keras_pspnet.evaluation import reference_resize as resizing
+from keras_pspnet.evaluation import reference_resize
 from keras_pspnet.evaluation.reference_resize import (
     matlab_resize,
     opencv_resize,
@@ -17,8 +17,10 @@ from keras_pspnet.evaluation.reference_resize import (
 
 Resize = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
+Size = tuple[int, int]
+
 BOTH = pytest.mark.parametrize("resize", [opencv_resize, matlab_resize])
-DTYPES = ("uint8", "float32", "float64")
+DTYPES = ("uint8", "float32")
 # From and to: both sides longer, both shorter, one of each, single pixels,
 # one side as it was, halves, twice, thirds, eighths, and large ratios.
 SIZES = [
@@ -40,7 +42,10 @@ SIZES = [
 ]
 
 
-def random_picture(
+EVERY_SIZE = pytest.mark.parametrize("source, size", SIZES)
+
+
+def random_image(
     height: int, width: int, channels: int = 3, dtype: str = "uint8"
 ) -> np.ndarray:
     rng = np.random.default_rng(height * 100 + width)
@@ -49,12 +54,10 @@ def random_picture(
     return rng.uniform(-1, 1, (height, width, channels)).astype(dtype)
 
 
-def counted_picture(
-    height: int, width: int, channels: int, dtype: str = "uint8"
-) -> np.ndarray:
-    """The pictures that the real OpenCV resized for the constants below."""
+def counted_image(height: int, width: int, channels: int) -> np.ndarray:
+    """The images that the real OpenCV resized for the constants below."""
     values = np.arange(height * width * channels) * 37 % 251
-    return values.astype(dtype).reshape(height, width, channels)
+    return values.astype("uint8").reshape(height, width, channels)
 
 
 def opencv_neighbours(
@@ -162,12 +165,10 @@ def with_side(size: tuple[int, ...], axis: int, length: int) -> tuple[int, int]:
     return (length, size[1]) if axis == 0 else (size[0], length)
 
 
-@pytest.mark.parametrize("source, size", SIZES)
-def test_opencv_in_integers(
-    source: tuple[int, int], size: tuple[int, int]
-) -> None:
+@EVERY_SIZE
+def test_opencv_in_integers(source: Size, size: Size) -> None:
     for channels in (1, 3):
-        image = random_picture(*source, channels)
+        image = random_image(*source, channels)
         result = opencv_resize(image, size)
         assert result.dtype == np.uint8
         np.testing.assert_array_equal(result, oracle_opencv(image, size))
@@ -175,7 +176,7 @@ def test_opencv_in_integers(
 
 def test_opencv_is_what_it_printed() -> None:
     # cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) of
-    # opencv-python 5.0.0.93 for `counted_picture`.
+    # opencv-python 5.0.0.93 for `counted_image`.
     for source, want in (
         (
             (4, 5, 1),
@@ -196,37 +197,19 @@ def test_opencv_is_what_it_printed() -> None:
             ],
         ),
         ((4, 6, 1), [[67, 78, 152], [197, 83, 94]]),
-        # Halves of two channels go to the even neighbour.
-        ((4, 4, 2), [[[60, 96], [145, 119]], [[150, 186], [109, 84]]]),
         ((1, 7, 1), [[24, 111, 197], [24, 111, 197]]),
     ):
         wanted = np.reshape(want, (*np.shape(want)[:2], source[2]))
-        result = opencv_resize(counted_picture(*source), wanted.shape[:2])
+        result = opencv_resize(counted_image(*source), wanted.shape[:2])
         np.testing.assert_array_equal(result, wanted)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_opencv_halves_of_halved_pictures(channels: int) -> None:
-    image = random_picture(20, 14, channels)
-    sums = image[::2].astype(int) + image[1::2]
-    sums = sums[:, ::2] + sums[:, 1::2]
-    # Sums of 4n + 2 are the halves.
-    want = (sums + 2) // 4
-    if channels in (2, 5):
-        want -= (sums % 8 == 2).astype(int)
-    assert np.count_nonzero(sums % 8 == 2) > 5
-    np.testing.assert_array_equal(opencv_resize(image, (10, 7)), want)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("source, size", SIZES)
-def test_opencv_in_floats(
-    source: tuple[int, int], size: tuple[int, int], dtype: str
-) -> None:
+@EVERY_SIZE
+def test_opencv_in_floats(source: Size, size: Size) -> None:
     for channels in (1, 2, 3, 21):
-        image = random_picture(*source, channels, dtype)
+        image = random_image(*source, channels, "float32")
         result = opencv_resize(image, size)
-        assert result.dtype == dtype
+        assert result.dtype == np.float32
         want = oracle_opencv_floats(image, size, np.float64)
         np.testing.assert_allclose(result, want, atol=4e-6)
 
@@ -245,31 +228,28 @@ def test_opencv_in_floats(
 def test_opencv_positions_of_floats(
     height: int, channels: int, precision: type
 ) -> None:
-    # cv2.resize of opencv-python 5.0.0.93 on x86-64, in float32 and float64.
+    # cv2.resize of opencv-python 5.0.0.93 on x86-64, in float32.
     printed = {
         np.float32: [168.265625, 543.9345703125, 567.109375],
         np.float64: [168.266471449488, 543.926793557837, 567.092240117128],
     }
     row = np.arange(1500) * 37 % 251 * 4
-    for dtype in ("float32", "float64"):
-        image = np.empty((height, 1500, channels), dtype)
-        image[:] = row[:, None]
-        result = opencv_resize(image, (1, 2049))
-        for channel in range(channels):
-            np.testing.assert_allclose(
-                result[0, [1401, 1701, 2002], channel],
-                printed[precision],
-                rtol=1e-7 if dtype == "float64" else 3e-7,
-            )
-        want = oracle_opencv_floats(image, (1, 2049), precision)
-        np.testing.assert_allclose(result, want, atol=3e-4)
+    image = np.empty((height, 1500, channels), "float32")
+    image[:] = row[:, None]
+    result = opencv_resize(image, (1, 2049))
+    for channel in range(channels):
+        np.testing.assert_allclose(
+            result[0, [1401, 1701, 2002], channel],
+            printed[precision],
+            rtol=3e-7,
+        )
+    want = oracle_opencv_floats(image, (1, 2049), precision)
+    np.testing.assert_allclose(result, want, atol=3e-4)
 
 
-@pytest.mark.parametrize("source, size", SIZES)
-def test_matlab_rounds_exact_sums(
-    source: tuple[int, int], size: tuple[int, int]
-) -> None:
-    image = random_picture(*source)
+@EVERY_SIZE
+def test_matlab_rounds_exact_sums(source: Size, size: Size) -> None:
+    image = random_image(*source)
     for axis in (0, 1):
         result = matlab_resize(image, with_side(source, axis, size[axis]))
         assert result.dtype == np.uint8
@@ -285,7 +265,7 @@ def test_matlab_rounds_halves_upwards(
     source: tuple[int, int], size: tuple[int, int]
 ) -> None:
     # Weights of these scales are exact in floats.
-    image = random_picture(*source)
+    image = random_image(*source)
     for axis in (0, 1):
         want = exact_side(image, axis, size[axis])
         is_half = want % 1 == Fraction(1, 2)
@@ -294,11 +274,11 @@ def test_matlab_rounds_halves_upwards(
         np.testing.assert_array_equal(result, (want + Fraction(1, 2)) // 1)
 
 
-@pytest.mark.parametrize("source, size", SIZES)
+@EVERY_SIZE
 def test_matlab_resizes_the_smaller_scale_first(
-    source: tuple[int, int], size: tuple[int, int]
+    source: Size, size: Size
 ) -> None:
-    image = random_picture(*source)
+    image = random_image(*source)
     width_first = size[1] * source[0] < size[0] * source[1]
     axis = 1 if width_first else 0
     partial = matlab_resize(image, with_side(source, axis, size[axis]))
@@ -307,39 +287,25 @@ def test_matlab_resizes_the_smaller_scale_first(
     )
 
 
-def test_the_order_of_matlab_matters() -> None:
-    # Otherwise the test above could not fail.
-    image = random_picture(8, 12)
-    by_width = matlab_resize(matlab_resize(image, (8, 6)), (4, 6))
-    assert (matlab_resize(image, (4, 6)) != by_width).any()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("source, size", SIZES)
-def test_matlab_in_floats(
-    source: tuple[int, int], size: tuple[int, int], dtype: str
-) -> None:
-    image = random_picture(*source, 2, dtype)
+@EVERY_SIZE
+def test_matlab_in_floats(source: Size, size: Size) -> None:
+    image = random_image(*source, 2, "float32")
     want = exact_side(exact_side(image, 0, size[0]), 1, size[1])
     result = matlab_resize(image, size)
-    assert result.dtype == dtype
-    np.testing.assert_allclose(
-        result,
-        want.astype("float64"),
-        atol=1e-13 if dtype == "float64" else 1e-6,
-    )
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, want.astype("float64"), atol=1e-6)
 
 
 def test_borders_of_matlab_are_mirrors() -> None:
     # The mirrored triangles add up to the same weight for every pixel.
-    image = random_picture(7, 12, 2, "float64")
+    image = random_image(7, 12, 2, "float32")
     np.testing.assert_allclose(
-        matlab_resize(image, (1, 1))[0, 0], image.mean(axis=(0, 1)), rtol=1e-13
+        matlab_resize(image, (1, 1))[0, 0], image.mean(axis=(0, 1)), atol=1e-6
     )
 
 
 def test_matlab_antialiases_and_opencv_does_not() -> None:
-    stripes = np.zeros((8, 40), "uint8")
+    stripes = np.zeros((8, 40, 3), "uint8")
     stripes[:, ::4] = 200
     # The mirrored borders are no such stripes.
     assert np.ptp(matlab_resize(stripes, (8, 10))[:, 1:-1]) == 0
@@ -348,105 +314,20 @@ def test_matlab_antialiases_and_opencv_does_not() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("source, size", SIZES)
-def test_constants_stay(
-    resize: Resize, source: tuple[int, int], size: tuple[int, int]
-) -> None:
-    levels = np.arange(256, dtype="uint8")
-    constant = np.broadcast_to(levels, (*source, 256))
-    wanted = np.broadcast_to(levels, (*size, 256))
-    np.testing.assert_array_equal(resize(constant, size), wanted)
-    for dtype in ("float32", "float64"):
-        result = resize(constant.astype(dtype), size)
-        np.testing.assert_allclose(result, wanted, rtol=1e-6)
-
-
-@BOTH
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_equal_sizes_give_a_copy(resize: Resize, dtype: str) -> None:
-    for shape in ((6, 9), (6, 9, 3), (1, 1, 7)):
-        image = random_picture(*shape[:2], 7, dtype)[..., : shape[-1]]
-        image = image.reshape(-1)[: np.prod(shape)].reshape(shape)
-        before = image.copy()
-        result = resize(image, shape[:2])
-        np.testing.assert_array_equal(result, before)
-        assert result.dtype == dtype
-        result[:] = 0
-        np.testing.assert_array_equal(image, before)
-
-
-@BOTH
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_ramps_stay_ramps(resize: Resize, dtype: str) -> None:
-    row = np.round(np.linspace(3, 250, 40)).astype(dtype)
-    picture = np.broadcast_to(row, (30, 40))
-    for size in ((30, 17), (11, 97), (64, 40), (15, 20), (60, 80), (3, 5)):
-        wide = resize(picture, size)
-        high = resize(picture.T, size[::-1])
-        for result in (wide, high.T):
-            result = result.astype("float64")
-            assert (np.diff(result, axis=1) >= -1e-4).all()
-            assert 3 - 1e-4 <= result[0, 0] < 40
-            assert 213 < result[0, -1] <= 250 + 1e-4
-            np.testing.assert_allclose(result[0], result[-1], rtol=1e-6)
-
-
-@BOTH
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_shapes_and_strides_do_not_matter(resize: Resize, dtype: str) -> None:
-    image = random_picture(21, 34, 3, dtype)
-    for size in ((30, 19), (9, 50), (40, 70)):
-        want = resize(image, size)
-        assert want.shape == (*size, 3)
-        assert resize(image, np.array(size)).shape == (*size, 3)
-        for channel in range(3):
-            gray = resize(image[..., channel], size)
-            assert gray.shape == size
-            np.testing.assert_array_equal(gray, want[..., channel])
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
-        planes.flags.writeable = False
-        result = resize(planes.transpose(1, 2, 0), size)
-        np.testing.assert_array_equal(result, want)
-
-
-@BOTH
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_blocks_do_not_matter(
+def test_blocks_and_strides_do_not_matter(
     resize: Resize, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = random_picture(37, 23, 3, dtype)
-    for size in ((50, 30), (17, 40), (74, 46)):
+    image = random_image(37, 23, 3, dtype)
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    planes.flags.writeable = False
+    for size in ((50, 30), (17, 40), (74, 46), (37, 23)):
         want = resize(image, size)
+        assert want.shape == (*size, 3)
+        result = resize(planes.transpose(1, 2, 0), size)
+        np.testing.assert_array_equal(result, want)
         with monkeypatch.context() as context:
             # One row at a time, then four, the last block being smaller.
             for numbers in (1, 4 * size[1] * 3):
-                context.setattr(resizing, "BLOCK", numbers)
+                context.setattr(reference_resize, "_BLOCK", numbers)
                 np.testing.assert_array_equal(resize(image, size), want)
-
-
-@BOTH
-def test_refuses_what_is_no_picture(resize: Resize) -> None:
-    for image, name in (
-        (np.zeros((4, 4, 3), "int32"), "int32"),
-        (np.zeros((4, 4, 3), "float16"), "float16"),
-        (np.zeros((4, 4), bool), "bool"),
-        ([[1, 2], [3, 4]], "list"),
-    ):
-        with pytest.raises(
-            TypeError,
-            match="`image` must be an array of uint8, float32 or float64. "
-            f"Received: image of {name}",
-        ):
-            resize(image, (2, 2))
-    for shape in ((4,), (1, 4, 4, 3), (0, 4, 3), (4, 0), (4, 4, 0)):
-        with pytest.raises(ValueError, match=r"`image` must.*of shape \("):
-            resize(np.zeros(shape, "uint8"), (2, 2))
-
-
-@BOTH
-@pytest.mark.parametrize(
-    "size", [(0, 3), (3, -1), (3,), (3, 3, 3), (2.0, 3), 7, None, "23"]
-)
-def test_refuses_what_is_no_size(resize: Resize, size: object) -> None:
-    with pytest.raises(ValueError, match="`size` must be two positive int"):
-        resize(np.zeros((4, 4), "uint8"), size)

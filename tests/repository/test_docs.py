@@ -27,7 +27,7 @@ from torch_files import save, tensor
 
 import keras_pspnet as kp
 from keras_pspnet.data.synthetic.scenes import make_scene
-from keras_pspnet.inference.predictor import description
+from keras_pspnet.inference.model_info import description
 from keras_pspnet.labels import SCENES
 from keras_pspnet.layers.resize import adaptive_pooling_matrix
 
@@ -42,12 +42,9 @@ HELPERS = {
     "export.verify": "ExportError Row Parity default_images sample_images",
     "layers.pyramid": "shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
-    "inference.predictor": "plain_network predict_logits "
-    "float32_inference_model "
-    "fit_inside weights_sha256 model_labels description main_output "
-    "network_size fill_color",
+    "inference.predictor": "predict_logits fit_inside",
     "presets": "Preset BackboneWeights",
-    "evaluation.protocols": "Protocol predict_mask mmseg_size cropper",
+    "evaluation.protocols": "Protocol predict_mask mmseg_size",
     "backbones.resnet": "scaled",
     "layers.resize": "spatial_size apply_height divides at_least_float32",
     "visualization.segmentation": "check_suffix",

@@ -25,7 +25,7 @@ from keras_pspnet import PSPNet, convert_file, evaluate
 from keras_pspnet.data.images import read_image, read_mask
 from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
 from keras_pspnet.evaluation.reference_resize import opencv_resize
-from keras_pspnet.inference.predictor import as_network
+from keras_pspnet.inference.predictor import as_predictor
 
 # At least this share of equal pixels, at most this difference of any score.
 AGREEMENT = 0.9999
@@ -81,7 +81,7 @@ def check(row: dict[str, Any], folder: Path, others: list[Path]) -> bool:
         "base": row["base"],
     }
     protocol = make_protocol("mmseg", **settings)
-    network = as_network(model)
+    network = as_predictor(model)
     want = masks_of(folder)
     pictures = root / "sets" / row["set"]
     pairs = {
