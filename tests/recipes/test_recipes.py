@@ -209,7 +209,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unreadable": (cut_off, "PNG file that can be decoded"),
     "twice": (
         lambda mask: save(mask.with_suffix(".bmp"), saved(mask)),
-        "1.bmp and 1.png, two files of one name",
+        "masks/1.png are two files of one name",
     ),
     "without truth": (
         lambda mask: save(mask, np.full_like(saved(mask), 255)),
@@ -232,7 +232,7 @@ def test_the_command_names_the_file_of_every_fault(
     (line,) = [line for line in lines if told in line]
     kind = "images/1.jpg" if damage == "missing" else "masks/1."
     assert str(tmp_path / "train") in line
-    assert kind in line or "/masks holds 1.bmp" in line
+    assert kind in line
 
 
 @pytest.mark.parametrize(
