@@ -170,7 +170,8 @@ def test_output_that_is_a_file_refused(photos, tmp_path, model_folder) -> None:
 
 
 def test_without_apache_beam(monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "keras_pspnet.beam")
+    for name in ("keras_pspnet.beam", "keras_pspnet.beam.apache"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ImportError, match=r"pip install keras-pspnet\[beam\]"):
         importlib.import_module("keras_pspnet.beam")
