@@ -17,9 +17,7 @@ from keras_pspnet.inference.model_info import model_labels as model_labels
 from keras_pspnet.inference.model_info import network_size as network_size
 from keras_pspnet.inference.model_info import weights_sha256 as weights_sha256
 from keras_pspnet.inference.predictor import PRECISIONS as PRECISIONS
-from keras_pspnet.inference.predictor import Network as Network
 from keras_pspnet.inference.predictor import Predictor as Predictor
-from keras_pspnet.inference.predictor import as_network as as_network
 from keras_pspnet.inference.predictor import as_predictor as as_predictor
 from keras_pspnet.inference.predictor import fit_inside as fit_inside
 from keras_pspnet.inference.predictor import predict_logits as predict_logits

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from keras_pspnet.inference.exported import is_exported, load_exported
-from keras_pspnet.inference.predictor import Predictor, as_network
+from keras_pspnet.inference.predictor import Predictor, as_predictor
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import load_pretrained
 
@@ -32,7 +32,7 @@ def load_predictor(
     """
     if source in PRESET_NAMES or not is_exported(source):
         model = load_pretrained(source, backbone=backbone)
-        return as_network(model, precision or "float32")
+        return as_predictor(model, precision or "float32")
     for name, value in (("backbone", backbone), ("precision", precision)):
         if value is not None:
             raise ValueError(

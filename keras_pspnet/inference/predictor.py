@@ -378,8 +378,3 @@ def fit_inside(
         resize_batch(ops.convert_to_tensor(images), (height, width))
     )
     return fitted, (height, width)
-
-
-# The former names.
-Network = Predictor
-as_network = as_predictor

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_pspnet.models.compile_arguments import LOSS_WEIGHTS
 from support import assert_close, picture, randomize, tiny_pspnet
 
 import keras_pspnet as kp
 from keras_pspnet.inference.segment import predict_masks, segment
 from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.models.arguments import LOSS_WEIGHTS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -89,9 +89,9 @@ def test_segment_computes_in_the_precision_asked_for(
     photo, monkeypatch
 ) -> None:
     model = load_conv_model(monkeypatch)
-    real = load_module.as_network
+    real = load_module.as_predictor
     spy = create_autospec(real, side_effect=real)
-    monkeypatch.setattr(load_module, "as_network", spy)
+    monkeypatch.setattr(load_module, "as_predictor", spy)
     command = ["segment", photo, "-o", "x.png"]
     assert main(command) == 0
     assert main([*command, "--precision", "bfloat16"]) == 0
