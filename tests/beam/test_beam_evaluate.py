@@ -18,7 +18,7 @@ from keras_pspnet.data.images import read_image, read_mask
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
 from keras_pspnet.models.pspnet import PSPNet
 
-pytestmark = pytest.mark.beam
+pytestmark = [pytest.mark.long, pytest.mark.beam]
 COUNT = 7
 PROCESSES = (
     "--direct_running_mode=multi_processing",

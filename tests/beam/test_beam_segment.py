@@ -27,7 +27,7 @@ from keras_pspnet.inference.model_info import weights_sha256
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
-pytestmark = pytest.mark.beam
+pytestmark = [pytest.mark.long, pytest.mark.beam]
 
 GOOD = ("a/one.png", "b/one.png", "b/two.jpg", "b/grey.tif", "b/copy.png")
 BAD = {

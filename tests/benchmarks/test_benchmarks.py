@@ -16,6 +16,8 @@ from keras_pspnet.inference.segment import predict_masks, segment
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.models.arguments import LOSS_WEIGHTS
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

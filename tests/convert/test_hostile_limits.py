@@ -29,6 +29,8 @@ from torch_reading import read_pickle, refused, refused_pickle
 
 from keras_pspnet.convert.pickle_values import Placeholder
 
+pytestmark = pytest.mark.long
+
 MEMORY = 2**30
 SECONDS = 60
 HELPERS = Path(__file__).parents[1] / "helpers"

@@ -30,6 +30,8 @@ from keras_pspnet.export import saved_model, verify
 from keras_pspnet.inference.predictor import predict_logits
 from keras_pspnet.inference.segment import predict_masks, segment
 
+pytestmark = pytest.mark.long
+
 # Sizes and formats of the files of one request.
 FILES = (
     ((33, 47), "JPEG"),

@@ -13,6 +13,8 @@ from small import (
 
 from keras_pspnet.models.pspnet import PSPNet
 
+pytestmark = pytest.mark.long
+
 BATCH_OF_ONE = "the global batch must hold at least 2 images while batch norm"
 
 

@@ -10,6 +10,8 @@ from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.utils import keras_private
 
+pytestmark = pytest.mark.long
+
 POLICIES = ("mixed_bfloat16", "mixed_float16")
 IMAGES, MASKS = scene_arrays(0, 4, (64, 96), seed=0)
 # The loss scale that Keras starts from.

@@ -31,6 +31,8 @@ from keras_pspnet.data.sources.published import DATASETS
 from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.training.recipe import Recipe
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -31,6 +31,8 @@ from keras_pspnet.inference.model_info import description
 from keras_pspnet.labels import SCENES
 from keras_pspnet.layers.resize import adaptive_pooling_matrix
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 # Public names that others' work needs, and users seldom call.

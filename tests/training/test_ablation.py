@@ -28,6 +28,8 @@ from training.ablation.tables import (
     verdict,
 )
 
+pytestmark = pytest.mark.long
+
 TINY = dataclasses.replace(RECIPE.smoke_test(), steps=4, steps_per_epoch=4)
 
 

@@ -27,6 +27,8 @@ from keras_pspnet.training.checkpoints import (
     state,
 )
 
+pytestmark = pytest.mark.long
+
 RUN = {"width": "0.5", "steps": "12"}
 TENSORS = {
     "model/kernel": np.arange(12, dtype="float32").reshape(3, 4),

@@ -29,6 +29,8 @@ from keras_pspnet.training.cluster import (
     watching,
 )
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 # No worker of a test needs as long, on a busy machine either.
 LONG = 120.0

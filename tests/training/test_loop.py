@@ -18,6 +18,8 @@ from keras_pspnet.data.pipeline import training_dataset
 from keras_pspnet.training import loop
 from keras_pspnet.training.checkpoints import state
 
+pytestmark = pytest.mark.long
+
 EPOCHS, STEPS, BATCH = 3, 4, 4
 SIZE = (33, 41)
 RNG = np.random.default_rng(4)

@@ -21,7 +21,7 @@ from support import distance
 
 from keras_pspnet.training import checkpoints
 
-pytestmark = pytest.mark.multiworker
+pytestmark = [pytest.mark.long, pytest.mark.multiworker]
 
 ROOT = Path(__file__).parents[2]
 STEPS = 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import distance
 
-pytestmark = pytest.mark.replicas
+pytestmark = [pytest.mark.long, pytest.mark.replicas]
 
 RUN = Path(__file__).parents[1] / "helpers" / "replica_run.py"
 SAME = ("pspnet", "small", "dropout")

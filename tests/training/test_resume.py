@@ -22,6 +22,7 @@ from keras_pspnet.training import checkpoints
 from keras_pspnet.training.checkpoints import newest
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.resume,
     pytest.mark.skipif(sys.platform == "win32", reason="no fork, no SIGKILL"),
 ]

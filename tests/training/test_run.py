@@ -41,6 +41,8 @@ from keras_pspnet.training.cluster import WorkerLostError
 from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.visualization import training_curves
 
+pytestmark = pytest.mark.long
+
 # === Runs ===
 
 
