@@ -170,7 +170,7 @@ def test_segment_goes_on_after_bad_images(photo, monkeypatch, capsys) -> None:
     for line, name, told in zip(
         lines,
         ("seen/b.jpg", "seen/c.png", "seen/d.png", "gone.png"),
-        ("must be a", "decoded", "not a folder", "that exists"),
+        ("must be a", "decoded", "not a folder", "`image` must"),
         strict=True,
     ):
         assert line.startswith(f"keras-pspnet: error: {name}: `")
