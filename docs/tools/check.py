@@ -86,7 +86,8 @@ def exported() -> dict[str, str]:
         for alias in node.names
         if alias.asname
         and not alias.asname.startswith("_")
-        and alias.name not in MODULES
+        # Modules and rooms come from the package itself.
+        and node.module != "keras_pspnet"
     }
 
 
