@@ -112,12 +112,7 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import keras_pspnet as kp
-    from keras_pspnet.inference import (
-        as_predictor,
-        make_plan,
-        predict_plan,
-        scaled,
-    )
+    from keras_pspnet.inference import as_predictor, make_plan, predict_plan
 
     predictor = as_predictor(kp.convert_file(path), engine.dtype)
     classes = predictor.labels.num_classes
@@ -125,9 +120,8 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     def run(image: np.ndarray) -> np.ndarray:
         picture = image[0].astype("uint8")
         size = picture.shape[:2]
-        sizes = [scaled(size, scale) for scale in mode.scales]
         window = window_of(mode, size[0])
-        plan = make_plan(size, sizes, mode.flip, classes, window)
+        plan = make_plan(size, classes, mode.scales, mode.flip, window)
         mask = predict_plan(predictor, picture, plan)[0]
         if predictor.traces() != 1:
             raise RuntimeError(f"traced {predictor.traces()} times")
