@@ -26,7 +26,7 @@ MODULES = (
     "data.augment.augmentation",
     "data.pipeline",
     "data.sources.tfds",
-    "export",
+    "export.export",
     "export.verify",
     "labels",
     "layers.input_normalization",

@@ -37,7 +37,7 @@ LONG = 120.0
 WORKER = """
 import json, os, sys, time
 sys.path.insert(0, sys.argv[1])
-from training import cluster as clusters
+from keras_pspnet.training import cluster as clusters
 
 run, timeout, joining, steps, fails = json.loads(sys.argv[2])
 clusters.JOINING = joining

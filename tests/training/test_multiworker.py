@@ -39,9 +39,9 @@ import tensorflow as tf
 
 from keras_pspnet.callbacks import StopOnNaN
 from keras_pspnet.labels import SCENES
-from keras_pspnet.model import PSPNet
+from keras_pspnet import PSPNet
 
-from .. import recipe
+from keras_pspnet.training import recipe
 
 # To make the graphs fast would take longer than to run them.
 tf.config.optimizer.set_experimental_options({{"disable_meta_optimizer": True}})
