@@ -111,20 +111,20 @@ docs: .venv-docs/tools  ## the documentation, as build/site
 	.venv-docs/bin/python docs/tools/check.py build/site
 	@echo "Written to build/site; open build/site/index.html"
 
-# Existing pins stay unless UPGRADE=1. `overrides.txt` lifts the caps that Beam
+# Existing pins stay unless UPGRADE=1. `overrides.in` lifts the caps that Beam
 # puts on packages it runs well with.
 LOCK = .venv-wheel/bin/uv pip compile --quiet --universal --generate-hashes \
     --python-version 3.11 --no-annotate --no-header $(if $(UPGRADE),--upgrade)
-TESTED = setup.cfg requirements/build.in --extra beam --extra litert \
-    --extra onnx --extra sbd --extra serving --extra tfds \
+EXTRAS = --extra litert --extra onnx --extra sbd --extra serving --extra tfds \
     --override requirements/overrides.in
 lock: .venv-wheel/tools  ## write requirements/*.txt; UPGRADE=1 takes new releases
 	for list in build docs supply wheel; do \
 	    $(LOCK) requirements/$$list.in -o requirements/$$list.txt || exit; done
 	$(LOCK) setup.cfg requirements/build.in -o requirements/runtime.txt
-	$(LOCK) $(TESTED) requirements/test.in -c requirements/runtime.txt \
-	    -o requirements/test.txt
-	$(LOCK) $(TESTED) requirements/colab.in -o requirements/colab.txt
+	$(LOCK) setup.cfg requirements/build.in requirements/test.in --extra beam \
+	    $(EXTRAS) -c requirements/runtime.txt -o requirements/test.txt
+	$(LOCK) setup.cfg requirements/build.in requirements/colab.in $(EXTRAS) \
+	    -o requirements/colab.txt
 	$(LOCK) setup.cfg requirements/build.in requirements/demo.in \
 	    --extra demo -o requirements/demo.txt
 	$(LOCK) --no-universal requirements/build.in requirements/triton.in \

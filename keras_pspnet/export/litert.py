@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, sample_images
 from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
@@ -78,7 +79,8 @@ def _convert(
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
         converter.representative_dataset = lambda: ([x] for x in calibration)
-    return bytes(converter.convert())
+    with quiet_tensorflow():
+        return bytes(converter.convert())
 
 
 def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.serving_graph import ServingModule, ServingOptions
 from keras_pspnet.export.verify import (
     ExportError,
@@ -90,7 +91,8 @@ def write_saved_model(
         written = os.path.join(parent, "model")
         module = ServingModule(model, options, precision)
         side = math.isqrt(options.max_pixels)
-        tf.saved_model.save(module, written, signatures=module.signatures)
+        with quiet_tensorflow():
+            tf.saved_model.save(module, written, signatures=module.signatures)
         parity = compare(
             model,
             lambda images: _run_in_child(written, images, parent),

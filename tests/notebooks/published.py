@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from source_states import mmseg_state, random_pspnet
-from test_published import write_state
+from torch_states import write_state
 
 from keras_pspnet.presets import find_preset
 
