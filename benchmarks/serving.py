@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "serving")]
+sys.path[:0] = [str(ROOT / "tests" / name) for name in ("helpers", "serving")]
 
 import triton_server  # noqa: E402
 from picture_files import encode, image  # noqa: E402

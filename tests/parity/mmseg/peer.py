@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 from caffe_files import caffe_model
 from source_names import caffe_names, semseg_names, timm_names
 

@@ -27,7 +27,7 @@ from keras_pspnet.data import label_pairs, pair_folders
 from keras_pspnet.data.synthetic.scenes import make_scene
 from keras_pspnet.labels import AERIAL, SCENES
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 from source_states import mmseg_state
 
 # Square, wide and tall ones, and one that the longest side alone limits.
