@@ -297,7 +297,7 @@ def contract(export: Path) -> Iterator[tuple[Engine, Engine]]:
     Yields:
         The engine over gRPC and the one over REST.
     """
-    environment = {**os.environ, "PYTHONPATH": str(_HERE.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(_HERE.parent / "helpers")}
     with subprocess.Popen(
         [sys.executable, _HERE / "contract_process.py", export],
         env=environment,
