@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_pspnet.cli.common import (
@@ -134,14 +133,10 @@ def _evaluated(options: argparse.Namespace) -> Scores:
     data = label_pairs(pairs, network.labels, ignored, label_file)
 
     with progress() as bar:
-
-        def read(what: str) -> Iterator[tuple[Any, Any]]:
-            yield from bar.track(data, description=what)
-
         # A corrupt file at the end would waste the work before it.
-        for _ in read("check"):
+        for _ in bar.track(data, description="check"):
             pass
-        found = read("evaluate")
+        found = bar.track(data, description="evaluate")
         scores = evaluate(network, found, **how)
     # The data marks ignored pixels with 255, whatever their label was.
     protocol = {**(scores.protocol or {}), "ignore_label": ignored}

@@ -4,7 +4,6 @@ from keras_pspnet.inference.exported import SIDE_ENTRY as SIDE_ENTRY
 from keras_pspnet.inference.exported import SIDE_FILE as SIDE_FILE
 from keras_pspnet.inference.exported import SUMS_FILE as SUMS_FILE
 from keras_pspnet.inference.exported import check_installed as check_installed
-from keras_pspnet.inference.exported import is_exported as is_exported
 from keras_pspnet.inference.exported import load_exported as load_exported
 from keras_pspnet.inference.load import exported_sha256 as exported_sha256
 from keras_pspnet.inference.load import load_predictor as load_predictor

@@ -8,7 +8,6 @@ from keras_pspnet.utils.files import check_absent as check_absent
 from keras_pspnet.utils.files import check_writable as check_writable
 from keras_pspnet.utils.files import locked as locked
 from keras_pspnet.utils.files import naming_errors as naming_errors
-from keras_pspnet.utils.files import unusable as unusable
 from keras_pspnet.utils.files import write_atomically as write_atomically
 from keras_pspnet.utils.files import write_json as write_json
 from keras_pspnet.utils.files import writing_atomically as writing_atomically
