@@ -26,7 +26,11 @@ from google.protobuf import (  # type: ignore[import-untyped]
 _MESSAGES = {
     "NetParameter": {"layer": (100, "LayerParameter[]")},
     "LayerParameter": {"name": (1, "bytes"), "blobs": (7, "BlobProto[]")},
-    "BlobProto": {"data": (5, "float[]"), "shape": (7, "BlobShape")},
+    "BlobProto": {
+        "data": (5, "float[]"),
+        "shape": (7, "BlobShape"),
+        "double_data": (8, "double[]"),
+    },
     "BlobShape": {"dim": (1, "int64[]")},
 }
 # Of Caffe, and of NumPy 1.
@@ -51,7 +55,8 @@ def read_caffe_file(
 
     Returns:
         Name of each layer that has parameters, in the order of the file -> its
-        blobs in the order of Caffe, float32, each in its own shape.
+        blobs in the order of Caffe, each in its own shape: float32, or float64
+        where stored so.
 
     Raises:
         OSError: If the file cannot be read.
@@ -129,13 +134,15 @@ def _to_array(blob: Any, label: str) -> np.ndarray:
     shape = tuple(blob.shape.dim)
     if len(shape) > _MAX_DIMENSIONS:
         raise ValueError(f"{label} has {len(shape)} dimensions")
-    if min(shape, default=1) < 1 or math.prod(shape) != len(blob.data):
+    dtype = "float64" if blob.double_data else "float32"
+    values = blob.double_data or blob.data
+    if min(shape, default=1) < 1 or math.prod(shape) != len(values):
         raise ValueError(
-            f"{label} has {len(blob.data)} values for the shape {shape}"
+            f"{label} has {len(values)} values for the shape {shape}"
         )
     # One value at a time: `np.array` would first make a list of all of them,
     # eight times their size, where the runtime is older than 7.
-    return np.fromiter(blob.data, "float32", len(blob.data)).reshape(shape)
+    return np.fromiter(values, dtype, len(values)).reshape(shape)
 
 
 def _other_format(head: bytes) -> str | None:

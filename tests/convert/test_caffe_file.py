@@ -25,6 +25,8 @@ from keras_pspnet.convert.caffe_file import read_caffe_file
 
 KERNEL = np.arange(24, dtype="float32").reshape(4, 3, 2, 1) / 7 - 1
 BIAS = np.array([1.5, -2.0, np.inf, np.nan], "float32")
+# 1/3 has other digits in float32.
+DOUBLES = np.array([[1 / 3, -1e300]])
 PROTOTXT = b'name: "net"\ninput: "data"\nlayer {\n  name: "conv1"\n}\n'
 HTML = b"\n<!DOCTYPE html><html><body>Quota exceeded</body></html>"
 
@@ -101,7 +103,7 @@ def assert_same(array: np.ndarray, wanted: np.ndarray) -> None:
 
 
 def test_reads_every_blob_in_the_order_of_the_file(tmp_path):
-    layers = {"z": [KERNEL, BIAS], "a/bn": [BIAS[None]] * 4, "ä": [BIAS]}
+    layers = {"z": [KERNEL, BIAS], "a/bn": [BIAS[None]] * 4, "ä": [DOUBLES]}
     found = read(tmp_path, caffe_model(layers))
     assert list(found) == ["z", "a/bn", "ä"]
     for name, wanted in layers.items():
@@ -139,6 +141,9 @@ def test_fields_come_in_any_order(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "values", [KERNEL, KERNEL.astype("float64") / 3], ids=["float", "double"]
+)
+@pytest.mark.parametrize(
     "forms",
     [
         (packed, packed, packed),
@@ -147,12 +152,13 @@ def test_fields_come_in_any_order(tmp_path):
         (unpacked, packed, unpacked),
     ],
 )
-def test_reads_every_legal_form_of_values(tmp_path, forms):
-    pieces = np.split(KERNEL.ravel(), [1, 9])
+def test_reads_every_legal_form_of_values(tmp_path, values, forms):
+    number = 5 if values.dtype == "float32" else 8
+    pieces = np.split(values.ravel(), [1, 9])
     content = b"".join(
-        form(5, piece) for form, piece in zip(forms, pieces, strict=True)
+        form(number, piece) for form, piece in zip(forms, pieces, strict=True)
     )
-    assert_same(read_blob(tmp_path, content + shape(KERNEL.shape)), KERNEL)
+    assert_same(read_blob(tmp_path, content + shape(values.shape)), values)
 
 
 def test_reads_dimensions_one_by_one(tmp_path):
@@ -246,7 +252,7 @@ def test_takes_as_many_dimensions_as_caffe(tmp_path):
 
 
 def test_refuses_a_truncated_file(tmp_path):
-    layers = {"conv": [KERNEL, BIAS], "fc": [BIAS]}
+    layers = {"conv": [KERNEL, BIAS], "fc": [DOUBLES]}
     data = caffe_model(layers)
     # Nothing marks the end: between layers, the rest is a file of its own.
     whole = len(caffe_model({"conv": layers["conv"]}))

@@ -43,8 +43,9 @@ def shape(dims: Sequence[int]) -> bytes:
 
 
 def blob(array: np.ndarray) -> bytes:
-    """A BlobProto as Caffe writes it."""
-    return packed(5, array) + shape(array.shape)
+    """A BlobProto as Caffe writes it; float64 arrays become double_data."""
+    number = 8 if array.dtype == np.float64 else 5
+    return packed(number, array) + shape(array.shape)
 
 
 def layer(name: str, *blobs: bytes, kind: str = "Convolution") -> bytes:
