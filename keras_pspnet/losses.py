@@ -9,24 +9,63 @@ from keras import ops
 
 from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.layers import replica_sum
+from keras_pspnet.utils.plausibility import FRACTIONS
 
 BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
+# What labels outside the classes become where compiled code cannot raise.
+_NO_LABEL = -1_000_000
 
 
 def squeeze_masks(masks: Any) -> Any:
     """Returns masks as (B, H, W), whether or not they had a last axis of 1."""
     masks = ops.convert_to_tensor(masks)
-    if len(masks.shape) == 4:
+    if len(masks.shape) == 4 and masks.shape[-1] in (None, 1):
         masks = ops.squeeze(masks, axis=-1)
     return masks
 
 
+def to_labels(masks: Any) -> Any:
+    """Returns masks as int32 labels (B, H, W); fractions are refused.
+
+    Args:
+        masks: (B, H, W) or (B, H, W, 1), of integers or whole floats. A
+            fraction stops TensorFlow with an error; where compiled code
+            cannot raise it becomes a label that no loss takes.
+    """
+    masks = squeeze_masks(masks)
+    labels = ops.cast(masks, "int32")
+    if "float" not in keras.backend.standardize_dtype(masks.dtype):
+        return labels
+    whole = ops.equal(ops.cast(labels, masks.dtype), masks)
+    labels = ops.where(whole, labels, _NO_LABEL)
+    if keras.backend.backend() != "tensorflow":
+        return labels
+    import tensorflow as tf
+
+    wrong = tf.boolean_mask(masks, tf.logical_not(whole))
+    return _after_check(
+        labels, tf.equal(tf.size(wrong), 0), FRACTIONS, wrong[:1]
+    )
+
+
+def shape_hint(shape: tuple[int | None, ...], num_classes: int | None) -> str:
+    """Returns what to do about masks that have channels, or nothing."""
+    if len(shape) != 4 or shape[-1] in (None, 1):
+        return ""
+    if shape[-1] == num_classes:
+        return "; turn one-hot masks into labels with argmax(axis=-1)"
+    if shape[-1] in (3, 4):
+        return "; map the colors of RGB masks to labels, as kp.data.load does"
+    return ""
+
+
 def check_mask_shape(masks: Any, logits: Any) -> None:
     """Raises ValueError where known sizes of masks and logits disagree."""
-    if len(masks.shape) != 3:
+    shape = tuple(masks.shape)
+    if len(shape) != 3:
         raise ValueError(
-            "masks must have shape (B, H, W) or (B, H, W, 1). "
-            f"Received: shape={tuple(masks.shape)}"
+            "masks must have shape (B, H, W) or (B, H, W, 1)"
+            f"{shape_hint(shape, logits.shape[-1])}. Received: shape={shape}"
         )
     for mask_side, side in zip(masks.shape, logits.shape[:3], strict=True):
         if None not in (mask_side, side) and mask_side != side:
@@ -73,10 +112,10 @@ class SegmentationLoss(keras.losses.Loss):
         **kwargs: Passed to `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Integer masks (B, H, W) or (B, H, W, 1); 0..C-1 or the
-            ignore label. Any other label stops TensorFlow with an error, and
-            makes the loss NaN on other backends and under `jit_compile`,
-            where compiled code cannot raise.
+        y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole floats;
+            0..C-1 or the ignore label. Any other label stops TensorFlow with
+            an error, and makes the loss NaN on other backends and under
+            `jit_compile`, where compiled code cannot raise.
         y_pred: Logits (B, H, W, C).
         sample_weight: None, or a tensor that broadcasts to the masks: (B,),
             (B, H, W) or (B, H, W, 1).
@@ -108,8 +147,9 @@ class SegmentationLoss(keras.losses.Loss):
         # Half precision has too few digits for a loss.
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
             logits = ops.cast(logits, "float32")
-        masks = ops.cast(squeeze_masks(y_true), "int32")
+        masks = squeeze_masks(y_true)
         check_mask_shape(masks, logits)
+        masks = to_labels(masks)
         losses = self.call(masks, logits)
         if sample_weight is not None:
             losses = losses * broadcast_weights(sample_weight, losses.dtype)
@@ -163,11 +203,23 @@ def _refuse_bad_labels(
     message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)
     worst = tf.reduce_max(tf.where(bad, masks, tf.zeros_like(masks)))
     lowest = tf.reduce_min(tf.where(bad, masks, tf.zeros_like(masks)))
-    check = tf.debugging.Assert(
+    return _after_check(
+        losses,
         tf.logical_not(tf.reduce_any(bad)),
-        [message + ". Received: label =", tf.where(lowest < 0, lowest, worst)],
+        message,
+        tf.where(lowest < 0, lowest, worst),
     )
-    if check is None:  # Eager mode has already raised.
-        return losses
+
+
+def _after_check(value: Any, condition: Any, rule: str, label: Any) -> Any:
+    """Makes a TensorFlow tensor depend on an assertion about labels."""
+    import tensorflow as tf
+
+    message = f"{rule}. Received: label ="
+    if tf.executing_eagerly():
+        if not condition:
+            raise ValueError(f"{message} {label.numpy().item():g}")
+        return value
+    check = tf.debugging.Assert(condition, [message, label])
     with tf.control_dependencies([check]):
-        return tf.identity(losses)
+        return tf.identity(value)

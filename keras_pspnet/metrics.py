@@ -13,6 +13,7 @@ from keras_pspnet.losses import (
     broadcast_weights,
     check_mask_shape,
     squeeze_masks,
+    to_labels,
 )
 
 # Counts are kept in two words of int32, since JAX has no 64-bit integers and
@@ -86,6 +87,8 @@ class _ConfusionMetric(keras.metrics.Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name or self.default_name, **kwargs)
+        # How Keras's callbacks learn that more is better.
+        self._direction = "up"
         self.num_classes = num_classes
         self.ignore_label = ignore_label
         self._low, self._high = (
@@ -104,12 +107,14 @@ class _ConfusionMetric(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            y_true: Integer masks (B, H, W) or (B, H, W, 1).
+            y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole
+                floats, or one-hot masks (B, H, W, C); a pixel without any
+                class is left out.
             y_pred: Logits (B, H, W, C), or class ids shaped as the masks.
             sample_weight: Pixels of weight 0 are left out; every other
                 weight counts once. Must broadcast to the masks.
         """
-        masks = ops.cast(squeeze_masks(y_true), "int32")
+        masks = to_labels(self._without_one_hot(y_true))
         predictions = ops.convert_to_tensor(y_pred)
         if len(predictions.shape) == 4 and predictions.shape[-1] != 1:
             check_mask_shape(masks, predictions)
@@ -125,6 +130,13 @@ class _ConfusionMetric(keras.metrics.Metric):
         carry = low // _WORD
         self._low.assign(low - carry * _WORD)
         self._high.assign(self._high + carry)
+
+    def _without_one_hot(self, masks: Any) -> Any:
+        masks = ops.convert_to_tensor(masks)
+        if len(masks.shape) != 4 or masks.shape[-1] != self.num_classes > 1:
+            return masks
+        labels = ops.cast(ops.argmax(masks, axis=-1), "int32")
+        return ops.where(ops.any(masks > 0, axis=-1), labels, self.ignore_label)
 
     def confusion_matrix(self) -> np.ndarray:
         """Returns the counts so far: int64 (C, C), rows are ground truth."""

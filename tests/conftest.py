@@ -10,6 +10,7 @@ import keras
 import promises
 import pytest
 import tensorflow as tf
+import user_input
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(items):
 
 def pytest_itemcollected(item):
     promises.note(item)
+
+
+def pytest_collection_finish(session):
+    if session.config.option.markexpr == "user_input":
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        for line in user_input.table(session.items):
+            reporter.write_line(line)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
-from keras_pspnet.labels import IGNORE_LABEL
-from keras_pspnet.losses import broadcast_weights, squeeze_masks
 from keras_pspnet.optimizers import SGD, PolynomialDecay
 
 # The paper's loss weights, section 5.1.
@@ -33,9 +29,17 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
     """
     given = {name: each for name, each in recipe.items() if each is not None}
     if optimizer is None:
-        decay = PolynomialDecay(
-            given.get("learning_rate", 0.01), given.get("total_steps")
-        )
+        decay = given.get("learning_rate", 0.01)
+        if not isinstance(
+            decay, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            decay = PolynomialDecay(decay, given.get("total_steps"))
+        elif "total_steps" in given:
+            raise ValueError(
+                "`total_steps` must be left out where `learning_rate` is a "
+                "schedule, which has its own length. Received: total_steps="
+                f"{given['total_steps']}, learning_rate={decay!r}"
+            )
         multipliers = {}
         if "head_lr_multiplier" in given:
             multipliers[NEW_LAYERS] = given["head_lr_multiplier"]
@@ -81,62 +85,6 @@ def for_outputs(
             f"Received: {argument} for {', '.join(map(repr, value))}"
         )
     return value if aux else value["main"]
-
-
-def class_weight_table(
-    class_weight: Mapping[int, float] | None, num_classes: int
-) -> np.ndarray | None:
-    """Writes class weights as a table over all labels.
-
-    Args:
-        class_weight: Class id -> factor of at least 0, or None.
-        num_classes: Number of classes C.
-
-    Returns:
-        float32 array (256,), 1 where nothing is given; None for None.
-
-    Raises:
-        ValueError: If an id is not a class, or a factor is negative.
-    """
-    if class_weight is None:
-        return None
-    table = np.ones(256, dtype="float32")
-    for label, weight in class_weight.items():
-        if not 0 <= int(label) < num_classes or weight < 0:
-            raise ValueError(
-                "`class_weight` must map class ids below "
-                f"{num_classes} to factors of at least 0. "
-                f"Received: class_weight={dict(class_weight)!r}"
-            )
-        table[int(label)] = weight
-    return table
-
-
-def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
-    """Multiplies sample weights with the weight of every pixel's class.
-
-    Args:
-        table: From `class_weight_table`.
-        masks: Integer masks (B, H, W) or (B, H, W, 1), plain or by output.
-        sample_weight: None, or a tensor that broadcasts to the masks;
-            likewise by output.
-
-    Returns:
-        float32 tensor (B, H, W); by output where the masks are.
-    """
-    if isinstance(masks, Mapping):
-        given = sample_weight or {}
-        return {
-            name: weigh_classes(table, mask, given.get(name))
-            for name, mask in masks.items()
-        }
-    masks = ops.cast(squeeze_masks(masks), "int32")
-    weights = ops.take(
-        ops.convert_to_tensor(table), ops.clip(masks, 0, IGNORE_LABEL)
-    )
-    if sample_weight is None:
-        return weights
-    return weights * broadcast_weights(sample_weight, "float32")
 
 
 def is_loss_scaled(optimizer: Any) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_pspnet.layers import (
     PyramidPoolingModule,
@@ -49,37 +48,6 @@ def array_length(x: Any, validation_split: float = 0.0) -> int | None:
     if shape is None or len(shape) == 0:
         return None
     return int(shape[0] * (1.0 - validation_split))
-
-
-def check_arrays(x: Any, y: Any, num_classes: int) -> None:
-    """Refuses NumPy images and masks that do not fit, before training."""
-    if isinstance(x, np.ndarray) and (x.ndim != 4 or x.shape[-1] != 3):
-        raise ValueError(
-            "`x` must be RGB images of shape (N, H, W, 3). "
-            f"Received: x of shape {x.shape}"
-        )
-    masks = y.values() if isinstance(y, Mapping) else [y]
-    for mask in masks:
-        if not isinstance(mask, np.ndarray):
-            continue
-        sides = mask.shape[:-1] if mask.ndim == 4 else mask.shape
-        if len(sides) != 3 or (mask.ndim == 4 and mask.shape[-1] != 1):
-            raise ValueError(
-                "`y` must be masks of shape (N, H, W) or (N, H, W, 1). "
-                f"Received: y of shape {mask.shape}"
-            )
-        if isinstance(x, np.ndarray) and sides != x.shape[:3]:
-            raise ValueError(
-                "`y` must have the size of the images. Received: y of shape "
-                f"{mask.shape} for x of shape {x.shape}"
-            )
-        bad = (mask != 255) & ((mask < 0) | (mask >= num_classes))
-        if bad.any():
-            raise ValueError(
-                f"`y` must hold labels 0..{num_classes - 1} or the ignore "
-                f"label 255. Received: label {mask[bad][0]} in mask "
-                f"{int(np.argwhere(bad)[0][0])}"
-            )
 
 
 def steps_per_epoch_of(

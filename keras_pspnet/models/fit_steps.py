@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_pspnet.models.arguments import is_loss_scaled
+from keras_pspnet.models.monitors import PlainNames
 from keras_pspnet.optimizers import PolynomialDecay
 from keras_pspnet.utils import keras_private
 
@@ -206,4 +207,4 @@ def counting_first(callbacks: Any) -> Any:
             counter.set_params(callbacks.params)
             callbacks.callbacks.insert(0, counter)
         return callbacks
-    return [StepCounter(), *keras.tree.flatten(callbacks or [])]
+    return [StepCounter(), PlainNames(), *keras.tree.flatten(callbacks or [])]

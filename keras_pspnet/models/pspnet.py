@@ -19,16 +19,21 @@ from keras_pspnet.layers import (
     PyramidPoolingModule,
     Resize,
 )
+from keras_pspnet.models.freezing import (
+    FREEZES,
+    freeze_layers,
+    layer_flags,
+    set_layer_flags,
+)
 from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
-from keras_pspnet.utils import check_choice, check_integer, keras_private
+from keras_pspnet.utils import check_choice, check_integer
 
 # Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
 # the published weights of torch's and mmsegmentation's backbones expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
-FREEZES = (None, "backbone", "batch_norm")
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -199,20 +204,14 @@ class PSPNet(SegmentationTrainer):
         self.mean = tuple(mean)
         self.std = tuple(std)
         self.labels = labels
-        self._freeze()
+        freeze_layers(self, freeze)
         if backbone_weights is not None:
             load_backbone(backbone_model, backbone_weights, backbone, stem)
 
-    def _freeze(self) -> None:
-        if self.freeze == "backbone":
-            self.backbone.trainable = False
-        elif self.freeze == "batch_norm":
-            for layer in keras_private.nested_layers(self):
-                if isinstance(layer, BatchNorm):
-                    layer.trainable = False
-
     def get_config(self) -> dict[str, Any]:
+        frozen = layer_flags(self, self.freeze)
         return {
+            **({"trainable_layers": frozen} if frozen else {}),
             "num_classes": self.num_classes,
             "backbone": self.backbone.name,
             "input_shape": self.input_shape[1:],
@@ -234,6 +233,14 @@ class PSPNet(SegmentationTrainer):
             "name": self.name,
             "trainable": self.trainable,
         }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **kwargs: Any) -> PSPNet:
+        config = dict(config)
+        flags = config.pop("trainable_layers", {})
+        model = super().from_config(config, **kwargs)
+        set_layer_flags(model, flags)
+        return model
 
     @classmethod
     def from_preset(

@@ -9,23 +9,32 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.layers import PyramidPoolingModule
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
 from keras_pspnet.models import fit_checks, fit_steps
 from keras_pspnet.models.arguments import (
     LOSS_WEIGHTS,
-    class_weight_table,
     for_outputs,
     is_loss_scaled,
     papers_optimizer,
-    weigh_classes,
     with_current_names,
 )
+from keras_pspnet.models.array_checks import as_array
+from keras_pspnet.models.checked_inputs import CheckedInputs
+from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
+from keras_pspnet.models.compile_checks import (
+    check_losses,
+    check_metrics,
+    label_rule,
+)
+from keras_pspnet.models.freezing import refusing_other_optimizers
+from keras_pspnet.models.monitors import choose_modes, metric_modes
 from keras_pspnet.utils import keras_private
 
 
-class SegmentationTrainer(keras.Model):
+class SegmentationTrainer(CheckedInputs):
     """The training half of `PSPNet`.
 
     A subclass sets `num_classes`, `aux` (whether the outputs are the
@@ -37,7 +46,6 @@ class SegmentationTrainer(keras.Model):
     were skipped because gradients overflowed.
     """
 
-    num_classes: int
     aux: bool
     pyramid: PyramidPoolingModule
     global_step: int = 0
@@ -95,13 +103,14 @@ class SegmentationTrainer(keras.Model):
             learning_rate=learning_rate,
             head_lr_multiplier=head_lr_multiplier,
         )
-        if metrics is None:
-            metrics = [
-                MeanIoU(self.num_classes),
-                PixelAccuracy(self.num_classes),
-            ]
         if loss is None:
             loss = SegmentationLoss()
+        check_losses(loss)
+        check_metrics([metrics, weighted_metrics])
+        self._label_rule = label_rule(loss)
+        if metrics is None:
+            metrics = self._default_metrics()
+        self._metric_modes = metric_modes([metrics, weighted_metrics])
         loss = for_outputs("loss", loss, self.aux)
         if loss_weights is None and self.aux:
             loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
@@ -121,8 +130,15 @@ class SegmentationTrainer(keras.Model):
             **kwargs,
         )
         self.global_step = fit_steps.steps_taken(self.optimizer)
-        # A model saved before its first step has to load without a warning.
-        self.optimizer.build(self.trainable_variables)
+
+    def _default_metrics(self) -> list[keras.metrics.Metric]:
+        ignored = self._label_rule and self._label_rule.ignore_label
+        if ignored is None:
+            ignored = IGNORE_LABEL
+        return [
+            metric(self.num_classes, ignored)
+            for metric in (MeanIoU, PixelAccuracy)
+        ]
 
     @property
     def total_steps(self) -> int | None:
@@ -147,11 +163,16 @@ class SegmentationTrainer(keras.Model):
         # state of an optimizer that was saved under another.
         if loss_scaled and not is_loss_scaled(optimizer):
             config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
+        self._label_rule = label_rule(config.get("loss"))
+        self._metric_modes = metric_modes(
+            [config.get("metrics"), config.get("weighted_metrics")]
+        )
         super().compile(**config, auto_scale_loss=loss_scaled is None)
         self.global_step = global_step
         self.optimizer.build(self.trainable_variables)
 
     def save_own_variables(self, store: Any) -> None:
+        self._build_optimizer()
         super().save_own_variables(store)
         # Elsewhere the optimizer's own count says it.
         if self.compiled and is_loss_scaled(self.optimizer):
@@ -216,10 +237,9 @@ class SegmentationTrainer(keras.Model):
         """
         keras_private.check_compiled(self)
         fit_checks.check_replicas(self, in_fit=True)
-        fit_checks.check_arrays(x, y, self.num_classes)
-        if isinstance(validation_data, tuple) and len(validation_data) > 1:
-            images, masks, *_ = validation_data
-            fit_checks.check_arrays(images, masks, self.num_classes)
+        x, y = as_array("`x`", x), as_array("`y`", y)
+        self._check_arrays(x, y)
+        validation_data = self._checked_validation(validation_data)
         count = fit_checks.array_length(x, validation_split)
         if count is not None and fit_checks.needs_two_images(self.pyramid):
             fit_checks.check_last_batch(count, batch_size or 32)
@@ -228,10 +248,16 @@ class SegmentationTrainer(keras.Model):
         )
         if steps is not None:
             steps *= max(0, epochs - initial_epoch)
-        self._set_class_weight(class_weight)
+        self._set_class_weight(class_weight, y)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        callbacks = fit_steps.counting_first(callbacks)
+        tested = validation_data
+        if isinstance(tested, tuple | list):
+            tested = tested[0]
+        choose_modes(callbacks, self._metric_modes)
+        callbacks = fit_steps.counting_first(
+            self._reporting(callbacks, x, tested)
+        )
         with (
             fit_checks.plain_errors(),
             fit_steps.decaying_over(self, steps, callbacks),
@@ -261,7 +287,13 @@ class SegmentationTrainer(keras.Model):
         Returns:
             What `keras.Model.evaluate` returns.
         """
-        fit_checks.check_arrays(x, y, self.num_classes)
+        if not kwargs.get("_use_cached_eval_dataset"):
+            # In a fit, it has checked them before.
+            x, y = as_array("`x`", x), as_array("`y`", y)
+            self._check_arrays(x, y)
+            kwargs["callbacks"] = self._reporting(
+                kwargs.get("callbacks"), None, x
+            )
         with fit_checks.plain_errors():
             return super().evaluate(x, y, **kwargs)
 
@@ -289,9 +321,10 @@ class SegmentationTrainer(keras.Model):
             ValueError: As `fit`.
         """
         self.check_replicas()
-        fit_checks.check_arrays(x, y, self.num_classes)
+        x, y = as_array("`x`", x), as_array("`y`", y)
+        self._check_arrays(x, y, binary="skip")
         fit_steps.check_decay(self.optimizer, 1)
-        self._set_class_weight(class_weight)
+        self._set_class_weight(class_weight, y)
         with fit_checks.plain_errors():
             logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
@@ -342,6 +375,31 @@ class SegmentationTrainer(keras.Model):
         with strategy.scope() if strategy else contextlib.nullcontext():
             keras_private.build_training(self, (images, masks, None))
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save` does, to a `.keras` file.
+
+        Args:
+            filepath: The file.
+            *args: Passed to `keras.Model.save`.
+            **kwargs: Likewise.
+
+        Raises:
+            ValueError: If the file is of HDF5, which cannot hold this model.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "`filepath` must end in .keras: HDF5 files cannot be loaded "
+                "as a PSPNet. For the weights alone, use "
+                "save_weights('name.weights.h5'). "
+                f"Received: filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        self._build_optimizer()
+        with refusing_other_optimizers():
+            super().load_weights(filepath, *args, **kwargs)
+
     def train_step(self, *arguments: Any) -> Any:
         # JAX passes the state of the run before the batch.
         *state, data = arguments
@@ -390,8 +448,14 @@ class SegmentationTrainer(keras.Model):
         if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
 
-    def _set_class_weight(self, class_weight: Any) -> None:
-        table: Any = class_weight_table(class_weight, self.num_classes)
+    def _build_optimizer(self) -> None:
+        # Not before it has to be: until the first step, layers may be frozen
+        # and unfrozen.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def _set_class_weight(self, class_weight: Any, masks: Any) -> None:
+        table: Any = class_weight_table(class_weight, self.num_classes, masks)
         if not np.array_equal(table, self._class_table):
             # The table is a constant of the compiled step.
             self.train_function = None

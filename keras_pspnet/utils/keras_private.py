@@ -79,3 +79,8 @@ def keras_variable(optimizer: Any, variable: Any) -> Any:
     """
     index = optimizer._get_variable_index(variable)
     return optimizer._trainable_variables[index]
+
+
+def direction_of(metric: Any) -> str | None:
+    """Returns "up" or "down", which of a metric is better, if it says so."""
+    return getattr(metric, "_direction", None)

@@ -25,7 +25,7 @@ MASKS[:, 2:5] = 255
 class Small(SegmentationTrainer):
     """Both heads and a pyramid on one convolution, to train in no time."""
 
-    def __init__(self, aux=True, bins=(1, 2)):
+    def __init__(self, aux=True, bins=(1, 2), classes=CLASSES):
         image = keras.Input((None, None, 3))
         x = InputNormalization((120,) * 3, (60,) * 3)(image)
         features = layers.Conv2D(4, 3, strides=4, padding="same")(x)
@@ -33,18 +33,18 @@ class Small(SegmentationTrainer):
         head = BatchNorm()(PyramidConv(4, pyramid)(features))
 
         def logits(x):
-            return Resize()([layers.Conv2D(CLASSES, 1)(x), image])
+            return Resize()([layers.Conv2D(classes, 1)(x), image])
 
         outputs = logits(layers.ReLU()(head))
         if aux:
             outputs = {"main": outputs, "aux": logits(features)}
         super().__init__(inputs=image, outputs=outputs)
-        self.num_classes, self.aux, self.pyramid = CLASSES, aux, pyramid
+        self.num_classes, self.aux, self.pyramid = classes, aux, pyramid
 
 
-def small(aux=True, bins=(1, 2), eager=True, **kwargs):
+def small(aux=True, bins=(1, 2), classes=CLASSES, eager=True, **kwargs):
     keras.utils.set_random_seed(0)
-    model = Small(aux, bins)
+    model = Small(aux, bins, classes)
     model.compile(run_eagerly=eager, **kwargs)
     return model
 

@@ -13,7 +13,7 @@ from small import (
     values,
 )
 
-from keras_pspnet.models.arguments import class_weight_table, weigh_classes
+from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
 
 WEIGHT = np.random.default_rng(1).uniform(0, 2, 4).astype("float32")
 

@@ -1,0 +1,138 @@
+"""Weights of classes, which become weights of pixels."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.losses import broadcast_weights, squeeze_masks, to_labels
+from keras_pspnet.utils.plausibility import pieces
+
+BALANCED = "balanced"
+
+
+def class_weight_table(
+    class_weight: Any, num_classes: int, masks: Any = None
+) -> np.ndarray | None:
+    """Writes class weights as a table over all labels.
+
+    Args:
+        class_weight: Class id -> factor, or a list or array of a factor for
+            each class, or `"balanced"`, or None.
+        num_classes: Number of classes C.
+        masks: Array of the masks to balance.
+
+    Returns:
+        float32 array (256,), 1 where nothing is given; None for None.
+
+    Raises:
+        ValueError: If an id is not a class, a factor is negative or not
+            finite, their number is not C, or there are no masks to balance.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        factors = _balanced(class_weight, num_classes, masks)
+    elif isinstance(class_weight, Mapping):
+        factors = dict(class_weight)
+    else:
+        values = np.asarray(class_weight)
+        if values.shape != (num_classes,):
+            raise ValueError(
+                f"`class_weight` must have a factor for each of the "
+                f"{num_classes} classes. Received: class_weight of shape "
+                f"{values.shape}"
+            )
+        factors = dict(enumerate(values.tolist()))
+    table = np.ones(256, dtype="float32")
+    for label, weight in factors.items():
+        if not _is_class(label, num_classes) or not _is_factor(weight):
+            raise ValueError(
+                "`class_weight` must map class ids below "
+                f"{num_classes} to factors of at least 0. "
+                f"Received: class_weight={class_weight!r}"
+            )
+        table[operator.index(label)] = weight
+    return table
+
+
+def _balanced(
+    class_weight: str, num_classes: int, masks: Any
+) -> dict[int, float]:
+    """Weighs classes so that each has the same share in the loss."""
+    if class_weight != BALANCED:
+        raise ValueError(
+            "`class_weight` must be a dictionary, a list, an array or "
+            f"{BALANCED!r}. Received: class_weight={class_weight!r}"
+        )
+    if isinstance(masks, Mapping):
+        masks = masks.get("main", next(iter(masks.values())))
+    if not hasattr(masks, "shape"):
+        raise ValueError(
+            f"`class_weight` must be numbers where the masks are no array: "
+            f"{BALANCED!r} counts the pixels of `y`. "
+            f"Received: class_weight={class_weight!r}"
+        )
+    counts = np.zeros(num_classes, np.int64)
+    for _, labels in pieces(masks):
+        for label in range(num_classes):
+            counts[label] += np.count_nonzero(labels == label)
+    present = np.flatnonzero(counts)
+    return {
+        int(label): counts.sum() / (len(present) * counts[label])
+        for label in present
+    }
+
+
+def _is_class(label: Any, num_classes: int) -> bool:
+    try:
+        return 0 <= operator.index(label) < num_classes
+    except TypeError:
+        return False
+
+
+def _is_factor(weight: Any) -> bool:
+    try:
+        return 0 <= float(weight) < math.inf
+    except (TypeError, ValueError):
+        return False
+
+
+def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
+    """Multiplies sample weights with the weight of every pixel's class.
+
+    Args:
+        table: From `class_weight_table`.
+        masks: Masks (B, H, W) or (B, H, W, 1), plain or by output.
+        sample_weight: None, or a tensor that broadcasts to the masks;
+            likewise by output.
+
+    Returns:
+        float32 tensor (B, H, W); by output where the masks are.
+    """
+    if isinstance(masks, Mapping):
+        if not isinstance(sample_weight, Mapping):
+            sample_weight = dict.fromkeys(masks, sample_weight)
+        return {
+            name: weigh_classes(table, mask, sample_weight.get(name))
+            for name, mask in masks.items()
+        }
+    masks = squeeze_masks(masks)
+    if len(masks.shape) != 3:
+        raise ValueError(
+            "`class_weight` must be left out where masks are no labels "
+            f"(B, H, W). Received: masks of shape {tuple(masks.shape)}"
+        )
+    weights = ops.take(
+        ops.convert_to_tensor(table),
+        ops.clip(to_labels(masks), 0, IGNORE_LABEL),
+    )
+    if sample_weight is None:
+        return weights
+    return weights * broadcast_weights(sample_weight, "float32")

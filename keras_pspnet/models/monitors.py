@@ -1,0 +1,65 @@
+"""Names and directions of what Keras's callbacks monitor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_pspnet.utils import keras_private
+
+_MODES = {"up": "max", "down": "min"}
+
+
+def metric_modes(metrics: Any) -> dict[str, str]:
+    """Returns name -> `"max"` or `"min"` of metrics that tell it.
+
+    Args:
+        metrics: As given to `compile`.
+    """
+    found = {}
+    for metric in keras.tree.flatten(metrics):
+        mode = _MODES.get(keras_private.direction_of(metric) or "")
+        if mode is not None:
+            found[metric.name] = mode
+    return found
+
+
+def choose_modes(callbacks: Any, modes: dict[str, str]) -> None:
+    """Tells callbacks of mode "auto" whether more or less is better.
+
+    Keras knows it of the metrics of one output alone.
+
+    Args:
+        callbacks: As given to `fit`.
+        modes: From `metric_modes`.
+    """
+    listed = getattr(callbacks, "callbacks", callbacks)
+    for callback in keras.tree.flatten(listed or []):
+        monitor = getattr(callback, "monitor", None)
+        if getattr(callback, "mode", None) != "auto" or monitor is None:
+            continue
+        name = _plain(monitor.removeprefix("val_"))
+        if name.endswith("loss"):
+            callback.mode = "min"
+        elif name in modes:
+            callback.mode = modes[name]
+
+
+class PlainNames(keras.callbacks.Callback):
+    """Adds `mean_iou` to the logs of two outputs, beside `main_mean_iou`."""
+
+    # Others would make Keras wait for the device after every step.
+    async_safe = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        # Keras hands one dictionary to all callbacks in turn.
+        for name, value in list((logs or {}).items()):
+            kind = "val_" if name.startswith("val_") else ""
+            plain = kind + _plain(name.removeprefix("val_"))
+            logs.setdefault(plain, value)
+
+
+def _plain(name: str) -> str:
+    """Drops the name of the output that metrics are reported for."""
+    return name.removeprefix("main_")

@@ -1,0 +1,94 @@
+"""What users hand in, by entry point, and what comes of it.
+
+A test of the table is one `Case`; `pytest -m user_input` prints all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from keras_pspnet import DataWarning
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Args:
+        what: What a user hands in.
+        entry: Where.
+        call: Does it; its result is checked by `value`.
+        error: Pattern of the error's message, or None.
+        warning: Pattern of the `DataWarning`, or None for no warning.
+        value: Asserts that the result of the call is right, or None.
+        kind: Class of the error.
+    """
+
+    what: str
+    entry: str
+    call: Callable[[], Any]
+    error: str | None = None
+    warning: str | None = None
+    value: Callable[[Any], Any] | None = None
+    kind: type[Exception] = ValueError
+
+    def outcome(self) -> str:
+        if self.error is not None:
+            return f"{self.kind.__name__}: {self.error}"
+        if self.warning is not None:
+            return f"DataWarning: {self.warning}"
+        return "works"
+
+
+def run(case: Case) -> None:
+    """Hands in what the case says; other warnings are errors, as ever."""
+    if case.error is not None:
+        with pytest.raises(case.kind, match=case.error) as raised:
+            case.call()
+        assert "\n" not in str(raised.value).strip()
+        return
+    expected: Any = contextlib.nullcontext()
+    if case.warning is not None:
+        expected = pytest.warns(DataWarning, match=case.warning)
+    with expected:
+        result = case.call()
+    if case.value is not None:
+        case.value(result)
+
+
+def each(cases: Iterable[Case]) -> Any:
+    """Parametrizes a test over cases."""
+    params = [
+        pytest.param(
+            case,
+            id=re.sub(r"\W+", "-", f"{case.what} {case.entry}").strip("-"),
+            marks=pytest.mark.user_input,
+        )
+        for case in cases
+    ]
+    return pytest.mark.parametrize("case", params)
+
+
+def table(items: Iterable[pytest.Item]) -> list[str]:
+    """Lists the cases among tests, a line each.
+
+    Args:
+        items: Collected tests.
+
+    Returns:
+        Lines of text, none if no test is of a case.
+    """
+    cases = [
+        item.callspec.params["case"]  # type: ignore[attr-defined]
+        for item in items
+        if item.get_closest_marker("user_input")
+    ]
+    return [
+        f"{case.what:46} {case.entry:22} {case.outcome()}" for case in cases
+    ]
