@@ -57,13 +57,12 @@ class Confusion:
         self.images = 0
 
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one image, or several of one size.
+        """Counts one image.
 
         A call that raises has counted nothing.
 
         Args:
-            mask: Integers (H, W) or (B, H, W): true classes 0..C-1, or the
-                ignore label.
+            mask: Integers (H, W): true classes 0..C-1, or the ignore label.
             prediction: Integers of the same shape: classes 0..C-1,
                 everywhere, on ignored pixels too.
 
@@ -73,10 +72,10 @@ class Confusion:
                 something else; the message names it.
         """
         mask, prediction = np.asarray(mask), np.asarray(prediction)
-        if mask.shape != prediction.shape or mask.ndim not in (2, 3):
+        if mask.shape != prediction.shape or mask.ndim != 2:
             raise ValueError(
-                "`mask` and `prediction` must have one shape, (H, W) or "
-                f"(B, H, W). Received: mask of shape {mask.shape}, "
+                "`mask` and `prediction` must have one shape, (H, W). "
+                f"Received: mask of shape {mask.shape}, "
                 f"prediction of shape {prediction.shape}"
             )
         classes = f"classes within 0..{self.num_classes - 1}"
@@ -86,13 +85,13 @@ class Confusion:
         }
         mask = _as_bytes("mask", mask, rules["mask"])
         prediction = _as_bytes("prediction", prediction, rules["prediction"])
-        if mask.ndim == 2:
-            mask, prediction = mask[None], prediction[None]
         # All pairs of bytes are counted: what is ignored or no class is then
         # a matter of a small table and not of every pixel.
-        table = np.zeros((_BYTES, _BYTES), np.int64)
-        for pair in zip(mask, prediction, strict=True):
-            table += _count_pairs(*pair)
+        index = mask.astype(np.uint16)
+        index <<= 8
+        index |= prediction
+        table = np.bincount(index.ravel(order="K"), minlength=_BYTES * _BYTES)
+        table = table.reshape(_BYTES, _BYTES)
         labels = np.flatnonzero(table.any(axis=1))
         wrong = labels[
             (labels >= self.num_classes) & (labels != self.ignore_label)
@@ -106,7 +105,7 @@ class Confusion:
             )
         table[self.ignore_label] = 0
         self.counts += table[: self.num_classes, : self.num_classes]
-        self.images += len(mask)
+        self.images += 1
 
     def __add__(self, other: Confusion) -> Confusion:
         if not isinstance(other, Confusion):
@@ -168,15 +167,6 @@ def _as_bytes(argument: str, array: np.ndarray, rule: str) -> np.ndarray:
         if not 0 <= value < _BYTES:
             raise _no_class(argument, rule, value)
     return array.astype(np.uint8)
-
-
-def _count_pairs(mask: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Counts all pairs of bytes: uint8 (H, W) twice to int (256, 256)."""
-    index = mask.astype(np.uint16)
-    index <<= 8
-    index |= prediction
-    counts = np.bincount(index.ravel(order="K"), minlength=_BYTES * _BYTES)
-    return counts.reshape(_BYTES, _BYTES)
 
 
 def _no_class(argument: str, rule: str, value: Any) -> ValueError:

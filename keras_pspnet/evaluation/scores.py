@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.evaluation.confusion import check_counts
-from keras_pspnet.evaluation.score_table import score_table, shown
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.utils import naming_errors, write_json
 from keras_pspnet.version import __version__
@@ -43,9 +42,7 @@ class Scores:
     classes leaves it out (it is NaN itself if no class has a value). These
     are the rules of mmsegmentation's IoUMetric, whose IoU, Acc, mIoU, mAcc
     and aAcc are `iou`, `accuracy`, `mean_iou`, `mean_accuracy` and
-    `pixel_accuracy` here. Scores of parts of a set, of one model and
-    protocol, add up with `+` to those of the set. That no part is counted
-    twice is up to the caller.
+    `pixel_accuracy` here.
 
     Args:
         confusion: Integer (C, C) pixel counts, rows are true classes; kept
@@ -146,28 +143,6 @@ class Scores:
             return float("nan")
         return float((self.share * self.iou)[self.share > 0].sum())
 
-    def __add__(self, other: Scores) -> Scores:
-        if not isinstance(other, Scores):
-            return NotImplemented
-        if self.labels != other.labels:
-            raise ValueError(
-                "scores that are added must have the same `labels`. Received: "
-                f"{self.labels.name!r} with {self.labels.num_classes} classes "
-                f"and {other.labels.name!r} with {other.labels.num_classes}"
-            )
-        for name in ("protocol", "weights_sha256", "versions"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise ValueError(
-                    f"scores that are added must have the same `{name}`. "
-                    f"Received: {name}={mine!r} and {name}={theirs!r}"
-                )
-        return dataclasses.replace(
-            self,
-            confusion=self.confusion + other.confusion,
-            images=self.images + other.images,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Returns all scores and what they come from, ready for JSON.
 
@@ -259,16 +234,24 @@ class Scores:
     def table(self) -> str:
         """Returns the scores as lines of text, one a class; "-" is NaN."""
         summary = {
-            "mean IoU": shown(self.mean_iou),
-            "mean accuracy": shown(self.mean_accuracy),
-            "pixel accuracy": shown(self.pixel_accuracy),
-            "frequency-weighted IoU": shown(self.frequency_weighted_iou),
+            "mean IoU": _shown(self.mean_iou),
+            "mean accuracy": _shown(self.mean_accuracy),
+            "pixel accuracy": _shown(self.pixel_accuracy),
+            "frequency-weighted IoU": _shown(self.frequency_weighted_iou),
             "images": f"{self.images:,}",
             "pixels": f"{self.pixels:,}",
         }
-        return score_table(
-            self.labels.names, **self._by_class(), summary=summary
-        )
+        names = self.labels.names
+        width = max(map(len, (*names, *summary)))
+        columns = self._by_class().values()
+        lines = [f"{'class':{width}}  {'IoU':6}  accuracy   share"]
+        for name, iou, accuracy, share in zip(names, *columns, strict=True):
+            lines.append(
+                f"{name:{width}}  {_shown(iou):6}  {_shown(accuracy):8}  "
+                f"{_shown(share, '6.2%'):>6}"
+            )
+        lines += [f"{name:{width}}  {text}" for name, text in summary.items()]
+        return "\n".join(lines)
 
     def _by_class(self) -> dict[str, np.ndarray]:
         return {
@@ -288,8 +271,8 @@ class Scores:
             >>> scores.confusion_plot().save("confusion.png")
         """
         title = (
-            f"% of each true class's pixels. mean IoU {shown(self.mean_iou)}, "
-            f"pixel accuracy {shown(self.pixel_accuracy)}\n"
+            f"% of each true class's pixels. mean IoU {_shown(self.mean_iou)}, "
+            f"pixel accuracy {_shown(self.pixel_accuracy)}\n"
             f"{self.images:,} images, {self.pixels:,} pixels"
         )
         return confusion_plot(self.confusion, self.labels, title)
@@ -321,6 +304,11 @@ def _ratio(part: Any, whole: Any) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
+
+
+def _shown(value: float, form: str = ".4f") -> str:
+    """Formats a score; "-" where it is NaN."""
+    return "-" if np.isnan(value) else f"{value:{form}}"
 
 
 def _number(value: Any) -> float | None:

@@ -109,67 +109,6 @@ def test_shows_its_progress_only_if_asked(capsys) -> None:
     assert shown.endswith("\n")
 
 
-# === Shards ===
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("batch", [1, 2, 7])
-def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
-    model, (images, masks) = conv_model(), pairs(7)
-    data = [
-        (images[start : start + batch], masks[start : start + batch])
-        for start in range(0, 7, batch)
-    ]
-    whole = evaluate(model, data)
-    parts = [
-        evaluate(model, data, shard=(index, count)) for index in range(count)
-    ]
-    assert [part.images for part in parts] == [
-        len(range(index, 7, count)) for index in range(count)
-    ]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    assert total.to_dict() == whole.to_dict()
-    # Every count-th image from the index-th.
-    predictions = conv_logits(model, images).argmax(-1)
-    for index, part in enumerate(parts):
-        want = reference.confusion_matrix(
-            masks[index::count], predictions[index::count], 4
-        )
-        np.testing.assert_array_equal(part.confusion, want)
-
-
-def test_a_shard_predicts_its_own_images_alone() -> None:
-    seen = []
-
-    def run(images: np.ndarray) -> np.ndarray:
-        seen.extend(images[:, 0, 0, 0].astype(int).tolist())
-        return images
-
-    images, masks = pairs(5, classes=3)
-    images[:, 0, 0, 0] = range(5)
-    network = Predictor(run, LABELS)
-    evaluate(network, [(images, masks)], shard=(1, 2))
-    assert seen == [1, 3]
-
-
-def test_a_shard_without_images_is_refused() -> None:
-    images, masks = pairs(2)
-    match = r"hold images for every shard\. Received: 2 images, shard=\(2, 3"
-    with pytest.raises(ValueError, match=match):
-        evaluate(conv_model(), [(images, masks)], shard=(2, 3))
-
-
-@pytest.mark.parametrize(
-    "shard",
-    [(2, 2), (-1, 2), (0, 0), (0,), (0, 1, 2), 1, None],
-)
-def test_shards_are_checked_before_the_set_is_read(shard) -> None:
-    with pytest.raises(ValueError, match=r"`shard` must be.*< count\. Receiv"):
-        evaluate(conv_model(), unread(), shard=shard)
-
-
 # === What a report says ===
 
 
@@ -200,8 +139,6 @@ def test_the_report_says_how_and_of_what_the_scores_are(tmp_path) -> None:
     model.set_weights([-each for each in model.get_weights()])
     later = evaluate(model, [(images, masks)])
     assert later.weights_sha256 != scores.weights_sha256
-    with pytest.raises(ValueError, match="the same `protocol`"):
-        scores + later
 
 
 def test_networks_have_the_hash_of_the_model_behind_them() -> None:

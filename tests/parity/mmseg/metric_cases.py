@@ -33,7 +33,8 @@ def write(folder: Path, classes: int) -> None:
     mask[rng.random(mask.shape) < 0.2] = 255
     mask[3] = 255
     confusion = Confusion(classes)
-    confusion.add(mask, prediction)
+    for pair in zip(mask, prediction, strict=True):
+        confusion.add(*pair)
     scores = Scores(confusion.counts, generic_labels(classes))
     np.savez(
         folder / f"{classes}.npz",
