@@ -155,19 +155,7 @@ def test_size_must_be_large_enough(size: object) -> None:
 @pytest.mark.parametrize("name", ["seed", "index"])
 def test_numbers_of_a_scene_are_checked(name: str) -> None:
     numbers = {"seed": 0, "index": 0}
-    message = rf"`{name}` must be at least 0\. Received: {name}=-1"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="non-negative"):
         scenes.make_scene(**{**numbers, name: -1})
-    message = rf"`{name}` must be an integer\. Received: {name}=1\.5"
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError, match="must be integer"):
         scenes.make_scene(**{**numbers, name: 1.5})
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("count", 0), ("seed", -1), ("first_index", -1)]
-)
-def test_numbers_of_a_series_are_checked(name: str, value: int) -> None:
-    arguments = {"first_index": 0, "count": 2, "size": (32, 32), "seed": 0}
-    message = rf"`{name}` must be at least \d\. Received: {name}={value}"
-    with pytest.raises(ValueError, match=message):
-        scenes.scene_arrays(**{**arguments, name: value})

@@ -244,12 +244,7 @@ DATASETS: Mapping[str, PublishedDataset] = {
         places=("", "ADEChallengeData2016"),
         images="images/{}",
         masks="annotations/{}",
-        splits={
-            "train": "training",
-            "val": "validation",
-            "training": "training",
-            "validation": "validation",
-        },
+        splits={"train": "training", "val": "validation"},
         expected="ADEChallengeData2016/{images,annotations}/"
         "{training,validation}",
         source="ADEChallengeData2016.zip is at "
