@@ -302,21 +302,6 @@ SCENES = _table(
     ff6fb5""",
 )
 
-# The value of pixels without ground truth in the masks as distributed. The
-# model's own convention is 255 throughout, so readers map this value.
-# ADE20K counts its classes from 1 in the masks (subtract 1); Cityscapes means
-# its labelTrainIds masks, and labelIds masks go through CITYSCAPES_TRAIN_IDS.
-RAW_IGNORE_LABELS: Mapping[str, int] = MappingProxyType(
-    {
-        "voc": 255,
-        "ade20k": 0,
-        "cityscapes": 255,
-        "camvid": 11,
-        "aerial": 255,
-        "scenes": 255,
-    }
-)
-
 # Every label id of Cityscapes, -1 (license plate) to 33. The license plate's
 # own trainId is -1 too; it becomes 255 here, because masks are uint8 and
 # neither value is trained on.

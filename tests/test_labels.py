@@ -11,7 +11,6 @@ from keras_pspnet.labels import (
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TRAIN_IDS,
-    RAW_IGNORE_LABELS,
     SCENES,
     VOC,
     LabelSet,
@@ -93,12 +92,6 @@ def test_cityscapes_ids():
     assert CITYSCAPES_TRAIN_IDS[-1] == CITYSCAPES_TRAIN_IDS[0] == 255
     with pytest.raises(TypeError):
         CITYSCAPES_TRAIN_IDS[0] = 3
-
-
-def test_raw_ignore_labels_cover_every_set():
-    assert set(RAW_IGNORE_LABELS) == {labels.name for labels in ALL}
-    assert RAW_IGNORE_LABELS["camvid"] == 11
-    assert RAW_IGNORE_LABELS["ade20k"] == 0
 
 
 def test_constants_carry_their_name():

@@ -123,9 +123,8 @@ def load(
       images that SBD has masks of, but for those of VOC's val (10,582 in
       the published sets). SBD's masks are taken from
       VOC2012/SegmentationClassAug where there is such a folder (as PNG
-      files), else from benchmark_RELEASE/dataset beside VOCdevkit.
-    - `"sbd"`: benchmark_RELEASE/dataset with its lists, in VOC's classes. The
-      .mat files need SciPy (`pip install keras-pspnet[sbd]`).
+      files), else from benchmark_RELEASE/dataset beside VOCdevkit, whose .mat
+      files need SciPy (`pip install keras-pspnet[sbd]`).
     - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
       classes of the benchmark) or else labelTrainIds masks; `"train"`,
       `"val"`. The masks of `"test"` are blank.

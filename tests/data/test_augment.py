@@ -28,7 +28,7 @@ CHANGES = {
     "flip": train_augmentation((7, 11), scales=None),
     "turn": train_augmentation((9, 9), scales=None, flip=False, rotate90=True),
     "scale": train_augmentation((9, 9), flip=False),
-    "rotate": train_augmentation((9, 11), rotate=10.0, rotate_probability=1.0),
+    "rotate": train_augmentation((9, 11), rotate=10.0),
     # As semseg and mmsegmentation combine them.
     "semseg": train_augmentation(
         (14, 11), rotate=10.0, center_padding=True, blur_probability=0.5
@@ -357,18 +357,15 @@ def test_scaling_leaves_at_least_one_pixel() -> None:
 
 
 def test_angles_are_uniform_and_some_pictures_are_not_rotated() -> None:
-    for probability in (0.5, 1.0):
-        change = train_augmentation(
-            (24, 24), None, rotate=10.0, rotate_probability=probability
-        )
-        found = geometries(change, (64, 80), 400)
-        degrees = np.array([each.degrees for each in found])
-        rotated = np.abs(degrees) > 1e-3
-        assert_share(rotated.sum(), 400, probability)
-        assert_uniform(degrees[rotated], -10.0, 10.0)
-        # Neither the mirror nor the place has a say.
-        flipped = np.array([each.flipped for each in found])
-        assert_share(flipped[rotated].sum(), rotated.sum(), 1 / 2)
+    change = train_augmentation((24, 24), None, rotate=10.0)
+    found = geometries(change, (64, 80), 800)
+    degrees = np.array([each.degrees for each in found])
+    rotated = np.abs(degrees) > 1e-3
+    assert_share(rotated.sum(), 800, 1 / 2)
+    assert_uniform(degrees[rotated], -10.0, 10.0)
+    # Neither the mirror nor the place has a say.
+    flipped = np.array([each.flipped for each in found])
+    assert_share(flipped[rotated].sum(), rotated.sum(), 1 / 2)
 
 
 def test_what_is_not_rotated_is_a_copy() -> None:
@@ -398,9 +395,7 @@ def test_what_is_not_rotated_is_a_copy() -> None:
 def test_every_place_comes_up_as_often(
     size: tuple[int, int], crop: tuple[int, int], rotate: float
 ) -> None:
-    change = train_augmentation(
-        crop, None, rotate=rotate, rotate_probability=1.0
-    )
+    change = train_augmentation(crop, None, rotate=rotate)
     found = geometries(change, size, 600)
     starts = np.array([each.start for each in found])
     np.testing.assert_allclose(starts, np.round(starts), atol=1e-3)
@@ -507,10 +502,8 @@ def test_nothing_is_sought_where_nothing_can_be_found() -> None:
 
 def test_balance_counts_what_rotation_leaves_in_the_crop() -> None:
     mask, crop = blocks(3, 4, side=8), (13, 13)
-    change = train_augmentation(
-        crop, rotate=30.0, rotate_probability=1.0, cat_max_ratio=0.5
-    )
-    plain = train_augmentation(crop, rotate=30.0, rotate_probability=1.0)
+    change = train_augmentation(crop, rotate=30.0, cat_max_ratio=0.5)
+    plain = train_augmentation(crop, rotate=30.0)
     before, after = (
         np.mean(
             [acceptable(labels, 0.5) for _, labels in apply(each, mask, 150)]
@@ -569,10 +562,6 @@ def test_colours_change_neither_labels_nor_padding() -> None:
         ({"scales": (1.0,)}, r"`scales` must be a least.*\(1.0,\)"),
         ({"scales": (1, math.inf)}, r"`scales` must be a least.*\(1, inf\)"),
         ({"rotate": -1.0}, r"`rotate` must be within 0..180.*rotate=-1.0"),
-        (
-            {"rotate_probability": 1.1},
-            r"`rotate_probability` must be within 0..1\..*=1.1",
-        ),
         ({"cat_max_ratio": 75}, r"`cat_max_ratio` must be within 0..1\..*=75"),
         (
             {"blur_probability": math.nan},
