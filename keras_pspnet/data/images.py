@@ -130,14 +130,8 @@ def _stream(argument: str, source: str | os.PathLike[str] | bytes) -> IO[bytes]:
             f"`{argument}` must be a path, bytes or a NumPy array. Received: "
             f"{argument}={source!r} of type {type(source).__name__}"
         )
-    try:
-        with naming_errors(argument, source, "a file that can be read"):
-            return open(source, "rb")
-    except ValueError as error:
-        raise ValueError(
-            f"`{argument}` must be a valid path. "
-            f"Received: {argument}={os.fspath(source)!r}"
-        ) from error
+    with naming_errors(argument, source, "a file that can be read"):
+        return open(source, "rb")
 
 
 def _check_image_array(image: np.ndarray) -> np.ndarray:

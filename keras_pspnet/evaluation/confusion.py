@@ -78,13 +78,10 @@ class Confusion:
                 f"Received: mask of shape {mask.shape}, "
                 f"prediction of shape {prediction.shape}"
             )
-        classes = f"classes within 0..{self.num_classes - 1}"
-        rules = {
-            "mask": f"{classes}, or {self.ignore_label} to ignore",
-            "prediction": classes,
-        }
-        mask = _as_bytes("mask", mask, rules["mask"])
-        prediction = _as_bytes("prediction", prediction, rules["prediction"])
+        rule = f"classes within 0..{self.num_classes - 1}"
+        mask_rule = f"{rule}, or {self.ignore_label} to ignore"
+        mask = _as_bytes("mask", mask, mask_rule)
+        prediction = _as_bytes("prediction", prediction, rule)
         # All pairs of bytes are counted: what is ignored or no class is then
         # a matter of a small table and not of every pixel.
         index = mask.astype(np.uint16)
@@ -97,12 +94,10 @@ class Confusion:
             (labels >= self.num_classes) & (labels != self.ignore_label)
         ]
         if wrong.size:
-            raise _no_class("mask", rules["mask"], wrong[0])
+            raise _no_class("mask", mask_rule, wrong[0])
         wrong = np.flatnonzero(table[:, self.num_classes :].any(axis=0))
         if wrong.size:
-            raise _no_class(
-                "prediction", rules["prediction"], self.num_classes + wrong[0]
-            )
+            raise _no_class("prediction", rule, self.num_classes + wrong[0])
         table[self.ignore_label] = 0
         self.counts += table[: self.num_classes, : self.num_classes]
         self.images += 1
@@ -142,16 +137,12 @@ def check_counts(confusion: Any, num_classes: int) -> None:
             "`confusion` must be an array of integers. "
             f"Received: confusion of {kind}"
         )
-    if confusion.shape != (num_classes, num_classes):
+    shape, least = confusion.shape, confusion.min(initial=0)
+    if shape != (num_classes, num_classes) or least < 0:
         raise ValueError(
             "`confusion` must have a row and a column for each of the "
-            f"{num_classes} labels. Received: confusion of shape "
-            f"{confusion.shape}"
-        )
-    if confusion.min() < 0:
-        raise ValueError(
-            "`confusion` must hold counts of at least 0. "
-            f"Received: confusion with {confusion.min()}"
+            f"{num_classes} labels, with counts of at least 0. "
+            f"Received: confusion of shape {shape} with {least}"
         )
 
 

@@ -103,7 +103,6 @@ def sample(
         tf.constant(math.radians(cut.degrees), tf.float64),
         tf.constant(cut.start),
         tf.constant(cut.mirror),
-        cut.crop,
     )
     size = tf.constant(cut.source)
     pair = flatten(image), flatten(mask)

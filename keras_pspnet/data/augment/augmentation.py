@@ -131,7 +131,7 @@ def train_augmentation(
         angle = _random_angle(seeds[5], rotate)
 
         def place(start: Any) -> Placement:
-            return place_crop(size, scaled, angle, start, flipped & flip, crop)
+            return place_crop(size, scaled, angle, start, flipped & flip)
 
         labels = flatten(mask)
 

@@ -51,7 +51,6 @@ def rotations(file: dict[str, np.ndarray]) -> Iterator[Row]:
             tf.constant(angle),
             tf.constant([0, 0]),
             tf.constant(False),
-            size,
         )
         flat = flatten(file["image"]), flatten(file["mask"])
         image, labels, _ = sample_pair(
@@ -92,7 +91,6 @@ def cuts(file: dict[str, np.ndarray]) -> Iterator[Row]:
         tf.constant(0.0, tf.float64),
         tf.constant(start, tf.int32),
         tf.constant(True),
-        crop,
     )
     flat = flatten(file["image"]), flatten(file["mask"])
     image, labels, inside = sample_pair(
