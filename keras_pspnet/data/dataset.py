@@ -125,9 +125,9 @@ def load(
       VOC2012/SegmentationClassAug where there is such a folder (as PNG
       files), else from benchmark_RELEASE/dataset beside VOCdevkit, whose .mat
       files need SciPy (`pip install keras-pspnet[sbd]`).
-    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
-      classes of the benchmark) or else labelTrainIds masks; `"train"`,
-      `"val"`. The masks of `"test"` are blank.
+    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds masks, mapped to
+      the 19 classes of the benchmark; `"train"`, `"val"`. The masks of
+      `"test"` are blank.
     - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
       benchmark; `"train"`, `"val"`.
     - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,

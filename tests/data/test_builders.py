@@ -266,7 +266,7 @@ def test_examples_of_other_sets_and_sizes_are_refused() -> None:
     given["image"] = given["image"][1:]
     with pytest.raises(ValueError, match="an image and a mask of one size"):
         pair_of("camvid", given)
-    with pytest.raises(ValueError, match="one of oxford_iiit_pet, .*'voc'"):
+    with pytest.raises(ValueError, match="one of 'oxford_iiit_pet', .*'voc'"):
         pair_of("voc", given)
 
 
@@ -291,7 +291,7 @@ def test_cityscapes_examples(tmp_path) -> None:
 
 
 def test_names_and_the_library_are_checked(monkeypatch) -> None:
-    with pytest.raises(ValueError, match="one of oxford_iiit_pet, .*'voc'"):
+    with pytest.raises(ValueError, match="one of 'oxford_iiit_pet', .*'voc'"):
         load_tfds("voc", "train")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"keras-pspnet\[tfds\]"):

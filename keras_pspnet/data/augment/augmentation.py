@@ -94,8 +94,19 @@ def train_augmentation(
         >>> image.shape, mask.shape
         (TensorShape([24, 32, 3]), TensorShape([24, 32]))
     """
-    _check_sizes(crop, base_size)
-    _check_scales(scales)
+    for name, size in (("crop", crop), ("base_size", base_size)):
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(
+                f"`{name}` must be two positive numbers of pixels. "
+                f"Received: {name}={size}"
+            )
+    if scales is not None and (
+        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
+    ):
+        raise ValueError(
+            "`scales` must be a least and a greatest positive number. "
+            f"Received: scales={scales}"
+        )
     for name, value, greatest in (
         ("rotate", rotate, 180),
         ("cat_max_ratio", cat_max_ratio, 1),
@@ -218,24 +229,3 @@ def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
     )
     counts = tf.cast(counts[:IGNORE_LABEL], tf.float64)
     return tf.reduce_max(counts) < cat_max_ratio * tf.reduce_sum(counts)
-
-
-def _check_sizes(
-    crop: tuple[int, int], base_size: tuple[int, int] | None
-) -> None:
-    for name, size in (("crop", crop), ("base_size", base_size)):
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(
-                f"`{name}` must be two positive numbers of pixels. "
-                f"Received: {name}={size}"
-            )
-
-
-def _check_scales(scales: tuple[float, float] | None) -> None:
-    if scales is not None and (
-        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
-    ):
-        raise ValueError(
-            "`scales` must be a least and a greatest positive number. "
-            f"Received: scales={scales}"
-        )
