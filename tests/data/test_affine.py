@@ -173,25 +173,6 @@ def test_what_is_only_cut_out_is_a_copy(size: tuple[int, int]) -> None:
         assert inside.all()
 
 
-@pytest.mark.parametrize("side", [6, 7])
-def test_a_positive_angle_turns_counter_clockwise(side: int) -> None:
-    image, mask = picture((side, side))
-    for quarters in (1, 2, 3):
-        cut = Cut(
-            (side, side),
-            (side, side),
-            90 * quarters,
-            (0, 0),
-            False,
-            (side,) * 2,
-        )
-        values, labels, inside = sample(cut, image, mask)
-        np.testing.assert_array_equal(labels, np.rot90(mask, quarters))
-        want = np.rot90(image, quarters)
-        np.testing.assert_allclose(values, want, atol=1e-4)
-        assert inside.all()
-
-
 def test_positions_are_exact_in_large_pictures() -> None:
     # A picture of its own coordinates is interpolated to the positions.
     size = (1024, 2048)

@@ -88,10 +88,6 @@ def test_every_epoch_has_every_picture_once() -> None:
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 3
 
 
-def test_one_picture_is_enough() -> None:
-    assert order(numbered(1), batch_size=2, steps=2) == [0, 0, 0, 0]
-
-
 def test_a_later_part_is_the_end_of_the_whole_run() -> None:
     pairs = [random_pair(k, (9, 8)) for k in range(3)]
     whole = batches(pairs, steps=6)
@@ -134,18 +130,6 @@ def test_batches_do_not_depend_on_how_many_are_made_at_a_time(
     whole = batches(pairs, steps=6)
     monkeypatch.setattr(pipeline, "_PARALLEL_CALLS", calls)
     np.testing.assert_array_equal(batches(pairs, steps=6), whole)
-
-
-def test_as_many_are_made_at_a_time_as_there_are_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(
-        "os.sched_getaffinity", lambda _: {0, 3, 4}, raising=False
-    )
-    assert pipeline._cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
-    assert pipeline._cores() == 5
 
 
 def test_files_are_read_once_where_there_is_room(tmp_path) -> None:

@@ -65,20 +65,6 @@ def test_class_ids_are_those_of_the_labels() -> None:
     assert labels.SCENES.ignore_label == drawing.IGNORE
 
 
-def test_border_is_thin(sixty: tuple[np.ndarray, np.ndarray]) -> None:
-    """Every ignored pixel is next to, or one from, a pixel with a class."""
-    for mask in sixty[1]:
-        ignored = np.pad(mask == drawing.IGNORE, 2, mode="edge")
-        assert 0.01 < ignored.mean() < 0.2
-        solid = np.ones(mask.shape, bool)
-        for row in range(5):
-            for column in range(5):
-                height, width = mask.shape
-                solid &= ignored[row : row + height, column : column + width]
-        # Corners where the borders of two objects meet are all that is left.
-        assert solid.mean() < 0.005
-
-
 def test_objects_have_a_border(
     sixty: tuple[np.ndarray, np.ndarray],
 ) -> None:
