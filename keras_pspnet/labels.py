@@ -308,6 +308,5 @@ def published_labels(num_classes: int) -> LabelSet | None:
         >>> published_labels(21).names[15]
         'person'
     """
-    return {
-        labels.num_classes: labels for labels in (VOC, ADE20K, CITYSCAPES)
-    }.get(num_classes)
+    published = {each.num_classes: each for each in (VOC, ADE20K, CITYSCAPES)}
+    return published.get(num_classes)

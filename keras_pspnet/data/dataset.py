@@ -249,10 +249,8 @@ def pair_folders(
         ValueError: If an image has no mask, a mask no image, a name occurs
             twice, or there is no pair.
     """
-    for argument, folder in (
-        ("images_dir", images_dir),
-        ("masks_dir", masks_dir),
-    ):
+    folders = {"images_dir": images_dir, "masks_dir": masks_dir}
+    for argument, folder in folders.items():
         if not os.path.isdir(folder):
             raise FileNotFoundError(
                 f"`{argument}` must be a folder that exists. "

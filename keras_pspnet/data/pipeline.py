@@ -10,17 +10,13 @@ import tensorflow as tf
 
 from keras_pspnet.data.augment.augmentation import Augmentation
 
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
+_CORES = os.cpu_count() or 1
+if hasattr(os, "sched_getaffinity"):
+    # Those that this process may use.
+    _CORES = len(os.sched_getaffinity(0))
 # Pairs that are made side by side: one more than there are cores, since what
 # is done early keeps its place until its turn.
-_PARALLEL_CALLS = _cores() + 1
+_PARALLEL_CALLS = _CORES + 1
 
 
 class Pairs(Protocol):

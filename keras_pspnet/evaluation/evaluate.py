@@ -63,11 +63,9 @@ def evaluate(
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
     length = operator.length_hint(dataset) or None
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
-    batches = 0
-    for images, masks in _batches(dataset):
+    for batches, (images, masks) in enumerate(_batches(dataset), start=1):
         for image, mask in zip(images, masks, strict=True):
             confusion.add(mask, predict_mask(predictor, image, how))
-        batches += 1
         bar.update(batches)
     if not confusion.images:
         raise ValueError("`dataset` must hold images. Received: none")

@@ -102,17 +102,15 @@ def _row(
 ) -> Image.Image:
     """Draws an image, its masks and the error, each to fit into a cell."""
     check_image(image)
-    for name, mask in (
-        ("ground_truths", ground_truth),
-        ("predictions", prediction),
-    ):
+    shown = {"ground_truths": ground_truth, "predictions": prediction}
+    for name, mask in shown.items():
         check_mask(mask, labels, name)
         check_same_size(image, mask, name)
     height, width = ground_truth.shape
     scale = min(cell[0] / width, cell[1] / height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    shown = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    image = np.asarray(shown)
+    resized = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    image = np.asarray(resized)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
@@ -123,7 +121,7 @@ def _row(
         for mask in (ground_truth, prediction)
     ]
     # Dimmed, and far from white and black, so that the others stand out.
-    grey = shown.convert("L").point(lambda value: round(40 + 0.45 * value))
+    grey = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
     error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED

@@ -263,24 +263,6 @@ def test_caffe(size, scales, flip, window, base) -> None:
     assert_is_argmax(mask, caffe(image, scales, flip, window, base))
 
 
-@pytest.mark.parametrize(
-    ("base", "fill"), [(28, FILL), (33, (124.0, 117.0, 104.0))]
-)
-def test_caffe_rounds_what_it_pads_several_windows_with(base, fill) -> None:
-    crops: list[np.ndarray] = []
-
-    def seen(images: np.ndarray) -> np.ndarray:
-        crops.extend(images)
-        return logits_of(images).astype("float32")
-
-    recorder = Predictor(seen, generic_labels(CLASSES), fill=FILL)
-    protocol = make_protocol("caffe", flip=False, window=33, base=base)
-    predict_mask(recorder, picture(18, 61), protocol)
-    assert len(crops) == (1 if base < 33 else 2)
-    for crop in crops:
-        np.testing.assert_array_equal(crop[-1], [np.float32(fill)] * 33)
-
-
 # === Sizes ===
 
 
