@@ -25,6 +25,7 @@ def evaluate(
     window: int | None = None,
     base: int | Sequence[int] | None = None,
     ignore_label: int = IGNORE_LABEL,
+    shard: tuple[int, int] = (0, 1),
     verbose: bool = False,
 ) -> Scores:
     """Scores a model by one confusion matrix over a set.
@@ -42,6 +43,9 @@ def evaluate(
         window: Side of sliding windows; None is the protocol's own.
         base: Size to which images are brought; None is the protocol's.
         ignore_label: Label that is never counted.
+        shard: (index, count): only every count-th image, from the
+            index-th, is predicted; all are read. The sum of the scores of
+            all shards is the score of the set.
         verbose: Whether to show a progress bar.
 
     Returns:
@@ -59,16 +63,28 @@ def evaluate(
         True
     """
     how = make_protocol(protocol, scales, flip, window, base)
+    if np.shape(shard) != (2,) or not 0 <= shard[0] < shard[1]:
+        raise ValueError(
+            "`shard` must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    index, count = shard
     predictor = as_predictor(model)
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
     length = operator.length_hint(dataset) or None
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
+    total = 0
     for batches, (images, masks) in enumerate(_batches(dataset), start=1):
         for image, mask in zip(images, masks, strict=True):
-            confusion.add(mask, predict_mask(predictor, image, how))
+            if total % count == index:
+                confusion.add(mask, predict_mask(predictor, image, how))
+            total += 1
         bar.update(batches)
     if not confusion.images:
-        raise ValueError("`dataset` must hold images. Received: none")
+        raise ValueError(
+            "`dataset` must hold images for every shard. "
+            f"Received: {total} images, shard={shard}"
+        )
     if length is None:
         bar.update(batches, finalize=True)
     return Scores(

@@ -42,7 +42,9 @@ class Scores:
     classes leaves it out (it is NaN itself if no class has a value). These
     are the rules of mmsegmentation's IoUMetric, whose IoU, Acc, mIoU, mAcc
     and aAcc are `iou`, `accuracy`, `mean_iou`, `mean_accuracy` and
-    `pixel_accuracy` here.
+    `pixel_accuracy` here. Scores of parts of a set, of one model and
+    protocol, add up with `+` to those of the set. That no part is counted
+    twice is up to the caller.
 
     Args:
         confusion: Integer (C, C) pixel counts, rows are true classes; kept
@@ -142,6 +144,28 @@ class Scores:
         if not self.pixels:
             return float("nan")
         return float((self.share * self.iou)[self.share > 0].sum())
+
+    def __add__(self, other: Scores) -> Scores:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        if self.labels != other.labels:
+            raise ValueError(
+                "scores that are added must have the same `labels`. Received: "
+                f"{self.labels.name!r} with {self.labels.num_classes} classes "
+                f"and {other.labels.name!r} with {other.labels.num_classes}"
+            )
+        for name in ("protocol", "weights_sha256", "versions"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"scores that are added must have the same `{name}`. "
+                    f"Received: {name}={mine!r} and {name}={theirs!r}"
+                )
+        return dataclasses.replace(
+            self,
+            confusion=self.confusion + other.confusion,
+            images=self.images + other.images,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all scores and what they come from, ready for JSON.

@@ -109,6 +109,52 @@ def test_shows_its_progress_only_if_asked(capsys) -> None:
     assert shown.endswith("\n")
 
 
+# === Shards ===
+
+
+@pytest.mark.parametrize(("batch", "count"), [(1, 1), (2, 3), (7, 2)])
+def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
+    model, (images, masks) = conv_model(), pairs(7)
+    data = [
+        (images[start : start + batch], masks[start : start + batch])
+        for start in range(0, 7, batch)
+    ]
+    whole = evaluate(model, data)
+    parts = [
+        evaluate(model, data, shard=(index, count)) for index in range(count)
+    ]
+    assert [part.images for part in parts] == [
+        len(range(index, 7, count)) for index in range(count)
+    ]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    assert total.to_dict() == whole.to_dict()
+    # Every count-th image from the index-th.
+    predictions = conv_logits(model, images).argmax(-1)
+    for index, part in enumerate(parts):
+        want = reference.confusion_matrix(
+            masks[index::count], predictions[index::count], 4
+        )
+        np.testing.assert_array_equal(part.confusion, want)
+
+
+def test_a_shard_without_images_is_refused() -> None:
+    images, masks = pairs(2)
+    match = r"hold images for every shard\. Received: 2 images, shard=\(2, 3"
+    with pytest.raises(ValueError, match=match):
+        evaluate(conv_model(), [(images, masks)], shard=(2, 3))
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [(2, 2), (-1, 2), (0, 0), (0,), (0, 1, 2), 1, None],
+)
+def test_shards_are_checked_before_the_set_is_read(shard) -> None:
+    with pytest.raises(ValueError, match=r"`shard` must be.*< count\. Receiv"):
+        evaluate(conv_model(), unread(), shard=shard)
+
+
 # === What a report says ===
 
 

@@ -395,6 +395,44 @@ def test_scores_refuse(kwargs, error, match):
         Scores(**{"confusion": COUNTS, "labels": LABELS, **kwargs})
 
 
+def test_scores_of_parts_add_up():
+    kwargs = {"protocol": {"flip": True}, "weights_sha256": DIGEST}
+    first = large_scores(**kwargs)
+    second = Scores(COUNTS, LABELS, images=2, **kwargs)
+    for total in (first + second, second + first):
+        np.testing.assert_array_equal(total.confusion, first.confusion + COUNTS)
+        assert total.images == 9
+        assert total.protocol == {"flip": True}
+        assert total.weights_sha256 == DIGEST
+        assert total.labels == LABELS
+    assert first.images == 7
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        (
+            {"labels": generic_labels(3)},
+            "same `labels`.*'three' with 3 classes and 'classes' with 3",
+        ),
+        ({"protocol": {"flip": True}}, "same `protocol`.*False.*True"),
+        ({"protocol": None}, "same `protocol`.*False.*None"),
+        ({"weights_sha256": None}, "same `weights_sha256`.*0123.*None"),
+        ({"versions": {"keras": "2"}}, "same `versions`.*'keras': '2'"),
+    ],
+)
+def test_scores_of_different_things_do_not_add_up(other, match):
+    kwargs = {
+        "labels": LABELS,
+        "protocol": {"flip": False},
+        "weights_sha256": DIGEST,
+    }
+    with pytest.raises(ValueError, match=match):
+        Scores(COUNTS, **kwargs) + Scores(COUNTS, **{**kwargs, **other})
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Scores(COUNTS, LABELS) + 1
+
+
 # === Files ===
 
 
