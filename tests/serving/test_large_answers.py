@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from contract_server import Refusal
 from picture_files import encode, image
-from triton_server import Refusal
 
 MIB = 2**20
 # Of every engine, by clients that leave gRPC's limit of 4 MiB as it is.

@@ -8,8 +8,9 @@ import numpy as np
 import psutil
 import pytest
 import triton_server
+from contract_server import Refusal
 from picture_files import encode, image
-from triton_server import Refusal, Tensor, predict_grpc, segment
+from triton_server import Tensor, predict_grpc, segment
 
 MIB = 2**20
 CLIENTS = 8
@@ -81,7 +82,7 @@ def test_full_queue_refuses_at_once(triton, files, masks, record_property):
         try:
             answer = segment(triton, large)
         except Refusal as refusal:
-            return refusal.code, refusal.message
+            return refusal.code, str(refusal)
         return answer["status"].strings[0], ""
 
     with concurrent.futures.ThreadPoolExecutor(128) as pool:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from contract_server import Refusal
 from engines import is_clients_fault, memory_within
-from triton_server import Refusal
 
 PREDICT = "predict_array"
 
