@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import ROOT, SECONDS
+from image_files import encoded
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
@@ -146,12 +147,6 @@ def test_two_users_see_their_own_images(browser, model, photo) -> None:
 def write(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
-
-
-def encoded(image: Image.Image, form: str) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form)
-    return stream.getvalue()
 
 
 def test_bad_input_gets_a_sentence_and_the_page_goes_on(

@@ -9,7 +9,8 @@ import psutil
 import pytest
 import triton_server
 from contract_server import Refusal
-from picture_files import encode, image
+from image_files import encoded
+from picture_files import image
 from triton_server import Tensor, predict_grpc, segment
 
 MIB = 2**20
@@ -76,7 +77,7 @@ def test_eight_clients(
 @pytest.mark.promise("R18")
 def test_full_queue_refuses_at_once(triton, files, masks, record_property):
     record_property("engine", "Triton HTTP")
-    large = encode(image(size=(300, 300)), "PNG")
+    large = encoded(image(size=(300, 300)), "PNG")
 
     def client(_):
         try:
@@ -99,7 +100,7 @@ def test_full_queue_refuses_at_once(triton, files, masks, record_property):
 @pytest.mark.promise("R18")
 @pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
 def test_deadline_is_kept(engine, triton):
-    large = encode(image(size=(900, 900)), "JPEG")
+    large = encoded(image(size=(900, 900)), "JPEG")
     began = time.monotonic()
     with pytest.raises(Refusal) as caught:
         predict_grpc(
@@ -112,7 +113,7 @@ def test_deadline_is_kept(engine, triton):
 @pytest.mark.promise("R18")
 @pytest.mark.parametrize("engine", ["Triton gRPC"], indirect=True)
 def test_client_takes_its_request_back(engine, triton):
-    large = encode(image(size=(900, 900)), "JPEG")
+    large = encoded(image(size=(900, 900)), "JPEG")
     for _ in range(8):
         with pytest.raises(Refusal) as caught:
             predict_grpc(
@@ -132,7 +133,7 @@ def test_ends_with_its_models_after_the_last_answer(
     record_property("engine", "Triton HTTP")
     run = tmp_path / "run"
     run.mkdir()
-    large = encode(image(size=(1000, 1000)), "PNG")
+    large = encoded(image(size=(1000, 1000)), "PNG")
     count = 32
     with (
         concurrent.futures.ThreadPoolExecutor(count) as pool,
