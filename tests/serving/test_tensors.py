@@ -39,10 +39,6 @@ CASES = {
 }
 
 
-def test_the_row_has_its_cases():
-    assert len(CASES) == 16
-
-
 @pytest.mark.promise("R5")
 @pytest.mark.parametrize("name", CASES)
 def test_bad_tensor_is_refused(engine, name):
