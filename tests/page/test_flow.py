@@ -200,8 +200,9 @@ def test_the_page_has_the_colours_of_the_system(browser, scheme) -> None:
     changes(browser, browser.part("button", "Coast").click)
     button = browser.part("button", "Download overlay")
     browser.wait(button.is_enabled)
+    SHOTS.mkdir(parents=True, exist_ok=True)
     path = SHOTS / f"{scheme}.png"
-    browser.shot(path)
+    assert browser.driver.save_screenshot(path)
     assert (read(path)[5, 5, 0] > 128) == (scheme == "light")
 
 
