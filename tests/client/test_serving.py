@@ -308,11 +308,6 @@ def test_an_answer_that_trickles_is_given_up():
 @pytest.mark.parametrize(("status", "attempts"), [(401, 1), (413, 1), (502, 3)])
 def test_answers_of_a_proxy(pauses, status, attempts):
     with http_server.serving() as proxy:
-        proxy.RequestHandlerClass = type(
-            "Handler",
-            (http_server.Handler,),
-            {"do_POST": http_server.Handler.do_GET},
-        )
         proxy.statuses = [status] * 9
         asked = client.Client(proxy.url(""), retries=2)
         with pytest.raises(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import importlib.util
 import pickle
@@ -56,22 +55,6 @@ class SessionError(Exception):
         super().__init__(code, message)
         self.code = code
         self.message = message
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorInfo:
-    """A tensor of a signature: "operation:index", and its dtype if known."""
-
-    name: str
-    dtype: np.dtype | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """Inputs and outputs by the names that clients use."""
-
-    inputs: dict[str, TensorInfo]
-    outputs: dict[str, TensorInfo]
 
 
 class CSession:
@@ -136,8 +119,10 @@ class CSession:
         """
         known = self.signatures[signature]
         names = list(known.outputs)
-        feeds = [self._find(known.inputs[name]) for name in inputs]
-        fetches = [self._find(known.outputs[name]) for name in names]
+        # A map of protos has whatever it is asked for.
+        expected = dict(known.inputs)
+        feeds = [self._find(expected[name].name) for name in inputs]
+        fetches = [self._find(known.outputs[name].name) for name in names]
         results = (c_void_p * len(names))()
         with ExitStack() as stack:
             status = _new(stack, "Status")
@@ -178,13 +163,13 @@ class CSession:
             _library().TF_DeleteSession(session, status)
             _check(status)
 
-    def _find(self, info: TensorInfo) -> _Output:
-        operation, _, index = info.name.rpartition(":")
+    def _find(self, tensor: str) -> _Output:
+        operation, _, index = tensor.rpartition(":")
         found = _library().TF_GraphOperationByName(
             self._graph, operation.encode()
         )
         if found is None:
-            raise KeyError(info.name)
+            raise KeyError(tensor)
         return _Output(found, int(index))
 
 
@@ -413,8 +398,8 @@ def _to_array(tensor: int) -> np.ndarray:
 # === Signatures ===
 
 
-def _read_signatures(meta_graph: bytes) -> dict[str, Signature]:
-    """Reads the signatures with TensorFlow's protos alone."""
+def _read_signatures(meta_graph: bytes) -> dict[str, Any]:
+    """Reads the signatures, as SignatureDef, with TensorFlow's protos alone."""
     if "tensorflow" not in sys.modules:
         # A package in the place of the real one, which takes seconds to import.
         package = types.ModuleType("tensorflow")
@@ -422,20 +407,10 @@ def _read_signatures(meta_graph: bytes) -> dict[str, Signature]:
         sys.modules["tensorflow"] = package
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-    def infos(tensors: Mapping[str, Any]) -> dict[str, TensorInfo]:
-        return {
-            key: TensorInfo(each.name, _DTYPES.get(each.dtype))
-            for key, each in tensors.items()
-        }
-
-    return {
-        name: Signature(infos(each.inputs), infos(each.outputs))
-        for name, each in MetaGraphDef.FromString(
-            meta_graph
-        ).signature_def.items()
-        # What the loader runs to initialise; it has no tensors.
-        if name != "__saved_model_init_op"
-    }
+    signatures = dict(MetaGraphDef.FromString(meta_graph).signature_def)
+    # What the loader runs to initialise; it has no tensors.
+    signatures.pop("__saved_model_init_op", None)
+    return signatures
 
 
 if __name__ == "__main__":

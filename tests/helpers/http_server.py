@@ -108,6 +108,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             self.wfile.write(body)
 
+    # Who asks otherwise is answered, and seen, as well.
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = do_GET
+
 
 @contextlib.contextmanager
 def in_a_thread(server: socketserver.BaseServer) -> Iterator[None]:

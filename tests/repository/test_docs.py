@@ -17,6 +17,7 @@ import contract_server
 import numpy as np
 import pytest
 import tensorflow as tf
+from data_trees import draw_own
 from PIL import Image
 from small import Small
 from source_states import mmseg_state, random_pspnet
@@ -107,20 +108,6 @@ def code_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
 
 
-def write_data(folder: Path) -> None:
-    """A folder of somebody's own, of five classes."""
-    for split in ("train", "val"):
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for index in range(16):
-            image, mask = make_scene(0, index, (96, 128))
-            mask = np.where(mask == 255, 255, np.minimum(mask, 4))
-            for kind, array in (("images", image), ("masks", mask)):
-                path = folder / split / kind / f"{index}.png"
-                Image.fromarray(array).save(path)
-    (folder / "labels.txt").write_text("\n".join(SCENES.names[:5]))
-
-
 @pytest.fixture(scope="module")
 def prelude(tmp_path_factory) -> Iterator[dict[str, Any]]:
     """What `docs/reference/index.md` says that examples begin with."""
@@ -135,7 +122,8 @@ def prelude(tmp_path_factory) -> Iterator[dict[str, Any]]:
     names["pairs"] = list(zip(names["images"], names["masks"], strict=True))
 
     folder = tmp_path_factory.mktemp("examples")
-    write_data(folder / "data")
+    draw_own(folder / "data", 16, 16)
+    (folder / "data/labels.txt").write_text("\n".join(SCENES.names[:5]))
     Image.fromarray(make_scene(0, 3, (96, 128))[0]).save(folder / "photo.jpg")
     side_file = folder / "models/pspnet/1/assets.extra/pspnet.json"
     side_file.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import contract_server
-import numpy as np
+import tensorflow as tf
 from c_session import Arrays, CSession, SessionError
 from contract_server import CODES, Contract, Refusal, Signature
 
@@ -24,12 +24,8 @@ def signature(session: CSession, name: str) -> Signature:
 
     inputs = session.signatures[name].inputs
     return Signature(
-        run, {key: dtype_name(info.dtype) for key, info in inputs.items()}
+        run, {key: tf.as_dtype(each.dtype).name for key, each in inputs.items()}
     )
-
-
-def dtype_name(dtype: np.dtype) -> str:
-    return "string" if dtype.kind == "O" else dtype.name
 
 
 @contextlib.contextmanager

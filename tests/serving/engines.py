@@ -29,7 +29,7 @@ import psutil
 import tensorflow as tf
 import urllib3
 from c_session import ChildSession, SessionError
-from contract_server import CODES, Refusal
+from contract_server import CODES, Refusal, to_json
 from ports import await_ready, free_port
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from threshold_model import strings
@@ -174,7 +174,7 @@ class RestEngine(ServerEngine):
         body = {
             "signature_name": signature,
             "inputs": {
-                name: _to_json(array.tolist()) for name, array in inputs.items()
+                name: to_json(name, array) for name, array in inputs.items()
             },
         }
         status, answer = self.post(json.dumps(body).encode())
@@ -257,14 +257,6 @@ def _check_alive(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1)
         raise ChildProcessError(f"status {process.returncode}")
-
-
-def _to_json(value: object) -> object:
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, list):
-        return [_to_json(each) for each in value]
-    return value
 
 
 def _from_json(values: list[object]) -> np.ndarray:

@@ -261,14 +261,6 @@ def test_plain_http_is_refused(proxy, server):
 # What is served.
 
 
-class Recording(http_server.Handler):
-    """Answers every method as GET, and so records it."""
-
-    do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = (
-        http_server.Handler.do_GET
-    )
-
-
 class Echo(grpc.GenericRpcHandler):
     """Answers every method with the request, and records it."""
 
@@ -288,7 +280,6 @@ def recorders():
     rpc.host = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     with http_server.serving() as rest:
-        rest.RequestHandlerClass = Recording
         rest.host = f"127.0.0.1:{rest.server_address[1]}"
         yield rest, rpc
     server.stop(None).wait()
