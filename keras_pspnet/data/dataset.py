@@ -174,7 +174,7 @@ def load(
         >>> data = load("data", "train")  # has images, masks, labels.txt
         >>> image, mask = data[0]
         >>> image.shape, mask.shape, data.labels.names[:2]
-        ((96, 128, 3), (96, 128), ('sky', 'grass'))
+        ((100, 75, 3), (100, 75), ('sky', 'grass'))
     """
     name = os.fspath(name_or_dir)
     if isinstance(name_or_dir, str) and name in DATASETS:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +50,7 @@ def write(folder: Path, classes: int) -> None:
 
 def main() -> None:
     """Makes the files of all cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for classes in CLASSES:
         write(folder, classes)

@@ -8,7 +8,6 @@ comparison, and fails if any misses its bound.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -225,9 +224,7 @@ def main() -> int:
     Returns:
         Exit status: 1 if a row misses its bound, or a kind has no files.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     rows: list[Row] = []
     for kind, compare in KINDS.items():
         paths = sorted(folder.glob(f"{kind}_*.npz"))
