@@ -50,7 +50,8 @@ notebooks: .venv-colab/tests  ## run them; UPDATE=1 writes their outputs
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
 slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests: an hour
-	.venv/bin/python tests/helpers/killed_runs.py
+	RANDOM_KILLS=50 .venv/bin/python -m pytest tests/training/test_resume.py -q \
+	    -k random
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
 
 # The peer writes checkpoints, logits, predictions and scores; this package

@@ -176,7 +176,6 @@ def costs(folder: Path, size: int) -> dict[str, float]:
         tf.constant(0.1, tf.float64),
         tf.constant((5, 7)),
         tf.constant(True),
-        crop,
     )
     flat = flatten(image), flatten(mask)
     cut, _, inside = sample_pair(*flat, source, placement, crop)

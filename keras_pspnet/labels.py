@@ -38,9 +38,13 @@ class LabelSet:
     ignore_label: int = IGNORE_LABEL
 
     def __post_init__(self) -> None:
-        _check_names(self.name, self.names)
+        if not isinstance(self.name, str):
+            raise TypeError(
+                f"`name` must be a string. Received: name={self.name!r}"
+            )
+        _check_names(self.names)
         _check_colors(self.colors, len(self.names))
-        _check_byte("ignore_label", self.ignore_label)
+        _check_number("ignore_label", self.ignore_label)
         if self.ignore_label < self.num_classes:
             raise ValueError(
                 f"`ignore_label` must not be one of the {self.num_classes} "
@@ -115,16 +119,7 @@ def generic_labels(num_classes: int) -> LabelSet:
         >>> generic_labels(3).names
         ('class_0', 'class_1', 'class_2')
     """
-    if not _is_integer(num_classes):
-        raise TypeError(
-            "`num_classes` must be an integer. Received: "
-            f"num_classes={num_classes!r}"
-        )
-    if not 1 <= num_classes <= 255:
-        raise ValueError(
-            "`num_classes` must be within 1..255. Received: "
-            f"num_classes={num_classes}"
-        )
+    _check_number("num_classes", num_classes, least=1)
     return LabelSet(
         name="classes",
         names=tuple(f"class_{index}" for index in range(num_classes)),
@@ -146,9 +141,7 @@ def _bit_color(index: int) -> Color:
     return red, green, blue
 
 
-def _check_names(name: object, names: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a string. Received: name={name!r}")
+def _check_names(names: object) -> None:
     if not isinstance(names, tuple) or not all(
         isinstance(entry, str) for entry in names
     ):
@@ -161,16 +154,11 @@ def _check_names(name: object, names: object) -> None:
             f"{len(names)} names={names!r}"
         )
     for entry in names:
-        if not entry or not entry.isprintable():
+        if not entry or not entry.isprintable() or names.count(entry) > 1:
             raise ValueError(
-                "`names` must be printable and not empty. Received: "
-                f"name={entry!r}"
+                "`names` must be different, printable and not empty. "
+                f"Received: name={entry!r}"
             )
-    repeated = sorted({entry for entry in names if names.count(entry) > 1})
-    if repeated:
-        raise ValueError(
-            f"`names` must be different. Received: {repeated} more than once"
-        )
 
 
 def _check_colors(colors: object, count: int) -> None:
@@ -190,23 +178,17 @@ def _check_colors(colors: object, count: int) -> None:
                 f"color={color!r}"
             )
         for channel in color:
-            _check_byte("colors", channel)
+            _check_number("colors", channel)
 
 
-def _check_byte(argument: str, value: object) -> None:
-    if not _is_integer(value):
-        raise TypeError(
-            f"`{argument}` must be made of integers. Received: "
-            f"{argument}={value!r}"
-        )
-    if value not in range(256):
+def _check_number(argument: str, value: object, least: int = 0) -> None:
+    received = f"Received: {argument}={value!r}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"`{argument}` must be an integer. {received}")
+    if not least <= value <= 255:
         raise ValueError(
-            f"`{argument}` must be within 0..255. Received: {argument}={value}"
+            f"`{argument}` must be within {least}..255. {received}"
         )
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _table(name: str, names: str, colors: str) -> LabelSet:
@@ -215,8 +197,8 @@ def _table(name: str, names: str, colors: str) -> LabelSet:
         name=name,
         names=tuple(" ".join(entry.split()) for entry in names.split(",")),
         colors=tuple(
-            (int(color[:2], 16), int(color[2:4], 16), int(color[4:], 16))
-            for color in colors.split()
+            (red, green, blue)
+            for red, green, blue in map(bytes.fromhex, colors.split())
         ),
     )
 
@@ -302,21 +284,6 @@ SCENES = _table(
     ff6fb5""",
 )
 
-# The value of pixels without ground truth in the masks as distributed. The
-# model's own convention is 255 throughout, so readers map this value.
-# ADE20K counts its classes from 1 in the masks (subtract 1); Cityscapes means
-# its labelTrainIds masks, and labelIds masks go through CITYSCAPES_TRAIN_IDS.
-RAW_IGNORE_LABELS: Mapping[str, int] = MappingProxyType(
-    {
-        "voc": 255,
-        "ade20k": 0,
-        "cityscapes": 255,
-        "camvid": 11,
-        "aerial": 255,
-        "scenes": 255,
-    }
-)
-
 # Every label id of Cityscapes, -1 (license plate) to 33. The license plate's
 # own trainId is -1 too; it becomes 255 here, because masks are uint8 and
 # neither value is trained on.
@@ -341,6 +308,5 @@ def published_labels(num_classes: int) -> LabelSet | None:
         >>> published_labels(21).names[15]
         'person'
     """
-    return {
-        labels.num_classes: labels for labels in (VOC, ADE20K, CITYSCAPES)
-    }.get(num_classes)
+    published = {each.num_classes: each for each in (VOC, ADE20K, CITYSCAPES)}
+    return published.get(num_classes)

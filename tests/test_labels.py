@@ -4,14 +4,12 @@ import json
 
 import pytest
 
-from keras_pspnet import labels as labels_module
 from keras_pspnet.labels import (
     ADE20K,
     AERIAL,
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TRAIN_IDS,
-    RAW_IGNORE_LABELS,
     SCENES,
     VOC,
     LabelSet,
@@ -72,16 +70,6 @@ def test_colors_differ_within_a_set():
         assert len(set(labels.colors)) == labels.num_classes, labels.name
 
 
-def test_scenes_are_told_apart_at_a_glance():
-    colors = (*SCENES.colors, (0, 0, 0))
-    distances = [
-        sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
-        for index, one in enumerate(colors)
-        for other in colors[:index]
-    ]
-    assert min(distances) > 50
-
-
 def test_cityscapes_ids():
     assert sorted(CITYSCAPES_TRAIN_IDS) == list(range(-1, 34))
     trained = {k: v for k, v in CITYSCAPES_TRAIN_IDS.items() if v != 255}
@@ -93,17 +81,6 @@ def test_cityscapes_ids():
     assert CITYSCAPES_TRAIN_IDS[-1] == CITYSCAPES_TRAIN_IDS[0] == 255
     with pytest.raises(TypeError):
         CITYSCAPES_TRAIN_IDS[0] = 3
-
-
-def test_raw_ignore_labels_cover_every_set():
-    assert set(RAW_IGNORE_LABELS) == {labels.name for labels in ALL}
-    assert RAW_IGNORE_LABELS["camvid"] == 11
-    assert RAW_IGNORE_LABELS["ade20k"] == 0
-
-
-def test_constants_carry_their_name():
-    for labels in ALL:
-        assert getattr(labels_module, labels.name.upper()) is labels
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 19, 255])
@@ -153,28 +130,27 @@ MANY = tuple(f"c{index}" for index in range(256))
         (("s", ("a", 3), (RED,) * 2), TypeError, "`names` must be a tuple of"),
         (("s", (), ()), ValueError, "`names` must have 1 to 255.*: 0 names"),
         (("s", MANY, (RED,) * 256), ValueError, "1 to 255.*: 256 names"),
-        (("s", ("a", "a"), (RED, BLUE)), ValueError, r"different.*\['a'\]"),
+        (("s", ("a", "a"), (RED, BLUE)), ValueError, r"different.*'a'"),
         (("s", ("",), (RED,)), ValueError, "printable and not empty.*name=''"),
-        (("s", ("a\nb",), (RED,)), ValueError, "`names` must be printable"),
+        (
+            ("s", ("a\nb",), (RED,)),
+            ValueError,
+            "`names` must be different, printable",
+        ),
         (("s", ("a",), [RED]), TypeError, "`colors` must be a tuple"),
         (("s", ("a", "b"), (RED,)), ValueError, "of the 2 names.*: 1 colors"),
         (("s", ("a",), ((1, 2),)), ValueError, r"tuples.*color=\(1, 2\)"),
         (("s", ("a",), ((0, 0, 256),)), ValueError, r"0\.\.255.*colors=256"),
         (("s", ("a",), ((0, -1, 0),)), ValueError, r"0\.\.255.*colors=-1"),
-        (("s", ("a",), ((0, 0.5, 0),)), TypeError, "integers.*colors=0.5"),
+        (("s", ("a",), ((0, 0.5, 0),)), TypeError, "an integer.*colors=0.5"),
         (("s", ("a",), (RED,), 0), ValueError, "one of the 1.*ignore_label=0"),
         (("s", ("a",), (RED,), 256), ValueError, r"0\.\.255.*label=256"),
-        (("s", ("a",), (RED,), None), TypeError, "integers.*label=None"),
+        (("s", ("a",), (RED,), None), TypeError, "an integer.*label=None"),
     ],
 )
 def test_label_set_refuses(arguments, error, match):
     with pytest.raises(error, match=match):
         LabelSet(*arguments)
-
-
-def test_label_set_is_frozen():
-    with pytest.raises(AttributeError):
-        VOC.name = "other"
 
 
 def test_from_dict_refuses():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -122,9 +123,7 @@ def write_history(
     Raises:
         OSError: If it cannot be written; an old file stays then.
     """
-    columns = dict.fromkeys(KEYS)
-    for row in rows:
-        columns.update(dict.fromkeys(row))
+    columns = dict.fromkeys(itertools.chain(KEYS, *rows))
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, list(columns), lineterminator="\n")
     table.writeheader()

@@ -150,7 +150,6 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
         [mask for _, mask in pairs],
         [predict_masks(model, image[None])[0] for image, _ in pairs],
         model_labels(model),
-        max_rows=len(pairs),
     )
 
 

@@ -52,7 +52,10 @@ def check(data: SegmentationData) -> list[Issue]:
     if not counts.any():
         # No mask can be read: others than those that are issues already.
         return issues
-    place = _place(data.samples)
+    # The folder that holds all masks.
+    place = os.path.commonpath(
+        [Path(each.mask).parent for each in data.samples]
+    )
     if not counts[:IGNORE_LABEL].any():
         text = f"no mask in {place} has any truth: all pixels are ignored"
         issues.append(Issue(text, (place,)))
@@ -70,11 +73,6 @@ def check(data: SegmentationData) -> list[Issue]:
             )
         issues.append(Issue(text, (place,), is_warning=True))
     return issues
-
-
-def _place(samples: list[Sample]) -> str:
-    """The folder that holds all masks."""
-    return os.path.commonpath([Path(sample.mask).parent for sample in samples])
 
 
 def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:

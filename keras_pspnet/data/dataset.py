@@ -123,12 +123,11 @@ def load(
       images that SBD has masks of, but for those of VOC's val (10,582 in
       the published sets). SBD's masks are taken from
       VOC2012/SegmentationClassAug where there is such a folder (as PNG
-      files), else from benchmark_RELEASE/dataset beside VOCdevkit.
-    - `"sbd"`: benchmark_RELEASE/dataset with its lists, in VOC's classes. The
-      .mat files need SciPy (`pip install keras-pspnet[sbd]`).
-    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds (mapped to the 19
-      classes of the benchmark) or else labelTrainIds masks; `"train"`,
-      `"val"`. The masks of `"test"` are blank.
+      files), else from benchmark_RELEASE/dataset beside VOCdevkit, whose .mat
+      files need SciPy (`pip install keras-pspnet[sbd]`).
+    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds masks, mapped to
+      the 19 classes of the benchmark; `"train"`, `"val"`. The masks of
+      `"test"` are blank.
     - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
       benchmark; `"train"`, `"val"`.
     - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,
@@ -175,7 +174,7 @@ def load(
         >>> data = load("data", "train")  # has images, masks, labels.txt
         >>> image, mask = data[0]
         >>> image.shape, mask.shape, data.labels.names[:2]
-        ((96, 128, 3), (96, 128), ('sky', 'grass'))
+        ((100, 75, 3), (100, 75), ('sky', 'grass'))
     """
     name = os.fspath(name_or_dir)
     if isinstance(name_or_dir, str) and name in DATASETS:
@@ -250,10 +249,8 @@ def pair_folders(
         ValueError: If an image has no mask, a mask no image, a name occurs
             twice, or there is no pair.
     """
-    for argument, folder in (
-        ("images_dir", images_dir),
-        ("masks_dir", masks_dir),
-    ):
+    folders = {"images_dir": images_dir, "masks_dir": masks_dir}
+    for argument, folder in folders.items():
         if not os.path.isdir(folder):
             raise FileNotFoundError(
                 f"`{argument}` must be a folder that exists. "

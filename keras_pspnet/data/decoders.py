@@ -119,17 +119,14 @@ def decode_mask(
         ValueError: If the file is another, or broken.
     """
     opened = _open(stream, request)
-    if allow_colors and _is_colored_png(opened):
+    # The modes of 16 bits per channel are "RGB;16B" and "RGBA;16B".
+    is_colored = opened.format == "PNG" and _raw_mode(opened) in ("RGB", "RGBA")
+    if allow_colors and is_colored:
         _load(opened, request)
         return _upright(opened, _block_to_rgb, (3,))
     to_index = _index_converter(opened, request)
     _load(opened, request)
     return _upright(opened, to_index, ())
-
-
-def _is_colored_png(opened: ImageFile.ImageFile) -> bool:
-    # The modes of 16 bits per channel are "RGB;16B" and "RGBA;16B".
-    return opened.format == "PNG" and _raw_mode(opened) in ("RGB", "RGBA")
 
 
 def _open(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:

@@ -32,20 +32,11 @@ def find_images(
         FileNotFoundError: If there is no such file or folder, and no image
             that a pattern matches.
         OSError: If a folder cannot be listed.
-        TypeError: If `paths` is a single path, or holds something else.
-        ValueError: If `paths` is empty, or a folder holds no image.
+        ValueError: If a folder holds no image.
     """
-    if isinstance(paths, str | bytes | os.PathLike):
-        raise TypeError(
-            f"`paths` must be a sequence of paths. Received: paths={paths!r}"
-        )
     found: dict[Path, None] = {}
     for path in paths:
         found |= dict.fromkeys(_images_at(path))
-    if not found:
-        raise ValueError(
-            f"`paths` must not be empty. Received: paths={paths!r}"
-        )
     return list(found)
 
 
@@ -65,11 +56,6 @@ def _is_file(path: Path, suffixes: Collection[str]) -> bool:
 
 def _images_at(path: str | os.PathLike[str]) -> list[Path]:
     """Lists what one of the paths of `find_images` stands for."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            "`paths` must hold strings or path objects. Received: "
-            f"{path!r} of type {type(path).__name__}"
-        )
     name = os.fspath(path)
     received = f"Received: paths={name!r}"
     if os.path.isdir(name):

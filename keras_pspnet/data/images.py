@@ -69,7 +69,9 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return decode_image(stream, request)
 
 
-def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(
+    source: Source, max_pixels: int = MAX_PIXELS, allow_colors: bool = False
+) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
     Palette files give the index, never the colour. Grey files of 1, 2, 4, 8
@@ -79,9 +81,12 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         source: A path to a PNG, BMP, TIFF or GIF file, the bytes of one, or
             an integer array of shape `(H, W)` within 0..255.
         max_pixels: As of `read_image`.
+        allow_colors: Whether a PNG file of 8-bit RGB or RGBA gives its colours
+            instead of an error.
 
     Returns:
-        A uint8 array of shape `(H, W)`; a uint8 array comes back itself.
+        A uint8 array of shape `(H, W)`, or `(H, W, 3)` of colours; a uint8
+        array comes back itself.
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -95,31 +100,6 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     _check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
         return _check_mask_array(source)
-    return _decode_mask(source, max_pixels, allow_colors=False)
-
-
-def read_mask_or_colors(
-    source: str | os.PathLike[str] | bytes,
-) -> np.ndarray:
-    """Reads a mask of class indices, or of colours.
-
-    Args:
-        source: A path or the bytes of a file, as of `read_mask`; or of a PNG
-            file of 8-bit RGB or RGBA.
-
-    Returns:
-        Indices, uint8 `(H, W)`, or colours, uint8 `(H, W, 3)`.
-
-    Raises:
-        OSError: If the path cannot be opened.
-        ValueError: If the file is neither.
-    """
-    return _decode_mask(source, MAX_PIXELS, allow_colors=True)
-
-
-def _decode_mask(
-    source: str | os.PathLike[str] | bytes, max_pixels: int, allow_colors: bool
-) -> np.ndarray:
     with _stream("mask", source) as stream:
         request = Request(
             "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
@@ -150,14 +130,8 @@ def _stream(argument: str, source: str | os.PathLike[str] | bytes) -> IO[bytes]:
             f"`{argument}` must be a path, bytes or a NumPy array. Received: "
             f"{argument}={source!r} of type {type(source).__name__}"
         )
-    try:
-        with naming_errors(argument, source, "a file that can be read"):
-            return open(source, "rb")
-    except ValueError as error:
-        raise ValueError(
-            f"`{argument}` must be a valid path. "
-            f"Received: {argument}={os.fspath(source)!r}"
-        ) from error
+    with naming_errors(argument, source, "a file that can be read"):
+        return open(source, "rb")
 
 
 def _check_image_array(image: np.ndarray) -> np.ndarray:

@@ -8,27 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.data.augment.affine import (
-    FILL,
-    fill,
-    flatten,
-    place_crop,
-    sample_pair,
-)
 from keras_pspnet.data.augment.augmentation import Augmentation
-from keras_pspnet.labels import IGNORE_LABEL
 
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
+_CORES = os.cpu_count() or 1
+if hasattr(os, "sched_getaffinity"):
+    # Those that this process may use.
+    _CORES = len(os.sched_getaffinity(0))
 # Pairs that are made side by side: one more than there are cores, since what
 # is done early keeps its place until its turn.
-_PARALLEL_CALLS = _cores() + 1
+_PARALLEL_CALLS = _CORES + 1
 
 
 class Pairs(Protocol):
@@ -114,7 +102,18 @@ def training_dataset(
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
     numbers = tf.data.Dataset.range(first_step * share, total_steps * share)
-    return _batches(numbers, sample, batch_size // parts)
+    samples = numbers.map(
+        sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True
+    )
+    options = tf.data.Options()
+    # All is said; what would tune it begins with one call at a time, and
+    # keeps the end of the data waiting for its next look at them.
+    options.autotune.enabled = False
+    return (
+        samples.batch(batch_size // parts, drop_remainder=True)
+        .prefetch(2)
+        .with_options(options)
+    )
 
 
 def batch_indices(
@@ -144,87 +143,6 @@ def batch_indices(
     return np.array(found, np.int64)
 
 
-def evaluation_dataset(
-    pairs: Pairs, batch_size: int, size: tuple[int, int] | None = None
-) -> tf.data.Dataset:
-    """Makes the batches to evaluate on, in order and all of one shape.
-
-    For `validation_data` of `fit`, and for `evaluate` of Keras. What is not
-    of an image is labelled 255 and counts neither in the loss nor in the
-    metrics; but the network sees it, so that these scores are not quite those
-    that `keras_pspnet.evaluate` takes at the images' own size.
-
-    Args:
-        pairs: uint8 images (H, W, 3) and masks (H, W), as
-            `keras_pspnet.data.load` gives them.
-        batch_size: Pairs in a global batch. The last batch is filled up with
-            images of the mean colour that are labelled 255 all over.
-        size: (height, width) of the images of a batch. Larger ones are
-            shrunk to fit, labels to the nearest; smaller ones are padded
-            below and to the right. None is the size of the first.
-
-    Returns:
-        Data set of batches: images (B, height, width, 3) float32 in 0..255
-        and masks (B, height, width) uint8.
-
-    Raises:
-        ValueError: If there is no pair, or `batch_size` or `size` is not
-            positive.
-
-    Examples:
-        >>> from keras_pspnet.data.pipeline import evaluation_dataset
-        >>> batches = evaluation_dataset(pairs, batch_size=3, size=(40, 40))
-        >>> [images.shape[0] for images, masks in batches]
-        [3, 3]
-    """
-    count = len(pairs)
-    if not count:
-        raise ValueError("`pairs` must hold at least one. Received: none")
-    if batch_size < 1:
-        raise ValueError(
-            "`batch_size` must be at least 1. "
-            f"Received: batch_size={batch_size}"
-        )
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(
-            "`size` must be two positive numbers of pixels, or None. "
-            f"Received: size={size}"
-        )
-    sides = pairs[0][1].shape if size is None else size
-    height, width = map(int, sides)
-
-    def sample(position: Any) -> tuple[Any, Any]:
-        return tf.cond(
-            position < count,
-            lambda: _fitted(*_read(pairs, position), (height, width)),
-            lambda: (
-                tf.broadcast_to(tf.constant(FILL), (height, width, 3)),
-                tf.fill((height, width), tf.constant(IGNORE_LABEL, tf.uint8)),
-            ),
-        )
-
-    steps = -(-count // batch_size)
-    positions = tf.data.Dataset.range(steps * batch_size)
-    return _batches(positions, sample, batch_size)
-
-
-def _batches(
-    positions: tf.data.Dataset, sample: Any, batch_size: int
-) -> tf.data.Dataset:
-    samples = positions.map(
-        sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True
-    )
-    options = tf.data.Options()
-    # All is said; what would tune it begins with one call at a time, and
-    # keeps the end of the data waiting for its next look at them.
-    options.autotune.enabled = False
-    return (
-        samples.batch(batch_size, drop_remainder=True)
-        .prefetch(2)
-        .with_options(options)
-    )
-
-
 def _read(pairs: Pairs, index: Any) -> tuple[Any, Any]:
     image, mask = tf.numpy_function(
         lambda i: pairs[int(i)], [index], (tf.uint8, tf.uint8)
@@ -242,23 +160,3 @@ def _index_at(position: Any, count: int, seed: int) -> Any:
         tf.cast(order_seed, tf.int32),
         tf.constant(count - 1, tf.int64),
     )
-
-
-def _fitted(image: Any, mask: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-    """Shrinks an image that is larger, and pads one that is smaller."""
-    source = tf.shape(mask)
-    sides = tf.cast(source, tf.float64)
-    factor = tf.reduce_min(tf.constant(size, tf.float64) / sides)
-    scaled = tf.round(sides * tf.minimum(factor, 1.0))
-    placement = place_crop(
-        source,
-        tf.maximum(tf.cast(scaled, tf.int32), 1),
-        tf.constant(0.0, tf.float64),
-        tf.constant((0, 0)),
-        tf.constant(False),
-        size,
-    )
-    image, mask, inside = sample_pair(
-        flatten(image), flatten(mask), source, placement, size
-    )
-    return fill(image, inside), mask

@@ -57,13 +57,12 @@ class Confusion:
         self.images = 0
 
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
-        """Counts one image, or several of one size.
+        """Counts one image.
 
         A call that raises has counted nothing.
 
         Args:
-            mask: Integers (H, W) or (B, H, W): true classes 0..C-1, or the
-                ignore label.
+            mask: Integers (H, W): true classes 0..C-1, or the ignore label.
             prediction: Integers of the same shape: classes 0..C-1,
                 everywhere, on ignored pixels too.
 
@@ -73,40 +72,35 @@ class Confusion:
                 something else; the message names it.
         """
         mask, prediction = np.asarray(mask), np.asarray(prediction)
-        if mask.shape != prediction.shape or mask.ndim not in (2, 3):
+        if mask.shape != prediction.shape or mask.ndim != 2:
             raise ValueError(
-                "`mask` and `prediction` must have one shape, (H, W) or "
-                f"(B, H, W). Received: mask of shape {mask.shape}, "
+                "`mask` and `prediction` must have one shape, (H, W). "
+                f"Received: mask of shape {mask.shape}, "
                 f"prediction of shape {prediction.shape}"
             )
-        classes = f"classes within 0..{self.num_classes - 1}"
-        rules = {
-            "mask": f"{classes}, or {self.ignore_label} to ignore",
-            "prediction": classes,
-        }
-        mask = _as_bytes("mask", mask, rules["mask"])
-        prediction = _as_bytes("prediction", prediction, rules["prediction"])
-        if mask.ndim == 2:
-            mask, prediction = mask[None], prediction[None]
+        rule = f"classes within 0..{self.num_classes - 1}"
+        mask_rule = f"{rule}, or {self.ignore_label} to ignore"
+        mask = _as_bytes("mask", mask, mask_rule)
+        prediction = _as_bytes("prediction", prediction, rule)
         # All pairs of bytes are counted: what is ignored or no class is then
         # a matter of a small table and not of every pixel.
-        table = np.zeros((_BYTES, _BYTES), np.int64)
-        for pair in zip(mask, prediction, strict=True):
-            table += _count_pairs(*pair)
+        index = mask.astype(np.uint16)
+        index <<= 8
+        index |= prediction
+        table = np.bincount(index.ravel(order="K"), minlength=_BYTES * _BYTES)
+        table = table.reshape(_BYTES, _BYTES)
         labels = np.flatnonzero(table.any(axis=1))
         wrong = labels[
             (labels >= self.num_classes) & (labels != self.ignore_label)
         ]
         if wrong.size:
-            raise _no_class("mask", rules["mask"], wrong[0])
+            raise _no_class("mask", mask_rule, wrong[0])
         wrong = np.flatnonzero(table[:, self.num_classes :].any(axis=0))
         if wrong.size:
-            raise _no_class(
-                "prediction", rules["prediction"], self.num_classes + wrong[0]
-            )
+            raise _no_class("prediction", rule, self.num_classes + wrong[0])
         table[self.ignore_label] = 0
         self.counts += table[: self.num_classes, : self.num_classes]
-        self.images += len(mask)
+        self.images += 1
 
     def __add__(self, other: Confusion) -> Confusion:
         if not isinstance(other, Confusion):
@@ -143,16 +137,12 @@ def check_counts(confusion: Any, num_classes: int) -> None:
             "`confusion` must be an array of integers. "
             f"Received: confusion of {kind}"
         )
-    if confusion.shape != (num_classes, num_classes):
+    shape, least = confusion.shape, confusion.min(initial=0)
+    if shape != (num_classes, num_classes) or least < 0:
         raise ValueError(
             "`confusion` must have a row and a column for each of the "
-            f"{num_classes} labels. Received: confusion of shape "
-            f"{confusion.shape}"
-        )
-    if confusion.min() < 0:
-        raise ValueError(
-            "`confusion` must hold counts of at least 0. "
-            f"Received: confusion with {confusion.min()}"
+            f"{num_classes} labels, with counts of at least 0. "
+            f"Received: confusion of shape {shape} with {least}"
         )
 
 
@@ -168,15 +158,6 @@ def _as_bytes(argument: str, array: np.ndarray, rule: str) -> np.ndarray:
         if not 0 <= value < _BYTES:
             raise _no_class(argument, rule, value)
     return array.astype(np.uint8)
-
-
-def _count_pairs(mask: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Counts all pairs of bytes: uint8 (H, W) twice to int (256, 256)."""
-    index = mask.astype(np.uint16)
-    index <<= 8
-    index |= prediction
-    counts = np.bincount(index.ravel(order="K"), minlength=_BYTES * _BYTES)
-    return counts.reshape(_BYTES, _BYTES)
 
 
 def _no_class(argument: str, rule: str, value: Any) -> ValueError:

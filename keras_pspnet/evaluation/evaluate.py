@@ -73,16 +73,14 @@ def evaluate(
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
     length = operator.length_hint(dataset) or None
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
-    seen = total = batches = 0
-    for images, masks in _batches(dataset):
+    total = 0
+    for batches, (images, masks) in enumerate(_batches(dataset), start=1):
         for image, mask in zip(images, masks, strict=True):
             if total % count == index:
                 confusion.add(mask, predict_mask(predictor, image, how))
-                seen += 1
             total += 1
-        batches += 1
         bar.update(batches)
-    if not seen:
+    if not confusion.images:
         raise ValueError(
             "`dataset` must hold images for every shard. "
             f"Received: {total} images, shard={shard}"
@@ -94,7 +92,7 @@ def evaluate(
         predictor.labels,
         protocol={**how.to_dict(), "ignore_label": ignore_label},
         weights_sha256=predictor.weights_sha256(),
-        images=seen,
+        images=confusion.images,
     )
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.evaluation.confusion import check_counts
-from keras_pspnet.evaluation.score_table import score_table, shown
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.utils import naming_errors, write_json
 from keras_pspnet.version import __version__
@@ -259,16 +258,24 @@ class Scores:
     def table(self) -> str:
         """Returns the scores as lines of text, one a class; "-" is NaN."""
         summary = {
-            "mean IoU": shown(self.mean_iou),
-            "mean accuracy": shown(self.mean_accuracy),
-            "pixel accuracy": shown(self.pixel_accuracy),
-            "frequency-weighted IoU": shown(self.frequency_weighted_iou),
+            "mean IoU": _shown(self.mean_iou),
+            "mean accuracy": _shown(self.mean_accuracy),
+            "pixel accuracy": _shown(self.pixel_accuracy),
+            "frequency-weighted IoU": _shown(self.frequency_weighted_iou),
             "images": f"{self.images:,}",
             "pixels": f"{self.pixels:,}",
         }
-        return score_table(
-            self.labels.names, **self._by_class(), summary=summary
-        )
+        names = self.labels.names
+        width = max(map(len, (*names, *summary)))
+        columns = self._by_class().values()
+        lines = [f"{'class':{width}}  {'IoU':6}  accuracy   share"]
+        for name, iou, accuracy, share in zip(names, *columns, strict=True):
+            lines.append(
+                f"{name:{width}}  {_shown(iou):6}  {_shown(accuracy):8}  "
+                f"{_shown(share, '6.2%'):>6}"
+            )
+        lines += [f"{name:{width}}  {text}" for name, text in summary.items()]
+        return "\n".join(lines)
 
     def _by_class(self) -> dict[str, np.ndarray]:
         return {
@@ -288,8 +295,8 @@ class Scores:
             >>> scores.confusion_plot().save("confusion.png")
         """
         title = (
-            f"% of each true class's pixels. mean IoU {shown(self.mean_iou)}, "
-            f"pixel accuracy {shown(self.pixel_accuracy)}\n"
+            f"% of each true class's pixels. mean IoU {_shown(self.mean_iou)}, "
+            f"pixel accuracy {_shown(self.pixel_accuracy)}\n"
             f"{self.images:,} images, {self.pixels:,} pixels"
         )
         return confusion_plot(self.confusion, self.labels, title)
@@ -321,6 +328,11 @@ def _ratio(part: Any, whole: Any) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
+
+
+def _shown(value: float, form: str = ".4f") -> str:
+    """Formats a score; "-" where it is NaN."""
+    return "-" if np.isnan(value) else f"{value:{form}}"
 
 
 def _number(value: Any) -> float | None:

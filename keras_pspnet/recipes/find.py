@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
+import runpy
 
 from keras_pspnet.training.recipe import Recipe
 
@@ -49,13 +49,8 @@ def load_recipe(name: str) -> Recipe:
         )
     # As a module beside the recipes: theirs, and copies of them, import by
     # their place.
-    spec = importlib.util.spec_from_file_location(
-        f"{__package__}.recipe_file", name
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    recipe = getattr(module, "RECIPE", None)
+    content = runpy.run_path(name, run_name=f"{__package__}.recipe_file")
+    recipe = content.get("RECIPE")
     if not isinstance(recipe, Recipe):
         raise ValueError(
             "`recipe` must be a file whose RECIPE is a Recipe. "

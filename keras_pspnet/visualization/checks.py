@@ -86,17 +86,11 @@ def check_confidence(confidence: np.ndarray) -> None:
     """Checks the probabilities of a mask.
 
     Args:
-        confidence: Must be float32, within 0..1.
+        confidence: Must be within 0..1.
 
     Raises:
-        TypeError: If it has another dtype.
         ValueError: If it holds another value.
     """
-    if confidence.dtype != np.float32:
-        raise TypeError(
-            "`confidence` must be float32. Received: "
-            f"confidence of dtype {confidence.dtype}"
-        )
     # NaN is not within either.
     within = (confidence >= 0) & (confidence <= 1)
     if not within.all():

@@ -33,7 +33,6 @@ def comparison_sheet(
     ground_truths: Sequence[np.ndarray] | np.ndarray,
     predictions: Sequence[np.ndarray] | np.ndarray,
     labels: LabelSet,
-    max_rows: int = 8,
 ) -> Image.Image:
     """Lays out rows of image, ground truth, prediction and error.
 
@@ -47,21 +46,15 @@ def comparison_sheet(
             are black.
         predictions: One integer mask `(H, W)` per image.
         labels: Classes and colours.
-        max_rows: Show at most this many of the images, the first ones.
 
     Returns:
         An RGB image.
 
     Raises:
         TypeError: If an array has another dtype.
-        ValueError: If there are no images, the counts differ, a mask has
-            another size than its image or a value unknown to `labels`, or
-            `max_rows` is not positive.
+        ValueError: If there are no images, the counts differ, or a mask has
+            another size than its image or a value unknown to `labels`.
     """
-    if max_rows < 1:
-        raise ValueError(
-            f"`max_rows` must be positive. Received: max_rows={max_rows}"
-        )
     counts = len(images), len(ground_truths), len(predictions)
     if not counts[0] or len(set(counts)) > 1:
         raise ValueError(
@@ -69,23 +62,15 @@ def comparison_sheet(
             "number of entries, at least one. Received: {} images, {} masks, "
             "{} predictions".format(*counts)
         )
-    count = min(counts[0], max_rows)
-    present: set[int] = set()
-    for row in range(count):
-        check_image(images[row])
-        for name, mask in (
-            ("ground_truths", ground_truths[row]),
-            ("predictions", predictions[row]),
-        ):
-            check_mask(mask, labels, name)
-            check_same_size(images[row], mask, name)
-            present.update(np.unique(mask).tolist())
+    check_image(images[0])
     height, width = images[0].shape[:2]
     cell = _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
     rows = [
-        _row(images[row], ground_truths[row], predictions[row], labels, cell)
-        for row in range(count)
+        _row(*arrays, labels, cell)
+        for arrays in zip(images, ground_truths, predictions, strict=True)
     ]
+    masks = *ground_truths, *predictions
+    present = {each for mask in masks for each in np.unique(mask).tolist()}
     entries = [
         (shorten(labels.names[index]), labels.colors[index])
         for index in sorted(present - {labels.ignore_label})
@@ -116,11 +101,16 @@ def _row(
     cell: tuple[int, int],
 ) -> Image.Image:
     """Draws an image, its masks and the error, each to fit into a cell."""
+    check_image(image)
+    shown = {"ground_truths": ground_truth, "predictions": prediction}
+    for name, mask in shown.items():
+        check_mask(mask, labels, name)
+        check_same_size(image, mask, name)
     height, width = ground_truth.shape
     scale = min(cell[0] / width, cell[1] / height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    shown = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    image = np.asarray(shown)
+    resized = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    image = np.asarray(resized)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
@@ -131,7 +121,7 @@ def _row(
         for mask in (ground_truth, prediction)
     ]
     # Dimmed, and far from white and black, so that the others stand out.
-    grey = shown.convert("L").point(lambda value: round(40 + 0.45 * value))
+    grey = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
     error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED

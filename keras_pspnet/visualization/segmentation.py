@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.utils import write_atomically
+from keras_pspnet.utils import check_choice, write_atomically
 from keras_pspnet.visualization.checks import (
     check_confidence,
     check_image,
@@ -260,11 +260,7 @@ def check_suffix(path: str | os.PathLike[str], what: str = "overlay") -> str:
     Raises:
         ValueError: If `what` or the suffix is none of those possible.
     """
-    if what not in _WHATS:
-        raise ValueError(
-            f"`what` must be one of {', '.join(map(repr, _WHATS))}. "
-            f"Received: what={what!r}"
-        )
+    check_choice("what", what, _WHATS)
     # A JPEG would turn indices into others.
     allowed = (".png",) if what == "mask" else tuple(_FORMATS)
     suffix = Path(path).suffix.lower()

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import sys
 
 import keras
@@ -14,7 +13,6 @@ from PIL import Image
 from small import IMAGES, MASKS, Small, small
 from support import picture, tiny_pspnet
 
-import keras_pspnet as kp
 from keras_pspnet import Scores, evaluate, load_pretrained
 from keras_pspnet.callbacks import (
     BestModel,
@@ -110,14 +108,6 @@ def test_steps_are_counted_over_all_calls(per_execution, tmp_path):
     assert model.global_step == 0
 
 
-def test_a_list_of_keras_s_own_is_counted_as_well():
-    model, steps = small(total_steps=20), Steps()
-    given = keras.callbacks.CallbackList([steps], True, model=model)
-    for _ in range(2):
-        model.fit(batches(count=2), callbacks=given, verbose=0)
-    assert steps.seen == [1, 2, 3, 4]
-
-
 # === NaN ===
 
 
@@ -162,12 +152,6 @@ def test_a_nan_that_the_loss_does_not_show_is_told(policy):
     stop = StopOnNaN(lambda step: f"batch {step}")
     with pytest.raises(NonFiniteError, match="step 4 .* holds batch 3. Check"):
         model.fit(batches(3), callbacks=[stop], verbose=0)
-
-
-def test_a_run_without_nan_goes_on():
-    model = small(total_steps=12)
-    model.fit(batches(), epochs=2, callbacks=[StopOnNaN()], verbose=0)
-    assert model.global_step == 12
 
 
 def test_nothing_of_a_broken_step_is_saved(tmp_path):
@@ -524,22 +508,6 @@ def test_a_sheet_shows_what_the_model_predicts():
 # === Checkpoints ===
 
 
-def test_a_checkpoint_goes_on(tmp_path):
-    path = tmp_path / "last.keras"
-    model = small(total_steps=12)
-    model.fit(batches(), callbacks=[Checkpoint(path)], verbose=0)
-    assert os.listdir(tmp_path) == ["last.keras"]
-
-    class Loaded(Small):
-        pass
-
-    config = model.get_compile_config()
-    other = Loaded()
-    other.compile_from_config(config)
-    assert other.global_step == 6
-    assert other.total_steps == 12
-
-
 def test_a_killed_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
     path = tmp_path / "last.keras"
     path.write_bytes(b"before")
@@ -561,12 +529,3 @@ def test_a_killed_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
         begun(Checkpoint(tmp_path / "no" / "last.keras"), Untrained())
-
-
-def test_they_are_public():
-    used = set(re.findall(r"kp\.callbacks\.(\w+)", kp.callbacks.__doc__))
-    assert used == {
-        name
-        for name, each in vars(kp.callbacks).items()
-        if isinstance(each, type) and issubclass(each, keras.callbacks.Callback)
-    }

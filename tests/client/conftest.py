@@ -1,9 +1,12 @@
 """A server that speaks as TF Serving does, for the tests of the client."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import certificates
 import contract_server
 import pytest
+from contract_server import Contract
 from threshold_model import SIGNATURES
 
 
@@ -14,6 +17,20 @@ def _direct(monkeypatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[contract_server.Contract]:
+def server() -> Iterator[Contract]:
     with contract_server.serving(SIGNATURES) as contract:
+        yield contract
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    return certificates.self_signed(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def secured(certificate) -> Iterator[Contract]:
+    """The same behind TLS."""
+    with contract_server.serving(
+        SIGNATURES, certificate=certificate
+    ) as contract:
         yield contract

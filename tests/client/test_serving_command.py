@@ -7,15 +7,12 @@ import re
 import subprocess
 import sys
 
-import certificates
-import contract_server
 import numpy as np
 import pytest
 from contract_server import Refusal
 from PIL import Image
 from threshold_model import (
     SERVING,
-    SIGNATURES,
     decoded,
     encoded,
     integers,
@@ -153,18 +150,14 @@ def test_an_existing_output_is_replaced_whole_or_not_at_all(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_password_is_taken_from_the_environment(
-    run, photo_file, tmp_path, monkeypatch, protocol
+    run, secured, certificate, photo_file, tmp_path, monkeypatch, protocol
 ):
-    certificate = certificates.self_signed(tmp_path)
     monkeypatch.setenv("PSPNET_PASSWORD", "a pass:word")
-    with contract_server.serving(
-        SIGNATURES, certificate=certificate
-    ) as secured:
-        status, _, err = run(
-            *(photo_file, "-o", tmp_path / "m.png"),
-            *(f"--{protocol}", getattr(secured, protocol)),
-            *("--user", "älice", "--ca", certificate[0]),
-        )
+    status, _, err = run(
+        *(photo_file, "-o", tmp_path / "m.png"),
+        *(f"--{protocol}", getattr(secured, protocol)),
+        *("--user", "älice", "--ca", certificate[0]),
+    )
     assert (status, err) == (0, "")
     pair = base64.b64encode("älice:a pass:word".encode()).decode()
     assert secured.logins == [f"Basic {pair}"]

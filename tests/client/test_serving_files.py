@@ -3,31 +3,23 @@
 import os
 import re
 import subprocess
-from pathlib import Path
 
-import http_server
 import pytest
+import yaml
 from google.protobuf import text_format
+from ports import free_port
 from tensorflow_serving.config import model_server_config_pb2
-from threshold_model import load_client
+from threshold_model import SERVING, load_client
 
-FOLDER = Path(__file__).parents[2] / "serving"
-
-# Of BatchingParameters, whose proto the API's wheel does not have. The schema
-# is strict: the server does not start with a field that it does not know.
-NUMBER = r"\w+ \{ value: \d+ \}"
-BATCHING = {
-    "max_batch_size",
-    "batch_timeout_micros",
-    "max_enqueued_batches",
-    "num_batch_threads",
-    "allowed_batch_sizes",
-}
+(SERVICE,) = yaml.safe_load((SERVING / "compose.yaml").read_text("utf-8"))[
+    "services"
+].values()
+FLAGS = dict(each.removeprefix("--").split("=") for each in SERVICE["command"])
 
 
 def read(name):
     """A configuration without comments."""
-    text = (FOLDER / name).read_text("utf-8")
+    text = (SERVING / name).read_text("utf-8")
     return re.sub(r"(^|\s)#.*$", "", text, flags=re.MULTILINE)
 
 
@@ -38,68 +30,49 @@ def model_config():
     return model
 
 
+def mounted(inside):
+    """Where a folder of the container is outside; nothing is written to it."""
+    mounts = [each.rsplit(":", 2) for each in SERVICE["volumes"]]
+    ((outside, mode),) = (
+        (outside, mode) for outside, each, mode in mounts if each == inside
+    )
+    assert mode == "ro"
+    return outside
+
+
 def test_models_config_is_a_config():
     model = model_config()
     assert model.name == "pspnet"
-    assert model.base_path == "/models/pspnet"
-    assert model.model_platform == "tensorflow"
     assert list(model.model_version_policy.specific.versions) == [1, 2]
     assert dict(model.version_labels) == {"stable": 1, "canary": 2}
-
-
-def test_batching_config_is_a_config():
-    lines = read("batching.config").split("\n")
-    fields = [line for line in lines if line]
-    sizes = [line for line in fields if line.startswith("allowed_batch_sizes")]
-    assert sizes == [f"allowed_batch_sizes: {size}" for size in (1, 2, 4)]
-    assert "max_batch_size { value: 4 }" in fields
-    assert {line.split()[0].rstrip(":") for line in fields} == BATCHING
-    assert all(re.fullmatch(NUMBER, line) for line in set(fields) - set(sizes))
-
-
-def test_monitoring_config_is_a_config():
-    path = "/monitoring/prometheus/metrics"
-    want = f'prometheus_config {{ enable: true path: "{path}" }}'
-    assert read("monitoring.config").split() == want.split()
-
-
-def flags():
-    found = re.findall(
-        r"^\s+- --(\w+)=(\S+)$", read("compose.yaml"), re.MULTILINE
-    )
-    assert len(found) == len(dict(found)) == read("compose.yaml").count("- --")
-    return dict(found)
-
-
-def mounts():
-    found = re.findall(
-        r"^\s+- (\S+):(/\S+):(\w+)$", read("compose.yaml"), re.MULTILINE
-    )
-    return {inside: (outside, mode) for outside, inside, mode in found}
-
-
-def test_every_file_of_a_flag_is_mounted_and_exists():
-    files = {name: value for name, value in flags().items() if "/" in value}
-    assert set(files) == {
-        "model_config_file",
-        "monitoring_config_file",
-        "batching_parameters_file",
-    }
-    for value in files.values():
-        outside, mode = mounts()[os.path.dirname(value)]
-        assert mode == "ro"
-        assert (FOLDER / outside / os.path.basename(value)).is_file()
-
-
-def test_the_models_are_mounted_where_the_config_looks():
-    outside, mode = mounts()[os.path.dirname(model_config().base_path)]
-    assert mode == "ro"
+    outside = mounted(os.path.dirname(model.base_path))
     assert outside == "${PSPNET_MODELS:-../models}"
 
 
+def test_batching_config_is_a_config():
+    # The API's wheel does not have the proto of BatchingParameters. The server
+    # does not start with a field that it does not know.
+    lines = [line for line in read("batching.config").split("\n") if line]
+    assert lines[-3:] == [f"allowed_batch_sizes: {size}" for size in (1, 2, 4)]
+    found = [re.fullmatch(r"(\w+) \{ value: (\d+) \}", x) for x in lines[:-3]]
+    fields = dict(match.groups() for match in found)
+    assert fields["max_batch_size"] == "4"
+    assert set(fields) == {
+        *("max_batch_size", "batch_timeout_micros"),
+        *("max_enqueued_batches", "num_batch_threads"),
+    }
+
+
+def test_every_file_of_a_flag_is_mounted_and_exists():
+    files = {name: value for name, value in FLAGS.items() if "/" in value}
+    assert len(files) == 3
+    for value in files.values():
+        folder = SERVING / mounted(os.path.dirname(value))
+        assert (folder / os.path.basename(value)).is_file()
+
+
 def test_switches_are_on():
-    switches = {name for name, value in flags().items() if value == "true"}
-    assert switches == {
+    assert {name for name, value in FLAGS.items() if value == "true"} == {
         "enable_batching",
         "enable_grpc_healthcheck_service",
         "allow_version_labels_for_unavailable_models",
@@ -107,32 +80,10 @@ def test_switches_are_on():
 
 
 def test_ports_are_open_to_this_machine_only():
-    ports = re.search(r"ports:\n((?:\s+- .*\n)+)", read("compose.yaml"))[1]
-    assert re.findall(r'"(.*)"', ports) == [
-        "127.0.0.1:8500:8500",
-        "127.0.0.1:8501:8501",
-    ]
+    ports = [f"127.0.0.1:{port}:{port}" for port in (8500, 8501)]
+    assert SERVICE["ports"] == ports
     assert load_client().REST_ADDRESS == "http://127.0.0.1:8501"
-    assert re.search(
-        r"^    mem_limit: \d+g$", read("compose.yaml"), re.MULTILINE
-    )
-    assert re.search(
-        r"^    image: tensorflow/serving:", read("compose.yaml"), re.MULTILINE
-    )
-
-
-def closed_port():
-    with http_server.serving() as other:
-        return other.server_address[1]
-
-
-def health_command():
-    """The command of the health check, folded as YAML folds it."""
-    lines = re.search(
-        r"- CMD\n\s+- bash\n\s+- -c\n\s+- >-\n((?: {10}.*\n)+)",
-        read("compose.yaml"),
-    )[1]
-    return " ".join(line.strip() for line in lines.splitlines())
+    assert SERVICE["mem_limit"]
 
 
 @pytest.mark.parametrize(
@@ -146,11 +97,11 @@ def health_command():
 )
 def test_the_health_check_tells_the_state(server, states, healthy):
     server.states = states or {}
-    port = server.rest.rpartition(":")[2] if states else closed_port()
-    command = health_command()
-    assert command.count("/8501") == 1
+    port = server.rest.rpartition(":")[2] if states else free_port()
+    _, *command, script = SERVICE["healthcheck"]["test"]
+    assert script.count("/8501") == 1
     done = subprocess.run(
-        ["bash", "-c", command.replace("/8501", f"/{port}")],
+        [*command, script.replace("/8501", f"/{port}")],
         capture_output=True,
         timeout=10,
     )

@@ -252,7 +252,7 @@ def test_arguments_are_checked(tmp_path) -> None:
         load("voc", "train")
     with pytest.raises(ValueError, match="`split` must be a string for 'voc'"):
         load("voc", root=tmp_path)
-    with pytest.raises(ValueError, match="one of voc, sbd, .*'vocc'"):
+    with pytest.raises(ValueError, match="one of voc, cityscapes, .*'vocc'"):
         load("vocc", "train", root=tmp_path)
     with pytest.raises(ValueError, match="`labels` must be None for 'voc'"):
         load("voc", "train", root=tmp_path, labels=OWN)

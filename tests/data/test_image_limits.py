@@ -85,8 +85,6 @@ def test_unreadable_files_refused(tmp_path, monkeypatch, read, name):
         read("none.png")
     with pytest.raises(IsADirectoryError, match=f"`{name}` must be a file th"):
         read(tmp_path)
-    with pytest.raises(ValueError, match=f"`{name}` must be a valid path"):
-        read("a\0b")
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")
     for file in ("notes.txt", "empty.png"):

@@ -5,22 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 from PIL import Image
 from support import tiny_pspnet
 
 from keras_pspnet.data import pipeline
-from keras_pspnet.data.augment.affine import FILL
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.data.dataset import load
-from keras_pspnet.data.pipeline import (
-    batch_indices,
-    evaluation_dataset,
-    training_dataset,
-)
-from keras_pspnet.evaluation import Confusion
+from keras_pspnet.data.pipeline import batch_indices, training_dataset
 from keras_pspnet.labels import VOC, generic_labels
-from keras_pspnet.losses import SegmentationLoss
 
 SIZE = (5, 7)
 UNCHANGED = train_augmentation(SIZE, scales=None, flip=False)
@@ -72,9 +64,6 @@ def batches(pairs, steps: int, **kwargs: int) -> list[np.ndarray]:
     ]
 
 
-# === training_dataset ===
-
-
 def test_batches_are_what_a_model_is_trained_on() -> None:
     pairs = [random_pair(k, (9 + k, 11)) for k in range(3)]
     dataset = training_dataset(pairs, ALL_CHANGES, batch_size=4, total_steps=5)
@@ -97,10 +86,6 @@ def test_every_epoch_has_every_picture_once() -> None:
     for epoch in epochs:
         assert sorted(epoch) == list(range(7))
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 3
-
-
-def test_one_picture_is_enough() -> None:
-    assert order(numbered(1), batch_size=2, steps=2) == [0, 0, 0, 0]
 
 
 def test_a_later_part_is_the_end_of_the_whole_run() -> None:
@@ -147,18 +132,6 @@ def test_batches_do_not_depend_on_how_many_are_made_at_a_time(
     np.testing.assert_array_equal(batches(pairs, steps=6), whole)
 
 
-def test_as_many_are_made_at_a_time_as_there_are_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(
-        "os.sched_getaffinity", lambda _: {0, 3, 4}, raising=False
-    )
-    assert pipeline._cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
-    assert pipeline._cores() == 5
-
-
 def test_files_are_read_once_where_there_is_room(tmp_path) -> None:
     pairs = [random_pair(k, (9, 8 + k)) for k in range(3)]
     for k, pair in enumerate(pairs):
@@ -189,103 +162,3 @@ def test_a_wrong_label_stops_training_with_its_file(tmp_path) -> None:
         model.fit(dataset, verbose=0)
     # The failing step's counter may go up beside the read that fails.
     assert int(model.optimizer.iterations) >= 2
-
-
-# === evaluation_dataset ===
-
-
-def seen_in(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """All pictures and masks, one after the other."""
-    images, masks = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.concatenate(images), np.concatenate(masks)
-
-
-def test_pictures_come_in_order_and_fill_the_last_batch() -> None:
-    pairs = [random_pair(k) for k in range(5)]
-    dataset = evaluation_dataset(pairs, batch_size=3)
-    assert int(dataset.cardinality()) == 2
-    assert dataset.element_spec == (
-        tf.TensorSpec((3, *SIZE, 3), tf.float32),
-        tf.TensorSpec((3, *SIZE), tf.uint8),
-    )
-    images, masks = seen_in(dataset)
-    for k, (image, mask) in enumerate(pairs):
-        np.testing.assert_array_equal(images[k], image)
-        np.testing.assert_array_equal(masks[k], mask)
-    assert (masks[5:] == 255).all()
-    want = np.broadcast_to(np.float32(FILL), (1, *SIZE, 3))
-    np.testing.assert_array_equal(images[5:], want)
-    # A full last batch is followed by no other.
-    assert len(seen_in(evaluation_dataset(pairs, batch_size=5))[0]) == 5
-
-
-@pytest.mark.parametrize("source", [(3, 4), (5, 3), (1, 1)])
-def test_smaller_pictures_are_padded(source: tuple[int, int]) -> None:
-    image, mask = random_pair(0, source)
-    images, masks = seen_in(evaluation_dataset([(image, mask)], 1, (5, 4)))
-    below = [(0, 5 - source[0]), (0, 4 - source[1])]
-    np.testing.assert_array_equal(
-        masks[0], np.pad(mask, below, constant_values=255)
-    )
-    np.testing.assert_array_equal(images[0, : source[0], : source[1]], image)
-    outside = images[0][masks[0] == 255]
-    np.testing.assert_array_equal(
-        outside, np.broadcast_to(np.float32(FILL), outside.shape)
-    )
-
-
-def test_larger_pictures_are_shrunk_to_fit() -> None:
-    # At an odd factor the middle pixel of every block is what is taken.
-    image, mask = random_pair(0, (15, 12))
-    images, masks = seen_in(evaluation_dataset([(image, mask)], 1, (5, 8)))
-    assert (masks[0, :, 4:] == 255).all()
-    np.testing.assert_array_equal(masks[0, :, :4], mask[1::3, 1::3])
-    np.testing.assert_allclose(images[0, :, :4], image[1::3, 1::3], atol=1e-4)
-
-
-def test_scores_do_not_depend_on_batches_nor_on_what_fills_them() -> None:
-    pairs = [random_pair(k, (30 + 9 * k, 40)) for k in range(5)]
-    model = tiny_pspnet(aux=False)
-    model.compile(total_steps=1)
-    found, losses = [], []
-    confusion = Confusion(3)
-    for batch_size in (1, 2, 5, 8):
-        dataset = evaluation_dataset(pairs, batch_size, (48, 40))
-        results = model.evaluate(dataset, verbose=0, return_dict=True)
-        found.append((results["mean_iou"], results["pixel_accuracy"]))
-        images, masks = seen_in(dataset)
-        logits = model.predict_on_batch(images)
-        # All at once: the loss of every batch counts by its valid pixels.
-        losses.append(float(SegmentationLoss()(masks, logits)))
-        if batch_size == 1:
-            for mask, logit in zip(masks, logits, strict=True):
-                confusion.add(mask, ops.convert_to_numpy(logit).argmax(-1))
-    counts = confusion.counts
-    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
-    accuracy = np.diag(counts).sum() / counts.sum()
-    want = np.mean(np.diag(counts) / union), accuracy
-    np.testing.assert_allclose(found, [want] * 4, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
-    assert counts.sum() == (masks != 255).sum()
-
-
-def test_the_first_picture_sets_the_size() -> None:
-    pairs = [random_pair(0), random_pair(1, (9, 4))]
-    images, masks = seen_in(evaluation_dataset(pairs, 1))
-    fitted = seen_in(evaluation_dataset(pairs, 1, SIZE))
-    np.testing.assert_array_equal(images, fitted[0])
-    np.testing.assert_array_equal(masks, fitted[1])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (([], 1), "`pairs` must hold at least one. Received: none"),
-        (([random_pair(0)], 0), "`batch_size` must be at least 1.*=0"),
-        (([random_pair(0)], 1, (0, 9)), r"`size` must be two pos.*\(0, 9\)"),
-        (([random_pair(0)], 1, (9,)), r"`size` must be two pos.*\(9,\)"),
-    ],
-)
-def test_arguments_of_an_evaluation_are_checked(arguments, match) -> None:
-    with pytest.raises(ValueError, match=match):
-        evaluation_dataset(*arguments)

@@ -112,8 +112,7 @@ def test_shows_its_progress_only_if_asked(capsys) -> None:
 # === Shards ===
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize(("batch", "count"), [(1, 1), (2, 3), (7, 2)])
 def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
     model, (images, masks) = conv_model(), pairs(7)
     data = [
@@ -138,20 +137,6 @@ def test_shards_sum_to_the_whole(batch: int, count: int) -> None:
             masks[index::count], predictions[index::count], 4
         )
         np.testing.assert_array_equal(part.confusion, want)
-
-
-def test_a_shard_predicts_its_own_images_alone() -> None:
-    seen = []
-
-    def run(images: np.ndarray) -> np.ndarray:
-        seen.extend(images[:, 0, 0, 0].astype(int).tolist())
-        return images
-
-    images, masks = pairs(5, classes=3)
-    images[:, 0, 0, 0] = range(5)
-    network = Predictor(run, LABELS)
-    evaluate(network, [(images, masks)], shard=(1, 2))
-    assert seen == [1, 3]
 
 
 def test_a_shard_without_images_is_refused() -> None:
@@ -200,8 +185,6 @@ def test_the_report_says_how_and_of_what_the_scores_are(tmp_path) -> None:
     model.set_weights([-each for each in model.get_weights()])
     later = evaluate(model, [(images, masks)])
     assert later.weights_sha256 != scores.weights_sha256
-    with pytest.raises(ValueError, match="the same `protocol`"):
-        scores + later
 
 
 def test_networks_have_the_hash_of_the_model_behind_them() -> None:

@@ -18,7 +18,6 @@ from keras_pspnet.evaluation.protocols import (
 )
 from keras_pspnet.evaluation.reference_resize import matlab_resize
 from keras_pspnet.inference.predictor import Predictor
-from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import generic_labels
 
 CLASSES = 4
@@ -264,60 +263,6 @@ def test_caffe(size, scales, flip, window, base) -> None:
     assert_is_argmax(mask, caffe(image, scales, flip, window, base))
 
 
-@pytest.mark.parametrize(
-    ("base", "fill"), [(28, FILL), (33, (124.0, 117.0, 104.0))]
-)
-def test_caffe_rounds_what_it_pads_several_windows_with(base, fill) -> None:
-    crops: list[np.ndarray] = []
-
-    def seen(images: np.ndarray) -> np.ndarray:
-        crops.extend(images)
-        return logits_of(images).astype("float32")
-
-    recorder = Predictor(seen, generic_labels(CLASSES), fill=FILL)
-    protocol = make_protocol("caffe", flip=False, window=33, base=base)
-    predict_mask(recorder, picture(18, 61), protocol)
-    assert len(crops) == (1 if base < 33 else 2)
-    for crop in crops:
-        np.testing.assert_array_equal(crop[-1], [np.float32(fill)] * 33)
-
-
-def test_every_step_decides() -> None:
-    # The comparisons above could not fail if the steps did not matter.
-    image = picture(31, 46)
-    masks = []
-    for name, base, windows in (
-        ("mmseg", (60, 40), (None, 16, 24)),
-        ("semseg", 48, (24, 33, 64)),
-        ("caffe", 48, (24, 33, 64)),
-    ):
-        masks += [
-            predict_mask(
-                network(),
-                image,
-                make_protocol(name, scales, flip, window, base),
-            )
-            for scales in ((1.0,), (0.5,), SEVERAL)
-            for flip in (False, True)
-            for window in windows
-        ]
-    different = {mask.tobytes() for mask in masks}
-    assert len(different) == len(masks)
-
-
-def test_plain_is_what_segment_does() -> None:
-    image = picture(31, 46)
-    for scales, flip, window in (
-        ((1.0,), None, None),
-        (SEVERAL, True, None),
-        ((1.0,), False, 24),
-    ):
-        protocol = make_protocol("plain", scales, flip, window)
-        want = segment(network(), image, scales, bool(flip), window)
-        mask = predict_mask(network(), image, protocol)
-        np.testing.assert_array_equal(mask, want.mask)
-
-
 # === Sizes ===
 
 
@@ -383,14 +328,6 @@ def test_what_the_sources_do_by_default(name, flip, window, base) -> None:
         "window": window,
         "base": base,
     }
-
-
-def test_settings_of_ones_own() -> None:
-    assert make_protocol("mmseg", [0.5, 1], True, 769, [2049, 1025]) == (
-        make_protocol("mmseg", (0.5, 1.0), True, 769, (2049, 1025))
-    )
-    assert make_protocol("semseg", flip=False).flip is False
-    assert make_protocol("caffe", base=2048, window=713).base == 2048
 
 
 @pytest.mark.parametrize(

@@ -296,23 +296,6 @@ def test_matlab_in_floats(source: Size, size: Size) -> None:
     np.testing.assert_allclose(result, want.astype("float64"), atol=1e-6)
 
 
-def test_borders_of_matlab_are_mirrors() -> None:
-    # The mirrored triangles add up to the same weight for every pixel.
-    image = random_image(7, 12, 2, "float32")
-    np.testing.assert_allclose(
-        matlab_resize(image, (1, 1))[0, 0], image.mean(axis=(0, 1)), atol=1e-6
-    )
-
-
-def test_matlab_antialiases_and_opencv_does_not() -> None:
-    stripes = np.zeros((8, 40, 3), "uint8")
-    stripes[:, ::4] = 200
-    # The mirrored borders are no such stripes.
-    assert np.ptp(matlab_resize(stripes, (8, 10))[:, 1:-1]) == 0
-    # Each result lies between the two inner pixels of four, and sees no other.
-    assert not opencv_resize(stripes, (8, 10)).any()
-
-
 @BOTH
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_blocks_and_strides_do_not_matter(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import importlib.util
 import pickle
@@ -17,7 +16,8 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Mapping
 from contextlib import ExitStack
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
@@ -57,22 +57,6 @@ class SessionError(Exception):
         self.message = message
 
 
-@dataclasses.dataclass(frozen=True)
-class TensorInfo:
-    """A tensor of a signature: "operation:index", and its dtype if known."""
-
-    name: str
-    dtype: np.dtype | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """Inputs and outputs by the names that clients use."""
-
-    inputs: dict[str, TensorInfo]
-    outputs: dict[str, TensorInfo]
-
-
 class CSession:
     """A SavedModel in a session of the C interface.
 
@@ -106,9 +90,8 @@ class CSession:
             _check(status)
             graph_stack.callback(self._close_session)
             buffer = ctypes.cast(meta_graph, POINTER(_Buffer)).contents
-            # A view, not a copy: constants of the graph are in it.
-            content = (ctypes.c_ubyte * buffer.length).from_address(buffer.data)
-            self.signatures = _read_signatures(memoryview(content).cast("B"))
+            content = ctypes.string_at(buffer.data, buffer.length)
+            self.signatures = _read_signatures(content)
             self._stack = graph_stack.pop_all()
 
     def __enter__(self) -> CSession:
@@ -136,8 +119,10 @@ class CSession:
         """
         known = self.signatures[signature]
         names = list(known.outputs)
-        feeds = [self._find(known.inputs[name]) for name in inputs]
-        fetches = [self._find(known.outputs[name]) for name in names]
+        # A map of protos has whatever it is asked for.
+        expected = dict(known.inputs)
+        feeds = [self._find(expected[name].name) for name in inputs]
+        fetches = [self._find(known.outputs[name].name) for name in names]
         results = (c_void_p * len(names))()
         with ExitStack() as stack:
             status = _new(stack, "Status")
@@ -178,13 +163,13 @@ class CSession:
             _library().TF_DeleteSession(session, status)
             _check(status)
 
-    def _find(self, info: TensorInfo) -> _Output:
-        operation, _, index = info.name.rpartition(":")
+    def _find(self, tensor: str) -> _Output:
+        operation, _, index = tensor.rpartition(":")
         found = _library().TF_GraphOperationByName(
             self._graph, operation.encode()
         )
         if found is None:
-            raise KeyError(info.name)
+            raise KeyError(tensor)
         return _Output(found, int(index))
 
 
@@ -277,7 +262,7 @@ def _answer_all(folder: str) -> None:
     with CSession(folder) as session:
         answer: Any = "loaded"
         while True:
-            assert "tensorflow" not in sys.modules
+            assert "tensorflow.python" not in sys.modules
             pickle.dump(answer, answers)
             answers.flush()
             request = pickle.load(sys.stdin.buffer)
@@ -310,16 +295,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_Message": (c_char_p, (c_void_p,)),
     "TF_LoadSessionFromSavedModel": (
         c_void_p,
-        (
-            c_void_p,
-            c_void_p,
-            c_char_p,
-            POINTER(c_char_p),
-            c_int,
-            c_void_p,
-            c_void_p,
-            c_void_p,
-        ),
+        (*[c_void_p] * 4, c_int, *[c_void_p] * 3),
     ),
     "TF_CloseSession": (None, (c_void_p, c_void_p)),
     "TF_DeleteSession": (None, (c_void_p, c_void_p)),
@@ -327,24 +303,12 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_SessionRun": (
         None,
         (
-            c_void_p,
-            c_void_p,
-            POINTER(_Output),
-            POINTER(c_void_p),
-            c_int,
-            POINTER(_Output),
-            POINTER(c_void_p),
-            c_int,
-            c_void_p,
-            c_int,
-            c_void_p,
-            c_void_p,
+            *[c_void_p] * 4,
+            *(c_int, c_void_p, c_void_p, c_int, c_void_p, c_int),
+            *[c_void_p] * 2,
         ),
     ),
-    "TF_AllocateTensor": (
-        c_void_p,
-        (c_int, POINTER(c_int64), c_int, c_size_t),
-    ),
+    "TF_AllocateTensor": (c_void_p, (c_int, c_void_p, c_int, c_size_t)),
     "TF_DeleteTensor": (None, (c_void_p,)),
     "TF_TensorType": (c_int, (c_void_p,)),
     "TF_NumDims": (c_int, (c_void_p,)),
@@ -359,14 +323,18 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("tensorflow")
-    assert spec is not None and spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0])
-    library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
+    library = ctypes.CDLL(str(_tensorflow_folder() / "libtensorflow_cc.so.2"))
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+@functools.cache
+def _tensorflow_folder() -> Path:
+    spec = importlib.util.find_spec("tensorflow")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
 
 
 def _new(stack: ExitStack, name: str) -> int:
@@ -427,85 +395,22 @@ def _to_array(tensor: int) -> np.ndarray:
     return array
 
 
-# === Protocol buffers, as far as signatures need them ===
+# === Signatures ===
 
 
-def _read_signatures(meta_graph: memoryview) -> dict[str, Signature]:
-    """Reads MetaGraphDef.signature_def."""
-    return {
-        name: Signature(
-            inputs=_read_infos(definition, 1),
-            outputs=_read_infos(definition, 2),
-        )
-        for name, definition in _map_entries(meta_graph, 5)
-        # What the loader runs to initialise; it has no tensors.
-        if name != "__saved_model_init_op"
-    }
+def _read_signatures(meta_graph: bytes) -> dict[str, Any]:
+    """Reads the signatures, as SignatureDef, with TensorFlow's protos alone."""
+    if "tensorflow" not in sys.modules:
+        # A package in the place of the real one, which takes seconds to import.
+        package = types.ModuleType("tensorflow")
+        package.__path__ = [str(_tensorflow_folder())]
+        sys.modules["tensorflow"] = package
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-
-def _read_infos(definition: memoryview, field: int) -> dict[str, TensorInfo]:
-    return {
-        name: TensorInfo(
-            name=_text(info, 1),
-            dtype=_DTYPES.get(_number(info, 2)),
-        )
-        for name, info in _map_entries(definition, field)
-    }
-
-
-def _map_entries(
-    message: memoryview, field: int
-) -> Iterator[tuple[str, memoryview]]:
-    for entry in _values(message, field):
-        yield _text(entry, 1), _submessage(entry, 2)
-
-
-def _text(message: memoryview, field: int) -> str:
-    return bytes(_submessage(message, field)).decode()
-
-
-def _submessage(message: memoryview, field: int) -> memoryview:
-    return (_values(message, field) or [memoryview(b"")])[-1]
-
-
-def _number(message: memoryview, field: int) -> int:
-    return (_values(message, field) or [0])[-1]
-
-
-def _values(message: memoryview, field: int) -> list[Any]:
-    """Returns every value of a field: int, or memoryview of what has length.
-
-    Fields of fixed size are none of those looked for here.
-    """
-    found = []
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        number, kind = tag >> 3, tag & 7
-        value: Any = None
-        if kind == 0:
-            value, place = _varint(message, place)
-        elif kind == 2:
-            length, place = _varint(message, place)
-            value = message[place : place + length]
-            place += length
-        else:
-            place += {1: 8, 5: 4}[kind]
-        if number == field:
-            found.append(value)
-    return found
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """Reads an integer; returns it and the place after it."""
-    value = shift = 0
-    while True:
-        byte = message[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
+    signatures = dict(MetaGraphDef.FromString(meta_graph).signature_def)
+    # What the loader runs to initialise; it has no tensors.
+    signatures.pop("__saved_model_init_op", None)
+    return signatures
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import http_server
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -31,25 +32,29 @@ Arrays = dict[str, np.ndarray]
 # Where a tensor of gRPC has its values, where it is not `int_val`. Strings are
 # arrays of bytes objects.
 FIELDS = {"string": "string_val", "float32": "float_val"}
-
+# The numbers of gRPC's codes, which are TensorFlow's as well.
+CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 HTTP_STATUSES = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
     "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 429,
-    "INTERNAL": 500,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
 _MODEL = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(:predict)?"
+    r"/v1/models/([^/:]+)(?:/(?:versions|labels)/([^/:]+))?(:predict)?"
 )
 
 
 class Refusal(Exception):
-    """One of gRPC's codes and a message, sent over either protocol."""
+    """An error in the place of an answer.
 
-    def __init__(self, code: str, message: str) -> None:
+    Attributes:
+        code: The name of gRPC's, or a status of HTTP.
+    """
+
+    def __init__(self, code: str | int, message: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -72,13 +77,13 @@ class Contract:
 
     Attributes:
         signatures: Name -> signature.
-        states: Version -> state, of the one model, `pspnet`.
-        labels: Label -> version.
+        states: Version -> state, of the one model, `pspnet`, as REST tells it.
         refusals: Sent instead of an answer, one for each request.
         retry_after: Sent with each refusal over REST.
+        hold: What each request waits for.
         mangle: Changes the outputs before they are sent.
         raw: Body that REST sends as it is, in the place of an answer.
-        seen: (protocol, version, signature) of each request.
+        seen: (protocol, version or label, signature) of each request.
         filters: `output_filter` of each gRPC request.
         logins: What each request has for authorization, which TF Serving does
             not look at.
@@ -90,45 +95,26 @@ class Contract:
     states: dict[int, str] = dataclasses.field(
         default_factory=lambda: {1: "AVAILABLE"}
     )
-    labels: dict[str, int] = dataclasses.field(
-        default_factory=lambda: {"stable": 1}
-    )
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
     retry_after: str | None = None
+    hold: threading.Event | None = None
     mangle: Callable[[Arrays], Arrays] = dict
     raw: bytes | None = None
-    seen: list[tuple[str, int | None, str]] = dataclasses.field(
-        default_factory=list
-    )
+    seen: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     filters: list[list[str]] = dataclasses.field(default_factory=list)
     logins: list[str | None] = dataclasses.field(default_factory=list)
     rest: str = ""
     grpc: str = ""
 
     def signature(
-        self,
-        protocol: str,
-        model: str,
-        version: int | None,
-        label: str | None,
-        name: str,
+        self, protocol: str, model: str, version: str, name: str
     ) -> Signature:
         """Finds what a request means, and notes it."""
         self.seen.append((protocol, version, name))
         if self.refusals:
             raise self.refusals.pop(0)
-        if label and label not in self.labels:
-            raise Refusal(
-                "INVALID_ARGUMENT",
-                f"Unrecognized servable version label: {label}",
-            )
-        version = self.labels[label] if label else version
-        loaded = [v for v, state in self.states.items() if state == "AVAILABLE"]
-        if model != "pspnet" or not loaded or version not in (None, *loaded):
-            raise Refusal(
-                "NOT_FOUND",
-                f"Servable not found for request: {model}, {version}",
-            )
+        if model != "pspnet":
+            raise Refusal("NOT_FOUND", f"No servable for request: {model}")
         if name not in self.signatures:
             raise Refusal(
                 "FAILED_PRECONDITION", f'Signature "{name}" not found.'
@@ -145,6 +131,8 @@ class Contract:
                 "INVALID_ARGUMENT",
                 f"inputs must be {dict(signature.inputs)}. Received: {found}",
             )
+        if self.hold is not None:
+            self.hold.wait(30)
         try:
             outputs = signature.function(inputs)
             return self.mangle({n: outputs[n] for n in chosen or outputs})
@@ -193,16 +181,10 @@ def serving(
         contract.rest = contract.rest.replace("http:", "https:")
     contract.grpc = f"127.0.0.1:{port}"
     rpc.start()
-    thread = threading.Thread(
-        target=web.serve_forever, kwargs={"poll_interval": 0.01}
-    )
-    thread.start()
     try:
-        yield contract
+        with http_server.in_a_thread(web):
+            yield contract
     finally:
-        web.shutdown()
-        web.server_close()
-        thread.join()
         rpc.stop(None).wait()
 
 
@@ -231,8 +213,7 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         signature = self.contract.signature(
             "grpc",
             spec.name,
-            spec.version.value if spec.HasField("version") else None,
-            spec.version_label,
+            str(spec.version.value or spec.version_label),
             spec.signature_name or "serving_default",
         )
         inputs = {
@@ -283,19 +264,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def status(self) -> dict[str, Any]:
         """Newest first, and 200 whatever the states are."""
-        states = self.server.contract.states
-        match = _MODEL.fullmatch(self.path)
-        if not match or match[1] != "pspnet":
-            raise Refusal("NOT_FOUND", f"Could not find: {self.path}")
-        chosen = [int(match[2])] if match[2] else sorted(states, reverse=True)
-        if not set(chosen) <= set(states):
-            raise Refusal("NOT_FOUND", f"Could not find: {self.path}")
-        rows = [{"version": str(v), "state": states[v]} for v in chosen]
-        return {"model_version_status": rows}
+        rows = [
+            {"version": str(version), "state": state}
+            for version, state in sorted(self.server.contract.states.items())
+        ]
+        return {"model_version_status": rows[::-1]}
 
     def predict(self, body: bytes) -> dict[str, Any]:
         match = _MODEL.fullmatch(self.path)
-        if not match or not match[4]:
+        if not match or not match[3]:
             raise Refusal("INVALID_ARGUMENT", f"Malformed request: {self.path}")
         try:
             request = json.loads(body)
@@ -305,11 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(
                 "INVALID_ARGUMENT", f"JSON must have `inputs`: {error}"
             ) from error
-        version = int(match[2]) if match[2] else None
         contract = self.server.contract
-        signature = contract.signature(
-            "rest", match[1], version, match[3], name
-        )
+        signature = contract.signature("rest", match[1], match[2] or "", name)
         try:
             # Others than the signature's are not looked at.
             inputs = {
@@ -335,7 +309,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status, body = 200, json.dumps(answer(), indent=1).encode()
             body = body if contract.raw is None else contract.raw
         except Refusal as refusal:
-            status = HTTP_STATUSES[refusal.code]
+            status = HTTP_STATUSES.get(refusal.code, 500)
             body = json.dumps({"error": str(refusal)}).encode()
             if contract.retry_after is not None:
                 headers["Retry-After"] = contract.retry_after
@@ -354,15 +328,9 @@ def from_json(value: Any, dtype: str) -> np.ndarray:
         files = [base64.b64decode(each["b64"], validate=True) for each in value]
         return np.array([*files, None], object)[:-1]
     # NumPy would cut fractions off.
-    if dtype in ("uint8", "int32") and _has_fractions(value):
+    if dtype != "float32" and np.array(value).dtype.kind == "f":
         raise TypeError("whole numbers have no point")
     return np.array(value, dtype)
-
-
-def _has_fractions(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_has_fractions, value))
-    return isinstance(value, float)
 
 
 def to_json(name: str, array: np.ndarray) -> list[Any]:

@@ -108,17 +108,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             self.wfile.write(body)
 
+    # Who asks otherwise is answered, and seen, as well.
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = do_GET
+
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """Runs a server in a thread."""
-    with Server() as server:
+def in_a_thread(server: socketserver.BaseServer) -> Iterator[None]:
+    """Runs a server, and closes it in the end."""
+    with server:
         thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.01}
         )
         thread.start()
         try:
-            yield server
+            yield
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """Runs a `Server`."""
+    server = Server()
+    with in_a_thread(server):
+        yield server

@@ -1,18 +1,13 @@
 """Kills training runs at random moments, and compares what they end with.
 
-    python tests/helpers/killed_runs.py [--kills 50] [--seed 0]
-
-The slow form of `test_resume.py`. A run is started, killed with SIGKILL at a
-random moment of its life, started again, and so on; every few kills it is let
-come to its end, and its checkpoint, history, best and last model must be those
-of a run that nobody disturbed, bit for bit. Prints a table of what the kills
-met; the exit status is 1 where a run ended otherwise, or too few kills met a
-run at work.
+A run is started, killed with SIGKILL at a random moment of its life, started
+again, and so on; every few kills it is let come to its end, and its checkpoint,
+history, best and last model must be those of a run that nobody disturbed, bit
+for bit.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -22,15 +17,13 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+
+from keras_pspnet.training.checkpoints import newest
 
 PROGRAM = Path(__file__).with_name("killed_run.py")
 KILLS_A_RUN = 5
@@ -172,8 +165,6 @@ def kill_until_done(
 
 def difference(output: Path, whole: Path) -> str:
     """The first thing in which two finished runs differ, or nothing."""
-    from keras_pspnet.training.checkpoints import newest
-
     got, wanted = (newest(folder / "checkpoints") for folder in (output, whole))
     if got is None or wanted is None or got.step != wanted.step:
         return "step"
@@ -190,50 +181,3 @@ def difference(output: Path, whole: Path) -> str:
         if (output / name).read_bytes() != (whole / name).read_bytes():
             return name
     return ""
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    draw = random.Random(options.seed)
-    met: Counter[str] = Counter()
-    differing = []
-    count = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        runs = Runs(folder / "log.txt")
-        runs.start(folder / "whole")
-        runs.wait_for_work()
-        began = time.monotonic()
-        assert runs.wait() == 0, runs.log
-        length = time.monotonic() - began
-        for output, phases in kill_until_done(
-            runs, folder, draw, length, options.kills
-        ):
-            count += 1
-            met.update(phases)
-            found = difference(output, folder / "whole")
-            if found:
-                differing.append(f"run {count}: {found}")
-            print(
-                f"run {count}: {met.total()} kills so far, "
-                f"{found or 'bit-equal'}",
-                flush=True,
-            )
-        runs.close()
-    table = Table("killed while", "times")
-    for each, times in sorted(met.items()):
-        table.add_row(each, str(times))
-    table.add_row("all", str(met.total()), style="bold")
-    Console().print(table)
-    print(f"{count} runs, {len(differing)} of them not bit-equal")
-    for text in differing:
-        print(text)
-    at_work = met.total() - met["starting"]
-    return int(bool(differing) or at_work < options.kills // 2)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

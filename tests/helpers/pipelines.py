@@ -1,17 +1,15 @@
 """What the tests of pipelines share."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam
-import numpy as np
 import pyarrow.parquet
 from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
-from PIL import Image
+from image_files import encoded
 from support import picture
 
 from keras_pspnet.beam.errors import counts
@@ -48,12 +46,6 @@ def errors(output: Path) -> dict[str, str]:
     found = {letter["path"]: letter["error"] for letter in letters}
     assert len(found) == len(letters)
     return found
-
-
-def encoded(image: np.ndarray, form: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, form)
-    return stream.getvalue()
 
 
 def write_images(folder: Path, count: int) -> list[Path]:

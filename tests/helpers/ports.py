@@ -1,8 +1,13 @@
-"""Free ports for servers of tests."""
+"""Free ports for servers of tests, and waiting until one listens."""
 
 import contextlib
 import random
 import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 
 def free_port(count: int = 1) -> int:
@@ -17,3 +22,25 @@ def free_port(count: int = 1) -> int:
             for port in range(first, first + count):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             return first
+
+
+def await_ready(
+    process: subprocess.Popen[Any],
+    log_file: Path,
+    ready: Callable[[], bool],
+    seconds: float = 240,
+) -> None:
+    """Waits until a server is ready.
+
+    Raises:
+        ChildProcessError: If it ends instead.
+        TimeoutError: If it is not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        log = log_file.read_text(errors="replace")
+        if process.poll() is not None:
+            raise ChildProcessError(f"{log}\nStatus {process.returncode}.")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{log}\nNot ready in {seconds} s.")
+        time.sleep(0.05)

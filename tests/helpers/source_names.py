@@ -6,6 +6,12 @@ those of semseg, Caffe and timm; and ours to mmsegmentation's.
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
@@ -114,3 +120,34 @@ def our_names(depth: int, stem: str = "deep") -> dict[str, str]:
     names["head_classifier"] = "decode_head.conv_seg"
     names["aux_classifier"] = "auxiliary_head.conv_seg"
     return names
+
+
+def renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    """State under other names; what has no name there is left out."""
+    return collections.OrderedDict(
+        (f"{names[layer]}.{kind}", value)
+        for name, value in state.items()
+        for layer, _, kind in [name.rpartition(".")]
+        if layer in names
+    )
+
+
+def caffe_layers(
+    state: Mapping[str, np.ndarray], depth: int
+) -> dict[str, list[np.ndarray]]:
+    """The blobs of Caffe's layers: of BN slope, bias, mean, variance."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for name, value in renamed(state, caffe_names(depth)).items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "num_batches_tracked":
+            continue
+        if layer.endswith("/bn"):
+            value = value.reshape(1, -1, 1, 1)
+        if layer == "conv5_4":
+            # [features, 1, 2, 3, 6] -> Caffe's [features, 6, 3, 2, 1].
+            own, *maps = np.split(
+                value, value.shape[1] // 8 * np.arange(4, 8), axis=1
+            )
+            value = np.concatenate([own, *maps[::-1]], axis=1)
+        layers.setdefault(layer, []).append(value)
+    return layers

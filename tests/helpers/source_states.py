@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import source_names
+from source_names import renamed
 from support import numpy
 
 from keras_pspnet import PSPNet
@@ -51,39 +52,16 @@ def mmseg_state(model: PSPNet) -> State:
     return state
 
 
-def renamed(state: State, names: dict[str, str]) -> State:
-    return {
-        f"{names[layer]}.{kind}": value
-        for name, value in state.items()
-        for layer, _, kind in [name.rpartition(".")]
-        if layer in names
-    }
-
-
 def semseg_state(model: PSPNet, depth: int) -> State:
     state = renamed(mmseg_state(model), source_names.semseg_names(depth))
     return {name.removeprefix("module."): each for name, each in state.items()}
 
 
 def caffe_layers(model: PSPNet, depth: int) -> dict[str, list[np.ndarray]]:
-    """BGR kernel first, pyramid maps 6, 3, 2, 1, BN blobs (1, C, 1, 1)."""
-    layers: dict[str, list[np.ndarray]] = {}
-    state = renamed(mmseg_state(model), source_names.caffe_names(depth))
-    for name, value in state.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "num_batches_tracked":
-            continue
-        if layer.endswith("/bn"):
-            value = value.reshape(1, -1, 1, 1)
-        if layer == "conv1_1_3x3_s2":
-            value = value[:, ::-1]
-        if layer == "conv5_4":
-            maps = value.shape[1] // 8
-            own, *rising = np.split(
-                value, [4 * maps + maps * i for i in range(4)], axis=1
-            )
-            value = np.concatenate([own, *rising[::-1]], axis=1)
-        layers.setdefault(layer, []).append(value)
+    """The model's weights as Caffe's, whose first kernel takes BGR."""
+    layers = source_names.caffe_layers(mmseg_state(model), depth)
+    first = layers["conv1_1_3x3_s2"]
+    first[0] = first[0][:, ::-1]
     return layers
 
 

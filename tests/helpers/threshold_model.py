@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 from contract_server import Arrays, Signature
+from image_files import encoded
 from PIL import Image, ImageOps
 
 SERVING = Path(__file__).parents[2] / "serving"
@@ -28,13 +29,6 @@ def load_client() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def encoded(pixels: np.ndarray, form: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form, **options)
-    return stream.getvalue()
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -95,12 +89,6 @@ def _segment(data: bytes) -> tuple[bytes, int, int, bytes]:
     return encoded(mask), *mask.shape, b"OK"
 
 
-def predict_uint8(inputs: Arrays) -> Arrays:
-    """The signature of that name."""
-    return {"mask": threshold(inputs["images"])}
-
-
 SIGNATURES = {
     "serving_default": Signature(serving_default, {"image_bytes": "string"}),
-    "predict_uint8": Signature(predict_uint8, {"images": "uint8"}),
 }

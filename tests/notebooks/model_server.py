@@ -19,19 +19,12 @@ def main() -> None:
     parser.add_argument("--model_name", choices=["pspnet"], required=True)
     parser.add_argument("--model_base_path", type=Path, required=True)
     options = parser.parse_args()
-    import contract_server
-    from c_session import CSession
-    from contract_process import signature
+    import contract_process
 
     newest = max(options.model_base_path.iterdir(), key=lambda path: path.name)
-    with CSession(str(newest)) as session:
-        signatures = {
-            name: signature(session, name) for name in session.signatures
-        }
-        port = options.rest_api_port
-        with contract_server.serving(signatures, rest_port=port):
-            # Until it is terminated.
-            threading.Event().wait()
+    with contract_process.serving(newest, options.rest_api_port):
+        # Until it is terminated.
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Runs notebooks/01_segment.ipynb, also with what it would fetch."""
 
-from io import BytesIO
-
-from everyone import check_or_write_outputs, check_run
+from everyone import (  # noqa: F401
+    test_it_runs_without_trouble,
+    test_the_committed_outputs_are_its_own,
+)
 from execution import Session
 from http_server import serving
+from image_files import encoded
 from PIL import Image
 from published import mirror_of_voc
 from support import picture
@@ -12,14 +14,6 @@ from support import picture
 NOTEBOOK = "01_segment"
 
 PHOTO = "https://storage.googleapis.com/download.tensorflow.org/example_images/"
-
-
-def test_it_runs_without_trouble(session: Session) -> None:
-    check_run(session)
-
-
-def test_the_committed_outputs_are_its_own(session: Session, request) -> None:
-    check_or_write_outputs(session, request.config.getoption("update"))
 
 
 def test_what_it_finds(session: Session) -> None:
@@ -43,10 +37,10 @@ def test_one_s_own_picture(session: Session) -> None:
 def test_what_it_fetches(session: Session, tmp_path) -> None:
     """With a photograph, and with weights, from this machine."""
     assert "Skipped" in session.again("voc-picture")
-    file = BytesIO()
-    Image.fromarray(picture(60, 80)).save(file, "JPEG")
     with serving() as server:
-        server.files["/YellowLabradorLooking_new.jpg"] = file.getvalue()
+        server.files["/YellowLabradorLooking_new.jpg"] = encoded(
+            picture(60, 80), "JPEG"
+        )
         place = {PHOTO: server.url("/")}
         # The photograph alone is not enough.
         said = session.again("voc-picture", place)

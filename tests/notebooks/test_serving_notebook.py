@@ -3,20 +3,15 @@
 import sys
 from pathlib import Path
 
-from everyone import check_or_write_outputs, check_run
+from everyone import (  # noqa: F401
+    test_it_runs_without_trouble,
+    test_the_committed_outputs_are_its_own,
+)
 from execution import Session
 
 NOTEBOOK = "03_export_and_serve"
 
 SERVER = Path(__file__).parent / "model_server.py"
-
-
-def test_it_runs_without_trouble(session: Session) -> None:
-    check_run(session)
-
-
-def test_the_committed_outputs_are_its_own(session: Session, request) -> None:
-    check_or_write_outputs(session, request.config.getoption("update"))
 
 
 def test_every_export_finds_what_the_model_finds(session: Session) -> None:

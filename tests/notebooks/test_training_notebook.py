@@ -6,10 +6,13 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from everyone import check_or_write_outputs, check_run
+from everyone import (  # noqa: F401
+    test_it_runs_without_trouble,
+    test_the_committed_outputs_are_its_own,
+)
 from execution import Session
 from http_server import serving
-from PIL import Image
+from image_files import encoded
 from published import mirror_of_voc
 
 NOTEBOOK = "02_train_your_own"
@@ -34,12 +37,6 @@ def archives() -> dict[str, bytes]:
     }
 
 
-def encoded(array: np.ndarray, form: str) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(array).save(stream, form)
-    return stream.getvalue()
-
-
 def tar_gz(part: str, files: dict[str, bytes]) -> bytes:
     stream = BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
@@ -48,14 +45,6 @@ def tar_gz(part: str, files: dict[str, bytes]) -> bytes:
             info.size = len(content)
             archive.addfile(info, BytesIO(content))
     return stream.getvalue()
-
-
-def test_it_runs_without_trouble(session: Session) -> None:
-    check_run(session)
-
-
-def test_the_committed_outputs_are_its_own(session: Session, request) -> None:
-    check_or_write_outputs(session, request.config.getoption("update"))
 
 
 def test_the_folder_is_one_s_own(session: Session) -> None:

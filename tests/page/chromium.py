@@ -6,7 +6,6 @@ Runs the Chromium and the driver of the path, or those in `.chromium`, which
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
@@ -141,17 +140,6 @@ class Browser:
         button.click()
         self.wait(path.is_file)
         return path
-
-    def shot(self, path: Path) -> None:
-        """Writes a screenshot of the whole page."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
-        clip = {**size["cssContentSize"], "scale": 1}
-        taken = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot",
-            {"captureBeyondViewport": True, "clip": clip},
-        )
-        path.write_bytes(base64.b64decode(taken["data"]))
 
     def requests(self) -> set[str]:
         """Returns what was asked for over the network since the last time."""

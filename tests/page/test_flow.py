@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import ROOT, SECONDS
+from image_files import encoded
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
@@ -148,12 +149,6 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-def encoded(image: Image.Image, form: str) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form)
-    return stream.getvalue()
-
-
 def test_bad_input_gets_a_sentence_and_the_page_goes_on(
     browser, photo, tmp_path
 ) -> None:
@@ -205,8 +200,9 @@ def test_the_page_has_the_colours_of_the_system(browser, scheme) -> None:
     changes(browser, browser.part("button", "Coast").click)
     button = browser.part("button", "Download overlay")
     browser.wait(button.is_enabled)
+    SHOTS.mkdir(parents=True, exist_ok=True)
     path = SHOTS / f"{scheme}.png"
-    browser.shot(path)
+    assert browser.driver.save_screenshot(path)
     assert (read(path)[5, 5, 0] > 128) == (scheme == "light")
 
 

@@ -138,82 +138,30 @@ EXCEPTIONS = {
     },
 }
 
-# Code -> what must be found in it.
-SAMPLES = {
-    "import pickle": "pickle",
-    "import _pickle as p": "_pickle",
-    "def f():\n    import cPickle": "cPickle",
-    "from dill import loads": "dill",
-    "import cloudpickle.compat": "cloudpickle",
-    "try:\n    import joblib\nexcept ImportError:\n    pass": "joblib",
-    "import os, marshal": "marshal",
-    "with x:\n    from shelve import open": "shelve",
-    "importlib.import_module('runpy')": "runpy",
-    "import tarfile": "tarfile",
-    "eval(text)": "eval",
-    "f = exec": "exec",
-    "code = compile(text, 'x', 'exec')": "compile",
-    "__import__(name)": "__import__",
-    "importlib.import_module(name)": "importlib.import_module",
-    "from importlib import util\nutil.spec_from_file_location(x, y)": (
-        "importlib.util.spec_from_file_location"
-    ),
-    "spec.loader.exec_module(module)": "exec_module",
-    "import os\nos.system('ls')": "os.system",
-    "from os import popen as p\np('ls')": "os.popen",
-    "import subprocess as s\ns.getoutput(x)": "subprocess.getoutput",
-    "import subprocess\nsubprocess.getstatusoutput(x)": (
-        "subprocess.getstatusoutput"
-    ),
-    "subprocess.run(line, shell=True)": "shell",
-    "subprocess.run(line, shell=bool(x))": "shell",
-    "import torch as t\nt.load(path)": "torch.load",
-    "import yaml\nyaml.load(stream)": "yaml.load",
-    "from shutil import unpack_archive\nunpack_archive(x)": (
-        "shutil.unpack_archive"
-    ),
-    "archive.extractall(folder)": "extractall",
-    "import tempfile\ntempfile.mktemp()": "tempfile.mktemp",
-    "import hashlib\nhashlib.md5(x)": "hashlib.md5",
-    "from hashlib import sha1\nsha1(x)": "hashlib.sha1",
-    "import hashlib\nhashlib.new(name)": "hashlib.new",
-    "import urllib.request\nurllib.request.urlopen(x)": (
-        "urllib.request.urlopen"
-    ),
-    "from urllib import request\nrequest.urlretrieve(x)": (
-        "urllib.request.urlretrieve"
-    ),
-    "from urllib.request import build_opener as b\nb()": (
-        "urllib.request.build_opener"
-    ),
-    "import ssl\nssl._create_unverified_context()": (
-        "ssl._create_unverified_context"
-    ),
-    "import ssl\nx.verify_mode = ssl.CERT_NONE": "ssl.CERT_NONE",
-    "get(url, verify=False)": "verify",
-    "context(check_hostname=False)": "check_hostname",
-    "np.load(path, allow_pickle=True)": "allow_pickle",
-    "keras.saving.load_model(path, safe_mode=False)": "safe_mode",
-    "keras.config.enable_unsafe_deserialization()": (
-        "enable_unsafe_deserialization"
-    ),
-}
-HARMLESS = """
-import hashlib, importlib, os, pickletools, re, subprocess, tempfile
-from keras import layers
-re.compile("x")
-model.compile()
-model.evaluate()
-hashlib.sha256(b"")
-np.load(path, allow_pickle=False)
-load_model(path, safe_mode=True)
-subprocess.run(["ls"], shell=False)
-importlib.import_module("scipy.io")
-tempfile.mkdtemp()
-self.system()
-os.path.exists(path).compile()
-load.torch(path)
+# Every way to write it that `faults` has to see through.
+WRITTEN = """
+import _pickle as p
+from os import popen as q
+import urllib.request
+from urllib import request
+import ssl, importlib
+importlib.import_module("runpy")
+importlib.import_module(name)
+f = exec
+urllib.request.urlopen(x)
+request.urlretrieve(x)
+x.verify_mode = ssl.CERT_NONE
+archive.extractall(folder)
+subprocess.run(line, shell=bool(x))
+model.compile(); model.evaluate(); os.path.exists(path).compile(); load.torch(x)
+np.load(path, allow_pickle=False); importlib.import_module("scipy.io")
+q("ls")
 """
+FOUND = {
+    *("_pickle", "os.popen", "runpy", "importlib.import_module", "exec"),
+    *("urllib.request.urlopen", "urllib.request.urlretrieve"),
+    *("ssl.CERT_NONE", "extractall", "shell"),
+}
 
 
 def imported_names(tree: ast.AST) -> dict[str, str]:
@@ -284,12 +232,5 @@ def test_no_module_runs_or_trusts_what_it_is_given() -> None:
     assert found == {name: set(each) for name, each in EXCEPTIONS.items()}
 
 
-@pytest.mark.parametrize("code", SAMPLES)
-def test_a_fault_is_found(code: str) -> None:
-    assert faults(code) == {SAMPLES[code]}
-
-
-def test_every_fault_has_a_sample_and_nothing_else_is_one() -> None:
-    rules = MODULES | NAMES | ATTRIBUTES | set(ARGUMENTS)
-    assert set(SAMPLES.values()) == rules
-    assert faults(HARMLESS) == set()
+def test_faults_are_found_and_nothing_else() -> None:
+    assert faults(WRITTEN) == FOUND

@@ -4,20 +4,15 @@ The model runs in the C++ session that TF Serving loads it in; what is around
 it is `contract_server`, in Python.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import contract_server
-import numpy as np
+import tensorflow as tf
 from c_session import Arrays, CSession, SessionError
-from contract_server import Refusal, Signature
-
-# google.rpc.Code, as far as a session answers with them.
-CODES = {
-    3: "INVALID_ARGUMENT",
-    5: "NOT_FOUND",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-}
+from contract_server import CODES, Contract, Refusal, Signature
 
 
 def signature(session: CSession, name: str) -> Signature:
@@ -25,29 +20,28 @@ def signature(session: CSession, name: str) -> Signature:
         try:
             return session.run(name, inputs)
         except SessionError as error:
-            code = CODES.get(error.code, "INTERNAL")
-            raise Refusal(code, error.message) from error
+            raise Refusal(CODES[error.code], error.message) from error
 
     inputs = session.signatures[name].inputs
     return Signature(
-        run, {key: dtype_name(info.dtype) for key, info in inputs.items()}
+        run, {key: tf.as_dtype(each.dtype).name for key, each in inputs.items()}
     )
 
 
-def dtype_name(dtype: np.dtype) -> str:
-    return "string" if dtype.kind == "O" else dtype.name
-
-
-def main() -> None:
-    with CSession(sys.argv[1]) as session:
+@contextlib.contextmanager
+def serving(folder: str | Path, rest_port: int = 0) -> Iterator[Contract]:
+    with CSession(folder) as session:
         signatures = {
             name: signature(session, name) for name in session.signatures
         }
-        with contract_server.serving(signatures) as contract:
-            print(contract.rest, contract.grpc, flush=True)
-            # Until the tests close it.
-            sys.stdin.read()
+        with contract_server.serving(
+            signatures, rest_port=rest_port
+        ) as contract:
+            yield contract
 
 
 if __name__ == "__main__":
-    main()
+    with serving(sys.argv[1]) as contract:
+        print(contract.rest, contract.grpc, flush=True)
+        # Until the tests close it.
+        sys.stdin.read()

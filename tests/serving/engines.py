@@ -15,11 +15,11 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,15 +27,13 @@ import grpc
 import numpy as np
 import psutil
 import tensorflow as tf
-import triton_server
+import urllib3
 from c_session import ChildSession, SessionError
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
-from triton_server import Refusal, Tensor, Triton
+from contract_server import CODES, Refusal, to_json
+from ports import await_ready, free_port
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from threshold_model import strings
+from triton_server import Tensor, Triton, fetch
 
 Arrays = dict[str, np.ndarray]
 
@@ -43,10 +41,7 @@ TF_SERVING = "tensorflow_model_server"
 MIB = 2**20
 
 _HERE = Path(__file__).parent
-_START_SECONDS = 240
 _REQUEST_SECONDS = 60
-# TF_Code and gRPC's codes are the same numbers.
-_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _CLIENT_FAULTS = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION")
 
 
@@ -90,13 +85,6 @@ class Engine(abc.ABC):
         return self.predict("serving_default", {"image_bytes": strings(*files)})
 
 
-def strings(*values: bytes) -> np.ndarray:
-    """A string tensor of rank 1."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
 class CSessionEngine(Engine):
     """The C++ session, in a process of its own."""
 
@@ -114,7 +102,7 @@ class CSessionEngine(Engine):
             # A name that there is not; a server finds out like this, too.
             raise Refusal("NOT_FOUND", str(error)) from error
         except SessionError as error:
-            raise Refusal(_CODES[error.code], error.message) from error
+            raise Refusal(CODES[error.code], error.message) from error
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -186,7 +174,7 @@ class RestEngine(ServerEngine):
         body = {
             "signature_name": signature,
             "inputs": {
-                name: _to_json(array.tolist()) for name, array in inputs.items()
+                name: to_json(name, array) for name, array in inputs.items()
             },
         }
         status, answer = self.post(json.dumps(body).encode())
@@ -201,10 +189,10 @@ class RestEngine(ServerEngine):
     def post(self, body: bytes) -> tuple[int, dict[str, object]]:
         """Sends a body as it is; returns status and answer."""
         try:
-            status, answer = triton_server.fetch(
+            status, answer = fetch(
                 self.address, "/v1/models/pspnet:predict", body
             )
-        except OSError:
+        except urllib3.exceptions.HTTPError:
             _check_alive(self._process)
             raise
         return status, json.loads(answer)
@@ -241,7 +229,7 @@ class TritonEngine(Engine):
         model = self.models.get(signature, signature)
         try:
             answer = self._predict(self._triton, model, tensors)
-        except (OSError, json.JSONDecodeError):
+        except (urllib3.exceptions.HTTPError, json.JSONDecodeError):
             _check_alive(self._triton.process)
             raise
         return {
@@ -269,14 +257,6 @@ def _check_alive(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1)
         raise ChildProcessError(f"status {process.returncode}")
-
-
-def _to_json(value: object) -> object:
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, list):
-        return [_to_json(each) for each in value]
-    return value
 
 
 def _from_json(values: list[object]) -> np.ndarray:
@@ -331,27 +311,28 @@ def tf_serving(export: Path, folder: Path) -> Iterator[tuple[Engine, Engine]]:
     """
     base = folder / "pspnet"
     shutil.copytree(export, base / "1")
-    ports = triton_server.free_ports(2)
+    port = free_port(2)
+    log_file = folder / "log"
     with (
-        (folder / "log").open("wb") as log,
+        log_file.open("wb") as log,
         subprocess.Popen(
             [
                 TF_SERVING,
                 "--model_name=pspnet",
                 f"--model_base_path={base}",
-                f"--port={ports[0]}",
-                f"--rest_api_port={ports[1]}",
+                f"--port={port}",
+                f"--rest_api_port={port + 1}",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
         ) as process,
     ):
         try:
-            addresses = [f"127.0.0.1:{port}" for port in ports]
-            _await_available(process, addresses[0])
+            rest = f"127.0.0.1:{port + 1}"
+            await_ready(process, log_file, lambda: _is_available(rest))
             yield (
-                GrpcEngine("TF Serving gRPC", process, addresses[0]),
-                RestEngine("TF Serving REST", process, addresses[1]),
+                GrpcEngine("TF Serving gRPC", process, f"127.0.0.1:{port}"),
+                RestEngine("TF Serving REST", process, rest),
             )
             process.send_signal(signal.SIGTERM)
             process.wait(_REQUEST_SECONDS)
@@ -359,22 +340,10 @@ def tf_serving(export: Path, folder: Path) -> Iterator[tuple[Engine, Engine]]:
             process.kill()
 
 
-def _await_available(process: subprocess.Popen[bytes], address: str) -> None:
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "pspnet"
-    deadline = time.monotonic() + _START_SECONDS
-    with grpc.insecure_channel(address) as channel:
-        stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise ChildProcessError(f"status {process.returncode}")
-            with contextlib.suppress(grpc.RpcError):
-                answer = stub.GetModelStatus(request, timeout=5)
-                available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-                if answer.model_version_status[0].state == available:
-                    return
-            time.sleep(0.2)
-    raise TimeoutError(f"not available after {_START_SECONDS} s")
+def _is_available(address: str) -> bool:
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        return b"AVAILABLE" in fetch(address, "/v1/models/pspnet")[1]
+    return False
 
 
 # === Memory ===
@@ -392,17 +361,10 @@ def memory_within(engine: Engine, limit: float) -> Iterator[None]:
     for process in engine.processes:
         # Forgets the highest mark until now.
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")
-        before[process.pid] = _status(process.pid, "VmRSS")
+        before[process.pid] = process.memory_info().rss
     yield
     for pid, resident in before.items():
-        grown = (_status(pid, "VmHWM") - resident) / MIB
+        status = Path(f"/proc/{pid}/status").read_text()
+        highest = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+        grown = (highest - resident) / MIB
         assert grown <= limit, f"{engine.name}: {grown:.0f} MiB more"
-
-
-def _status(pid: int, field: str) -> int:
-    """Reads one of the sizes in /proc, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    raise ProcessLookupError(pid)

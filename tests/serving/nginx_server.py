@@ -16,13 +16,13 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import certificates
-from triton_server import ROOT, free_ports
+from ports import await_ready, free_port
 
+ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "serving" / "nginx.conf"
 LOGIN = ("älice", "a pass:word")
 
@@ -103,7 +103,7 @@ def serving(
     passwords = folder / "passwords"
     passwords.write_text(f"{LOGIN[0]}:{_hash(LOGIN[1])}\n", "utf-8")
     log_file = folder / "log"
-    (port,) = free_ports(1)
+    port = free_port()
     address = f"127.0.0.1:{port}"
     places = [f"{name}_temp_path {folder / name};" for name in _OWN_FOLDERS]
     places.append(f"access_log {folder / 'access'};")
@@ -137,7 +137,7 @@ def serving(
             start_new_session=True,
         )
     try:
-        _await_ready(process, address, log_file)
+        await_ready(process, log_file, lambda: _listens(port), _START_SECONDS)
         yield Proxy(address, certificate, log_file)
         process.terminate()
         if status := process.wait(_EXIT_SECONDS):
@@ -194,18 +194,8 @@ def _hash(password: str) -> str:
     return done.stdout.strip()
 
 
-def _await_ready(
-    process: subprocess.Popen[bytes], address: str, log_file: Path
-) -> None:
-    host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ChildProcessError(
-                f"status {process.returncode}:\n{log_file.read_text()}"
-            )
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection((host, int(port)), 1).close()
-            return
-        time.sleep(0.01)
-    raise TimeoutError(log_file.read_text())
+def _listens(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import io
 import struct
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from image_files import chunk, encoded
 from PIL import Image
 from support import picture
 
@@ -20,13 +20,6 @@ _CUTS = 10
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
-def encode(image: Image.Image, form: str, **options: object) -> bytes:
-    """Writes a picture as a file in memory."""
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
-
-
 def image(mode: str = "RGB", size: tuple[int, int] = _SIZE) -> Image.Image:
     """A picture of (height, width), converted to one of Pillow's modes."""
     return Image.fromarray(picture(*size)).convert(mode)
@@ -35,7 +28,7 @@ def image(mode: str = "RGB", size: tuple[int, int] = _SIZE) -> Image.Image:
 def good() -> list[bytes]:
     """PNG and JPEG files in turn, of `SIZES`."""
     return [
-        encode(image(size=size), form)
+        encoded(image(size=size), form)
         for size, form in zip(SIZES, ("PNG", "JPEG") * 3, strict=True)
     ]
 
@@ -43,7 +36,7 @@ def good() -> list[bytes]:
 @functools.cache
 def malformed() -> dict[str, tuple[bytes, str]]:
     """Files without a mask, and the status of each."""
-    jpeg, png = encode(image(), "JPEG"), encode(image(), "PNG")
+    jpeg, png = encoded(image(), "JPEG"), encoded(image(), "PNG")
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9"/></svg>'
     place = png.index(b"IDAT") + 10
     wrong_sum = png[:place] + bytes([png[place] ^ 1]) + png[place + 1 :]
@@ -53,10 +46,10 @@ def malformed() -> dict[str, tuple[bytes, str]]:
         "text": (b"some notes", unknown),
         "HTML": (b"<!doctype html><title>404</title>", unknown),
         "SVG": (svg, unknown),
-        "TIFF": (encode(image(), "TIFF"), unknown),
-        "WebP": (encode(image(), "WEBP"), unknown),
-        "GIF": (encode(image(), "GIF"), unknown),
-        "BMP": (encode(image(), "BMP"), unknown),
+        "TIFF": (encoded(image(), "TIFF"), unknown),
+        "WebP": (encoded(image(), "WEBP"), unknown),
+        "GIF": (encoded(image(), "GIF"), unknown),
+        "BMP": (encoded(image(), "BMP"), unknown),
         "PNG with a wrong sum": (wrong_sum, "DAMAGED"),
         "PNG that starts as a JPEG": (jpeg[:3] + png[3:], "DAMAGED"),
     }
@@ -74,21 +67,21 @@ def odd() -> dict[str, bytes]:
     """Files that are rare and right."""
     values = np.asarray(image("L")).astype("uint16") * 257
     cases = {
-        "grey": encode(image("L"), "JPEG"),
-        "CMYK": encode(image("CMYK"), "JPEG"),
-        "palette": encode(image("P"), "PNG"),
-        "16 bits": encode(Image.fromarray(values), "PNG"),
-        "alpha": encode(image("RGBA"), "PNG"),
-        "1 bit": encode(image("1"), "PNG"),
-        "progressive": encode(image(), "JPEG", progressive=True),
-        "1x1": encode(image(size=(1, 1)), "PNG"),
-        "1x5000": encode(image(size=(1, 5000)), "PNG"),
-        "5000x1": encode(image(size=(5000, 1)), "PNG"),
+        "grey": encoded(image("L"), "JPEG"),
+        "CMYK": encoded(image("CMYK"), "JPEG"),
+        "palette": encoded(image("P"), "PNG"),
+        "16 bits": encoded(Image.fromarray(values), "PNG"),
+        "alpha": encoded(image("RGBA"), "PNG"),
+        "1 bit": encoded(image("1"), "PNG"),
+        "progressive": encoded(image(), "JPEG", progressive=True),
+        "1x1": encoded(image(size=(1, 1)), "PNG"),
+        "1x5000": encoded(image(size=(1, 5000)), "PNG"),
+        "5000x1": encoded(image(size=(5000, 1)), "PNG"),
     }
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        data = encode(image(), "JPEG", exif=exif)
+        data = encoded(image(), "JPEG", exif=exif)
         cases[f"EXIF orientation {orientation}"] = data
     return cases
 
@@ -97,13 +90,13 @@ def odd() -> dict[str, bytes]:
 def bombs() -> dict[str, tuple[bytes, set[str]]]:
     """Small files that are huge when unpacked, and what may be said of them."""
     too_large = {"TOO_LARGE"}
-    jpeg = encode(image(), "JPEG")
-    progressive = encode(image(), "JPEG", progressive=True)
-    png = encode(image(), "PNG")
+    jpeg = encoded(image(), "JPEG")
+    progressive = encoded(image(), "JPEG", progressive=True)
+    png = encoded(image(), "PNG")
     # What stands beside the pixels may be left out, or be too much.
     beside = {"OK", "DAMAGED"}
-    profile = _chunk(b"iCCP", b"all\0\0" + _zeros(2**30))
-    text = _chunk(b"zTXt", b"all\0\0" + _zeros(2**30))
+    profile = chunk(b"iCCP", b"all\0\0" + _zeros(2**30))
+    text = chunk(b"zTXt", b"all\0\0" + _zeros(2**30))
     return {
         "PNG of 20000x20000": (_black_png(20000, 20000), too_large),
         "PNG of 40000x40000": (_black_png(40000, 40000), too_large),
@@ -114,8 +107,8 @@ def bombs() -> dict[str, tuple[bytes, set[str]]]:
             _enlarged(progressive, b"\xff\xc2"),
             too_large,
         ),
-        "colour profile of 1 GiB": (_with_chunk(png, profile), beside),
-        "text of 1 GiB": (_with_chunk(png, text), beside),
+        "colour profile of 1 GiB": (_withchunk(png, profile), beside),
+        "text of 1 GiB": (_withchunk(png, text), beside),
     }
 
 
@@ -124,11 +117,11 @@ def flipped(count: int) -> Iterator[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     seeds = (
-        encode(image(), "JPEG"),
-        encode(image(), "JPEG", progressive=True, exif=exif),
-        encode(image("L"), "JPEG"),
-        encode(image(), "PNG"),
-        encode(image("P"), "PNG"),
+        encoded(image(), "JPEG"),
+        encoded(image(), "JPEG", progressive=True, exif=exif),
+        encoded(image("L"), "JPEG"),
+        encoded(image(), "PNG"),
+        encoded(image("P"), "PNG"),
     )
     rng = np.random.default_rng(0)
     for number in range(count):
@@ -151,28 +144,22 @@ def _deflated(size: int, times: int) -> bytes:
     return b"".join([*packed, packer.flush()])
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    body = kind + data
-    length, total = len(data), zlib.crc32(body)
-    return struct.pack(">I", length) + body + struct.pack(">I", total)
-
-
 def _black_png(height: int, width: int, rows: int | None = None) -> bytes:
     """A PNG of one bit a pixel, with fewer rows than it tells if asked to."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     data = _deflated(1 + -(-width // 8), height if rows is None else rows)
     chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
-    return _PNG_START + b"".join(_chunk(*each) for each in chunks)
+    return _PNG_START + b"".join(chunk(*each) for each in chunks)
 
 
-def _with_chunk(png: bytes, chunk: bytes) -> bytes:
+def _withchunk(png: bytes, chunk: bytes) -> bytes:
     """Puts a chunk behind the header."""
     place = len(_PNG_START) + 25
     return png[:place] + chunk + png[place:]
 
 
 def _gif() -> bytes:
-    data = encode(image(), "GIF")
+    data = encoded(image(), "GIF")
     return data[:6] + struct.pack("<HH", 65535, 65535) + data[10:]
 
 

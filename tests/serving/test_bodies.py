@@ -60,10 +60,6 @@ KSERVE = {
 }
 
 
-def test_the_rows_have_their_cases():
-    assert len(REST) == len(KSERVE) == 12
-
-
 @pytest.mark.promise("R6")
 @pytest.mark.parametrize("name", REST)
 @pytest.mark.parametrize(

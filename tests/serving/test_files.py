@@ -43,12 +43,6 @@ def statuses(answer):
     return found
 
 
-def test_the_rows_have_their_cases():
-    assert len(malformed()) == 30
-    assert len(odd()) == 18
-    assert len(bombs()) == 8
-
-
 @pytest.mark.promise("R1")
 @pytest.mark.parametrize("name", malformed())
 def test_malformed_file_is_told(engine, name):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from picture_files import encode, image
-from triton_server import Refusal
+from contract_server import Refusal
+from image_files import encoded
+from picture_files import image
 
 MIB = 2**20
 # Of every engine, by clients that leave gRPC's limit of 4 MiB as it is.
@@ -31,7 +32,7 @@ def test_client_is_told_that_an_answer_is_too_large(engine):
 @pytest.mark.promise("R7")
 @every_grpc
 def test_the_same_masks_fit_as_files(engine):
-    data = encode(image(size=(SIDE, SIDE)), "JPEG")
+    data = encoded(image(size=(SIDE, SIDE)), "JPEG")
     answers = [engine.segment(data) for _ in range(COUNT)]
     sizes = [len(answer["mask_png_bytes"][0]) for answer in answers]
     assert 0 < sum(sizes) < MIB

@@ -21,20 +21,18 @@ import http_server
 import nginx_server
 import numpy as np
 import pytest
-from contract_server import Refusal, Signature
+from contract_server import Refusal
 from nginx_server import LOGIN, exchange
+from ports import free_port
 from tensorflow_serving.apis import predict_pb2
 from threshold_model import (
     SIGNATURES,
-    decoded,
     encoded,
     load_client,
     photo,
-    serving_default,
     strings,
     threshold,
 )
-from triton_server import free_ports
 
 pytestmark = pytest.mark.skipif(
     nginx_server.find() is None,
@@ -147,18 +145,11 @@ def predict_proto(*images, **spec):
 IMAGES = [encoded(photo(9, 7)), b"", encoded(photo(30, 41), "JPEG")]
 REQUESTS = {
     "columns": ("POST", PREDICT, predict_json(*IMAGES)),
-    "unknown signature": (
-        "POST",
-        PREDICT,
-        predict_json(*IMAGES, signature_name="other"),
-    ),
-    "version": ("POST", f"{STATUS}/versions/1:predict", predict_json(b"")),
     "label": ("POST", f"{STATUS}/labels/stable:predict", predict_json(b"")),
     "status": ("GET", STATUS, None),
     "status of a version": ("GET", f"{STATUS}/versions/1", None),
     "broken JSON": ("POST", PREDICT, b"{"),
     "unknown model": ("POST", "/v1/models/other:predict", predict_json(b"")),
-    "unknown version": ("GET", f"{STATUS}/versions/7", None),
 }
 
 
@@ -216,39 +207,6 @@ def test_masks_through_the_client_are_exact(proxy, protocol):
         np.testing.assert_array_equal(result.mask, threshold(each))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_command_takes_a_password(
-    proxy, protocol, tmp_path, monkeypatch, capsys
-):
-    (tmp_path / "photo.png").write_bytes(encoded(photo(24, 36)))
-    address = {"rest": f"https://{proxy.address}", "grpc": proxy.address}
-    arguments = [
-        *(tmp_path / "photo.png", "-o", tmp_path / "mask.png", "--mask"),
-        *(f"--{protocol}", address[protocol]),
-        *("--user", LOGIN[0], "--ca", proxy.certificate),
-    ]
-    monkeypatch.setenv("PSPNET_PASSWORD", LOGIN[1])
-    assert client.main([str(each) for each in arguments]) == 0
-    mask = decoded((tmp_path / "mask.png").read_bytes())
-    np.testing.assert_array_equal(mask, threshold(photo(24, 36)))
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_answers_above_4_mib_pass(proxy, server, protocol):
-    noise = np.random.default_rng(0).integers(0, 256, (2200, 2200), np.uint8)
-    data = encoded(noise, compress_level=0)
-    assert len(data) > 4 * 2**20
-    server.mangle = lambda outputs: {
-        **outputs,
-        "mask_png_bytes": strings(data),
-        "height": np.array([2200], np.int32),
-        "width": np.array([2200], np.int32),
-    }
-    (result,) = segment(proxy, protocol, [IMAGES[0]])
-    np.testing.assert_array_equal(result.mask, noise)
-
-
 def test_body_in_parts_passes(proxy, server):
     body = predict_json(IMAGES[0])
     answer = ask(proxy, "POST", PREDICT, iter([body[:50], body[50:]]))
@@ -287,28 +245,6 @@ def test_without_the_password_nothing_reaches_the_server(
     assert rest.seen == rpc.seen == []
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_client_does_not_try_a_wrong_password_again(proxy, server, protocol):
-    with pytest.raises(
-        client.ServingError, match="401|UNAUTHENTICATED"
-    ) as caught:
-        segment(proxy, protocol, [b""], login=(LOGIN[0], "wrong"))
-    assert not caught.value.retry
-    assert server.seen == []
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_client_that_does_not_trust_the_certificate_sends_nothing(
-    proxy, server, protocol
-):
-    with pytest.raises(
-        client.ServingError, match="connection failed|UNAVAILABLE"
-    ):
-        segment(proxy, protocol, [b""], ca=None)
-    assert server.seen == []
-    assert ask(proxy).status == 200
-
-
 def test_plain_http_is_refused(proxy, server):
     answer = exchange(
         http.client.HTTPConnection(proxy.address),
@@ -323,14 +259,6 @@ def test_plain_http_is_refused(proxy, server):
 
 
 # What is served.
-
-
-class Recording(http_server.Handler):
-    """Answers every method as GET, and so records it."""
-
-    do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = (
-        http_server.Handler.do_GET
-    )
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -352,7 +280,6 @@ def recorders():
     rpc.host = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     with http_server.serving() as rest:
-        rest.RequestHandlerClass = Recording
         rest.host = f"127.0.0.1:{rest.server_address[1]}"
         yield rest, rpc
     server.stop(None).wait()
@@ -531,15 +458,7 @@ def test_too_many_requests_are_refused_until_some_time_has_passed(
 def test_too_many_requests_at_once_are_refused_until_one_has_ended(
     proxy, server
 ):
-    done = threading.Event()
-
-    def function(inputs):
-        assert done.wait(30)
-        return serving_default(inputs)
-
-    server.signatures = {
-        "serving_default": Signature(function, {"image_bytes": "string"})
-    }
+    server.hold = threading.Event()
     protocols = ["rest", "grpc"] * (AT_ONCE // 2)
     with futures.ThreadPoolExecutor(AT_ONCE) as pool:
         try:
@@ -560,7 +479,7 @@ def test_too_many_requests_at_once_are_refused_until_one_has_ended(
                 assert caught.value.retry
             assert len(server.seen) == AT_ONCE
         finally:
-            done.set()
+            server.hold.set()
         for each in running:
             assert each.result()[0].status == "EMPTY"
     for protocol in PROTOCOLS:
@@ -571,8 +490,8 @@ def test_too_many_requests_at_once_are_refused_until_one_has_ended(
 
 
 def test_server_that_is_down_and_comes_back(start):
-    rest_port, grpc_port = free_ports(2)
-    proxy = start(f"127.0.0.1:{rest_port}", f"127.0.0.1:{grpc_port}")
+    port = free_port(2)
+    proxy = start(f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
     for _ in range(2):
         began = time.monotonic()
         answer = ask(proxy)
@@ -584,7 +503,7 @@ def test_server_that_is_down_and_comes_back(start):
             segment(proxy, "grpc", [b""])
         assert time.monotonic() - began < 5
         with contract_server.serving(
-            SIGNATURES, rest_port=rest_port, grpc_port=grpc_port
+            SIGNATURES, rest_port=port, grpc_port=port + 1
         ):
             for protocol in PROTOCOLS:
                 assert segment(proxy, protocol, [b""])[0].status == "EMPTY"
@@ -595,21 +514,13 @@ def test_slow_server_is_given_up_and_not_asked_again(start, server):
         *(host(server), server.grpc),
         {"proxy_read_timeout 35s;": "proxy_read_timeout 300ms;"},
     )
-    done = threading.Event()
-
-    def function(inputs):
-        assert done.wait(30)
-        return serving_default(inputs)
-
-    server.signatures = {
-        "serving_default": Signature(function, {"image_bytes": "string"})
-    }
+    server.hold = threading.Event()
     try:
         with pytest.raises(client.ServingError, match="server is too slow"):
             segment(proxy, "rest", [b""], retries=3)
         assert len(server.seen) == 1
     finally:
-        done.set()
+        server.hold.set()
 
 
 def test_slow_client_is_cut_off_and_costs_the_server_nothing(start, recorders):
@@ -653,11 +564,3 @@ def test_nobody_tells_a_version(proxy, server):
     for answer in answers:
         assert answer.headers["Server"] == "nginx"
         assert not re.search(rb"nginx/|\d\.\d+\.\d", answer.body)
-
-
-def test_text_that_is_not_there_is_not_replaced():
-    text = "listen 443; listen 444;"
-    assert nginx_server.replaced(text, {"443": "1"}) == "listen 1; listen 444;"
-    for old, times in (("listen", 2), ("user", 0)):
-        with pytest.raises(ValueError, match=f"{old}.* Received: {times}"):
-            nginx_server.replaced(text, {old: "new"})

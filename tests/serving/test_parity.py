@@ -5,7 +5,6 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from c_session import ChildSession
 from triton_server import Tensor, predict_http
 
 from keras_pspnet import export_litert, export_onnx
@@ -58,43 +57,30 @@ def assert_same(found, wanted, limits, record_property, engine):
 shapes = pytest.mark.parametrize("shape", SHAPES)
 
 
-@pytest.mark.promise("R8")
-@shapes
-def test_saved_model(signatures, images, logits, shape, record_property):
-    found = [
-        signatures["logits"](images=tf.constant(image[None]))["logits"].numpy()
-        for image in images[shape]
-    ]
-    assert_same(found, logits[shape], FLOAT32, record_property, "SavedModel")
-
-
-@pytest.mark.promise("R8")
-@shapes
-def test_c_session(export, images, logits, shape, record_property):
-    with ChildSession(export) as child:
-        found = [
-            child.run("logits", {"images": image[None]})["logits"]
-            for image in images[shape]
-        ]
-    assert_same(found, logits[shape], FLOAT32, record_property, "C session")
-
-
 @pytest.fixture(scope="module")
-def onnx_file(network, tmp_path_factory):
+def runtimes(network, signatures, c_session_engine, tmp_path_factory):
+    """Functions from images to logits."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     export_onnx(network, path)
-    return path
+    onnx = onnxruntime.InferenceSession(path)
+    return {
+        "SavedModel": lambda images: signatures["logits"](
+            images=tf.constant(images)
+        )["logits"].numpy(),
+        "C session": lambda images: c_session_engine.predict(
+            "logits", {"images": images}
+        )["logits"],
+        "ONNX": lambda images: onnx.run(["logits"], {"images": images})[0],
+    }
 
 
 @pytest.mark.promise("R8")
 @shapes
-def test_onnx(onnx_file, images, logits, shape, record_property):
-    session = onnxruntime.InferenceSession(onnx_file)
-    found = [
-        session.run(["logits"], {"images": image[None]})[0]
-        for image in images[shape]
-    ]
-    assert_same(found, logits[shape], FLOAT32, record_property, "ONNX")
+@pytest.mark.parametrize("runtime", ["SavedModel", "C session", "ONNX"])
+def test_float32(runtimes, images, logits, shape, record_property, runtime):
+    run = runtimes[runtime]
+    found = [run(image[None]) for image in images[shape]]
+    assert_same(found, logits[shape], FLOAT32, record_property, runtime)
 
 
 @pytest.mark.promise("R8")

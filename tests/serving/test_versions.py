@@ -62,10 +62,6 @@ DAMAGES = {
 }
 
 
-def test_the_row_has_its_cases():
-    assert len(DAMAGES) == 12
-
-
 @pytest.fixture(scope="module")
 def repository(models, tmp_path_factory):
     """Triton's models with version 1 of one, all of it real files."""

@@ -1,39 +1,40 @@
 """NVIDIA Triton, the real server, with a repository of models.
 
 Runs the `tritonserver` of the environment `.venv-triton`, which `make
-serve-check` makes; nothing of it is imported here. `predict_http` and
-`predict_grpc` send tensors as bytes, so that wrong ones can be sent too.
+serve-check` makes; of it, only the messages of gRPC are imported here.
+`predict_http` and `predict_grpc` send tensors as bytes, so that wrong ones can
+be sent too.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import http.client
+import importlib
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
-import threading
-import time
+import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import psutil
+import urllib3
+from contract_server import Refusal
+from ports import await_ready, free_port
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-triton" / "bin" / "python"
 MODELS = ROOT / "serving" / "triton"
-GRPC_CLIENT = Path(__file__).with_name("triton_grpc.py")
 
-_START_SECONDS = 240
 _EXIT_SECONDS = 60
 _REQUEST_SECONDS = 60
 _SHARED_MEMORY = Path("/dev/shm")
@@ -85,67 +86,24 @@ class Tensor:
 Tensors = dict[str, Tensor]
 
 
-class Refusal(Exception):
-    """An error for an answer.
-
-    Attributes:
-        code: HTTP's status, or the name of gRPC's.
-        message: The server's words.
-    """
-
-    def __init__(self, code: int | str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-
-
-class GrpcClient:
-    """A client over gRPC, in a process of Triton's environment.
-
-    Args:
-        address: `host:port` of the server.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._process = subprocess.Popen(
-            [PYTHON, "-I", GRPC_CLIENT, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._lock = threading.Lock()
-
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Sends a request, as triton_grpc.py takes it."""
-        with self._lock:
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-            return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-
 @dataclasses.dataclass(frozen=True)
 class Triton:
     """A running server.
 
     Attributes:
         process: It; the models run in its children.
-        client: Of its gRPC port.
+        infer: Sends a request over gRPC, and returns a call.
+        messages: The module of its requests.
         http: `host:port` of KServe's protocol over HTTP.
-        grpc: The same over gRPC.
         metrics: The same for Prometheus, at /metrics.
         log_file: What it and the models print.
         shared_memory: How the names of its files in /dev/shm begin.
     """
 
     process: subprocess.Popen[bytes]
-    client: GrpcClient
+    infer: grpc.UnaryUnaryMultiCallable
+    messages: Any
     http: str
-    grpc: str
     metrics: str
     log_file: Path
     shared_memory: str
@@ -218,8 +176,8 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
     """
     site, libraries, version = _environment()
     _link_backend(site, folder, version)
-    http_port, grpc_port, metrics_port = free_ports(3)
-    prefix = f"pspnet-{os.getpid()}-{http_port}-"
+    first = free_port(3)
+    prefix = f"pspnet-{os.getpid()}-{first}-"
     server = site / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     command = [
         server,
@@ -231,11 +189,7 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
         f"--exit-timeout-secs={_EXIT_SECONDS - 10}",
         *options,
     ]
-    for name, port in (
-        ("http", http_port),
-        ("grpc", grpc_port),
-        ("metrics", metrics_port),
-    ):
+    for port, name in enumerate(("http", "grpc", "metrics"), first):
         command += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
     environment = {
         **os.environ,
@@ -255,14 +209,19 @@ def serving(models: Path, folder: Path, *options: str) -> Iterator[Triton]:
             # The models end with it, however it ends.
             start_new_session=True,
         )
-    addresses = [
-        f"127.0.0.1:{port}" for port in (http_port, grpc_port, metrics_port)
-    ]
+    http, rpc, metrics = (f"127.0.0.1:{first + k}" for k in range(3))
+    messages = _messages(site)
     try:
-        with contextlib.closing(GrpcClient(addresses[1])) as client:
-            triton = Triton(process, client, *addresses, log_file, prefix)
-            _await_ready(triton)
-            yield triton
+        with grpc.insecure_channel(rpc) as channel:
+            infer = channel.unary_unary(
+                "/inference.GRPCInferenceService/ModelInfer",
+                messages.ModelInferRequest.SerializeToString,
+                messages.ModelInferResponse.FromString,
+            )
+            await_ready(process, log_file, lambda: _is_ready(http))
+            yield Triton(
+                *(process, infer, messages, http, metrics, log_file, prefix)
+            )
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -303,8 +262,8 @@ def fetch(
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
     """Sends one request over HTTP; returns status and body."""
-    status, _, answer = _exchange(address, path, body, headers or {})
-    return status, answer
+    response = _exchange(address, path, body, headers)
+    return response.status, response.data
 
 
 def predict_http(
@@ -329,15 +288,16 @@ def predict_http(
     }
     text = json.dumps(head).encode()
     data = b"".join(tensor.data for tensor in inputs.values())
-    status, length, answer = _exchange(
+    response = _exchange(
         triton.http,
         f"/v2/models/{model}/infer",
         text + data,
         {"Inference-Header-Content-Length": str(len(text))},
     )
-    if status != 200:
-        raise Refusal(status, json.loads(answer)["error"])
-    place = int(length)
+    answer = response.data
+    if response.status != 200:
+        raise Refusal(response.status, json.loads(answer)["error"])
+    place = int(response.headers["Inference-Header-Content-Length"])
     outputs = {}
     for each in json.loads(answer[:place])["outputs"]:
         end = place + each["parameters"]["binary_data_size"]
@@ -368,47 +328,40 @@ def predict_grpc(
     Raises:
         Refusal: If the server answers with an error, or not in time.
     """
-    request = {
-        "model": model,
-        "inputs": [
-            [name, tensor.datatype, tensor.shape, _text(tensor.data)]
-            for name, tensor in inputs.items()
-        ],
-        "seconds": seconds,
-        "cancel": cancel,
-    }
-    answer = triton.client.ask(request)
-    if "code" in answer:
-        raise Refusal(answer["code"], answer["message"])
+    request = triton.messages.ModelInferRequest(model_name=model)
+    for name, tensor in inputs.items():
+        request.inputs.add(
+            name=name, datatype=tensor.datatype, shape=tensor.shape
+        )
+        request.raw_input_contents.append(tensor.data)
+    call = triton.infer.future(request, timeout=seconds)
+    if cancel:
+        call.cancel()
+    try:
+        answer = call.result()
+    except grpc.FutureCancelledError:
+        raise Refusal("CANCELLED", "by the client") from None
+    except grpc.RpcError as error:
+        raise Refusal(error.code().name, error.details()) from error
     return {
-        name: Tensor(datatype, tuple(shape), base64.b64decode(data))
-        for name, datatype, shape, data in answer["outputs"]
+        each.name: Tensor(each.datatype, tuple(each.shape), data)
+        for each, data in zip(
+            answer.outputs, answer.raw_output_contents, strict=True
+        )
     }
-
-
-def free_ports(count: int) -> list[int]:
-    """Finds ports of 127.0.0.1 on which nobody listens."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
 
 
 def _exchange(
-    address: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> tuple[int, str | None, bytes]:
-    connection = http.client.HTTPConnection(address, timeout=_REQUEST_SECONDS)
-    with contextlib.closing(connection):
-        method = "GET" if body is None else "POST"
-        connection.request(method, path, body, dict(headers))
-        response = connection.getresponse()
-        length = response.getheader("Inference-Header-Content-Length")
-        return response.status, length, response.read()
+    address: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str] | None,
+) -> urllib3.BaseHTTPResponse:
+    method = "GET" if body is None else "POST"
+    with urllib3.connection_from_url(
+        f"http://{address}", timeout=_REQUEST_SECONDS, retries=False
+    ) as pool:
+        return pool.request(method, path, body=body, headers=headers)
 
 
 def _environment() -> tuple[Path, list[Path], str]:
@@ -448,15 +401,16 @@ def _shared_files(prefix: str) -> list[Path]:
     return list(_SHARED_MEMORY.glob(f"{prefix}*"))
 
 
-def _await_ready(triton: Triton) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if triton.process.poll() is not None:
-            raise ChildProcessError(
-                f"{triton.log}\nStatus {triton.process.returncode}."
-            )
-        with contextlib.suppress(OSError):
-            if fetch(triton.http, "/v2/health/ready")[0] == 200:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"{triton.log}\nNot ready in {_START_SECONDS} s.")
+def _is_ready(address: str) -> bool:
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        return fetch(address, "/v2/health/ready")[0] == 200
+    return False
+
+
+def _messages(site: Path) -> Any:
+    """The messages of Triton's gRPC client, without the client itself."""
+    for name in ("tritonclient", "tritonclient.grpc"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(site.joinpath(*name.split(".")))]
+        sys.modules[name] = package
+    return importlib.import_module("tritonclient.grpc.service_pb2")

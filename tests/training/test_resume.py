@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 LAST_STEP = 12
-RANDOM_KILLS = 14
+RANDOM_KILLS = int(os.environ.get("RANDOM_KILLS", "14"))
 # Kills in a row, each of the run that goes on from the one before. What is
 # there after each is the checkpoint that the next one takes.
 KILLS = (

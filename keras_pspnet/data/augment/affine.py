@@ -47,7 +47,6 @@ def place_crop(
     angle: Any,
     start: Any,
     flip: Any,
-    crop: tuple[int, int],
 ) -> Placement:
     """Composes the way back from a crop to its source.
 
@@ -61,7 +60,6 @@ def place_crop(
         start: int32 (2,), row and column where the crop begins in that
             image; negative where it reaches over its top or left edge.
         flip: bool scalar, left to right.
-        crop: (height, width) of the crop.
 
     Returns:
         The placement.

@@ -38,7 +38,6 @@ def train_augmentation(
     *,
     base_size: tuple[int, int] | None = None,
     rotate: float = 0.0,
-    rotate_probability: float = 0.5,
     cat_max_ratio: float = 1.0,
     center_padding: bool = False,
     blur_probability: float = 0.0,
@@ -68,8 +67,8 @@ def train_augmentation(
         base_size: Longest and shortest side of the box that an image fills
             at factor 1, so that factors do not depend on the image's size;
             None keeps its own size at factor 1.
-        rotate: Greatest angle of random rotation to either side, in degrees.
-        rotate_probability: Share of the images that are rotated.
+        rotate: Greatest angle of random rotation to either side, in degrees;
+            every other image is rotated.
         cat_max_ratio: Share of the labelled pixels of a crop that every class
             has to stay below. Of ten random crops the first is taken that
             keeps to it; if there is none, an eleventh. 1 takes any crop.
@@ -95,12 +94,29 @@ def train_augmentation(
         >>> image.shape, mask.shape
         (TensorShape([24, 32, 3]), TensorShape([24, 32]))
     """
-    _check_sizes(crop, base_size)
-    _check_scales(scales)
-    _check_within("rotate", rotate, 180)
-    _check_within("rotate_probability", rotate_probability, 1)
-    _check_within("cat_max_ratio", cat_max_ratio, 1)
-    _check_within("blur_probability", blur_probability, 1)
+    for name, size in (("crop", crop), ("base_size", base_size)):
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(
+                f"`{name}` must be two positive numbers of pixels. "
+                f"Received: {name}={size}"
+            )
+    if scales is not None and (
+        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
+    ):
+        raise ValueError(
+            "`scales` must be a least and a greatest positive number. "
+            f"Received: scales={scales}"
+        )
+    for name, value, greatest in (
+        ("rotate", rotate, 180),
+        ("cat_max_ratio", cat_max_ratio, 1),
+        ("blur_probability", blur_probability, 1),
+    ):
+        if not 0 <= value <= greatest:
+            raise ValueError(
+                f"`{name}` must be within 0..{greatest}. "
+                f"Received: {name}={value}"
+            )
     if blur_probability and min(crop) < 3:
         raise ValueError(
             "`crop` must be at least 3x3 where it is blurred. "
@@ -123,10 +139,10 @@ def train_augmentation(
         scaled = tf.maximum(tf.cast(scaled, tf.int32), 1)
         starts = _random_starts(seeds[2], scaled, crop, center_padding)
         flipped = tf.random.stateless_uniform((), seeds[3]) < 0.5
-        angle = _random_angle(seeds[5], rotate, rotate_probability)
+        angle = _random_angle(seeds[5], rotate)
 
         def place(start: Any) -> Placement:
-            return place_crop(size, scaled, angle, start, flipped & flip, crop)
+            return place_crop(size, scaled, angle, start, flipped & flip)
 
         labels = flatten(mask)
 
@@ -164,13 +180,13 @@ def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
     )
 
 
-def _random_angle(seed: Any, rotate: float, probability: float) -> Any:
+def _random_angle(seed: Any, rotate: float) -> Any:
     """Radians, float64; exactly 0 where nothing is rotated."""
     chance, turn = tf.unstack(
         tf.random.stateless_uniform((2,), seed, dtype=tf.float64)
     )
     angle = (2 * turn - 1) * math.radians(rotate)
-    return tf.where(chance < probability, angle, tf.zeros_like(angle))
+    return tf.where(chance < 0.5, angle, tf.zeros_like(angle))
 
 
 def _random_starts(
@@ -213,31 +229,3 @@ def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
     )
     counts = tf.cast(counts[:IGNORE_LABEL], tf.float64)
     return tf.reduce_max(counts) < cat_max_ratio * tf.reduce_sum(counts)
-
-
-def _check_sizes(
-    crop: tuple[int, int], base_size: tuple[int, int] | None
-) -> None:
-    for name, size in (("crop", crop), ("base_size", base_size)):
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(
-                f"`{name}` must be two positive numbers of pixels. "
-                f"Received: {name}={size}"
-            )
-
-
-def _check_scales(scales: tuple[float, float] | None) -> None:
-    if scales is not None and (
-        len(scales) != 2 or not 0 < scales[0] <= scales[1] < math.inf
-    ):
-        raise ValueError(
-            "`scales` must be a least and a greatest positive number. "
-            f"Received: scales={scales}"
-        )
-
-
-def _check_within(name: str, value: float, greatest: float) -> None:
-    if not 0 <= value <= greatest:
-        raise ValueError(
-            f"`{name}` must be within 0..{greatest}. Received: {name}={value}"
-        )

@@ -1,4 +1,4 @@
-"""What the builders write of a set, and where they find it."""
+"""What the builders write of a set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from keras_pspnet.data.dataset import SegmentationData, load
+from keras_pspnet.data.dataset import SegmentationData
 from keras_pspnet.labels import LabelSet
 
 
@@ -69,31 +69,3 @@ def make_examples(
                 "file_name": path.name,
             },
         )
-
-
-def find_manual(dl_manager: Any, name: str, split: str) -> Path | None:
-    """Looks for a set among what the user has downloaded and unpacked.
-
-    Args:
-        dl_manager: The `tfds.download.DownloadManager`.
-        name: Name of the set, as of `keras_pspnet.data.load`.
-        split: One of its splits.
-
-    Returns:
-        The `root` to load it from; None if it is not there.
-
-    Raises:
-        ImportError: If it is SBD, and SciPy is not installed.
-        OSError: If a folder or list cannot be read.
-        ValueError: If it is there, but not complete.
-    """
-    try:
-        root = Path(dl_manager.manual_dir)
-    except AssertionError:
-        # Says TensorFlow Datasets of a folder that is absent or empty.
-        return None
-    try:
-        load(name, split, root=root)
-    except FileNotFoundError:
-        return None
-    return root

@@ -1,4 +1,4 @@
-"""Cityscapes: a folder for each city, and several masks for each image."""
+"""Cityscapes: a folder for each city, and several files for each image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_pspnet.data.image_files import (
     MASK_SUFFIXES,
     files_in,
 )
-from keras_pspnet.data.sources.encodings import Encoding, plain_encoding
+from keras_pspnet.data.sources.encodings import Encoding
 from keras_pspnet.data.sources.listing import (
     Issue,
     Listing,
@@ -43,21 +43,11 @@ def list_cityscapes(
     image_files = _in_cities(places[0], IMAGE_SUFFIXES)
     mask_files = _in_cities(places[1], MASK_SUFFIXES)
     images = by_stem(image_files, issues, "_leftImg8bit")
-    ids = by_stem(mask_files, issues, "_gtFine_labelIds")
-    train_ids = by_stem(mask_files, issues, "_gtFine_labelTrainIds")
-    # Where an image has both, the original ones stay.
-    masks = train_ids | ids
+    masks = by_stem(mask_files, issues, "_gtFine_labelIds")
     names = sorted(images.keys() | masks.keys())
     where = str(places[0]), f"{places[1]} (*_gtFine_labelIds.png)"
     pairs = pair_names(names, images, masks, where, issues)
-    trained = plain_encoding(CITYSCAPES, "Cityscapes")
-    samples = [
-        Sample(
-            *pair,
-            trained if "labelTrainIds" in Path(pair[1]).stem else encoding,
-        )
-        for pair in pairs
-    ]
+    samples = [Sample(*pair, encoding) for pair in pairs]
     return Listing(CITYSCAPES, samples, issues)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from keras_pspnet.data.images import named, read_mask_or_colors
+from keras_pspnet.data.images import named, read_mask
 from keras_pspnet.data.sources.sbd import read_mat_mask
 from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
 
@@ -141,7 +141,7 @@ def read_encoded(
     name = named(source)
     if not isinstance(source, bytes) and os.fspath(source).endswith(".mat"):
         return encoding.from_values(read_mat_mask(source), name)
-    stored = read_mask_or_colors(source)
+    stored = read_mask(source, allow_colors=True)
     if stored.ndim == 3:
         return encoding.from_colors(stored, name)
     return encoding.from_values(stored, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_pspnet.data.image_files import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -22,7 +22,6 @@ from keras_pspnet.data.sources.listing import (
     pair_names,
     read_names,
 )
-from keras_pspnet.data.sources.sbd import SBD_FILES, SBD_SOURCE, scipy_io
 from keras_pspnet.data.sources.voc_trainaug import VOC_LISTS, list_trainaug
 from keras_pspnet.labels import (
     ADE20K,
@@ -30,7 +29,6 @@ from keras_pspnet.labels import (
     CITYSCAPES,
     CITYSCAPES_TRAIN_IDS,
     IGNORE_LABEL,
-    RAW_IGNORE_LABELS,
     VOC,
     Color,
     LabelSet,
@@ -53,11 +51,11 @@ CAMVID_ENCODING = plain_encoding(
     CAMVID,
     "CamVid",
     [*class_pairs(CAMVID), ((0, 0, 0), IGNORE_LABEL)],
-    RAW_IGNORE_LABELS["camvid"],
+    ignore_label=11,
 )
 ADE20K_ENCODING = Encoding(
-    {index + 1: index for index in range(ADE20K.num_classes)}
-    | {RAW_IGNORE_LABELS["ade20k"]: IGNORE_LABEL},
+    {0: IGNORE_LABEL}
+    | {index + 1: index for index in range(ADE20K.num_classes)},
     (),
     "ADE20K",
 )
@@ -85,7 +83,6 @@ class PublishedDataset:
         lists: Folder of the text files that list splits, for sets without
             `splits`.
         splits: Names of the splits and their folders.
-        mask_suffixes: How mask files end.
         listers: What lists splits that are laid out in another way, given
             `encoding`, the set's own folder, the split, and the folder that
             was given.
@@ -100,7 +97,6 @@ class PublishedDataset:
     source: str
     lists: str = ""
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    mask_suffixes: Collection[str] = MASK_SUFFIXES
     listers: Mapping[str, Callable[[Encoding, Path, str, Path], Listing]] = (
         dataclasses.field(default_factory=dict)
     )
@@ -179,13 +175,11 @@ def _list_split(name: str, folder: Path, split: str) -> Listing:
     if not dataset.splits:
         lists = folder / dataset.lists
         path = list_file(name, lists, split, *dataset.listers)
-    if ".mat" in dataset.mask_suffixes:
-        scipy_io()
     issues: list[Issue] = []
     images = folder / dataset.images.format(split)
     masks = folder / dataset.masks.format(split)
     image_of = find_files(images, IMAGE_SUFFIXES, issues)
-    mask_of = find_files(masks, dataset.mask_suffixes, issues)
+    mask_of = find_files(masks, MASK_SUFFIXES, issues)
     if path is None:
         names = sorted(image_of.keys() | mask_of.keys())
     else:
@@ -213,17 +207,6 @@ DATASETS: Mapping[str, PublishedDataset] = {
         source="VOCtrainval_11-May-2012.tar is at "
         "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.",
     ),
-    "sbd": PublishedDataset(
-        VOC,
-        VOC_ENCODING,
-        places=("", "dataset", "benchmark_RELEASE/dataset"),
-        images="img",
-        masks="cls",
-        mask_suffixes=(".mat",),
-        lists="",
-        expected=SBD_FILES,
-        source=SBD_SOURCE,
-    ),
     "cityscapes": PublishedDataset(
         CITYSCAPES,
         CITYSCAPES_ENCODING,
@@ -244,12 +227,7 @@ DATASETS: Mapping[str, PublishedDataset] = {
         places=("", "ADEChallengeData2016"),
         images="images/{}",
         masks="annotations/{}",
-        splits={
-            "train": "training",
-            "val": "validation",
-            "training": "training",
-            "validation": "validation",
-        },
+        splits={"train": "training", "val": "validation"},
         expected="ADEChallengeData2016/{images,annotations}/"
         "{training,validation}",
         source="ADEChallengeData2016.zip is at "

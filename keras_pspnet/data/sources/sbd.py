@@ -50,18 +50,15 @@ def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
         try:
             content = io.loadmat(stream, variable_names=["GTcls"])
             mask = content["GTcls"][0, 0]["Segmentation"]
+            if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
+                raise ValueError(f"{mask.dtype} of shape {mask.shape}")
         except MemoryError:
             raise
         # SciPy raises whatever broken bytes lead it into.
         except Exception as error:
             raise ValueError(
                 "`mask` must be a MATLAB file of SBD, with GTcls.Segmentation "
-                f"({error}). Received: mask={os.fspath(path)!r}"
+                f"of uint8 and rank 2 ({error}). "
+                f"Received: mask={os.fspath(path)!r}"
             ) from error
-    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0:
-        raise ValueError(
-            "`mask` must be a MATLAB file of SBD, with GTcls.Segmentation of "
-            "uint8 and rank 2. Received: "
-            f"{mask.dtype} of shape {mask.shape} in mask={os.fspath(path)!r}"
-        )
     return mask

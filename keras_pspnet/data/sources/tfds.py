@@ -27,6 +27,7 @@ from keras_pspnet.data.sources.published import (
     PETS_ENCODING,
 )
 from keras_pspnet.labels import CAMVID, CITYSCAPES, IGNORE_LABEL, VOC, LabelSet
+from keras_pspnet.utils import check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,25 +95,19 @@ def pair_of(
         >>> mask
         array([[0, 1]], dtype=uint8)
     """
-    known = _known(name)
+    check_choice("name", name, _SETS)
+    known = _SETS[name]
     image, mask = read_image(example[known.image]), example[known.mask]
-    mask = (
-        read_mask(mask) if isinstance(mask, bytes) else np.asarray(mask)[..., 0]
-    )
+    if isinstance(mask, bytes):
+        mask = read_mask(mask)
+    else:
+        mask = np.asarray(mask)[..., 0]
     if image.shape[:2] != mask.shape:
         raise ValueError(
             "`example` must have an image and a mask of one size. Received: "
             f"an image of shape {image.shape}, a mask of shape {mask.shape}"
         )
     return image, known.encoding.from_values(mask, f"an example of {name}")
-
-
-def _known(name: str) -> _Known:
-    if name not in _SETS:
-        raise ValueError(
-            f"`name` must be one of {', '.join(_SETS)}. Received: name={name!r}"
-        )
-    return _SETS[name]
 
 
 class TfdsData:
@@ -180,7 +175,8 @@ def load_tfds(
         ... )
         >>> image, mask = data[0]  # doctest: +SKIP
     """
-    known = _known(name)
+    check_choice("name", name, _SETS)
+    known = _SETS[name]
     try:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:

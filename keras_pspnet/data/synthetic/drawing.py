@@ -21,6 +21,9 @@ MARK_COLOURS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
 class _Canvas(NamedTuple):
     """An image under the brush, or a window of it that shares its memory."""
 
+    rng: np.random.Generator  # Source of everything that varies.
+    height: int  # Of the whole picture.
+    width: int
     y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
     x: np.ndarray  # (1, columns)
     image: np.ndarray
@@ -81,11 +84,9 @@ class _Canvas(NamedTuple):
         half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
         return np.abs(self.x - centre) - half.astype("float32")
 
-    def clouds(
-        self, rng: np.random.Generator, rows: int, columns: int
-    ) -> np.ndarray:
+    def clouds(self, rows: int, columns: int) -> np.ndarray:
         """Returns noise, (height, width, 1), smooth between a grid of knots."""
-        knots = rng.standard_normal((rows, columns), "float32")
+        knots = self.rng.standard_normal((rows, columns), "float32")
         tall = _hats(self.y.size, rows)
         return (tall @ knots @ _hats(self.x.size, columns).T)[..., None]
 
@@ -119,6 +120,8 @@ def draw_scene(
         (height, width).
     """
     canvas = _Canvas(
+        rng,
+        *size,
         np.arange(size[0], dtype="float32")[:, None],
         np.arange(size[1], dtype="float32")[None, :],
         np.zeros((*size, 3), "float32"),
@@ -127,10 +130,10 @@ def draw_scene(
         itertools.count(1),
     )
     if indoors:
-        _draw_bedroom(canvas, rng)
+        _draw_bedroom(canvas)
     else:
-        _draw_outdoors(canvas, rng, on_water, in_city)
-    light = rng.uniform(0.75, 1.15) + 0.08 * canvas.clouds(rng, 3, 3)
+        _draw_outdoors(canvas, on_water, in_city)
+    light = rng.uniform(0.75, 1.15) + 0.08 * canvas.clouds(3, 3)
     grain = rng.uniform(0.015, 0.04)
     cast = rng.uniform(0.96, 1.04, 3).astype("float32")
     image = rng.standard_normal(canvas.image.shape, "float32")
@@ -165,74 +168,64 @@ def _colour(
     return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
 
 
-def _draw_outdoors(
-    canvas: _Canvas, rng: np.random.Generator, on_water: bool, in_city: bool
-) -> None:
+def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
     """Draws towers and hulls at the left, what tells their class at right."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     unit = min(height, width)
     # Of their own, so that the objects do not depend on the cues.
-    objects, cues = rng.spawn(2)
+    objects, cues = (canvas._replace(rng=own) for own in rng.spawn(2))
     horizon = rng.uniform(0.44, 0.5) * height
     ground = horizon - rng.uniform(0.02, 0.04) * height
 
-    _draw_land(canvas, rng, horizon, ground, WATER if on_water else ROAD)
+    _draw_land(canvas, horizon, ground, WATER if on_water else ROAD)
     place = SKYSCRAPER if in_city else BUILDING
     hull = BOAT if on_water else CAR
     # Objects fill the near part of the image, however wide it is.
     near = max(0.7, 0.45 * width / unit)
     for middle in np.arange(0.13, near, 0.25):
-        centre = middle + objects.uniform(-0.02, 0.02)
-        _draw_tower(canvas, objects, centre * unit, ground, place)
+        centre = middle + objects.rng.uniform(-0.02, 0.02)
+        _draw_tower(objects, centre * unit, ground, place)
     for middle in np.arange(0.32, near, 0.56):
         for bottom in (0.76, 0.97):
-            base = bottom + objects.uniform(-0.03, 0.01)
-            centre = middle + objects.uniform(-0.06, 0.06)
-            _draw_hull(canvas, objects, centre * unit, base * height, hull)
+            base = bottom + objects.rng.uniform(-0.03, 0.01)
+            centre = middle + objects.rng.uniform(-0.06, 0.06)
+            _draw_hull(objects, centre * unit, base * height, hull)
 
-    start = cues.uniform(0.7, 0.74) * width
-    _draw_skyline(canvas, cues, start, ground, in_city)
-    _draw_marks(canvas, cues, start, horizon + 0.05 * height, on_water)
+    start = cues.rng.uniform(0.7, 0.74) * width
+    _draw_skyline(cues, start, ground, in_city)
+    _draw_marks(cues, start, horizon + 0.05 * height, on_water)
 
 
 def _draw_land(
-    canvas: _Canvas,
-    rng: np.random.Generator,
-    horizon: float,
-    ground: float,
-    surface: int,
+    canvas: _Canvas, horizon: float, ground: float, surface: int
 ) -> None:
     """Draws the sky, a wet surface, and a strip of grass between."""
-    height = canvas.image.shape[0]
+    rng, height, _ = canvas[:3]
     sky = canvas.crop(0.0, ground)
     light = _colour(rng, 0.7, 0.8) + _rgb(-0.08, 0.0, 0.1)
     haze = (sky.y / ground)[..., None] * rng.uniform(-0.1, 0.2)
-    colour = light + haze + 0.05 * sky.clouds(rng, 7, 4)
+    colour = light + haze + 0.05 * sky.clouds(7, 4)
     sky.paint(sky.y - ground, colour, SKY, is_object=False)
 
     wet = canvas.crop(ground, height)
     colour = _colour(rng, 0.4, 0.55, hue=0.05) + _rgb(-0.05, 0.0, 0.05)
-    streaks = 0.05 * wet.clouds(rng, 24, 6) + 0.07 * wet.clouds(rng, 4, 4)
+    streaks = 0.05 * wet.clouds(24, 6) + 0.07 * wet.clouds(4, 4)
     wet.paint(ground - wet.y, colour + streaks, surface, is_object=False)
 
     grass = canvas.crop(ground, horizon + 0.05 * height)
     colour = _rgb(0.3, 0.45, 0.2) + _colour(rng, -0.04, 0.04, hue=0.06)
-    blades = 1.0 + 0.25 * grass.clouds(rng, 6, 32)
+    blades = 1.0 + 0.25 * grass.clouds(6, 32)
     shore = horizon + 0.05 * height * rng.random()
-    bank = shore + 0.015 * height * grass.clouds(rng, 1, 6)[..., 0]
+    bank = shore + 0.015 * height * grass.clouds(1, 6)[..., 0]
     strip = np.maximum(ground - grass.y, grass.y - bank)
     grass.paint(strip, colour * blades, GRASS, is_object=False)
 
 
 def _draw_tower(
-    canvas: _Canvas,
-    rng: np.random.Generator,
-    centre: float,
-    ground: float,
-    label: int,
+    canvas: _Canvas, centre: float, ground: float, label: int
 ) -> None:
     """Draws a tower with windows, some of them lit."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     unit = min(height, width)
     half = max(3.0, rng.uniform(0.1, 0.12) * unit)
     top = ground - rng.uniform(0.31, 0.4) * height
@@ -251,14 +244,10 @@ def _draw_tower(
 
 
 def _draw_skyline(
-    canvas: _Canvas,
-    rng: np.random.Generator,
-    start: float,
-    ground: float,
-    in_city: bool,
+    canvas: _Canvas, start: float, ground: float, in_city: bool
 ) -> None:
     """Draws a row of houses: gabled, of brick, or flat, of concrete."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     pitch = rng.uniform(0.15, 0.19) * min(height, width)
     part = canvas.crop(ground - 0.32 * height, ground, start)
     place = (part.x[0] - start) / pitch
@@ -276,14 +265,10 @@ def _draw_skyline(
 
 
 def _draw_marks(
-    canvas: _Canvas,
-    rng: np.random.Generator,
-    start: float,
-    top: float,
-    on_water: bool,
+    canvas: _Canvas, start: float, top: float, on_water: bool
 ) -> None:
     """Draws wave crests or lane marks in three rows."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
     pitch_y = (height - top) / 3
     thick = max(0.8, 0.015 * height)
@@ -304,14 +289,10 @@ def _draw_marks(
 
 
 def _draw_hull(
-    canvas: _Canvas,
-    rng: np.random.Generator,
-    centre: float,
-    bottom: float,
-    label: int,
+    canvas: _Canvas, centre: float, bottom: float, label: int
 ) -> None:
     """Draws a body with a cabin and a shadow: a boat or a car."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     half = max(4.0, rng.uniform(0.2, 0.24) * min(height, width))
     tall = max(6.0, rng.uniform(0.18, 0.22) * height)
     top, end = bottom - tall, bottom + 0.25 * tall
@@ -334,14 +315,14 @@ def _draw_hull(
     part.paint(stripe, 0.5 * body + 0.4)
 
 
-def _draw_bedroom(canvas: _Canvas, rng: np.random.Generator) -> None:
+def _draw_bedroom(canvas: _Canvas) -> None:
     """Draws a papered wall and a bed whose pillows have its own cloth."""
-    height, width = canvas.image.shape[:2]
+    rng, height, width = canvas[:3]
     edge = rng.uniform(0.35, 0.45) * height
     wall = canvas.crop(0.0, edge)
     waves = 2 * math.pi / (rng.uniform(0.04, 0.1) * width)
     stripes = rng.uniform(0.0, 0.08) * np.sin(wall.x * waves)[..., None]
-    paper = _colour(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(rng, 3, 4)
+    paper = _colour(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(3, 4)
     wall.paint(wall.y - height, paper, WALL, is_object=False)
 
     bed = canvas.crop(edge, height)
@@ -349,7 +330,7 @@ def _draw_bedroom(canvas: _Canvas, rng: np.random.Generator) -> None:
     along = bed.x * math.cos(angle) + bed.y * math.sin(angle)
     waves = 2 * math.pi / (rng.uniform(0.06, 0.12) * height)
     weave = 0.08 * np.sin(along * waves)[..., None]
-    cloth = _colour(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(rng, 4, 6)
+    cloth = _colour(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(4, 6)
     bed.paint(edge - bed.y, cloth, BED)
     board_half = rng.uniform(0.3, 0.45) * width
     board_top = edge - rng.uniform(0.1, 0.14) * height

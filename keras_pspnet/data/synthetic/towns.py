@@ -8,12 +8,10 @@ them but whether everything still works.
 
 import numpy as np
 
-from keras_pspnet.data.synthetic.scenes import checked_integer, checked_size
+from keras_pspnet.data.synthetic.scenes import checked_size
 
 # In the order of `keras_pspnet.labels.AERIAL`.
 BUILDING, LAND, ROAD, VEGETATION, WATER = range(5)
-
-MIN_SIDE = 32
 
 # RGB. The photographs that the model knows are of a desert's coast.
 _SAND = (198, 192, 182)
@@ -110,8 +108,8 @@ def make_town(
         >>> image.shape, mask.shape
         ((256, 320, 3), (256, 320))
     """
-    rng = np.random.default_rng(checked_integer("seed", seed))
-    canvas = _Canvas(rng, checked_size(size, MIN_SIDE))
+    rng = np.random.default_rng(seed)
+    canvas = _Canvas(rng, checked_size(size))
     canvas.image += 16 * canvas.hills(40)[..., None]
     town = canvas.hills(170) + (canvas.right - 0.5) * 2
     garden = canvas.hills(60) - 0.5 - 2 * np.maximum(town, 0)

@@ -27,7 +27,6 @@ from keras_pspnet import DilatedResNet, PSPNet, convert_file
 # At most max |difference| / max |logit|, at least this share of equal argmax.
 BOUNDS = {"float32": 1e-4, "float64": 1e-9}
 AGREEMENT = 0.9999
-LINE = "{:<25} {:<9} {:<7} {:<8} {:<7} {:>9} {:>9} {:>8} {:>8} {}"
 
 
 def outputs_of(case: dict[str, Any], folder: Path) -> Any:
@@ -44,12 +43,9 @@ def outputs_of(case: dict[str, Any], folder: Path) -> Any:
         network = keras.Sequential(
             [model.get_layer("normalization"), _Stages(model.backbone)]
         )
+        names = ("stage4", "stage5")
         return lambda image: dict(
-            zip(
-                ("stage4", "stage5"),
-                network.predict(image[None], verbose=0),
-                strict=True,
-            )
+            zip(names, network.predict(image[None], verbose=0), strict=True)
         )
     model = convert_file(path)
     for name in ("align_corners", "stride_on", "stem"):
@@ -97,18 +93,10 @@ def check(case: dict[str, Any], folder: Path) -> bool:
             )
             good &= bool(fits)
             print(
-                LINE.format(
-                    case["name"],
-                    size,
-                    output,
-                    case["dtype"],
-                    "legacy" if case["legacy"] else "zip",
-                    f"{difference:.1e}",
-                    f"{agreement:.4%}",
-                    f"{deviation:.0%}",
-                    classes,
-                    "" if fits else "FAILS",
-                ),
+                f"{case['name']:<25} {size:<9} {output:<7} {case['dtype']:<8} "
+                f"{'legacy' if case['legacy'] else 'zip':<7} "
+                f"{difference:>9.1e} {agreement:>9.4%} {deviation:>8.0%} "
+                f"{classes:>8} {'' if fits else 'FAILS'}",
                 flush=True,
             )
     keras.backend.clear_session()
@@ -129,18 +117,8 @@ def main() -> int:
         print("torch must not be importable here", file=sys.stderr)
         return 1
     print(
-        LINE.format(
-            "network",
-            "size",
-            "output",
-            "dtype",
-            "form",
-            "max diff",
-            "argmax",
-            "alive",
-            "classes",
-            "",
-        )
+        f"{'network':<25} {'size':<9} {'output':<7} {'dtype':<8} {'form':<7} "
+        f"{'max diff':>9} {'argmax':>9} {'alive':>8} {'classes':>8}"
     )
     # It warns of one traced function for each network, which is the task.
     tf.get_logger().setLevel("ERROR")

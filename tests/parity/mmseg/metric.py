@@ -8,7 +8,6 @@ its counts up in float32, so that scores differ in their last digits.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from pathlib import Path
@@ -62,9 +61,7 @@ def main() -> int:
     Returns:
         Exit status: 1 if a score differs, or there are no files.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     good = []
     for path in sorted(folder.glob("*.npz"), key=lambda path: int(path.stem)):

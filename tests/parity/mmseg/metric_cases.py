@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ def write(folder: Path, classes: int) -> None:
     mask[rng.random(mask.shape) < 0.2] = 255
     mask[3] = 255
     confusion = Confusion(classes)
-    confusion.add(mask, prediction)
+    for pair in zip(mask, prediction, strict=True):
+        confusion.add(*pair)
     scores = Scores(confusion.counts, generic_labels(classes))
     np.savez(
         folder / f"{classes}.npz",
@@ -49,9 +50,7 @@ def write(folder: Path, classes: int) -> None:
 
 def main() -> None:
     """Makes the files of all cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for classes in CLASSES:
         write(folder, classes)

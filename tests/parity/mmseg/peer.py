@@ -30,7 +30,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 from caffe_files import caffe_model
-from source_names import caffe_names, semseg_names, timm_names
+from source_names import caffe_layers, renamed, semseg_names, timm_names
 
 
 class _Operators(types.ModuleType):
@@ -87,68 +87,32 @@ class Case:
     width: float = 1.0
 
 
-SEMSEG: dict[str, Any] = {
-    "source": "semseg",
-    "stem": "deep_wide",
-    "align_corners": True,
-}
-CAFFE: dict[str, Any] = {**SEMSEG, "source": "caffe"}
+def _semseg(name: str, depth: int, *args: Any, **kwargs: Any) -> Case:
+    kwargs = {"stem": "deep_wide", "align_corners": True} | kwargs
+    return Case(name, name.partition("-")[0], depth, *args, **kwargs)
+
+
+MIDDLE, ODD, PAPER = ((200, 333),), ((201, 337),), ((473, 473),)
+F64: dict[str, Any] = {"dtype": "float64"}
 CASES = (
-    Case("mmseg-r18-cityscapes", "mmseg", 18, 19, ((512, 512), (200, 333))),
-    Case("mmseg-r18b-cityscapes", "mmseg", 18, 19, ((200, 333),), stem="7x7"),
-    Case("mmseg-r18-f64", "mmseg", 18, 19, ((200, 333),), dtype="float64"),
-    Case(
-        "mmseg-r50-voc", "mmseg", 50, 21, ((473, 473), (512, 512), (200, 333))
-    ),
-    Case("mmseg-r50-voc-legacy", "mmseg", 50, 21, ((200, 333),), legacy=True),
-    Case("mmseg-r50-f64", "mmseg", 50, 21, ((200, 333),), dtype="float64"),
-    Case(
-        "mmseg-r50-cityscapes-769",
-        "mmseg",
-        50,
-        19,
-        ((769, 769),),
-        align_corners=True,
-    ),
-    Case("mmseg-r101-ade20k", "mmseg", 101, 150, ((473, 473),), legacy=True),
-    Case("semseg-r50-voc", depth=50, classes=21, sizes=((473, 473),), **SEMSEG),
-    Case(
-        "semseg-r101-ade20k",
-        depth=101,
-        classes=150,
-        sizes=((200, 333),),
-        legacy=True,
-        **SEMSEG,
-    ),
-    Case(
-        "semseg-r50-f64",
-        depth=50,
-        classes=19,
-        sizes=((201, 337),),
-        dtype="float64",
-        **SEMSEG,
-    ),
-    Case(
-        "caffe-r50-ade20k",
-        depth=50,
-        classes=150,
-        sizes=((473, 473),),
-        stride_on="1x1",
-        **CAFFE,
-    ),
-    Case("caffe-r101-voc", depth=101, classes=21, sizes=((473, 473),), **CAFFE),
-    Case(
-        "caffe-r101-f64",
-        depth=101,
-        classes=19,
-        sizes=((201, 337),),
-        dtype="float64",
-        **CAFFE,
-    ),
-    Case("mmcv-r50-v1c", "mmcv", 50, 21, ((200, 333),)),
-    Case("timm-r50c", "timm", 50, 21, ((200, 333),)),
-    Case("timm-r50c-f64", "timm", 50, 21, ((200, 333),), dtype="float64"),
-    Case("timm-r101s", "timm", 101, 21, ((200, 333),), stem="deep_wide"),
+    Case("mmseg-r18-cityscapes", "mmseg", 18, 19, ((512, 512), *MIDDLE)),
+    Case("mmseg-r18b-cityscapes", "mmseg", 18, 19, MIDDLE, stem="7x7"),
+    Case("mmseg-r18-f64", "mmseg", 18, 19, MIDDLE, **F64),
+    Case("mmseg-r50-voc", "mmseg", 50, 21, (*PAPER, (512, 512), *MIDDLE)),
+    Case("mmseg-r50-voc-legacy", "mmseg", 50, 21, MIDDLE, legacy=True),
+    Case("mmseg-r50-f64", "mmseg", 50, 21, MIDDLE, **F64),
+    Case("mmseg-r50-cityscapes-769", "mmseg", 50, 19, ((769, 769),), True),
+    Case("mmseg-r101-ade20k", "mmseg", 101, 150, PAPER, legacy=True),
+    _semseg("semseg-r50-voc", 50, 21, PAPER),
+    _semseg("semseg-r101-ade20k", 101, 150, MIDDLE, legacy=True),
+    _semseg("semseg-r50-f64", 50, 19, ODD, **F64),
+    _semseg("caffe-r50-ade20k", 50, 150, PAPER, stride_on="1x1"),
+    _semseg("caffe-r101-voc", 101, 21, PAPER),
+    _semseg("caffe-r101-f64", 101, 19, ODD, **F64),
+    Case("mmcv-r50-v1c", "mmcv", 50, 21, MIDDLE),
+    Case("timm-r50c", "timm", 50, 21, MIDDLE),
+    Case("timm-r50c-f64", "timm", 50, 21, MIDDLE, **F64),
+    Case("timm-r101s", "timm", 101, 21, MIDDLE, stem="deep_wide"),
 )
 
 
@@ -302,23 +266,15 @@ def logits(
     return main, aux
 
 
-def renamed(
-    state: dict[str, torch.Tensor], names: dict[str, str]
-) -> collections.OrderedDict[str, torch.Tensor]:
-    """State under other names; what has no name there is left out."""
-    return collections.OrderedDict(
-        (f"{names[layer]}.{kind}", value)
-        for key, value in state.items()
-        for layer, _, kind in [key.rpartition(".")]
-        if layer in names
-    )
-
-
 def save(model: torch.nn.Module, case: Case, folder: Path) -> Path:
     """Writes the network in its source's form; returns the file."""
     state = model.state_dict()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     if case.source == "caffe":
-        return save_caffe(state, case, folder / "weights.caffemodel")
+        path = folder / "weights.caffemodel"
+        arrays = {name: value.numpy() for name, value in state.items()}
+        path.write_bytes(caffe_model(caffe_layers(arrays, case.depth)))
+        return path
     if case.source == "timm":
         return save_timm(state, case, folder / "model.safetensors")
     if case.source == "mmcv":
@@ -330,7 +286,6 @@ def save(model: torch.nn.Module, case: Case, folder: Path) -> Path:
         content["fc.weight"] = torch.zeros(1000, 2048)
         content["fc.bias"] = torch.zeros(1000)
     elif case.source == "semseg":
-        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
         content = {
             "epoch": 50,
             "state_dict": renamed(state, semseg_names(case.depth)),
@@ -352,9 +307,7 @@ def save(model: torch.nn.Module, case: Case, folder: Path) -> Path:
                 "log_scalars": {"loss": HistoryBuffer([1.0], [1])},
                 "resumed_keys": {"loss": True},
             },
-            "optimizer": torch.optim.SGD(
-                model.parameters(), 0.01, momentum=0.9
-            ).state_dict(),
+            "optimizer": optimizer.state_dict(),
             "param_schedulers": [{"total_iters": 40000, "power": 0.9}],
         }
     else:
@@ -390,30 +343,6 @@ def save_timm(state: dict[str, torch.Tensor], case: Case, path: Path) -> Path:
     return path
 
 
-def save_caffe(state: dict[str, torch.Tensor], case: Case, path: Path) -> Path:
-    """Writes a .caffemodel: BN blobs are slope, bias, mean, variance."""
-    layers: dict[str, list[np.ndarray]] = {}
-    for ours, theirs in caffe_names(case.depth).items():
-        if f"{ours}.weight" not in state:
-            continue
-        weight, *others = (
-            state[f"{ours}.{kind}"].numpy()
-            for kind in ("weight", "bias", "running_mean", "running_var")
-            if f"{ours}.{kind}" in state
-        )
-        if theirs == "conv5_4":
-            # [features, 1, 2, 3, 6] -> Caffe's [features, 6, 3, 2, 1].
-            own, *maps = np.split(weight, [2048, 2560, 3072, 3584], axis=1)
-            weight = np.concatenate([own, *maps[::-1]], axis=1)
-        if len(others) == 3:
-            weight, *others = (
-                each.reshape(1, -1, 1, 1) for each in (weight, *others)
-            )
-        layers[theirs] = [weight, *others]
-    path.write_bytes(caffe_model(layers))
-    return path
-
-
 def run(case: Case, folder: Path) -> None:
     """Makes one case's files."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -428,13 +357,8 @@ def run(case: Case, folder: Path) -> None:
             np.save(folder / f"image_{name}.npy", image)
             inputs = normalised(image, case)
             if case.source in ("mmcv", "timm"):
-                values = dict(
-                    zip(
-                        ("stage4", "stage5"),
-                        model.extract_feat(inputs)[2:],
-                        strict=True,
-                    )
-                )
+                _, _, stage4, stage5 = model.extract_feat(inputs)
+                values = {"stage4": stage4, "stage5": stage5}
             else:
                 main, aux = logits(model, inputs, case)
                 values = {"main": main}

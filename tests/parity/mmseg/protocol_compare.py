@@ -9,7 +9,6 @@ bound: predictions pixel by pixel, scores over the set.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -32,7 +31,6 @@ AGREEMENT = 0.9999
 SCORE_BOUND = 1e-4
 # Rounding of float32 in numbers up to 255.
 RESIZED_BOUND = 1e-4
-LINE = "{:<15} {:<6} {:>9} {:>6} {:>5} {:>8} {:>9} {:>7} {:>9} {:>7} {:>8} {}"
 SCORES = {
     "mIoU": "mean_iou",
     "mAcc": "mean_accuracy",
@@ -114,24 +112,13 @@ def check(row: dict[str, Any], folder: Path, others: list[Path]) -> bool:
         and nearest < AGREEMENT
         and classes >= 3
     )
-    several = len(row["ratios"]) > 1
+    views = f"{len(row['ratios'])}{' flip' if row['flip'] else ''}"
     print(
-        LINE.format(
-            row["network"],
-            row["set"],
-            "x".join(map(str, row["base"])),
-            row["window"] or "whole",
-            f"{len(row['ratios'])}{' flip' if row['flip'] else ''}"
-            if several
-            else 1,
-            sum(mask.size for mask in want.values()),
-            f"{agreement:.4%}",
-            f"{nearest:.1%}" if others else "-",
-            f"{row['scores']['mIoU']:.5f}",
-            f"{difference:.0e}",
-            classes,
-            "" if fits else "FAILS",
-        ),
+        f"{row['network']:<15} {row['set']:<6} "
+        f"{'x'.join(map(str, row['base'])):>9} {row['window'] or 'whole':>6} "
+        f"{views:>6} {sum(mask.size for mask in want.values()):>8} "
+        f"{agreement:>9.4%} {nearest:>7.1%} {row['scores']['mIoU']:>9.5f} "
+        f"{difference:>7.0e} {classes:>8} {'' if fits else 'FAILS'}",
         flush=True,
     )
     return bool(fits)
@@ -168,25 +155,12 @@ def main() -> int:
     Returns:
         Exit status: 1 if a row misses a bound, or there is none.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     resized = check_resized(folder / "resized.npz")
     print(
-        LINE.format(
-            "network",
-            "set",
-            "base",
-            "window",
-            "views",
-            "pixels",
-            "equal",
-            "nearest",
-            "mIoU",
-            "scores",
-            "classes",
-            "",
-        )
+        f"{'network':<15} {'set':<6} {'base':>9} {'window':>6} {'views':>6} "
+        f"{'pixels':>8} {'equal':>9} {'nearest':>7} {'mIoU':>9} "
+        f"{'scores':>7} {'classes':>8}"
     )
     rows = {
         path.parent: json.loads(path.read_text())

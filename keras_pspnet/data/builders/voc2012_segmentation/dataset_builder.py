@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_pspnet.data.builders.examples import (
-    describe,
-    find_manual,
-    make_examples,
-)
+from keras_pspnet.data.builders.examples import describe, make_examples
 from keras_pspnet.data.dataset import (
     SegmentationData,
     check_listing,
@@ -49,15 +45,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             name="sbd", description="With the masks of SBD for training."
         ),
     ]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Only where it cannot be downloaded: VOCtrainval_11-May-2012.tar of "
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ or, unpacked, "
-        "VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,"
-        "ImageSets/Segmentation}. For the config sbd also benchmark.tgz of "
-        "http://home.bharathh.info/pubs/codes/SBD/download.html or, unpacked, "
-        "benchmark_RELEASE/dataset/{img,cls,train.txt,val.txt}; or VOC2012/"
-        "SegmentationClassAug, SBD's masks as PNG files."
-    )
 
     def _info(self) -> Any:
         return self.dataset_info_from_configs(
@@ -67,37 +54,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        def find(name: str, url: str) -> Path:
-            return find_manual(dl_manager, name, "train") or Path(
-                dl_manager.download_and_extract(url)
-            )
-
-        augmented = self.builder_config.name == "sbd"
-        train = "trainaug" if augmented else "train"
-        root = find_manual(dl_manager, "voc", train)
-        if root is not None:
-            roots = [root]
-        elif augmented:
+        train, sbd = "train", None
+        if self.builder_config.name == "sbd":
             # Before gigabytes are downloaded in vain.
             scipy_io()
-            roots = [find("voc", _VOC_URL), find("sbd", _SBD_URL)]
-        else:
-            roots = [Path(dl_manager.download_and_extract(_VOC_URL))]
+            train, sbd = "trainaug", dl_manager.download_and_extract(_SBD_URL)
+        voc = Path(dl_manager.download_and_extract(_VOC_URL))
         return {
-            train: self._generate_examples(roots, train),
-            "validation": self._generate_examples(roots, "val"),
+            train: self._generate_examples(voc, train, sbd),
+            "validation": self._generate_examples(voc, "val"),
         }
 
     def _generate_examples(
-        self, roots: Sequence[Path], split: str
+        self, voc: Path, split: str, sbd: Any = None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        if len(roots) == 1 or split == "val":
-            return make_examples(load("voc", split, root=roots[0]))
+        if sbd is None:
+            return make_examples(load("voc", split, root=voc))
         # Archives are unpacked apart.
-        voc, sbd = (
-            find_dataset(name, "train", root)
-            for name, root in zip(("voc", "sbd"), roots, strict=True)
-        )
-        listing = list_trainaug(VOC_ENCODING, voc, split, sbd)
+        folder = find_dataset("voc", "train", voc)
+        listing = list_trainaug(VOC_ENCODING, folder, split, Path(sbd))
         check_listing(listing, split, "voc")
         return make_examples(SegmentationData(listing))
