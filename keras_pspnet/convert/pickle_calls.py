@@ -177,11 +177,6 @@ def make_set(budget: Budget, items: Any = ()) -> set[Any]:
     return set(items)
 
 
-def make_frozenset(budget: Budget, items: Any = ()) -> frozenset[Any]:
-    """Makes a frozen set of what is quick to find in it."""
-    return frozenset(make_set(budget, items))
-
-
 def _make_bytes(budget: Budget, text: Any = "", *encoding: Any) -> bytes:
     """Makes bytes of text, the only way that Python 3 has in protocol 2."""
     budget.charge(len(text))
@@ -235,7 +230,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _make_ordered_dict,
     "collections.defaultdict": lambda _, *factory: {},
     "builtins.set": make_set,
-    "builtins.frozenset": make_frozenset,
+    "builtins.frozenset": lambda *args: frozenset(make_set(*args)),
     "builtins.complex": lambda _, real, imaginary: complex(real, imaginary),
     "builtins.bytes": _make_bytes,
     "builtins.bytearray": _make_bytes,

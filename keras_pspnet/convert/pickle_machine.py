@@ -18,7 +18,6 @@ from keras_pspnet.convert.pickle_calls import (
     call,
     check_inert,
     check_key,
-    make_frozenset,
     make_set,
     named,
     path_of,
@@ -185,11 +184,9 @@ class Machine:
         self._push(call(self._budget, name, args))
 
     def _new_object_with_keywords(self, _: Any) -> None:
-        keywords = self._pop()
-        args, name = self._pop(), self._pop()
-        if keywords:
-            check_inert(name)
-        self._push(call(self._budget, name, args))
+        if self._pop():
+            check_inert(self._stack[-2])
+        self._reduce(_)
 
     def _object(self, _: Any) -> None:
         name, *args = self._marked()
@@ -245,12 +242,11 @@ _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
     name: function
     for names, function in (
         ("PROTO FRAME STOP", lambda machine, _: None),
-        ("NONE", lambda machine, _: machine._push(None)),
         ("NEWTRUE", lambda machine, _: machine._push(True)),
         ("NEWFALSE", lambda machine, _: machine._push(False)),
         ("INT BININT BININT1 BININT2", Machine._integer),
         ("LONG LONG1 LONG4", Machine._integer),
-        ("FLOAT BINFLOAT", Machine._push),
+        ("NONE FLOAT BINFLOAT", Machine._push),
         ("UNICODE SHORT_BINUNICODE", Machine._push),
         ("BINUNICODE BINUNICODE8", Machine._push),
         ("SHORT_BINBYTES BINBYTES BINBYTES8", Machine._push),
@@ -271,10 +267,13 @@ _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
         (
             "FROZENSET",
             lambda machine, _: machine._push(
-                make_frozenset(machine._budget, machine._marked())
+                frozenset(make_set(machine._budget, machine._marked()))
             ),
         ),
-        ("APPEND", lambda machine, _: machine._add(list, [machine._pop()])),
+        (
+            "APPEND",
+            lambda machine, _: machine._add(list, [machine._pop()]),
+        ),
         ("APPENDS", lambda machine, _: machine._add(list, machine._marked())),
         ("SETITEM", Machine._set_item),
         ("SETITEMS", lambda machine, _: machine._add(dict, machine._marked())),

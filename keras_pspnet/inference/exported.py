@@ -23,7 +23,6 @@ SUMS_FILE = "assets.extra/SHA256SUMS"
 SIDE_ENTRY = "pspnet.json"
 # A description of thousands of classes stays below this.
 _MAX_DESCRIPTION = 2**24  # bytes
-_SUFFIXES = (".tflite", ".onnx")
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -33,19 +32,15 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
         path: A SavedModel's folder, or a .tflite or .onnx file.
     """
     path = Path(path)
-    return path.suffix in _SUFFIXES or (path / "saved_model.pb").is_file()
+    return path.suffix in _LOADERS or (path / "saved_model.pb").is_file()
 
 
-def load_exported(
-    path: str | os.PathLike[str], threads: int | None = None
-) -> Predictor:
+def load_exported(path: str | os.PathLike[str]) -> Predictor:
     """Loads an exported model.
 
     Args:
         path: What `export_saved_model`, `export_litert` or `export_onnx`
             has written.
-        threads: How many threads LiteRT and ONNX Runtime compute with; None
-            is all cores.
 
     Returns:
         A predictor for `segment` and `evaluate`.
@@ -70,13 +65,8 @@ def load_exported(
             "`path` must be a SavedModel's folder, or a .tflite or .onnx "
             f"file. Received: path={str(path)!r}"
         )
-    threads = threads or os.cpu_count() or 1
     try:
-        if path.suffix == ".tflite":
-            return _load_litert(path, threads)
-        if path.suffix == ".onnx":
-            return _load_onnx(path, threads)
-        return _load_saved_model(path)
+        return _LOADERS.get(path.suffix, _load_saved_model)(path)
     except ImportError:
         raise
     except Exception as error:
@@ -114,11 +104,11 @@ def _load_saved_model(path: Path) -> Predictor:
     return Predictor(run, **_described(text, classes))
 
 
-def _load_litert(path: Path, threads: int) -> Predictor:
+def _load_litert(path: Path) -> Predictor:
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "file")
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner()
     inputs, outputs = (
         {name: detail["shape"].tolist() for name, detail in details.items()}
@@ -156,14 +146,12 @@ def _read_side_entry(path: Path) -> bytes | None:
     return text
 
 
-def _load_onnx(path: Path, threads: int) -> Predictor:
+def _load_onnx(path: Path) -> Predictor:
     check_installed("onnxruntime", "onnxruntime", "onnx", "file")
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
+        path, providers=["CPUExecutionProvider"]
     )
     inputs, outputs = (
         {tensor.name: tensor.shape for tensor in tensors}
@@ -182,6 +170,9 @@ def _load_onnx(path: Path, threads: int) -> Predictor:
         size=(height, width) if fixed else None,
         **_described(text, classes),
     )
+
+
+_LOADERS = {".tflite": _load_litert, ".onnx": _load_onnx}
 
 
 def _count_classes(
@@ -205,7 +196,7 @@ def _described(text: str | bytes | None, classes: int) -> dict[str, Any]:
     try:
         said = json.loads(text)
         labels = LabelSet.from_dict(said["labels"])
-        red, green, blue = (float(value) for value in said["fill"])
+        red, green, blue = map(float, said["fill"])
         align_corners = bool(said["align_corners"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"a broken description ({error})") from error

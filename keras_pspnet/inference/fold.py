@@ -253,16 +253,9 @@ class _DilatedConv2D(layers.Conv2D):
 
 def _folded_conv(conv: Any, dtype: str | None) -> Any:
     kind = _DilatedConv2D if max(conv.dilation_rate) > 1 else layers.Conv2D
-    return kind(
-        conv.filters,
-        conv.kernel_size,
-        strides=conv.strides,
-        padding=conv.padding,
-        dilation_rate=conv.dilation_rate,
-        kernel_initializer="zeros",
-        dtype=dtype or "float32",
-        name=conv.name,
-    )
+    config = {**conv.get_config(), "dtype": dtype or "float32"}
+    config |= {"use_bias": True, "kernel_initializer": "zeros"}
+    return kind.from_config(config)
 
 
 class _FoldedPyramidConv(PyramidConv):

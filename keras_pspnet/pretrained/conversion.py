@@ -43,7 +43,7 @@ def convert_file(
 
     Raises:
         OSError: If the file cannot be read.
-        TypeError: If `geometry` has another argument.
+        TypeError: If `geometry` has what is no argument of `PSPNet`.
         ValueError: If the file is damaged or of another network.
 
     Examples:
@@ -52,12 +52,6 @@ def convert_file(
         'person'
         >>> kp.save_pretrained(model, "my_voc")
     """
-    for name in geometry:
-        if name not in GEOMETRY:
-            raise TypeError(
-                f"`geometry` must be of {', '.join(GEOMETRY)}. "
-                f"Received: {name}={geometry[name]!r}"
-            )
     if labels is not None:
         geometry["labels"] = labels
     converted = convert_source(path)

@@ -30,14 +30,9 @@ def download_folder(source: str) -> Path:
             f"`source` must be no {HUB_PREFIX} address where huggingface_hub "
             f"is not installed. Received: source={source!r}"
         ) from error
-    name = source.removeprefix(HUB_PREFIX)
-    if len(name.split("/")) != 2 or not all(name.split("/")):
-        raise ValueError(
-            f"`source` must be {HUB_PREFIX}owner/name. "
-            f"Received: source={source!r}"
-        )
     return Path(
         huggingface_hub.snapshot_download(
-            name, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]
+            source.removeprefix(HUB_PREFIX),
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
         )
     )
