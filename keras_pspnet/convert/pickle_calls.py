@@ -136,7 +136,7 @@ def _make_tensor(
         raise RefusedError("a tensor reaches beyond its storage")
     if count > max(part.shape[0], _MAX_REPEATED):
         raise RefusedError(f"a tensor repeats its elements {count} times")
-    return Tensor(part.storage, part.offset + offset, shape, strides)
+    return Tensor(part.storage, offset, shape, strides)
 
 
 def _make_parameter(_: Budget, data: Any, *details: Any) -> Tensor:
@@ -182,11 +182,8 @@ def _make_bytes(budget: Budget, text: Any = "", *encoding: Any) -> bytes:
     budget.charge(len(text))
     if isinstance(text, bytes) and not encoding:
         return text
-    if not isinstance(text, str) or encoding not in (
-        (),
-        ("latin1",),
-        ("latin-1",),
-    ):
+    known = ((), ("latin1",), ("latin-1",))
+    if not isinstance(text, str) or encoding not in known:
         raise RefusedError("bytes in it are written in an unknown way")
     return text.encode("latin-1")
 

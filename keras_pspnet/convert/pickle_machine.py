@@ -218,6 +218,9 @@ class Machine:
                 )
             case _:
                 raise RefusedError("it refers to something unknown")
+        # As files from before PyTorch 0.4 have.
+        if views not in ([], [None]):
+            raise RefusedError("it has a view of a storage")
         kind = path_of(name)
         if kind not in STORAGES:
             raise RefusedError(f"it has elements of the unknown type {kind}")
@@ -227,15 +230,8 @@ class Machine:
         storage = self.storages.setdefault(key, Storage(key, kind, count))
         if (storage.kind, storage.count) != (kind, count):
             raise RefusedError(f"it has two storages {key}")
-        start = 0
-        # Old versions of the plain form have views: key, start and count.
-        if views not in ([], [None]):
-            ((_, start, count),) = views
-            check_sizes((start, count))
-            if start + count > storage.count:
-                raise RefusedError(f"a view reaches beyond storage {key}")
         self._budget.charge(ITEM_COST)
-        self._push(Part(storage, start, (count,), (1,)))
+        self._push(Part(storage, 0, (count,), (1,)))
 
 
 _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {

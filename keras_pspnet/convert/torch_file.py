@@ -61,14 +61,16 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
     with open(path, "rb") as stream:
         try:
             return _read(stream)
-        except RefusedError as error:
-            raise _not_a_checkpoint(path, str(error)) from error
         # Damage can make the modules that take a file apart fail anywhere.
         except Exception as error:
             # A quote from the file may be as long as the file.
-            said = " ".join(str(error)[:300].split())
-            why = f"it is damaged: {said or type(error).__name__}"
-            raise _not_a_checkpoint(path, why) from error
+            why = " ".join(str(error)[:300].split()) or type(error).__name__
+            if not isinstance(error, RefusedError):
+                why = f"it is damaged: {why}"
+            raise ValueError(
+                f"`path` must be a PyTorch checkpoint ({why}). "
+                f"Received: path={os.fspath(path)!r}"
+            ) from error
 
 
 def is_torch_file(path: str | os.PathLike[str]) -> bool:
@@ -85,13 +87,6 @@ def is_torch_file(path: str | os.PathLike[str]) -> bool:
     with open(path, "rb") as stream:
         head = stream.read(64)
     return head.startswith(_ZIP_START) or bool(_LEGACY_START.match(head))
-
-
-def _not_a_checkpoint(path: str | os.PathLike[str], why: str) -> ValueError:
-    return ValueError(
-        f"`path` must be a PyTorch checkpoint ({why}). "
-        f"Received: path={os.fspath(path)!r}"
-    )
 
 
 # === The two forms ===

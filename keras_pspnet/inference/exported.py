@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +84,20 @@ def _load_saved_model(path: Path) -> Predictor:
     logits = loaded.signatures.get("logits")
     if logits is None:
         raise ValueError("no signature 'logits'")
+    ends = logits.structured_input_signature[1], logits.structured_outputs
     inputs, outputs = (
         {name: tensor.shape.as_list() for name, tensor in tensors.items()}
-        for tensors in (
-            logits.structured_input_signature[1],
-            logits.structured_outputs,
-        )
+        for tensors in ends
     )
-    classes = _count_classes(inputs, outputs)
     side_file = path / SIDE_FILE
     text = side_file.read_bytes() if side_file.is_file() else None
 
-    # The signature fits images into networks of fixed size by itself.
     def run(images: np.ndarray) -> np.ndarray:
         return logits(images=tf.constant(images))["logits"].numpy()
 
     # The function keeps its owner alive, and so its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
-    return Predictor(run, **_described(text, classes))
+    return _predictor(run, inputs, outputs, text)
 
 
 def _load_litert(path: Path) -> Predictor:
@@ -112,24 +108,15 @@ def _load_litert(path: Path) -> Predictor:
     runner = interpreter.get_signature_runner()
     inputs, outputs = (
         {name: detail["shape"].tolist() for name, detail in details.items()}
-        for details in (
-            runner.get_input_details(),
-            runner.get_output_details(),
-        )
+        for details in (runner.get_input_details(), runner.get_output_details())
     )
-    classes = _count_classes(inputs, outputs)
-    batch_size, height, width, _ = inputs["images"]
-    text = _read_side_entry(path)
 
+    # Such a file takes one image at a time.
     def run(images: np.ndarray) -> np.ndarray:
-        return runner(images=images)["logits"]
+        found = [runner(images=image[None])["logits"] for image in images]
+        return np.concatenate(found)
 
-    return Predictor(
-        run,
-        size=(height, width),
-        batch_size=batch_size,
-        **_described(text, classes),
-    )
+    return _predictor(run, inputs, outputs, _read_side_entry(path))
 
 
 def _read_side_entry(path: Path) -> bytes | None:
@@ -157,28 +144,24 @@ def _load_onnx(path: Path) -> Predictor:
         {tensor.name: tensor.shape for tensor in tensors}
         for tensors in (session.get_inputs(), session.get_outputs())
     )
-    classes = _count_classes(inputs, outputs)
-    height, width = inputs["images"][1:3]
-    fixed = isinstance(height, int) and isinstance(width, int)
     text = session.get_modelmeta().custom_metadata_map.get(SIDE_ENTRY)
 
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
 
-    return Predictor(
-        run,
-        size=(height, width) if fixed else None,
-        **_described(text, classes),
-    )
+    return _predictor(run, inputs, outputs, text)
 
 
 _LOADERS = {".tflite": _load_litert, ".onnx": _load_onnx}
 
 
-def _count_classes(
-    inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
-) -> int:
-    """Checks names and shapes, and returns the number of classes."""
+def _predictor(
+    run: Callable[[np.ndarray], np.ndarray],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+    text: str | bytes | None,
+) -> Predictor:
+    """Checks names and shapes; labels are made up if no text says them."""
     images, logits = inputs.get("images", ()), outputs.get("logits", ())
     if (
         (len(inputs), len(images), len(logits)) != (1, 4, 4)
@@ -186,13 +169,11 @@ def _count_classes(
         or not isinstance(logits[-1], int)
     ):
         raise ValueError(f"inputs {inputs} and outputs {outputs}")
-    return logits[-1]
-
-
-def _described(text: str | bytes | None, classes: int) -> dict[str, Any]:
-    """Reads arguments of a `Predictor`; labels are made up if not said."""
+    height, width, classes = *images[1:3], logits[-1]
+    fixed = isinstance(height, int) and isinstance(width, int)
+    size = (height, width) if fixed else None
     if text is None:
-        return {"labels": generic_labels(classes)}
+        return Predictor(run, generic_labels(classes), size)
     try:
         said = json.loads(text)
         labels = LabelSet.from_dict(said["labels"])
@@ -202,11 +183,7 @@ def _described(text: str | bytes | None, classes: int) -> dict[str, Any]:
         raise ValueError(f"a broken description ({error})") from error
     if labels.num_classes != classes:
         raise ValueError(f"{labels.num_classes} labels for {classes} classes")
-    return {
-        "labels": labels,
-        "fill": (red, green, blue),
-        "align_corners": align_corners,
-    }
+    return Predictor(run, labels, size, (red, green, blue), align_corners)
 
 
 def check_installed(module: str, package: str, extra: str, what: str) -> None:

@@ -130,17 +130,12 @@ def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
     """
     import tensorflow as tf
 
-    arrays = [
-        [ops.convert_to_numpy(variable.value) for variable in variables]
-        for variables in (
-            copy.trainable_variables,
-            copy.non_trainable_variables,
-        )
-    ]
+    arrays = [ops.convert_to_numpy(each.value) for each in copy.variables]
 
     def network(images: Any) -> Any:
-        constants = [[tf.constant(each) for each in some] for some in arrays]
-        return copy.stateless_call(*constants, images, training=False)[0]
+        constants = map(tf.constant, arrays)
+        with keras.StatelessScope(zip(copy.variables, constants, strict=True)):
+            return copy(images, training=False)
 
     return network
 

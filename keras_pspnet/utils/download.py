@@ -145,7 +145,7 @@ def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
                 _transfer(source, part, bar)
                 break
             except _BrokenConnection as error:
-                if pause is None:
+                if pause is None or source.startswith("file:"):
                     raise ConnectionError(str(error)) from error
             time.sleep(pause)
         if _fits(part, sha256):
