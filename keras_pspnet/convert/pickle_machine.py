@@ -220,7 +220,7 @@ class Machine:
                 raise RefusedError("it refers to something unknown")
         # As files from before PyTorch 0.4 have.
         if views not in ([], [None]):
-            raise RefusedError("it has a view of a storage")
+            raise RefusedError("it has an unknown view of a storage")
         kind = path_of(name)
         if kind not in STORAGES:
             raise RefusedError(f"it has elements of the unknown type {kind}")

@@ -181,7 +181,9 @@ def test_storages_and_no_views_of_them_in_the_plain_form(tmp_path) -> None:
     found = read_torch_file(save(tmp_path / "x.pth", storage, "legacy"))
     np.testing.assert_array_equal(found, np.arange(4))
     storage.view = ("viewed", 1, 2)
-    refused(save(tmp_path / "y.pth", storage, "legacy"), "a view of a storage")
+    refused(
+        save(tmp_path / "y.pth", storage, "legacy"), "unknown view of a storage"
+    )
 
 
 PLAIN = {
