@@ -229,17 +229,3 @@ def test_refuses_what_the_runtime_cannot_hold(tmp_path):
         ValueError, match="it has 2147483648 bytes, the limit is 2 GiB.*net"
     ):
         read_caffe_file(path)
-
-
-def test_skips_what_precedes_the_layers(tmp_path):
-    # As Caffe writes a deploy network's inputs, and the switches that follow.
-    inputs = (
-        block(3, b"data")
-        + b"".join(integer(4, size) for size in (1, 3, 473, 473))
-        + integer(5, 1)
-        + block(6, integer(1, 1))
-        + integer(7, 0)
-        + block(8, block(1, b"\1\3"))
-    )
-    data = block(1, b"n" * 200) + inputs + layer("conv", blob(BIAS))
-    assert_same(read(tmp_path, data)["conv"][0], BIAS)

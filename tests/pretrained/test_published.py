@@ -279,12 +279,6 @@ def test_a_folder_at_the_hub(tmp_path: Path, monkeypatch) -> None:
     assert asked == [("me/pets", ["config.json", "model.safetensors"])]
 
 
-def test_the_hub_needs_its_package(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match="huggingface_hub"):
-        load_pretrained("hf://me/pets")
-
-
 # === Files of other frameworks ===
 
 
