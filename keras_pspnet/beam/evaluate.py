@@ -132,12 +132,14 @@ class EvaluateImages(beam.PTransform):
         Args:
             pipeline: The pipeline, or its beginning.
         """
-        step = _Count(self._model, self._protocol, self._zero, self._encoding)
+        step = beam.FlatMap(
+            _count, self._model, self._protocol, self._zero, self._encoding
+        )
         counted = (
             pipeline
             | "Pairs" >> beam.Create(self._pairs)
             | "Distribute" >> beam.Reshuffle()
-            | "Count" >> beam.ParDo(step).with_outputs(ERRORS, main="matrices")
+            | "Count" >> step.with_outputs(ERRORS, main="matrices")
         )
         errors = counted[ERRORS]
         failed = errors | "Failed" >> beam.combiners.Count.Globally()
@@ -165,38 +167,28 @@ class EvaluateImages(beam.PTransform):
         return scores, errors
 
 
-class _Count(beam.DoFn):
+def _count(
+    pair: tuple[str, str],
+    model: SharedModel,
+    protocol: Protocol,
+    zero: Confusion,
+    encoding: Encoding,
+) -> Iterator[Any]:
     """From the paths of an image and its mask to a confusion matrix."""
-
-    def __init__(
-        self,
-        model: SharedModel,
-        protocol: Protocol,
-        zero: Confusion,
-        encoding: Encoding,
-    ) -> None:
-        super().__init__()
-        self._model = model
-        self._protocol = protocol
-        self._zero = zero
-        self._encoding = encoding
-
-    def process(self, pair: tuple[str, str]) -> Iterator[Any]:
-        loaded = self._model.acquire()
-        confusion = Confusion(self._zero.num_classes)
-        # As in `SegmentImages`, errors have no class in common. All of them
-        # are listed at once: no run for each corrupt file.
-        try:
-            files = [read_image_file(path, MAX_PIXELS) for path in pair]
-            with loaded.lock:
-                image, mask = read_pair(files[0], files[1], self._encoding)
-                found = predict_mask(loaded.network, image, self._protocol)
-                confusion.add(mask, found)
-        except Exception as error:
-            yield failure(pair[0], error)
-        else:
-            count("scored")
-            yield confusion
+    loaded = model.acquire()
+    confusion = Confusion(zero.num_classes)
+    # As in `SegmentImages`, errors have no class in common. All of them are
+    # listed at once: no run for each corrupt file.
+    try:
+        files = [read_image_file(path, MAX_PIXELS) for path in pair]
+        with loaded.lock:
+            image, mask = read_pair(files[0], files[1], encoding)
+            confusion.add(mask, predict_mask(loaded.network, image, protocol))
+    except Exception as error:
+        yield failure(pair[0], error)
+    else:
+        count("scored")
+        yield confusion
 
 
 def _scores(

@@ -24,22 +24,13 @@ def table_schema(labels: LabelSet, confidence: bool) -> pyarrow.Schema:
         labels: The model's classes.
         confidence: Whether there is a column of the mean confidence.
     """
-    fields = [
-        ("path", pyarrow.string()),
-        ("mask", pyarrow.string()),
-        ("width", pyarrow.int32()),
-        ("height", pyarrow.int32()),
-    ]
+    columns = {"path": "string", "mask": "string"}
+    columns |= {"width": "int32", "height": "int32"}
     if confidence:
-        fields.append((CONFIDENCE, pyarrow.float64()))
-    fields += [
-        (FRACTION_PREFIX + name, pyarrow.float64()) for name in labels.names
-    ]
-    fields += [
-        ("image_sha256", pyarrow.string()),
-        ("model_sha256", pyarrow.string()),
-    ]
-    return pyarrow.schema(fields)
+        columns[CONFIDENCE] = "float64"
+    columns |= {FRACTION_PREFIX + name: "float64" for name in labels.names}
+    columns |= {"image_sha256": "string", "model_sha256": "string"}
+    return pyarrow.schema(columns)
 
 
 def encode_mask(result: Segmentation) -> tuple[bytes, float | None]:

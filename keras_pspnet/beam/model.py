@@ -63,8 +63,8 @@ class SharedModel:
             source = absolute(source)
         self._arguments = source, backbone, precision
         self._shared = Shared()
-        self._identity: str | None = None
-        self._identity = self.acquire().identity
+        self.identity: str | None = None
+        self.identity = self.acquire().identity
 
     def acquire(self) -> LoadedModel:
         """Returns the model; the first caller in a process loads it.
@@ -74,11 +74,11 @@ class SharedModel:
         """
         load = functools.partial(_load, *self._arguments)
         loaded: LoadedModel = self._shared.acquire(load)
-        if self._identity not in (None, loaded.identity):
+        if self.identity not in (None, loaded.identity):
             raise ValueError(
                 "`model` must be the same on all machines, and of the "
                 f"same version. Received: hash {loaded.identity} here, "
-                f"{self._identity} where the pipeline was started"
+                f"{self.identity} where the pipeline was started"
             )
         return loaded
 

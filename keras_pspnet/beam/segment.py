@@ -31,6 +31,7 @@ from keras_pspnet.beam.storage import (
 from keras_pspnet.data import MAX_PIXELS
 from keras_pspnet.inference import check_scales
 from keras_pspnet.inference.segment import segment
+from keras_pspnet.labels import LabelSet
 
 # What is in the output folder, besides the list of errors.
 MASKS_FOLDER = "masks"
@@ -134,14 +135,22 @@ class SegmentImages(beam.PTransform):
         Args:
             pipeline: The pipeline, or its beginning.
         """
-        step = _Segment(self._model, self._output, self._arguments)
+        step = beam.FlatMap(
+            _segment,
+            # The workers get names and hashes, not the loaded model.
+            self._model,
+            self._loaded.sha256,
+            self._loaded.network.labels,
+            self._output,
+            self._arguments,
+        )
         done = (
             pipeline
             | "Patterns" >> beam.Create(self._patterns)
             | "Match" >> beam.FlatMap(_match, f"{self._output}/")
             # It also distributes them over the workers.
             | "Once" >> beam.Distinct()
-            | "Segment" >> beam.ParDo(step).with_outputs(ERRORS, main="rows")
+            | "Segment" >> step.with_outputs(ERRORS, main="rows")
         )
         # One file, as for the errors.
         _ = done.rows | "Table" >> beam.io.WriteToParquet(
@@ -165,68 +174,61 @@ def _match(pattern: str, output: str) -> Iterator[str]:
             yield path.encode("utf-8", "backslashreplace").decode()
 
 
-class _Segment(beam.DoFn):
+def _segment(
+    path: str,
+    model: SharedModel,
+    model_sha256: str,
+    labels: LabelSet,
+    output: str,
+    arguments: dict[str, Any],
+) -> Iterator[Any]:
     """From the path of an image to its mask and its row."""
-
-    def __init__(
-        self, model: SharedModel, output: str, arguments: dict[str, Any]
-    ) -> None:
-        super().__init__()
-        # The workers get names and hashes, not the loaded model.
-        self._model = model
+    max_pixels = arguments["max_pixels"]
+    # File systems, decoders and runtimes have no class of errors in common,
+    # and no image may stop the others.
+    try:
+        data = read_image_file(path, max_pixels)
+    except Exception as error:
+        yield failure(path, error)
+        return
+    sha256 = hashlib.sha256(data).hexdigest()
+    # The limit decides which images have a mask, but no mask.
+    others = {**arguments, "max_pixels": None}
+    key = digest(digest(model.identity, others), sha256)
+    name = f"{MASKS_FOLDER}/{_short_stem(path)}-{key[:32]}.png"
+    file = f"{output}/{name}"
+    done = _finished(file, max_pixels)
+    if done is None:
+        # Loaded here: where every mask exists, no worker needs it.
         loaded = model.acquire()
-        self._model_sha256 = loaded.sha256
-        self._labels = loaded.network.labels
-        self._output = output
-        self._arguments = arguments
-        # The limit decides which images have a mask, but no mask.
-        others = {**arguments, "max_pixels": None}
-        self._key = digest(loaded.identity, others)
-
-    def process(self, path: str) -> Iterator[Any]:
-        max_pixels = self._arguments["max_pixels"]
-        # File systems, decoders and runtimes have no class of errors in
-        # common, and no image may stop the others.
         try:
-            data = read_image_file(path, max_pixels)
+            with loaded.lock:
+                result = segment(loaded.network, data, **arguments)
         except Exception as error:
             yield failure(path, error)
             return
-        sha256 = hashlib.sha256(data).hexdigest()
-        name = f"{MASKS_FOLDER}/{self._mask_name(path, sha256)}"
-        file = f"{self._output}/{name}"
-        done = _finished(file, max_pixels)
-        if done is None:
-            # Loaded here: where every mask exists, no worker needs it.
-            loaded = self._model.acquire()
-            try:
-                with loaded.lock:
-                    result = segment(loaded.network, data, **self._arguments)
-            except Exception as error:
-                yield failure(path, error)
-                return
-            encoded, confidence = encode_mask(result)
-            write_whole(file, encoded)
-            done = result.mask, confidence
-            count("segmented")
-        else:
-            count("reused")
-        mask, confidence = done
-        yield {
-            "path": path,
-            "mask": name,
-            "width": mask.shape[1],
-            "height": mask.shape[0],
-            **({} if confidence is None else {CONFIDENCE: confidence}),
-            **class_fractions(mask, self._labels),
-            "image_sha256": sha256,
-            "model_sha256": self._model_sha256,
-        }
+        encoded, confidence = encode_mask(result)
+        write_whole(file, encoded)
+        done = result.mask, confidence
+        count("segmented")
+    else:
+        count("reused")
+    mask, confidence = done
+    yield {
+        "path": path,
+        "mask": name,
+        "width": mask.shape[1],
+        "height": mask.shape[0],
+        **({} if confidence is None else {CONFIDENCE: confidence}),
+        **class_fractions(mask, labels),
+        "image_sha256": sha256,
+        "model_sha256": model_sha256,
+    }
 
-    def _mask_name(self, path: str, sha256: str) -> str:
-        stem = PurePosixPath(path.replace("\\", "/")).stem
-        short = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
-        return f"{short}-{digest(self._key, sha256)[:32]}.png"
+
+def _short_stem(path: str) -> str:
+    stem = PurePosixPath(path.replace("\\", "/")).stem
+    return stem.encode()[:_STEM_BYTES].decode(errors="ignore")
 
 
 def _finished(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from keras_pspnet.cli.common import (
@@ -99,12 +98,8 @@ def _segment(options: argparse.Namespace) -> int:
         **chosen(options, "backbone", "precision", "confidence"),
         **inference_arguments(options),
     )
-    counts = _run_pipeline(transform, options)
-    print(
-        f"{options.output}: {counts['segmented']} images segmented, "
-        f"{counts['reused']} there already, {counts['failed']} failed"
-    )
-    return _status(counts, options)
+    said = "{segmented} images segmented, {reused} there already, "
+    return _run(transform, options, said + "{failed} failed")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -124,21 +119,22 @@ def _evaluate(options: argparse.Namespace) -> int:
         **chosen(options, "backbone", "precision", "ignore_label"),
         **protocol_arguments(options),
     )
-    counts = _run_pipeline(transform, options)
-    print(
-        f"{options.output}: {counts['scored']} images scored, "
-        f"{counts['failed']} failed"
-    )
-    if not counts["failed"]:
+    said = "{scored} images scored, {failed} failed"
+    status = _run(transform, options, said)
+    if status == 0:
         with FileSystems.open(f"{options.output}/{SCORES_FILE}") as report:
             print_scores(Scores.from_dict(json.load(report)))
-    return _status(counts, options)
+    return status
 
 
-def _run_pipeline(
-    transform: apache_beam.PTransform, options: argparse.Namespace
-) -> Counter[str]:
-    """Runs a transform with Beam's own options; returns its counters."""
+def _run(
+    transform: apache_beam.PTransform, options: argparse.Namespace, said: str
+) -> int:
+    """Runs a transform with Beam's own options, and says what was counted.
+
+    Returns:
+        Exit status: 0, or 1 if an image failed.
+    """
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -147,11 +143,10 @@ def _run_pipeline(
     beam_options = PipelineOptions(options.beam_options)
     with apache_beam.Pipeline(options=beam_options) as pipeline:
         _ = pipeline | transform
-    return counts(pipeline.result)
-
-
-def _status(counts: Counter[str], options: argparse.Namespace) -> int:
-    if counts["failed"]:
+    found = counts(pipeline.result)
+    # A counter has zeros for what was not counted.
+    print(f"{options.output}: {said.format_map(found)}")
+    if found["failed"]:
         print_error(f"see errors.jsonl in {options.output}")
         return 1
     return 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from keras_pspnet.cli.common import (
     Commands,
@@ -64,7 +62,11 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
         help="batch sizes of the warm-up requests: the server's "
         "allowed_batch_sizes (default: 1)",
     )
-    parser.set_defaults(run=_export_saved_model)
+    names = ("scales", "flip", "window", "max_side", "max_pixels")
+    parser.set_defaults(
+        function="export_saved_model",
+        passed=("precision", "batch_sizes", *names),
+    )
 
 
 def _add_litert(formats: Commands[argparse.ArgumentParser]) -> None:
@@ -93,7 +95,9 @@ def _add_litert(formats: Commands[argparse.ArgumentParser]) -> None:
         metavar="PATH",
         help="a few dozen images, or folders of them, for int8",
     )
-    parser.set_defaults(run=_export_litert)
+    parser.set_defaults(
+        function="export_litert", passed=("size", "precision", "calibration")
+    )
 
 
 def _add_onnx(formats: Commands[argparse.ArgumentParser]) -> None:
@@ -101,60 +105,45 @@ def _add_onnx(formats: Commands[argparse.ArgumentParser]) -> None:
         "onnx", help="an ONNX file for ONNX Runtime and other engines"
     )
     _add_common_options(parser, "file to write, e.g. pspnet.onnx")
-    parser.set_defaults(run=_export_onnx)
+    parser.set_defaults(function="export_onnx", passed=())
 
 
 def _add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument("-o", "--output", required=True, help=output)
     add_model_options(parser, exported=False)
+    parser.set_defaults(run=run)
 
 
-def _export_saved_model(options: argparse.Namespace) -> int:
-    from keras_pspnet.export import export_saved_model
-    from keras_pspnet.utils import check_absent
-
-    check_absent(options.output)
-    names = ("scales", "flip", "window", "max_side", "max_pixels")
-    given = chosen(options, "precision", "batch_sizes", *names)
-    return _export(options, export_saved_model, **given)
-
-
-def _export_litert(options: argparse.Namespace) -> int:
-    from keras_pspnet.data import find_images, read_image
-    from keras_pspnet.export import export_litert
-    from keras_pspnet.utils import check_writable
-
-    check_writable(options.output)
-    images = []
-    if options.calibration:
-        images = [read_image(path) for path in find_images(options.calibration)]
-    given = chosen(options, "size", "precision")
-    return _export(options, export_litert, calibration=images, **given)
-
-
-def _export_onnx(options: argparse.Namespace) -> int:
-    from keras_pspnet.export import export_onnx
-    from keras_pspnet.utils import check_writable
-
-    check_writable(options.output)
-    return _export(options, export_onnx)
-
-
-def _export(
-    options: argparse.Namespace, function: Callable[..., Any], **arguments: Any
-) -> int:
+def run(options: argparse.Namespace) -> int:
     """Loads the model and exports it.
+
+    Args:
+        options: The parsed options.
 
     Returns:
         Exit status: 0, or 1 if the export differs from the model.
+
+    Raises:
+        ImportError: If what writes the format is not installed.
+        OSError: If files cannot be read or written.
+        ValueError: If an option is out of range.
     """
-    from keras_pspnet.export import ExportError
+    from keras_pspnet import export, utils
+    from keras_pspnet.data import find_images, read_image
     from keras_pspnet.pretrained import load_pretrained
 
+    # Files are checked before the long work.
+    is_folder = options.function == "export_saved_model"
+    check = utils.check_absent if is_folder else utils.check_writable
+    check(options.output)
+    arguments = chosen(options, *options.passed)
+    if paths := arguments.get("calibration"):
+        arguments["calibration"] = [*map(read_image, find_images(paths))]
     model = load_pretrained(options.model, backbone=options.backbone)
     try:
+        function = getattr(export, options.function)
         parity = function(model, options.output, **arguments)
-    except ExportError as error:
+    except export.ExportError as error:
         # The error holds a table, which keeps its lines.
         print(f"keras-pspnet: error: {error}", file=sys.stderr)
         return 1

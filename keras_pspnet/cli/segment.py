@@ -187,18 +187,11 @@ def _check_inputs_stay(images: Sequence[Path], outputs: Sequence[Path]) -> None:
     Raises:
         ValueError: If there is one.
     """
-    # Broken links are reported when they are read.
-    inputs = {_identity(image): image for image in images if image.exists()}
+    inputs = {image.resolve(): image for image in images}
     for output in outputs:
-        if output.exists() and _identity(output) in inputs:
+        if output.resolve() in inputs:
             raise ValueError(
                 "`output` must not replace an image that is segmented. "
                 f"Received: output={str(output)!r} for "
-                f"{str(inputs[_identity(output)])!r}"
+                f"{str(inputs[output.resolve()])!r}"
             )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Returns what all names of a file have in common."""
-    status = path.stat()
-    return status.st_dev, status.st_ino

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_pspnet.convert.assign import Converted
-from keras_pspnet.convert.name_table import BIN_SIZES, NameTable, Suffixes
+from keras_pspnet.convert.name_table import BIN_SIZES, NameTable
 from keras_pspnet.labels import published_labels
 
 # B, G, R of the prototxt files, here in the order of RGB.
@@ -40,7 +40,7 @@ TABLE = NameTable(
     pyramid=_with_norm("conv5_3_pool{bins}_conv"),
     head=(*_with_norm("conv5_4"), "conv6"),
     # A layer's blobs; those of PSPNet's own BN layer are in this order, too.
-    suffixes=Suffixes(("[0]", "[1]"), ("[0]", "[1]", "[2]", "[3]")),
+    suffixes=(("[0]", "[1]"), ("[0]", "[1]", "[2]", "[3]")),
     ignored="(?!)",
 )
 

@@ -154,12 +154,8 @@ def _other_format(head: bytes) -> str | None:
             "it is an HDF5 file, Caffe's other format: let the solver write "
             "snapshot_format: BINARYPROTO"
         )
-    if head.startswith(b"PK\x03\x04"):
-        return "it is a ZIP archive"
     if len(head.translate(None, _CONTROL_BYTES)) < len(head):
         return None
-    if head.lstrip().startswith(b"<"):
-        return "it is an HTML or XML page"
     return (
         "it is text: the values are in the .caffemodel, not in the network's "
         ".prototxt"

@@ -26,18 +26,6 @@ _NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 _KERNEL_AXES = (2, 3, 1, 0)
 
 
-class Suffixes(NamedTuple):
-    """What a source adds to the name of a layer.
-
-    Args:
-        conv: For the kernel and the bias of a convolution.
-        norm: For gamma, beta, mean and variance of a batch normalisation.
-    """
-
-    conv: tuple[str, str]
-    norm: tuple[str, str, str, str]
-
-
 class Layer(NamedTuple):
     """A convolution of the source and what follows it.
 
@@ -53,7 +41,9 @@ class Layer(NamedTuple):
     norm: str = ""
 
 
-TORCH = Suffixes(
+# What torch adds to the name of a convolution, for its kernel and its bias, and
+# of a batch normalisation, for gamma, beta, mean and variance.
+_TORCH = (
     (".weight", ".bias"),
     (".weight", ".bias", ".running_mean", ".running_var"),
 )
@@ -79,7 +69,9 @@ class NameTable:
         pyramid: A map of the pyramid; empty for a backbone alone.
         head: Convolution, batch normalisation and classifier.
         aux: The same of the auxiliary head, which may be missing.
-        suffixes: What is added for each tensor.
+        suffixes: What is added to the name of a convolution, for its kernel
+            and its bias, and of a batch normalisation, for gamma, beta, mean
+            and variance.
         ignored: Regular expression of source names that nothing needs.
     """
 
@@ -97,7 +89,7 @@ class NameTable:
     pyramid: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     aux: tuple[str, ...] = ()
-    suffixes: Suffixes = TORCH
+    suffixes: tuple[tuple[str, ...], tuple[str, ...]] = _TORCH
     # Counters of PyTorch's batch normalisation, which nothing computes with.
     ignored: str = r"\.num_batches_tracked$"
 
@@ -116,7 +108,7 @@ class NameTable:
         """
         stem = self._stem(tensors)
         depth, config = self._backbone_config(tensors, stem)
-        aux = bool(self.aux) and self.aux[-1] + self.suffixes.conv[0] in tensors
+        aux = bool(self.aux) and self.aux[-1] + self.suffixes[0][0] in tensors
         layers = [
             *self._backbone_layers(tensors, stem, depth),
             *(self._head_layers(aux) if self.head else ()),
@@ -128,13 +120,15 @@ class NameTable:
         return Converted(self.source, config, arrays)
 
     def _stem(self, tensors: Mapping[str, Any]) -> list[Layer]:
-        *others, last = self.stems
-        kernel = self.suffixes.conv[0]
-        for stem in others:
-            if f"{self.prefix}{stem[0][0]}{kernel}" in tensors:
-                break
-        else:
-            stem = last
+        kernel = self.suffixes[0][0]
+        stem = next(
+            (
+                each
+                for each in self.stems
+                if f"{self.prefix}{each[0][0]}{kernel}" in tensors
+            ),
+            self.stems[-1],
+        )
         return [
             Layer(f"stem{index}", self.prefix + conv, self.prefix + norm)
             for index, (conv, norm) in enumerate(stem, start=1)
@@ -163,7 +157,7 @@ class NameTable:
             for block in range(1, count + 1):
                 *convs, shortcut = self._block(stage, block)
                 yield from convs[: 2 if depth in BASIC_DEPTHS else 3]
-                if shortcut.conv + self.suffixes.conv[0] in tensors:
+                if shortcut.conv + self.suffixes[0][0] in tensors:
                     yield shortcut
 
     def _head_layers(self, aux: bool) -> Iterator[Layer]:
@@ -182,7 +176,7 @@ class NameTable:
         self, tensors: Mapping[str, Any], stem: list[Layer]
     ) -> tuple[int, dict[str, Any]]:
         """Reads depth, stem and width off the tensors."""
-        kernel = self.suffixes.conv[0]
+        kernel = self.suffixes[0][0]
 
         def count_blocks(stage: int) -> int:
             for block in itertools.count(1):
@@ -227,7 +221,7 @@ class NameTable:
 def convert_layers(
     tensors: Mapping[str, Any],
     layers: Iterable[Layer],
-    suffixes: Suffixes = TORCH,
+    suffixes: tuple[tuple[str, ...], tuple[str, ...]] = _TORCH,
     ignored: str = "(?!)",
 ) -> dict[str, np.ndarray]:
     """Renames the tensors of layers and orders their axes as Keras does.
@@ -235,7 +229,7 @@ def convert_layers(
     Args:
         tensors: Source name -> array.
         layers: The layers of the network.
-        suffixes: What the source adds for each tensor of a layer.
+        suffixes: As of `NameTable`.
         ignored: Regular expression of source names that nothing needs.
 
     Returns:
@@ -245,9 +239,7 @@ def convert_layers(
         ValueError: If a tensor is missing, of another rank, or neither used
             nor ignored; the message has all of them.
     """
-    paths = dict(
-        pair for layer in layers for pair in _tensor_names(layer, suffixes)
-    )
+    paths = _paths(layers, suffixes)
     problems = []
     arrays = {}
     for name, path in paths.items():
@@ -271,18 +263,21 @@ def convert_layers(
     return arrays
 
 
-def _tensor_names(
-    layer: Layer, suffixes: Suffixes
-) -> Iterator[tuple[str, str]]:
-    """Yields the source's name and the variable's path of each tensor."""
-    kernel, bias = suffixes.conv
-    if not layer.norm:
-        yield layer.conv + kernel, f"{layer.name}_classifier/kernel"
-        yield layer.conv + bias, f"{layer.name}_classifier/bias"
-        return
-    yield layer.conv + kernel, f"{layer.name}_conv/kernel"
-    for suffix, kind in zip(suffixes.norm, _NORM_VARIABLES, strict=True):
-        yield layer.norm + suffix, f"{layer.name}_bn/{kind}"
+def _paths(
+    layers: Iterable[Layer], suffixes: tuple[tuple[str, ...], tuple[str, ...]]
+) -> dict[str, str]:
+    """Returns the variable's path by the source's name of each tensor."""
+    (kernel, bias), norms = suffixes
+    paths = {}
+    for name, conv, norm in layers:
+        kind = "conv" if norm else "classifier"
+        paths[conv + kernel] = f"{name}_{kind}/kernel"
+        if not norm:
+            paths[conv + bias] = f"{name}_classifier/bias"
+            continue
+        for suffix, variable in zip(norms, _NORM_VARIABLES, strict=True):
+            paths[norm + suffix] = f"{name}_bn/{variable}"
+    return paths
 
 
 def _out_channels(kernel: Any) -> int:

@@ -136,7 +136,7 @@ def _make_tensor(
         raise RefusedError("a tensor reaches beyond its storage")
     if count > max(part.shape[0], _MAX_REPEATED):
         raise RefusedError(f"a tensor repeats its elements {count} times")
-    return Tensor(part.storage, part.offset + offset, shape, strides)
+    return Tensor(part.storage, offset, shape, strides)
 
 
 def _make_parameter(_: Budget, data: Any, *details: Any) -> Tensor:
@@ -177,21 +177,13 @@ def make_set(budget: Budget, items: Any = ()) -> set[Any]:
     return set(items)
 
 
-def make_frozenset(budget: Budget, items: Any = ()) -> frozenset[Any]:
-    """Makes a frozen set of what is quick to find in it."""
-    return frozenset(make_set(budget, items))
-
-
 def _make_bytes(budget: Budget, text: Any = "", *encoding: Any) -> bytes:
     """Makes bytes of text, the only way that Python 3 has in protocol 2."""
     budget.charge(len(text))
     if isinstance(text, bytes) and not encoding:
         return text
-    if not isinstance(text, str) or encoding not in (
-        (),
-        ("latin1",),
-        ("latin-1",),
-    ):
+    known = ((), ("latin1",), ("latin-1",))
+    if not isinstance(text, str) or encoding not in known:
         raise RefusedError("bytes in it are written in an unknown way")
     return text.encode("latin-1")
 
@@ -235,7 +227,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _make_ordered_dict,
     "collections.defaultdict": lambda _, *factory: {},
     "builtins.set": make_set,
-    "builtins.frozenset": make_frozenset,
+    "builtins.frozenset": lambda *args: frozenset(make_set(*args)),
     "builtins.complex": lambda _, real, imaginary: complex(real, imaginary),
     "builtins.bytes": _make_bytes,
     "builtins.bytearray": _make_bytes,

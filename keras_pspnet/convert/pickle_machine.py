@@ -18,7 +18,6 @@ from keras_pspnet.convert.pickle_calls import (
     call,
     check_inert,
     check_key,
-    make_frozenset,
     make_set,
     named,
     path_of,
@@ -185,11 +184,9 @@ class Machine:
         self._push(call(self._budget, name, args))
 
     def _new_object_with_keywords(self, _: Any) -> None:
-        keywords = self._pop()
-        args, name = self._pop(), self._pop()
-        if keywords:
-            check_inert(name)
-        self._push(call(self._budget, name, args))
+        if self._pop():
+            check_inert(self._stack[-2])
+        self._reduce(_)
 
     def _object(self, _: Any) -> None:
         name, *args = self._marked()
@@ -221,6 +218,9 @@ class Machine:
                 )
             case _:
                 raise RefusedError("it refers to something unknown")
+        # As files from before PyTorch 0.4 have.
+        if views not in ([], [None]):
+            raise RefusedError("it has an unknown view of a storage")
         kind = path_of(name)
         if kind not in STORAGES:
             raise RefusedError(f"it has elements of the unknown type {kind}")
@@ -230,27 +230,19 @@ class Machine:
         storage = self.storages.setdefault(key, Storage(key, kind, count))
         if (storage.kind, storage.count) != (kind, count):
             raise RefusedError(f"it has two storages {key}")
-        start = 0
-        # Old versions of the plain form have views: key, start and count.
-        if views not in ([], [None]):
-            ((_, start, count),) = views
-            check_sizes((start, count))
-            if start + count > storage.count:
-                raise RefusedError(f"a view reaches beyond storage {key}")
         self._budget.charge(ITEM_COST)
-        self._push(Part(storage, start, (count,), (1,)))
+        self._push(Part(storage, 0, (count,), (1,)))
 
 
 _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
     name: function
     for names, function in (
         ("PROTO FRAME STOP", lambda machine, _: None),
-        ("NONE", lambda machine, _: machine._push(None)),
         ("NEWTRUE", lambda machine, _: machine._push(True)),
         ("NEWFALSE", lambda machine, _: machine._push(False)),
         ("INT BININT BININT1 BININT2", Machine._integer),
         ("LONG LONG1 LONG4", Machine._integer),
-        ("FLOAT BINFLOAT", Machine._push),
+        ("NONE FLOAT BINFLOAT", Machine._push),
         ("UNICODE SHORT_BINUNICODE", Machine._push),
         ("BINUNICODE BINUNICODE8", Machine._push),
         ("SHORT_BINBYTES BINBYTES BINBYTES8", Machine._push),
@@ -271,10 +263,13 @@ _OPCODES: dict[str, Callable[[Machine, Any], Any]] = {
         (
             "FROZENSET",
             lambda machine, _: machine._push(
-                make_frozenset(machine._budget, machine._marked())
+                frozenset(make_set(machine._budget, machine._marked()))
             ),
         ),
-        ("APPEND", lambda machine, _: machine._add(list, [machine._pop()])),
+        (
+            "APPEND",
+            lambda machine, _: machine._add(list, [machine._pop()]),
+        ),
         ("APPENDS", lambda machine, _: machine._add(list, machine._marked())),
         ("SETITEM", Machine._set_item),
         ("SETITEMS", lambda machine, _: machine._add(dict, machine._marked())),

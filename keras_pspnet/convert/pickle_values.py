@@ -171,51 +171,41 @@ _RECORDS = (Tensor, NumpyDtype, NumpyArray)
 
 
 def plain(root: Any) -> Any:
-    """Puts arrays into the place of records, however deep they are.
-
-    A recursive function would fail at a depth that a file can choose.
-    """
+    """Puts arrays into the place of records, however deep they are."""
     # By identity: the old value, kept so that no other gets its identity, the
     # new one, its depth, and the number of values in it.
     done: dict[int, tuple[Any, Any, int, int]] = {}
     entered: set[int] = set()
 
-    def finished(value: Any) -> tuple[Any, Any, int, int]:
+    def finish(value: Any, levels: int) -> tuple[Any, int, int]:
         if isinstance(value, _RECORDS):
-            return value, value.plain, 0, 1
-        return done.get(id(value), (value, value, 0, 1))
-
-    todo = [(root, False)]
-    while todo:
-        value, is_leaving = todo.pop()
-        if not isinstance(value, dict | list | tuple) or id(value) in done:
-            continue
-        items = list(value.values() if isinstance(value, dict) else value)
-        if not is_leaving:
-            if id(value) in entered:
-                raise RefusedError("something in it holds itself")
-            entered.add(id(value))
-            todo.append((value, True))
-            todo.extend((item, False) for item in items)
-            continue
-        entered.remove(id(value))
-        results = [finished(item) for item in items]
-        new = [result[1] for result in results]
-        depth = 1 + max((result[2] for result in results), default=0)
-        total = 1 + sum(result[3] for result in results)
-        if depth > _MAX_DEPTH:
+            return value.plain, 0, 1
+        if not isinstance(value, dict | list | tuple):
+            return value, 0, 1
+        if id(value) in done:
+            return done[id(value)][1:]
+        if id(value) in entered:
+            raise RefusedError("something in it holds itself")
+        entered.add(id(value))
+        items = value.values() if isinstance(value, dict) else value
+        # Python could not follow a depth that a file chooses.
+        found = [finish(item, levels - 1) for item in items] if levels else []
+        new = [each for each, _, _ in found]
+        depth = 1 + max((deep for _, deep, _ in found), default=0)
+        total = 1 + sum(count for _, _, count in found)
+        if depth > _MAX_DEPTH or not levels:
             raise RefusedError(f"it is nested over {_MAX_DEPTH} deep")
         if total > _MAX_VALUES:
             raise RefusedError(f"it unfolds to over {_MAX_VALUES} values")
-        made: Any = tuple(new)
+        made = tuple(new) if isinstance(value, tuple) else value
         if isinstance(value, dict):
             value.update(zip(value, new, strict=True))
-            made = value
         elif isinstance(value, list):
             value[:] = new
-            made = value
         done[id(value)] = value, made, depth, total
-    return finished(root)[1]
+        return made, depth, total
+
+    return finish(root, _MAX_DEPTH)[0]
 
 
 def check_sizes(sizes: Sequence[Any]) -> None:

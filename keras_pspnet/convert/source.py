@@ -73,19 +73,13 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        tensors = safetensors.numpy.load_file(path)
+        return safetensors.numpy.load_file(path)
     # Types that NumPy does not have end in an AttributeError.
     except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
             f"`path` must be a whole safetensors file: {error}. "
             f"Received: {str(path)!r}"
         ) from error
-    return {
-        name: value.astype("float32")
-        if value.dtype.name == "bfloat16"
-        else value
-        for name, value in tensors.items()
-    }
 
 
 def _read_caffe(path: Path) -> dict[str, list[np.ndarray]]:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ SUMS_FILE = "assets.extra/SHA256SUMS"
 SIDE_ENTRY = "pspnet.json"
 # A description of thousands of classes stays below this.
 _MAX_DESCRIPTION = 2**24  # bytes
-_SUFFIXES = (".tflite", ".onnx")
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
@@ -33,19 +32,15 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
         path: A SavedModel's folder, or a .tflite or .onnx file.
     """
     path = Path(path)
-    return path.suffix in _SUFFIXES or (path / "saved_model.pb").is_file()
+    return path.suffix in _LOADERS or (path / "saved_model.pb").is_file()
 
 
-def load_exported(
-    path: str | os.PathLike[str], threads: int | None = None
-) -> Predictor:
+def load_exported(path: str | os.PathLike[str]) -> Predictor:
     """Loads an exported model.
 
     Args:
         path: What `export_saved_model`, `export_litert` or `export_onnx`
             has written.
-        threads: How many threads LiteRT and ONNX Runtime compute with; None
-            is all cores.
 
     Returns:
         A predictor for `segment` and `evaluate`.
@@ -70,13 +65,8 @@ def load_exported(
             "`path` must be a SavedModel's folder, or a .tflite or .onnx "
             f"file. Received: path={str(path)!r}"
         )
-    threads = threads or os.cpu_count() or 1
     try:
-        if path.suffix == ".tflite":
-            return _load_litert(path, threads)
-        if path.suffix == ".onnx":
-            return _load_onnx(path, threads)
-        return _load_saved_model(path)
+        return _LOADERS.get(path.suffix, _load_saved_model)(path)
     except ImportError:
         raise
     except Exception as error:
@@ -94,52 +84,39 @@ def _load_saved_model(path: Path) -> Predictor:
     logits = loaded.signatures.get("logits")
     if logits is None:
         raise ValueError("no signature 'logits'")
+    ends = logits.structured_input_signature[1], logits.structured_outputs
     inputs, outputs = (
         {name: tensor.shape.as_list() for name, tensor in tensors.items()}
-        for tensors in (
-            logits.structured_input_signature[1],
-            logits.structured_outputs,
-        )
+        for tensors in ends
     )
-    classes = _count_classes(inputs, outputs)
     side_file = path / SIDE_FILE
     text = side_file.read_bytes() if side_file.is_file() else None
 
-    # The signature fits images into networks of fixed size by itself.
     def run(images: np.ndarray) -> np.ndarray:
         return logits(images=tf.constant(images))["logits"].numpy()
 
     # The function keeps its owner alive, and so its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
-    return Predictor(run, **_described(text, classes))
+    return _predictor(run, inputs, outputs, text)
 
 
-def _load_litert(path: Path, threads: int) -> Predictor:
+def _load_litert(path: Path) -> Predictor:
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "file")
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner()
     inputs, outputs = (
         {name: detail["shape"].tolist() for name, detail in details.items()}
-        for details in (
-            runner.get_input_details(),
-            runner.get_output_details(),
-        )
+        for details in (runner.get_input_details(), runner.get_output_details())
     )
-    classes = _count_classes(inputs, outputs)
-    batch_size, height, width, _ = inputs["images"]
-    text = _read_side_entry(path)
 
+    # Such a file takes one image at a time.
     def run(images: np.ndarray) -> np.ndarray:
-        return runner(images=images)["logits"]
+        found = [runner(images=image[None])["logits"] for image in images]
+        return np.concatenate(found)
 
-    return Predictor(
-        run,
-        size=(height, width),
-        batch_size=batch_size,
-        **_described(text, classes),
-    )
+    return _predictor(run, inputs, outputs, _read_side_entry(path))
 
 
 def _read_side_entry(path: Path) -> bytes | None:
@@ -156,38 +133,35 @@ def _read_side_entry(path: Path) -> bytes | None:
     return text
 
 
-def _load_onnx(path: Path, threads: int) -> Predictor:
+def _load_onnx(path: Path) -> Predictor:
     check_installed("onnxruntime", "onnxruntime", "onnx", "file")
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
+        path, providers=["CPUExecutionProvider"]
     )
     inputs, outputs = (
         {tensor.name: tensor.shape for tensor in tensors}
         for tensors in (session.get_inputs(), session.get_outputs())
     )
-    classes = _count_classes(inputs, outputs)
-    height, width = inputs["images"][1:3]
-    fixed = isinstance(height, int) and isinstance(width, int)
     text = session.get_modelmeta().custom_metadata_map.get(SIDE_ENTRY)
 
     def run(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
 
-    return Predictor(
-        run,
-        size=(height, width) if fixed else None,
-        **_described(text, classes),
-    )
+    return _predictor(run, inputs, outputs, text)
 
 
-def _count_classes(
-    inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]
-) -> int:
-    """Checks names and shapes, and returns the number of classes."""
+_LOADERS = {".tflite": _load_litert, ".onnx": _load_onnx}
+
+
+def _predictor(
+    run: Callable[[np.ndarray], np.ndarray],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+    text: str | bytes | None,
+) -> Predictor:
+    """Checks names and shapes; labels are made up if no text says them."""
     images, logits = inputs.get("images", ()), outputs.get("logits", ())
     if (
         (len(inputs), len(images), len(logits)) != (1, 4, 4)
@@ -195,27 +169,21 @@ def _count_classes(
         or not isinstance(logits[-1], int)
     ):
         raise ValueError(f"inputs {inputs} and outputs {outputs}")
-    return logits[-1]
-
-
-def _described(text: str | bytes | None, classes: int) -> dict[str, Any]:
-    """Reads arguments of a `Predictor`; labels are made up if not said."""
+    height, width, classes = *images[1:3], logits[-1]
+    fixed = isinstance(height, int) and isinstance(width, int)
+    size = (height, width) if fixed else None
     if text is None:
-        return {"labels": generic_labels(classes)}
+        return Predictor(run, generic_labels(classes), size)
     try:
         said = json.loads(text)
         labels = LabelSet.from_dict(said["labels"])
-        red, green, blue = (float(value) for value in said["fill"])
+        red, green, blue = map(float, said["fill"])
         align_corners = bool(said["align_corners"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"a broken description ({error})") from error
     if labels.num_classes != classes:
         raise ValueError(f"{labels.num_classes} labels for {classes} classes")
-    return {
-        "labels": labels,
-        "fill": (red, green, blue),
-        "align_corners": align_corners,
-    }
+    return Predictor(run, labels, size, (red, green, blue), align_corners)
 
 
 def check_installed(module: str, package: str, extra: str, what: str) -> None:

@@ -130,17 +130,12 @@ def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
     """
     import tensorflow as tf
 
-    arrays = [
-        [ops.convert_to_numpy(variable.value) for variable in variables]
-        for variables in (
-            copy.trainable_variables,
-            copy.non_trainable_variables,
-        )
-    ]
+    arrays = [ops.convert_to_numpy(each.value) for each in copy.variables]
 
     def network(images: Any) -> Any:
-        constants = [[tf.constant(each) for each in some] for some in arrays]
-        return copy.stateless_call(*constants, images, training=False)[0]
+        constants = map(tf.constant, arrays)
+        with keras.StatelessScope(zip(copy.variables, constants, strict=True)):
+            return copy(images, training=False)
 
     return network
 
@@ -253,16 +248,9 @@ class _DilatedConv2D(layers.Conv2D):
 
 def _folded_conv(conv: Any, dtype: str | None) -> Any:
     kind = _DilatedConv2D if max(conv.dilation_rate) > 1 else layers.Conv2D
-    return kind(
-        conv.filters,
-        conv.kernel_size,
-        strides=conv.strides,
-        padding=conv.padding,
-        dilation_rate=conv.dilation_rate,
-        kernel_initializer="zeros",
-        dtype=dtype or "float32",
-        name=conv.name,
-    )
+    config = {**conv.get_config(), "dtype": dtype or "float32"}
+    config |= {"use_bias": True, "kernel_initializer": "zeros"}
+    return kind.from_config(config)
 
 
 class _FoldedPyramidConv(PyramidConv):

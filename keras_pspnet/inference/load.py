@@ -10,6 +10,7 @@ from keras_pspnet.inference.exported import is_exported, load_exported
 from keras_pspnet.inference.predictor import Predictor, as_predictor
 from keras_pspnet.presets import PRESET_NAMES
 from keras_pspnet.pretrained import load_pretrained
+from keras_pspnet.utils import file_sha256
 
 
 def load_predictor(
@@ -51,7 +52,7 @@ def exported_sha256(path: str | os.PathLike[str]) -> str:
     """
     root = Path(path)
     if root.is_file():
-        return hashlib.sha256(root.read_bytes()).hexdigest()
+        return file_sha256(root)
     files = sorted(each for each in root.rglob("*") if each.is_file())
     lines = [
         f"{exported_sha256(file)} {file.relative_to(root).as_posix()}\n"

@@ -49,8 +49,6 @@ class Predictor:
             black.
         align_corners: How the network resizes, and with it mmsegmentation;
             None is as the model does, or False.
-        batch_size: The number of images that it takes, None for any. Where
-            there are fewer, the last one is repeated.
         precision: `"float32"`, or `"bfloat16"` for the convolutions of a
             Keras model.
 
@@ -78,11 +76,9 @@ class Predictor:
         size: tuple[int, int] | None = None,
         fill: tuple[float, ...] | None = None,
         align_corners: bool | None = None,
-        batch_size: int | None = None,
         *,
         precision: str = "float32",
     ) -> None:
-        check_choice("precision", precision, PRECISIONS)
         # The Keras model that is followed; a snapshot follows none.
         self.model: keras.Model | None = None
         self._weights_sha256: str | None = None
@@ -104,22 +100,17 @@ class Predictor:
                     "`model` must be a Keras model or a function. "
                     f"Received: {type(model).__name__}"
                 )
-            if labels is None:
+            if labels is None or precision != "float32":
                 raise ValueError(
-                    "`labels` must be given with a function. "
-                    "Received: labels=None"
-                )
-            if precision != "float32":
-                raise ValueError(
-                    "`precision` must be left out for a function. "
-                    f"Received: precision={precision!r}"
+                    "`labels` must be given with a function, and `precision` "
+                    f"left out. Received: labels={labels!r}, "
+                    f"precision={precision!r}"
                 )
             self.run = model
         self.labels = labels
         self.size = size
         self.fill = fill or (0.0, 0.0, 0.0)
         self.align_corners = bool(align_corners)
-        self.batch_size = batch_size
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes logits at the network's own resolution.
@@ -147,23 +138,14 @@ class Predictor:
         height, width = shape[1:3]
         if self.size is not None:
             images, (height, width) = fit_inside(images, self.size, self.fill)
-        step = self.batch_size or shape[0]
-        missing = -shape[0] % step
-        if missing:
-            images = np.concatenate([images, images[-1:].repeat(missing, 0)])
-        parts = [
-            self.run(images[start : start + step])
-            for start in range(0, len(images), step)
-        ]
-        logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        logits = np.asarray(logits, dtype="float32")
+        logits = np.asarray(self.run(images), dtype="float32")
         wanted = (*images.shape[:3], self.labels.num_classes)
         if logits.shape != wanted:
             raise ValueError(
                 f"`run` must give logits of shape {wanted} for images of "
                 f"shape {images.shape}. Received: shape {logits.shape}"
             )
-        return logits[: shape[0], :height, :width]
+        return logits[:, :height, :width]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Computes logits at the size of the images.
@@ -202,7 +184,7 @@ def as_predictor(
 
     Args:
         model: As of `Predictor`, or one, which comes back itself.
-        precision: Likewise.
+        precision: Likewise; a predictor has its own.
 
     Returns:
         The predictor, with the weights of now.
@@ -216,13 +198,7 @@ def as_predictor(
         >>> predictor = as_predictor(model, precision="bfloat16")
         >>> result = kp.segment(predictor, "photo.jpg")
     """
-    check_choice("precision", precision, PRECISIONS)
     if isinstance(model, Predictor):
-        if precision != "float32":
-            raise ValueError(
-                "`precision` must be left out for a predictor, which has its "
-                f"own. Received: precision={precision!r}"
-            )
         return model
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -311,6 +287,7 @@ class _Follower:
 
 def _copied(model: keras.Model, precision: str) -> _Follower | None:
     """Folds a model, or returns None if it has to run as it is."""
+    check_choice("precision", precision, PRECISIONS)
     # A subclassed model has neither inputs nor outputs.
     outputs = getattr(model, "outputs", None) or ()
     if isinstance(model, PSPNet) or len(outputs) == 1:

@@ -12,12 +12,11 @@ from PIL import Image
 
 from keras_pspnet.data import MAX_PIXELS, Source, read_image
 from keras_pspnet.inference.predictor import Predictor, as_predictor
-from keras_pspnet.inference.resize import Span, axes_of, resize
+from keras_pspnet.inference.resize import Span, axes_of
 from keras_pspnet.inference.sliding_window import RowBuffer, slide
 from keras_pspnet.inference.views import (
     Plan,
     Strip,
-    bands_of,
     check_scales,
     check_window,
     columns_in,
@@ -109,13 +108,7 @@ def predict_masks(
         >>> predict_masks(model, images).shape
         (4, 33, 33)
     """
-    size = images.shape[1:3]
-    masks = np.empty((len(images), *size), "uint8")
-    logits = as_predictor(model)(images)
-    for mask, each in zip(masks, logits, strict=True):
-        for band in bands_of(size, logits.shape[-1]):
-            mask[slice(*band)] = argmax(resize(each, size, band))
-    return masks
+    return argmax(as_predictor(model).logits(images))
 
 
 def predict_plan(

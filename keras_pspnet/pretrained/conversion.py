@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from keras_pspnet.convert import convert_source, fill
-from keras_pspnet.labels import LabelSet
 from keras_pspnet.models import PSPNet
 
 # Arguments of PSPNet that a file of another framework cannot tell for sure.
@@ -21,20 +20,14 @@ GEOMETRY = (
 )
 
 
-def convert_file(
-    path: str | os.PathLike[str],
-    labels: LabelSet | None = None,
-    **geometry: Any,
-) -> PSPNet:
+def convert_file(path: str | os.PathLike[str], **config: Any) -> PSPNet:
     """Builds the network of another framework's file.
 
     Args:
         path: mmsegmentation's or semseg's `.pth`, or an original
             `.caffemodel`; which one is recognised from the file.
-        labels: Names of the classes; None is what the file says, or the
-            published data set with as many classes.
-        **geometry: Arguments of `PSPNet` that override what that source is
-            known for, or the file says: `output_stride`,
+        **config: Arguments of `PSPNet` that override what that source is
+            known for, or the file says: `labels`, `output_stride`,
             `contract_dilation`, `stride_on`, `align_corners`, `bin_sizes`,
             `mean`, `std`.
 
@@ -43,7 +36,7 @@ def convert_file(
 
     Raises:
         OSError: If the file cannot be read.
-        TypeError: If `geometry` has another argument.
+        TypeError: If `config` has what is no argument of `PSPNet`.
         ValueError: If the file is damaged or of another network.
 
     Examples:
@@ -52,21 +45,13 @@ def convert_file(
         'person'
         >>> kp.save_pretrained(model, "my_voc")
     """
-    for name in geometry:
-        if name not in GEOMETRY:
-            raise TypeError(
-                f"`geometry` must be of {', '.join(GEOMETRY)}. "
-                f"Received: {name}={geometry[name]!r}"
-            )
-    if labels is not None:
-        geometry["labels"] = labels
     converted = convert_source(path)
     if "num_classes" not in converted.config:
         raise ValueError(
             "`path` must hold a whole PSPNet; PSPNet(backbone_weights=) takes "
             f"backbones. Received: path={os.fspath(path)!r}"
         )
-    model = PSPNet(**{**converted.config, **geometry})
+    model = PSPNet(**(converted.config | config))
     try:
         fill(model.weights, converted.arrays)
     except ValueError as error:

@@ -10,10 +10,15 @@ import safetensors
 from keras_pspnet.convert import fill
 from keras_pspnet.models import PSPNet
 from keras_pspnet.presets import PRESET_NAMES, find_preset
-from keras_pspnet.pretrained.hub import HUB_PREFIX, download_folder
-from keras_pspnet.pretrained.model_folder import WEIGHTS_FILE, ModelFolder
+from keras_pspnet.pretrained.model_folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    ModelFolder,
+)
 from keras_pspnet.pretrained.published import published_folder
 from keras_pspnet.pretrained.weights_file import StoredWeights
+
+HUB_PREFIX = "hf://"
 
 
 def load_pretrained(
@@ -99,10 +104,16 @@ def _checked_folder(
             f"{', '.join(PRESET_NAMES)}. Received: source={source!r}, "
             f"backbone={backbone!r}"
         )
+    path = Path(source)
     if isinstance(source, str) and source.startswith(HUB_PREFIX):
-        path = download_folder(source)
-    else:
-        path = Path(source)
+        import huggingface_hub
+
+        name = source.removeprefix(HUB_PREFIX)
+        files = [CONFIG_FILE, WEIGHTS_FILE]
+        # It keeps them in a cache of its own.
+        path = Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=files)
+        )
     if not path.is_dir():
         names = ", ".join(repr(name) for name in PRESET_NAMES)
         raise FileNotFoundError(

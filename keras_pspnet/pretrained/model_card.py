@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_pspnet.version import __version__
 
-_FRONT = """\
+_TEXT = """\
 ---
 library_name: keras-pspnet
 pipeline_tag: image-segmentation
@@ -16,8 +16,7 @@ tags:
 - pspnet
 - semantic-segmentation
 ---
-"""
-_TEXT = """
+
 # {title}
 
 A [PSPNet](https://arxiv.org/abs/1612.01105) for {num_classes} classes, saved by
@@ -62,7 +61,7 @@ def model_card(config: Mapping[str, Any], parameters: int, dtype: str) -> str:
     """
     labels = config["labels"]
     height, width, _ = config["input_shape"]
-    return _FRONT + _TEXT.format(
+    return _TEXT.format(
         title=config["name"],
         num_classes=config["num_classes"],
         version=__version__,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pspnet.pretrained.weights_file import write_weights
-from keras_pspnet.utils import check_writable, write_atomically
+from keras_pspnet.utils import check_writable, file_sha256, write_atomically
 from keras_pspnet.version import __version__
 
 CONFIG_FILE = "config.json"
@@ -48,7 +48,11 @@ class ModelFolder:
             ValueError: If they are others.
         """
         _, digest = self._read()
-        if _digest(self.weights_path) != digest:
+        try:
+            found = file_sha256(self.weights_path)
+        except FileNotFoundError as error:
+            raise _missing(self.weights_path) from error
+        if found != digest:
             raise ValueError(
                 f"`source` must hold the weights its {CONFIG_FILE} names; "
                 "their sha256 differs. "
@@ -127,17 +131,9 @@ class ModelFolder:
             return True
         try:
             written = json.loads(self.config_path.read_bytes())
-            return written["card_sha256"] == _digest(self.card_path)
+            return written["card_sha256"] == file_sha256(self.card_path)
         except (OSError, ValueError, KeyError, TypeError):
             return False
-
-
-def _digest(path: Path) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise _missing(path) from error
 
 
 def _missing(path: Path) -> FileNotFoundError:

@@ -70,20 +70,13 @@ def _convert(file: Path, preset: Preset, folder: Path) -> None:
     # there goes.
     made = folder.with_name(f"{folder.name}.part")
     try:
-        _remove(made)
+        shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
         # Checks that the weights are those of the network.
         model = PSPNet(**config)
         fill(model.weights, converted.arrays)
         ModelFolder(made).write(model.get_config(), converted.arrays)
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
     finally:
-        _remove(made)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(made, ignore_errors=True)

@@ -6,6 +6,7 @@ from keras_pspnet.utils.download import HOME_VARIABLE as HOME_VARIABLE
 from keras_pspnet.utils.download import cache_folder as cache_folder
 from keras_pspnet.utils.files import check_absent as check_absent
 from keras_pspnet.utils.files import check_writable as check_writable
+from keras_pspnet.utils.files import file_sha256 as file_sha256
 from keras_pspnet.utils.files import locked as locked
 from keras_pspnet.utils.files import naming_errors as naming_errors
 from keras_pspnet.utils.files import write_atomically as write_atomically

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
-import importlib.util
 import os
-import re
 import time
 import urllib.error
 import urllib.parse
@@ -20,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from keras_pspnet.utils.files import locked, naming_errors, unusable
+from keras_pspnet.utils.files import file_sha256, locked, naming_errors
 from keras_pspnet.version import __version__
 
 HOME_VARIABLE = "KERAS_PSPNET_HOME"
@@ -90,11 +87,10 @@ def download(
 
     Raises:
         ConnectionError: If there is no connection, the server or the folder
-            of the mirror does not have the file, an HTML page or a redirect
-            that is not allowed comes, or the connection breaks four times.
+            of the mirror does not have the file, a redirect that is not
+            allowed comes, or the connection breaks four times.
         OSError: If `folder` cannot be written to or the disk is full.
-        ValueError: If `$KERAS_PSPNET_MIRROR` is not as described, or `url`
-            leads to another file or more than 8 GiB.
+        ValueError: If `url` leads to another file or more than 8 GiB.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
     name = name.rpartition("/")[2]
@@ -108,8 +104,6 @@ def download(
         # Another process may have been downloading it until now.
         if _fits(path, sha256):
             return path
-        with naming_errors("folder", folder):
-            path.unlink(missing_ok=True)
         try:
             with _progress_bar(name) as bar:
                 _complete(part, source, sha256, bar)
@@ -146,10 +140,17 @@ def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
     """Fetches what is missing of a file, and checks its hash."""
     # What is there may be the start of another file.
     for _ in range(1 + part.exists()):
-        _fetch(source, part, bar)
+        for pause in (*_PAUSES, None):
+            try:
+                _transfer(source, part, bar)
+                break
+            except _BrokenConnection as error:
+                if pause is None or source.startswith("file:"):
+                    raise ConnectionError(str(error)) from error
+            time.sleep(pause)
         if _fits(part, sha256):
             return
-        found = _digest(part)
+        found = file_sha256(part)
         part.unlink()
     raise ValueError(
         f"`url` must lead to a file whose SHA-256 starts with {sha256}, not "
@@ -157,81 +158,48 @@ def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
     )
 
 
-def _fetch(source: str, part: Path, bar: Progress) -> None:
-    for failures, pause in enumerate((*_PAUSES, None)):
-        try:
-            _transfer(source, part, bar)
-            return
-        except _BrokenConnection as error:
-            # At the first try, there more likely is no network at all.
-            cause = type(error.__cause__)
-            offline = cause is urllib.error.URLError and not failures
-            if pause is None or offline:
-                raise ConnectionError(str(error)) from error
-        time.sleep(pause)
-
-
 def _transfer(source: str, part: Path, bar: Progress) -> None:
     """Appends to `part` what it lacks, or writes all without ranges."""
     done = part.stat().st_size if part.exists() else 0
-    response = _open(source, done)
-    if response is None:
-        return
+    headers = {"User-Agent": f"keras_pspnet/{__version__}"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    request = urllib.request.Request(source, headers=headers)
+    opener = urllib.request.build_opener(_Redirects)
+    try:
+        with _breaking_connection():
+            response = opener.open(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and done:
+            return
+        kind = _BrokenConnection if error.code >= 500 else ConnectionError
+        raise kind(f"HTTP {error.code} {error.reason}") from error
     with response:
         # Files of a mirror have no status.
         done = done if response.status == 206 else 0
         length = getattr(response, "length", None)
         total = None if length is None else done + length
-        chunk = _read(response)
-        if re.match(rb"\s*<(!doctype )?html", chunk, re.IGNORECASE):
-            raise ConnectionError(
-                "an HTML page came, to sign in or of an error"
-            )
         (task,) = bar.task_ids
         bar.reset(task, total=total, completed=done)
-        try:
-            with open(part, "ab" if done else "wb") as file:
-                while chunk:
-                    done += len(chunk)
-                    if max(done, total or 0) > _MAX_BYTES:
-                        raise ValueError(
-                            f"`url` must lead to at most {_MAX_BYTES} bytes"
-                        )
-                    file.write(chunk)
-                    bar.advance(task, len(chunk))
-                    chunk = _read(response)
-        except (OSError, ValueError) as error:
-            # A full disk has better use for the room.
-            part.unlink(missing_ok=True)
-            if isinstance(error, ValueError):
-                raise
-            raise unusable("folder", part.parent, "writable", error) from error
+        with (
+            naming_errors("folder", part.parent),
+            open(part, "ab" if done else "wb") as file,
+        ):
+            while max(done, total or 0) <= _MAX_BYTES:
+                # Errors of the disk would look alike otherwise.
+                with _breaking_connection():
+                    chunk = response.read(_CHUNK)
+                if not chunk:
+                    break
+                file.write(chunk)
+                done += len(chunk)
+                bar.advance(task, len(chunk))
+    if max(done, total or 0) > _MAX_BYTES:
+        part.unlink()
+        raise ValueError(f"`url` must lead to at most {_MAX_BYTES} bytes")
     if total is not None and done < total:
         raise _BrokenConnection(f"only {done} of {total} bytes came")
-
-
-def _open(source: str, start: int) -> Any:
-    """Returns the response, None if there is nothing from `start` on."""
-    headers = {"User-Agent": f"keras_pspnet/{__version__}"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(source, headers=headers)
-    opener = urllib.request.build_opener(_Redirects)
-    try:
-        with _breaking_connection():
-            return opener.open(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and start:
-            return None
-        kind = _BrokenConnection if error.code >= 500 else ConnectionError
-        raise kind(f"HTTP {error.code} {error.reason}") from error
-
-
-def _read(response: Any) -> bytes:
-    # Errors of the connection and of the disk would look alike otherwise.
-    with _breaking_connection():
-        return response.read(_CHUNK)
 
 
 @contextlib.contextmanager
@@ -245,43 +213,33 @@ def _breaking_connection() -> Iterator[None]:
         raise _BrokenConnection(said) from error
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _fits(path: Path, sha256: str) -> bool:
-    return path.is_file() and _digest(path).startswith(sha256)
+    return path.is_file() and file_sha256(path).startswith(sha256)
 
 
 def _find_source(url: str, name: str) -> tuple[str, str]:
     """Returns the URL to fetch, and what errors say about it."""
     mirror = os.environ.get(MIRROR_VARIABLE)
+    received = f"Received: url={url!r}"
     if not mirror:
-        return url, f"Received: url={url!r}"
-    received = f"Received: url={url!r}, {MIRROR_VARIABLE}={mirror!r}"
-    if "://" not in mirror:
-        path = Path(mirror).expanduser().absolute() / name
-        return path.as_uri(), received
-    if not mirror.startswith(("http://", "https://")):
-        raise ValueError(
-            f"`{MIRROR_VARIABLE}` must be a folder or an http or https URL. "
-            f"Received: {MIRROR_VARIABLE}={mirror!r}"
-        )
-    return f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}", received
+        return url, received
+    if "://" in mirror:
+        source = f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}"
+    else:
+        source = (Path(mirror).expanduser().absolute() / name).as_uri()
+    return source, f"{received}, {MIRROR_VARIABLE}={mirror!r}"
 
 
 @contextlib.contextmanager
 def _progress_bar(name: str) -> Iterator[Progress]:
     """Makes a bar of one task, shown on a terminal or in a notebook."""
     console = Console(stderr=True)
-    notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
     bar = Progress(
         *Progress.get_default_columns()[:2],
         DownloadColumn(),
         TransferSpeedColumn(),
         console=console,
-        disable=not (console.is_terminal or notebook),
+        disable=not (console.is_terminal or console.is_jupyter),
     )
     bar.add_task(escape(name), total=None)
     with bar:

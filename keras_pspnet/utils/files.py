@@ -1,6 +1,7 @@
 """Writing files so that a reader never finds half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -30,21 +31,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     # Renaming onto a device would replace the device itself.
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"`path` must be a regular file. {received}")
-    if not target.parent.exists():
-        raise FileNotFoundError(
-            f"`path` must be in a folder that exists. {received}"
-        )
-    if not target.parent.is_dir():
-        raise NotADirectoryError(
-            f"`path` must be in a folder, not under a file. {received}"
-        )
-    try:
-        # Permission bits say little to root or about network and read-only
-        # file systems; creating a nameless file does.
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise unusable("path", path, "writable", error) from error
+    # Permission bits say little to root or about network and read-only file
+    # systems; creating a nameless file does.
+    with (
+        naming_errors("path", path),
+        tempfile.TemporaryFile(dir=target.parent),
+    ):
+        pass
 
 
 def check_absent(folder: str | os.PathLike[str]) -> None:
@@ -153,7 +146,7 @@ def naming_errors(
         rule: What it must be.
 
     Yields:
-        Nothing; errors of the block come out as `unusable` makes them.
+        Nothing; errors of the block come out with the argument's name.
 
     Raises:
         OSError: Of the same class as the file system's.
@@ -161,17 +154,16 @@ def naming_errors(
     try:
         yield
     except OSError as error:
-        raise unusable(argument, path, rule, error) from error
+        raise type(error)(
+            f"`{argument}` must be {rule} ({error.strerror or error}). "
+            f"Received: {argument}={os.fspath(path)!r}"
+        ) from error
 
 
-def unusable(
-    argument: str, path: str | os.PathLike[str], rule: str, error: OSError
-) -> OSError:
-    """Returns an error of the class of `error` that names an argument."""
-    return type(error)(
-        f"`{argument}` must be {rule} ({error.strerror or error}). "
-        f"Received: {argument}={os.fspath(path)!r}"
-    )
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file's content in hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(

@@ -179,18 +179,7 @@ def test_folders_that_do_not_pair_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_protocols_refused(tmp_path, pairs, no_model) -> None:
-    with pytest.raises(ValueError, match="`base` must be None for protocol"):
-        transform(tmp_path, "voc", base=64)
-
-
 def test_labels_refused(tmp_path, pairs, model_folder) -> None:
     with pytest.raises(ValueError, match="`ignore_label` must be an integer"):
         transform(tmp_path, model_folder, ignore_label=256)
     assert not (tmp_path / "out").exists()
-
-
-def test_an_exported_model_has_its_own_precision(tmp_path, pairs) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"")
-    with pytest.raises(ValueError, match="`precision` must be left out"):
-        transform(tmp_path, tmp_path / "model.onnx", precision="bfloat16")

@@ -381,7 +381,7 @@ def test_a_row_once_whatever_cuts_the_run(tmp_path):
 
 
 def test_a_history_that_cannot_be_kept_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="`path` must be writable"):
         begun(HistoryFile(tmp_path / "no" / "a.csv"), Untrained())
     (tmp_path / "a.csv").write_text("hello\nworld\n")
     with pytest.raises(ValueError, match="`path` must be a history"):
@@ -527,5 +527,5 @@ def test_a_killed_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="`path` must be writable"):
         begun(Checkpoint(tmp_path / "no" / "last.keras"), Untrained())

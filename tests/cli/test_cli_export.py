@@ -143,35 +143,3 @@ def test_not_every_name_that_the_shell_listed_is_told(photo, capsys) -> None:
     command = ("export", "onnx", "-o", "made", "--calibration", *"abcdef")
     line = usage_error(capsys, *command)
     assert "unrecognized arguments: --calibration a b c d ...; see" in line
-
-
-def test_export_asks_for_a_format(photo, capsys) -> None:
-    line = usage_error(capsys, "export", "-o", "made")
-    assert "FORMAT" in line
-    assert line.endswith("; see keras-pspnet export --help")
-
-
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [
-        ("no.png", "`paths` must be files, folders or patterns of files that"),
-        ("*.jpg", "`paths` must be patterns that match"),
-        ("notes.txt", "`image` must be a"),
-        ("folder", "or folders that hold some"),
-        ("damaged", "`image` must be a"),
-    ],
-)
-def test_export_refuses_calibration_on_no_images(
-    photo, no_model, capsys, path: str, told: str
-) -> None:
-    Path("notes.txt").write_text("some notes")
-    Path("folder/deeper").mkdir(parents=True)
-    Path("folder/notes.txt").write_text("some notes")
-    Path("damaged").mkdir()
-    Path("damaged/a.png").write_text("no image")
-    command = ("export", "litert", "-o", "made")
-    command += ("--precision", "int8", "--calibration", photo, path)
-    line = refusal(capsys, *command)
-    assert told in line
-    assert f"='{path}" in line.split("Received")[1]
-    assert not Path("made").exists()

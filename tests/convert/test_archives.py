@@ -308,8 +308,8 @@ def exploded(checkpoint: Path, tmp_path_factory) -> dict[int, Any]:
 
 
 SAID = {
-    10 * GIB: ("compressed members have more than 1073741824", "over 16777216"),
-    48: ("damaged: Bad CRC-32", "Bad CRC-32"),
+    10 * GIB: "over 16777216",
+    48: "Bad CRC-32",
 }
 
 
@@ -317,9 +317,9 @@ SAID = {
 def test_a_bomb_of_10_gib(exploded: dict[int, Any], size: int) -> None:
     (of_checkpoint, of_litert), grown = exploded[size]
     assert "`path` must be a PyTorch checkpoint" in of_checkpoint
-    assert SAID[size][0] in of_checkpoint
+    assert "'archive/data/0' is compressed or encrypted" in of_checkpoint
     assert "`path` must be a model that keras_pspnet has export" in of_litert
-    assert SAID[size][1] in of_litert
+    assert SAID[size] in of_litert
     assert grown < 2**27
 
 

@@ -1,10 +1,8 @@
 """Tests of keras_pspnet.convert.caffe_file: what a .caffemodel holds."""
 
 import io
-import os
 import pickle
 import re
-import zipfile
 
 import h5py
 import numpy as np
@@ -38,30 +36,18 @@ def hdf5() -> bytes:
     return stream.getvalue()
 
 
-def archive() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        file.writestr("net/data.pkl", b"\n\x03net")
-    return stream.getvalue()
-
-
 FOREIGN = {
     "empty": b"",
     "html": HTML,
     "prototxt": PROTOTXT,
     "comment": b"# PSPNet\n" + PROTOTXT,
     "hdf5": hdf5(),
-    "zip": archive(),
     "random": np.random.default_rng(0).bytes(999),
-    "pickle0": pickle.dumps({"w": KERNEL}, protocol=0),
-    "pickle2": pickle.dumps({"w": KERNEL}, protocol=2),
-    "pickle5": pickle.dumps({"w": KERNEL}, protocol=5),
+    "pickle": pickle.dumps({"w": KERNEL}, protocol=2),
     "safetensors": safetensors.numpy.save({"w": KERNEL}),
-    # Headers whose length starts like a name and like an input's size.
+    # A header whose length starts like a name.
     "safetensors10": b"\n" + bytes(7) + b"{}" + b" " * 8,
-    "safetensors32": b" " + bytes(7) + b"{}" + b" " * 30,
     "zeros": bytes(100),
-    "ones": b"\xff" * 100,
     # A version comes first.
     "onnx": integer(1, 8) + layer("conv"),
     "field that no network has": block(15, b"") + layer("conv"),
@@ -75,11 +61,10 @@ FOREIGN = {
 }
 PLAIN = {
     "empty": "it is empty",
-    "html": "it is an HTML or XML page",
+    "html": "it is text",
     "prototxt": "it is text: the values are in the .caffemodel, not in the ",
     "comment": "it is text: the values are in the .caffemodel, not in the ",
     "hdf5": "it is an HDF5 file, Caffe's other format: let the solver",
-    "zip": "it is a ZIP archive",
     "random": "it is truncated or damaged",
     "half a name": "it is truncated or damaged",
     "layer of nothing": "none of its layers has parameters",
@@ -112,19 +97,6 @@ def test_reads_every_blob_in_the_order_of_the_file(tmp_path):
             assert_same(array, values)
 
 
-def test_arrays_are_the_callers(tmp_path):
-    (array,) = read(tmp_path, caffe_model({"conv": [KERNEL]}))["conv"]
-    array[0] = 0
-    assert array.sum() == KERNEL[1:].sum(dtype="float32")
-
-
-@pytest.mark.parametrize("kind", [str, lambda path: path, os.fsencode])
-def test_accepts_every_kind_of_path(tmp_path, kind):
-    path = tmp_path / "net"
-    path.write_bytes(caffe_model({"conv": [KERNEL]}))
-    assert list(read_caffe_file(kind(path))) == ["conv"]
-
-
 def test_leaves_out_layers_without_parameters(tmp_path):
     data = layer("data") + layer("conv", blob(BIAS)) + layer("data")
     assert list(read(tmp_path, data)) == ["conv"]
@@ -133,38 +105,6 @@ def test_leaves_out_layers_without_parameters(tmp_path):
 def test_no_shape_is_the_shape_of_a_scalar(tmp_path):
     array = read_blob(tmp_path, packed(5, BIAS[:1]))
     assert_same(array, np.array(1.5, "float32"))
-
-
-def test_fields_come_in_any_order(tmp_path):
-    content = block(7, shape((4,)) + packed(5, BIAS)) + block(1, b"conv")
-    assert_same(read(tmp_path, block(100, content))["conv"][0], BIAS)
-
-
-@pytest.mark.parametrize(
-    "values", [KERNEL, KERNEL.astype("float64") / 3], ids=["float", "double"]
-)
-@pytest.mark.parametrize(
-    "forms",
-    [
-        (packed, packed, packed),
-        (unpacked, unpacked, unpacked),
-        (packed, unpacked, packed),
-        (unpacked, packed, unpacked),
-    ],
-)
-def test_reads_every_legal_form_of_values(tmp_path, values, forms):
-    number = 5 if values.dtype == "float32" else 8
-    pieces = np.split(values.ravel(), [1, 9])
-    content = b"".join(
-        form(number, piece) for form, piece in zip(forms, pieces, strict=True)
-    )
-    assert_same(read_blob(tmp_path, content + shape(values.shape)), values)
-
-
-def test_reads_dimensions_one_by_one(tmp_path):
-    dims = block(7, integer(1, 2) + integer(1, 2))
-    array = read_blob(tmp_path, packed(5, BIAS) + dims)
-    assert_same(array, BIAS.reshape(2, 2))
 
 
 def test_ignores_gradients_and_what_it_does_not_know(tmp_path):
@@ -289,17 +229,3 @@ def test_refuses_what_the_runtime_cannot_hold(tmp_path):
         ValueError, match="it has 2147483648 bytes, the limit is 2 GiB.*net"
     ):
         read_caffe_file(path)
-
-
-def test_skips_what_precedes_the_layers(tmp_path):
-    # As Caffe writes a deploy network's inputs, and the switches that follow.
-    inputs = (
-        block(3, b"data")
-        + b"".join(integer(4, size) for size in (1, 3, 473, 473))
-        + integer(5, 1)
-        + block(6, integer(1, 1))
-        + integer(7, 0)
-        + block(8, block(1, b"\1\3"))
-    )
-    data = block(1, b"n" * 200) + inputs + layer("conv", blob(BIAS))
-    assert_same(read(tmp_path, data)["conv"][0], BIAS)

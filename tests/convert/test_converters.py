@@ -137,22 +137,6 @@ def test_arrays_are_views_until_they_are_needed() -> None:
 # === What the file says of itself ===
 
 
-@pytest.mark.parametrize(
-    ("meta", "corners"),
-    [
-        ({}, False),
-        ({"config": "model = dict(align_corners=True)"}, True),
-        ({"cfg": "align_corners = True\n"}, True),
-        ({"config": "align_corners=False"}, False),
-    ],
-)
-def test_the_configuration_in_the_file_decides_corners(
-    meta: dict[str, Any], corners: bool
-) -> None:
-    state = mmseg_state(random_pspnet())
-    assert convert_mmseg(state, meta).config["align_corners"] is corners
-
-
 def test_class_names_come_from_the_file_or_go_by_their_number() -> None:
     def labels(count: int, meta: dict[str, Any]) -> Any:
         state = mmseg_state(random_pspnet(num_classes=count))
@@ -185,6 +169,13 @@ def test_the_configuration_in_the_file_decides_geometry() -> None:
         names = ("output_stride", "stride_on", "bin_sizes")
         return tuple(config[name] for name in names)
 
+    for text, corners in (
+        ("model = dict(align_corners=True)", True),
+        ("align_corners=False", False),
+    ):
+        for name in ("config", "cfg"):
+            config = convert_mmseg(state, {name: text}).config
+            assert config["align_corners"] is corners
     usual = (8, "3x3", (1, 2, 3, 6))
     assert geometry("") == usual
     assert geometry(np.zeros(3)) == usual

@@ -21,7 +21,6 @@ from torch_files import (
 )
 from torch_reading import BOTH, refused
 
-from keras_pspnet.convert import torch_file
 from keras_pspnet.convert.torch_file import is_torch_file, read_torch_file
 
 
@@ -69,9 +68,9 @@ def test_paths_in_an_archive_lead_nowhere(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("offset", "value", "match"),
     [
-        (8, b"\x01\x00", "packed in an unknown way"),  # encrypted
-        (10, b"\x63\x00", "packed in an unknown way"),
-        (10, b"\x08\x00", "damaged"),  # said to be deflated
+        (8, b"\x01\x00", "is compressed or encrypted"),
+        (10, b"\x63\x00", "is compressed or encrypted"),
+        (10, b"\x08\x00", "is compressed or encrypted"),
         (20, b"\x2f\x00\x00\x00", "is not where the archive says"),
         (20, b"\xff\xff\xff\x7f", "is not where the archive says"),
         (24, b"\x2f\x00\x00\x00", "is not where the archive|must have 48 b"),
@@ -98,41 +97,17 @@ def test_a_member_that_reaches_beyond_the_file(tmp_path) -> None:
     refused(path, "'archive/data/0' is not where the archive says")
 
 
-def test_what_inflates_without_end_is_stopped(tmp_path, monkeypatch) -> None:
-    # 64 MB of zeros in 64 kB, said to be 48 bytes.
-    storage = Storage(np.zeros(12, np.float32))
-    content, _ = pickled(storage)
-    members = {"a/data.pkl": content, "a/data/0": bytes(2**26)}
+def test_what_inflates_without_end_is_not_inflated(tmp_path) -> None:
+    # 64 MB of zeros in 64 kB.
+    members = {"a/data.pkl": bytes(2**26 - 1)}
     path = write_members(tmp_path / "x", members, zipfile.ZIP_DEFLATED)
-    data = bytearray(path.read_bytes())
-    start = entry(data, "a/data/0") + 24
-    data[start : start + 4] = struct.pack("<I", 48)
-    path.write_bytes(data)
     tracemalloc.start()
     try:
-        refused(path, "damaged: Bad CRC-32")
+        refused(path, "'a/data.pkl' is compressed or encrypted")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 2e6
-    # More than there is, said to be whole.
-    storage = Storage(np.zeros(12, np.float32), count=13)
-    content, _ = pickled(storage)
-    members = {"a/data.pkl": content, "a/data/0": bytes(48)}
-    path = write_members(tmp_path / "x", members, zipfile.ZIP_DEFLATED)
-    data = bytearray(path.read_bytes())
-    start = entry(data, "a/data/0") + 24
-    data[start : start + 4] = struct.pack("<I", 52)
-    path.write_bytes(data)
-    refused(path, "storage 0 must have 52 bytes, has 48")
-    # What says its true size is stopped by the sum of all.
-    monkeypatch.setattr(torch_file, "_MAX_INFLATED", 2**20)
-    value = [Storage(np.zeros(100_000)), Storage(np.zeros(100_000))]
-    content, storages = pickled(value)
-    members = {"a/data.pkl": content}
-    members |= {f"a/data/{key}": data for key, data in raw(storages).items()}
-    path = write_members(tmp_path / "x", members, zipfile.ZIP_DEFLATED)
-    refused(path, "compressed members have more than 1048576 bytes")
 
 
 @BOTH

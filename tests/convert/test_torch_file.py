@@ -176,20 +176,14 @@ def test_parameters_and_all_ways_to_write_a_tensor(tmp_path, form) -> None:
         np.testing.assert_array_equal(found, array)
 
 
-def test_storages_and_views_of_them_in_the_plain_form(tmp_path) -> None:
-    root = Storage(np.arange(10, dtype=np.float32))
-    view = Storage(root.array[2:8])
-    view.root, view.view = root, ("viewed", 2, 6)
-    value = [Tensor(view, (2, 2), (3, 1), 1), Tensor(root, (10,)), view, root]
-    found = read_torch_file(save(tmp_path / "x.pth", value, "legacy"))
-    np.testing.assert_array_equal(found[0], [[3, 4], [6, 7]])
-    np.testing.assert_array_equal(found[2], np.arange(2, 8))
-    np.testing.assert_array_equal(found[3], np.arange(10))
-    assert np.shares_memory(found[0], found[1])
-    value[0] = Tensor(view, (7,))
-    refused(save(tmp_path / "y.pth", value, "legacy"), "beyond its storage")
-    view.view = ("viewed", 5, 6)
-    refused(save(tmp_path / "z.pth", view, "legacy"), "beyond storage 0")
+def test_storages_and_no_views_of_them_in_the_plain_form(tmp_path) -> None:
+    storage = Storage(np.arange(4, dtype=np.float32))
+    found = read_torch_file(save(tmp_path / "x.pth", storage, "legacy"))
+    np.testing.assert_array_equal(found, np.arange(4))
+    storage.view = ("viewed", 1, 2)
+    refused(
+        save(tmp_path / "y.pth", storage, "legacy"), "unknown view of a storage"
+    )
 
 
 PLAIN = {
@@ -389,10 +383,6 @@ OTHERS = {
     "random": (RNG.bytes(4096), "does not begin like one"),
     "pickle": (pickle.dumps({"a": 1}, 2), "does not begin like one"),
     "number": (pickle.dumps(MAGIC + 1, 2), "does not begin like one"),
-    "tar": (
-        b"sys_info".ljust(257, b"\0") + b"ustar\x0000" + bytes(2000),
-        "tar form from before PyTorch 0.1.10",
-    ),
     "zip start": (b"PK\x03\x04" + bytes(100), "damaged: File is not a zip"),
     "one byte": (b"\x80", "does not begin like one"),
 }
@@ -458,21 +448,6 @@ def test_whole_modules_are_refused_by_name(tmp_path) -> None:
     refused_pickle(tmp_path, content, "it holds a whole module")
     content, _ = pickled(Call(Name("torch.nn.modules.conv", "Conv2d")))
     refused_pickle(tmp_path, content, r"uses torch\.nn\.modules\.conv\.Conv2d")
-
-
-def test_compressed_members_are_read(tmp_path) -> None:
-    array = np.arange(5000, dtype=np.float32)
-    content, storages = pickled({"w": tensor(array), "e": tensor(array[:0])})
-    members = {"a/data.pkl": content}
-    members |= {f"a/data/{key}": data for key, data in raw(storages).items()}
-    path = write_members(tmp_path / "x", members, zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < array.nbytes
-    found = read_torch_file(path)
-    np.testing.assert_array_equal(found["w"], array)
-    assert found["e"].shape == (0,)
-    assert not found["w"].flags.writeable
-    path = write_members(tmp_path / "x", members, zipfile.ZIP_BZIP2)
-    refused(path, "packed in an unknown way")
 
 
 @BOTH

@@ -279,7 +279,7 @@ def test_a_network_of_fixed_size_has_one_size(tmp_path) -> None:
 
 @pytest.mark.parametrize("function", [export_onnx, export_litert])
 def test_a_place_without_a_folder_is_refused(model, tmp_path, function) -> None:
-    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="`path` must be writable"):
         function(model, tmp_path / "missing" / "model")
 
 

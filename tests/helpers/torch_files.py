@@ -89,7 +89,6 @@ class Storage:
         self.count = len(array) if count is None else count
         # Old versions of the plain form have views: key, start and count.
         self.view: tuple[str, int, int] | None = None
-        self.root = self
 
 
 class Tensor:
@@ -144,11 +143,10 @@ class _Pickler(pickle._Pickler):
     def persistent_id(self, value: Any) -> Any:
         if not isinstance(value, Storage):
             return None
-        root = value.root
-        if root.key is None:
-            root.key = str(len(self.storages))
-        self.storages[root.key] = root
-        identity = ("storage", root.kind, root.key, "cpu", root.count)
+        if value.key is None:
+            value.key = str(len(self.storages))
+        self.storages[value.key] = value
+        identity = ("storage", value.kind, value.key, "cpu", value.count)
         return identity if self.form == "zip" else (*identity, value.view)
 
     def save(self, value: Any, save_persistent_id: bool = True) -> None:

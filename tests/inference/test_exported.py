@@ -85,7 +85,6 @@ def test_what_the_model_says_comes_back(network, form: str) -> None:
     assert network.model is None
     fixed = form == "litert"
     assert network.size == (SIZE if fixed else None)
-    assert network.batch_size == (1 if fixed else None)
 
 
 @FORMATS
@@ -140,12 +139,6 @@ def test_files_of_fixed_size_fit_images_inside(
     assert_is_argmax(mask, reference.bilinear(logits[:1], size)[0])
 
 
-@pytest.mark.parametrize("form", ["onnx"])
-def test_threads_change_nothing(network, files, form: str) -> None:
-    one = load_exported(files[form], threads=1)
-    assert_close(one(images(20, 30)), network(images(20, 30)), 1e-6)
-
-
 # === Files of other people, made by hand ===
 
 
@@ -190,19 +183,12 @@ def write_saved_model(path: Path, signature: str, name: str) -> Path:
 def test_onnx_of_fixed_size_without_a_description(tmp_path) -> None:
     network = load_exported(write_onnx(tmp_path / "other.onnx"))
     assert network.labels == generic_labels(2)
-    assert (network.size, network.batch_size) == ((8, 12), None)
+    assert network.size == (8, 12)
     assert (network.fill, network.align_corners) == ((0, 0, 0), False)
     given = images(16, 12)
     inside = reference.bilinear(given, (8, 6))
     want = np.stack([inside[..., 0], inside.mean(-1)], -1)
     assert_close(network(given), want, 1e-5)
-
-
-def test_litert_of_another_batch_size(tmp_path) -> None:
-    network = load_exported(str(write_litert(tmp_path / "other.tflite")))
-    assert (network.size, network.batch_size) == ((4, 5), 2)
-    given = np.random.default_rng(0).uniform(0, 255, (3, 4, 5, 3))
-    np.testing.assert_array_equal(network(given), 2 * np.float32(given))
 
 
 def test_a_saved_model_without_a_description(tmp_path) -> None:

@@ -23,7 +23,6 @@ from support import (
     tiny_pspnet,
 )
 
-from keras_pspnet.callbacks import ValidationScores
 from keras_pspnet.inference import predictor
 from keras_pspnet.inference.predictor import (
     Predictor,
@@ -72,7 +71,7 @@ def test_the_copy_gives_the_model_s_logits_at_every_size(pspnet) -> None:
         assert_close(logits, predict_logits(pspnet, batch(*shape)), 1e-5)
     assert folded.traces() == 1
     assert folded.model is pspnet
-    assert (folded.size, folded.batch_size) == (None, None)
+    assert folded.size is None
     assert folded.fill == pytest.approx(IMAGENET_MEAN)
 
 
@@ -210,24 +209,6 @@ def test_twenty_changes_of_weights_leave_nothing_behind(make) -> None:
     after = alive(model)
     assert after == before
     assert after["nodes"] == untouched
-
-
-def test_epochs_with_validation_leave_nothing_behind() -> None:
-    model = tiny_pspnet()
-    model.compile(run_eagerly=True)
-    x = picture(33, 33)[None]
-    y = np.zeros((1, 33, 33), "uint8")
-    scores = ValidationScores([(x, y)])
-
-    def epochs(count: int) -> Counter:
-        for epoch in range(count):
-            scale_weights(model)
-            scores.on_epoch_end(epoch, {})
-        return alive(model)
-
-    scores.set_model(model)
-    epochs(2)
-    assert epochs(2) == epochs(6)
 
 
 @pytest.mark.parametrize("make", [tiny_pspnet, foreign_model])

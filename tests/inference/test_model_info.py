@@ -12,7 +12,6 @@ from keras_pspnet.inference.model_info import (
     align_corners,
     description,
     fill_color,
-    main_output,
     model_labels,
     network_size,
     weights_sha256,
@@ -21,17 +20,6 @@ from keras_pspnet.inference.predictor import as_predictor
 from keras_pspnet.labels import LabelSet, generic_labels
 
 LABELS = LabelSet("three", ("a", "b", "c"), ((1, 2, 3),) * 3)
-
-
-class Subclassed(keras.Model):
-    """Has neither inputs nor outputs before it is called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = keras.layers.Conv2D(4, 3, padding="same")
-
-    def call(self, inputs):
-        return self.conv(inputs)
 
 
 def test_the_hash_is_that_of_all_weights_in_order() -> None:
@@ -63,13 +51,6 @@ def test_the_description_is_what_exports_need() -> None:
         assert as_predictor(each).fill == pytest.approx(fill_color(each))
 
 
-def test_models_that_say_nothing_have_names_and_no_size() -> None:
-    assert model_labels(Subclassed()) == generic_labels(4)
-    assert network_size(Subclassed()) is None
-    assert fill_color(Subclassed()) == (0, 0, 0)
-    assert description(conv_model())["fill"] == [0, 0, 0]
-
-
 def test_labels_are_the_model_s_or_made_up() -> None:
     model = conv_model(3)
     assert model_labels(model).names == ("class_0", "class_1", "class_2")
@@ -78,11 +59,6 @@ def test_labels_are_the_model_s_or_made_up() -> None:
     pspnet = tiny_pspnet(labels=LABELS)
     assert model_labels(pspnet) == LABELS
     assert model_labels(pspnet.inference_model()) == LABELS
-
-
-def test_main_output_is_the_one_that_counts() -> None:
-    assert main_output({"main": 1, "aux": 2}) == 1
-    assert main_output(3) == 3
 
 
 @pytest.mark.parametrize(

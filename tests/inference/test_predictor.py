@@ -93,12 +93,12 @@ def test_segment_and_evaluate_take_a_predictor() -> None:
 
 def test_what_a_model_has_may_be_replaced() -> None:
     model = conv_model(2)
-    own = kp.Predictor(model, LABELS, (8, 12), (1, 2, 3), True, 2)
+    own = kp.Predictor(model, LABELS, (8, 12), (1, 2, 3), True)
     assert (own.labels, own.size, own.fill) == (LABELS, (8, 12), (1, 2, 3))
-    assert (own.align_corners, own.batch_size) == (True, 2)
+    assert own.align_corners is True
     plain = kp.Predictor(model)
     assert (plain.size, plain.fill) == (None, (0, 0, 0))
-    assert (plain.align_corners, plain.batch_size) == (False, None)
+    assert plain.align_corners is False
 
 
 def test_a_layer_without_a_config_runs_in_its_model() -> None:
@@ -136,21 +136,6 @@ def test_any_function_is_a_network() -> None:
     assert exact(image[None]).dtype == np.float32
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 7])
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_fixed_batch_size_is_kept(batch_size: int, count: int) -> None:
-    sizes = []
-
-    def run(images: np.ndarray) -> np.ndarray:
-        sizes.append(len(images))
-        return doubled(images)
-
-    images = batch(4, 5, count)
-    logits = kp.Predictor(run, LABELS, batch_size=batch_size)(images)
-    np.testing.assert_array_equal(logits, doubled(images))
-    assert sizes == [batch_size] * -(-count // batch_size)
-
-
 def test_images_are_fitted_into_a_fixed_size() -> None:
     seen = []
 
@@ -158,7 +143,7 @@ def test_images_are_fitted_into_a_fixed_size() -> None:
         seen.append(images)
         return doubled(images)
 
-    own = kp.Predictor(run, LABELS, size=(8, 12), fill=(1, 2, 3), batch_size=2)
+    own = kp.Predictor(run, LABELS, size=(8, 12), fill=(1, 2, 3))
     images = batch(16, 12, 3)
     logits = own(images)
     inside = doubled(reference.bilinear(images, (8, 6)))
@@ -166,7 +151,7 @@ def test_images_are_fitted_into_a_fixed_size() -> None:
     want = reference.bilinear(inside, (16, 12))
     assert_close(own.logits(images), want, 1e-5)
     for each in seen:
-        assert each.shape == (2, 8, 12, 3)
+        assert each.shape == (3, 8, 12, 3)
         assert (each[:, :, 6:] == (1, 2, 3)).all()
 
 
@@ -199,10 +184,6 @@ def test_what_is_no_model_is_refused() -> None:
 def test_precisions_are_checked() -> None:
     with pytest.raises(ValueError, match="`precision` must.*'float16'"):
         as_predictor(conv_model(), "float16")
-    with pytest.raises(
-        ValueError, match="left out for a predictor.*'bfloat16'"
-    ):
-        as_predictor(kp.Predictor(doubled, LABELS), "bfloat16")
 
 
 def test_functions_need_labels() -> None:
@@ -211,7 +192,7 @@ def test_functions_need_labels() -> None:
     assert own.model is None
     with pytest.raises(ValueError, match="`labels` must be given.*=None"):
         kp.Predictor(doubled)
-    with pytest.raises(ValueError, match="left out for a function.*'bfloat16'"):
+    with pytest.raises(ValueError, match="`precision` left out.*'bfloat16'"):
         kp.Predictor(doubled, LABELS, precision="bfloat16")
     with pytest.raises(ValueError, match="`precision` must.*'float16'"):
         kp.Predictor(conv_model(), precision="float16")

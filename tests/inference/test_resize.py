@@ -68,9 +68,3 @@ def test_resize_is_bilinear_without_antialiasing(
 def test_what_has_the_size_is_not_copied() -> None:
     image = noise(13, 9)
     assert np.shares_memory(resize(image, (13, 9)), image)
-
-
-def test_split_leaves_the_last_part_shorter() -> None:
-    assert split(7, 3) == ((0, 3), (3, 6), (6, 7))
-    assert split(6, 3) == ((0, 3), (3, 6))
-    assert split(2, 9) == ((0, 2),)

@@ -302,12 +302,10 @@ def test_whole_images_in_bands_are_the_same(size, monkeypatch) -> None:
     model, image = conv_model(size=(8, 12)), picture(61, 40)
     every = {"scales": (0.3, 1.0), "flip": True, "confidence": True}
     whole = segment(model, image, **every)
-    masks = predict_masks(model, image[None])
     monkeypatch.setattr(views, "_BAND_BYTES", size)
     found = segment(model, image, **every)
     np.testing.assert_array_equal(found.mask, whole.mask)
     np.testing.assert_allclose(found.confidence, whole.confidence, atol=1e-6)
-    np.testing.assert_array_equal(predict_masks(model, image[None]), masks)
 
 
 # A large image in a process of its own: memory that was needed once counts.
@@ -394,12 +392,6 @@ def test_images_of_all_sizes_run_one_trace() -> None:
         segment(model, image, scales=(0.5, 1.3), flip=True, max_side=20)
         predict_masks(model, image[None])
     assert as_predictor(model).traces() == 1
-
-
-@pytest.mark.parametrize("model", ["aerial", None])
-def test_what_is_no_model_is_refused(model) -> None:
-    with pytest.raises(TypeError, match="`model` must be a Keras model or a"):
-        segment(model, picture(5, 5))
 
 
 @pytest.mark.parametrize(

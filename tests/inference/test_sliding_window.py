@@ -1,16 +1,14 @@
 """Tests of windows: means over whole arrays, had a few rows at a time."""
 
-import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from keras_pspnet.inference import sliding_window
-from keras_pspnet.inference.resize import resize, split
+from keras_pspnet.inference.resize import resize
 from keras_pspnet.inference.sliding_window import (
     BATCH,
-    RowBuffer,
     mean_of_windows,
     place_windows,
     slide,
@@ -146,65 +144,3 @@ def test_columns_are_those_of_the_whole(columns, window: int) -> None:
     )
     assert sum(seen) == sum(done) == grid.count == touching
     assert max(seen) <= BATCH
-
-
-def test_rows_come_as_early_as_no_window_is_to_follow() -> None:
-    size, window = (100, 37), 16
-    grid, computed, given = place_windows(size, window), [], 0
-    rows = slide(noise(*size), grid, score, computed.append)
-    for index, block in enumerate(rows):
-        # This row of windows is the last that was computed ...
-        assert sum(computed) == (index + 1) * len(grid.lefts)
-        given += len(block)
-        # ... and all that no later one touches are given.
-        assert given == (*grid.tops[index + 1 :], size[0])[0]
-        assert len(block) <= window
-    assert given == size[0]
-
-
-def test_memory_is_that_of_a_row_of_windows() -> None:
-    size, window, classes = (8000, 60), 16, 16
-    image = np.broadcast_to(np.zeros(1, "float32"), (*size, 3))
-
-    def many(crops: np.ndarray) -> np.ndarray:
-        return np.zeros((*crops.shape[:3], classes), "float32")
-
-    rows = slide(image, place_windows(size, window), many)
-    tracemalloc.start()
-    try:
-        assert sum(len(block) for block in rows) == size[0]
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    row = 4 * window * size[1] * classes
-    assert row < peak < 6 * row < 4 * size[0] * size[1] * classes / 50
-
-
-# === Rows as they come ===
-
-
-@pytest.mark.parametrize("step", [1, 4, 20])
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        split(20, 1),
-        split(20, 6),
-        # Parts that overlap, and rows that are left out between two.
-        ((0, 3), (2, 9), (2, 10), (9, 20)),
-        ((1, 2), (8, 9), (19, 20)),
-    ],
-)
-def test_a_buffer_reads_what_is_wanted_and_no_more(step: int, wanted) -> None:
-    rows, taken = noise(20, 5), []
-
-    def blocks() -> Iterator[np.ndarray]:
-        for first, last in split(20, step):
-            taken.append(last)
-            yield rows[first:last]
-
-    buffer = RowBuffer(blocks())
-    for first, last in wanted:
-        np.testing.assert_array_equal(
-            buffer.read(first, last), rows[first:last]
-        )
-        assert taken[-1] - last < step

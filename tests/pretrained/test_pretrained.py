@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +75,7 @@ def rehash(config: Path, data: bytes, weights: Path) -> None:
 
 
 def test_float32_weights_come_back_bit_for_bit(model, saved) -> None:
-    loaded = load_pretrained(str(saved), aux=True)
+    loaded = load_pretrained(str(saved), aux=True, num_classes=3)
     assert loaded.get_config() == model.get_config()
     assert loaded.labels == LABELS
     found, want = values(loaded), values(model)
@@ -130,15 +128,6 @@ def test_another_number_of_classes_makes_new_classifiers_only(
         np.testing.assert_array_equal(found[path], want[path], err_msg=path)
 
 
-def test_the_same_number_of_classes_keeps_the_classifier(model, saved) -> None:
-    loaded = load_pretrained(saved, num_classes=3)
-    assert loaded.labels == LABELS
-    np.testing.assert_array_equal(
-        values(loaded)["head_classifier/kernel"],
-        values(model)["head_classifier/kernel"],
-    )
-
-
 def test_an_auxiliary_head_can_be_added(saved, tmp_path) -> None:
     single = load_pretrained(saved)
     save_pretrained(single, tmp_path / "single")
@@ -164,29 +153,6 @@ def test_saving_replaces_what_was_there(model, folder) -> None:
     save_pretrained(load_pretrained(folder), folder)
     assert load_pretrained(folder, aux=True).get_config()["aux"] is True
     assert sorted(os.listdir(folder)) == FILES
-
-
-# The modules alone, as a command would import them that has to start at once.
-READER = f"""
-import sys, types
-root = {str(Path(keras_pspnet.__file__).parents[1])!r}
-for name in ("keras_pspnet", "keras_pspnet.pretrained"):
-    sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__path__ = [f"{{root}}/{{name.replace('.', '/')}}"]
-from keras_pspnet.pretrained.model_folder import ModelFolder
-folder = ModelFolder(sys.argv[1])
-print(folder.read_config()["num_classes"], folder.is_intact)
-print(sorted({{"keras", "tensorflow"}} & set(sys.modules)))
-"""
-
-
-def test_a_folder_is_read_without_keras(folder) -> None:
-    command = [sys.executable, "-c", READER, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "3 True\n[]\n"
-    os.truncate(folder / "model.safetensors", 100)
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "3 False\n[]\n"
 
 
 # === The model card ===
@@ -272,7 +238,7 @@ def test_a_missing_file_is_named(folder, name: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe\x00", b"[]", b"3", b'{"model": {}}', b"null"],
+    [b"", b"\xff\xfe\x00", b"[]", b"3", b'{"model": {}}', b"[" * 100_000],
 )
 def test_a_config_that_is_none(folder, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
@@ -285,6 +251,8 @@ def test_a_config_that_is_none(folder, content: bytes) -> None:
     [
         ({"banana": 1}, r"hold a config\.json that save_pretrained wrote"),
         ({"labels": 3}, r"hold a config\.json that save_pretrained wrote"),
+        ({"backbone_weights": "imagenet"}, r"config\.json that save_pretr"),
+        ({"mean": [10**400, 1, 1]}, r"hold a config\.json that save_pretr"),
         ({"labels": {"name": "x"}}, "must have exactly the entries"),
         ({"num_classes": 0}, "`num_classes` must be.*num_classes=0"),
         ({"width": "wide"}, "`width` must be.*'wide'"),
@@ -407,26 +375,3 @@ def test_the_aerial_model_is_whole_and_says_what_it_is() -> None:
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "CC0" in card
     assert f"{find_preset('aerial').mean_iou:.3f}" in card
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"backbone_weights": "imagenet"},
-        {"mean": [10**400, 1, 1]},
-        {"no_argument": 1},
-    ],
-)
-def test_a_config_that_is_not_ours(folder, change) -> None:
-    config = folder / "config.json"
-    content = json.loads(config.read_text())
-    content["model"] |= change
-    config.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="config.json that save_pretrained wr"):
-        load_pretrained(folder)
-
-
-def test_a_config_nested_beyond_reading(folder) -> None:
-    (folder / "config.json").write_bytes(b"[" * 100_000)
-    with pytest.raises(ValueError, match="config.json that save_pretrained wr"):
-        load_pretrained(folder)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -44,7 +43,7 @@ from keras_pspnet.presets import (
     find_backbone_weights,
     find_preset,
 )
-from keras_pspnet.pretrained import model_folder, published
+from keras_pspnet.pretrained import published
 
 README = Path(__file__).parents[2] / "README.md"
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
@@ -126,27 +125,16 @@ def test_a_published_model_is_fetched_once_and_kept(
     )
 
 
-def cut(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-
-
 def turn_last_bit(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def nest(path: Path) -> None:
-    path.write_bytes(b"[" * 100_000)
-
-
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        ("config.json", cut),
+        ("config.json", turn_last_bit),
         ("config.json", Path.unlink),
-        ("config.json", nest),
-        ("model.safetensors", cut),
         ("model.safetensors", Path.unlink),
         ("model.safetensors", turn_last_bit),
     ],
@@ -163,43 +151,6 @@ def test_a_damaged_copy_is_fetched_again(
     damage(path)
     loaded = load_pretrained("voc")
     assert_same_weights(loaded, model)
-
-
-def test_weights_are_hashed_once_at_every_load(
-    home: Path, mirror: Path, monkeypatch
-) -> None:
-    hashed = []
-    digest = model_folder._digest
-
-    def counting(path: Path) -> str:
-        hashed.append(path.name)
-        return digest(path)
-
-    monkeypatch.setattr(model_folder, "_digest", counting)
-    # Here it is hashed as it is written.
-    load_pretrained("voc")
-    assert hashed == []
-    load_pretrained("voc")
-    assert hashed == ["model.safetensors"]
-    (path,) = home.rglob("model.safetensors")
-    for source in (path.parent, "aerial"):
-        hashed.clear()
-        load_pretrained(source)
-        assert hashed == ["model.safetensors"]
-
-
-def test_what_is_in_the_way_of_a_copy_goes(
-    home: Path, mirror: Path, model: PSPNet
-) -> None:
-    load_pretrained("voc")
-    (config,) = home.rglob("config.json")
-    folder = config.parent
-    left = folder.with_name(f"{folder.name}.part")
-    folder.rename(left)
-    folder.write_text("a file")
-    assert_same_weights(load_pretrained("voc"), model)
-    assert folder.is_dir()
-    assert not left.exists()
 
 
 def test_one_of_several_fetches_and_converts(
@@ -326,15 +277,6 @@ def test_a_folder_at_the_hub(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert_same_weights(load_pretrained("hf://me/pets"), small)
     assert asked == [("me/pets", ["config.json", "model.safetensors"])]
-    for bad in ("hf://pets", "hf://a/b/c", "hf:///b"):
-        with pytest.raises(ValueError, match="`source` must be hf://owner/na"):
-            load_pretrained(bad)
-
-
-def test_the_hub_needs_its_package(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match="huggingface_hub is not installed"):
-        load_pretrained("hf://me/pets")
 
 
 # === Files of other frameworks ===
@@ -402,15 +344,19 @@ def test_what_a_source_is_known_for_can_be_overridden(
     path = write_state(tmp_path / "x.pth", mmseg_state(model))
     labels = kp.LabelSet("mine", VOC.names[::-1], VOC.colors)
     converted = convert_file(
-        path, labels, align_corners=True, stride_on="1x1", mean=(1, 2, 3)
+        path,
+        labels=labels,
+        align_corners=True,
+        stride_on="1x1",
+        mean=(1, 2, 3),
     )
     config = converted.get_config()
     assert config["align_corners"] is True
     assert config["stride_on"] == "1x1"
     assert config["mean"] == (1, 2, 3)
     assert converted.labels == labels
-    with pytest.raises(TypeError, match="`geometry` must be of output_stride"):
-        convert_file(path, width=2)
+    with pytest.raises(TypeError, match="unexpected keyword.*banana"):
+        convert_file(path, banana=2)
 
 
 @pytest.mark.parametrize(
@@ -438,10 +384,16 @@ def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
     path.write_text('name: "pspnet"\nlayer { name: "conv1" }\n')
     with pytest.raises(ValueError, match="prototxt"):
         convert_file(path)
-    path = tmp_path / "cut.safetensors"
-    path.write_bytes(safetensors.numpy.save({"a": np.zeros(9)})[:-5])
-    with pytest.raises(ValueError, match="whole safetensors file"):
-        convert_file(path)
+    # Cut, and of a type that NumPy does not have.
+    header = b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
+    for content in (
+        safetensors.numpy.save({"a": np.zeros(9)})[:-5],
+        len(header).to_bytes(8, "little") + header + b"0",
+    ):
+        path = tmp_path / "odd.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="whole safetensors file"):
+            convert_file(path)
     for name in (tmp_path / "nobody.pth", tmp_path, "/dev/zero"):
         with pytest.raises(FileNotFoundError, match="must be an existing f"):
             convert_file(name)
@@ -464,35 +416,6 @@ def test_other_networks_are_refused_by_name(
         convert_file(path)
     path = write_state(tmp_path / "backbone.pth", mmcv_state(model, 50))
     with pytest.raises(ValueError, match="takes backbones"):
-        convert_file(path)
-
-
-def test_nan_weights_are_refused(tmp_path: Path, model: PSPNet) -> None:
-    state = mmseg_state(model)
-    name = "decode_head.bottleneck.bn.weight"
-    state[name] = state[name].copy()
-    state[name][1] = np.nan
-    path = write_state(tmp_path / "nan.pth", state)
-    with pytest.raises(ValueError, match="head_bn/gamma has NaN or infinity"):
-        convert_file(path)
-
-
-def test_odd_safetensors(tmp_path: Path) -> None:
-    state = mmcv_state(random_pspnet(18), 18)
-    state = {
-        name: np.ascontiguousarray(value, ml_dtypes.bfloat16)
-        for name, value in state.items()
-        if not name.endswith("num_batches_tracked")
-    }
-    path = tmp_path / "half.safetensors"
-    safetensors.numpy.save_file(state, path)
-    started = PSPNet(4, "resnet18", width=WIDTH, backbone_weights=path).backbone
-    got = numpy(started.weights[0])
-    want = state["stem.0.weight"].astype("float32").transpose(2, 3, 1, 0)
-    np.testing.assert_array_equal(got, want)
-    header = b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
-    path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
-    with pytest.raises(ValueError, match="whole safetensors file"):
         convert_file(path)
 
 

@@ -255,7 +255,7 @@ def test_a_disk_that_loses_what_it_took_leaves_the_one_before(
 
 
 def test_a_folder_that_is_gone_stops_the_run(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="`path` must be writable"):
         save(tmp_path / "gone", TENSORS, RUN, 4, 4)
 
 

@@ -27,15 +27,9 @@ def test_integers_become_pythons(value) -> None:
 def test_no_positive_integer(value) -> None:
     with pytest.raises(ValueError, match="^`count` must be a positive integer"):
         check_integer("count", value)
-    with pytest.raises(
-        ValueError, match="^`count` must be an integer from 1 to 9. Received: c"
-    ):
-        check_integer("count", value, most=9)
-
-
-def test_an_integer_above_the_most() -> None:
-    with pytest.raises(ValueError, match="from 1 to 9. Received: count=10$"):
-        check_integer("count", 10, most=9)
+    for bad in (value, 10):
+        with pytest.raises(ValueError, match="must be an integer from 1 to 9."):
+            check_integer("count", bad, most=9)
 
 
 def test_finite_numbers() -> None:

@@ -25,7 +25,6 @@ from keras_pspnet.utils.download import cache_folder, download
 BODY = random.Random(3).randbytes(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
 OTHER = random.Random(4).randbytes(300_000)
-PAGE = b"\n<!DOCTYPE html>\n<html><body>Please sign in.</body></html>"
 NAME = "weights.bin"
 PATH = f"/v1/{NAME}"
 
@@ -134,7 +133,6 @@ def test_replaces_a_wrong_file(server, get, folder, part):
     server.statuses = [404]
     with pytest.raises(ConnectionError):
         get()
-    assert not (folder / NAME).exists()
     assert get().read_bytes() == BODY
     assert server.ranges_asked == [None, None]
 
@@ -237,27 +235,6 @@ def test_refuses_another_file(server, get, folder):
     assert len(server.seen) == 1
 
 
-def test_refuses_an_html_page(server, get, part):
-    part.write_bytes(BODY[:1000])
-    server.ranges = False
-    server.files[PATH] = PAGE
-    with pytest.raises(
-        ConnectionError,
-        match=r"within reach \(an HTML page came.*url='http.*Rest\.",
-    ):
-        get(hint="Rest.")
-    # A sign-in page is no reason to lose what has been fetched.
-    assert part.read_bytes() == BODY[:1000]
-
-
-@pytest.mark.parametrize("body", [b"<" + BODY, b"\0<html>" + BODY, b""])
-def test_does_not_mistake_weights_for_a_page(server, folder, body):
-    server.files[PATH] = body
-    digest = hashlib.sha256(body).hexdigest()
-    path = download(server.url(PATH), folder, digest)
-    assert path.read_bytes() == body
-
-
 @pytest.mark.parametrize("announces", [True, False])
 def test_refuses_a_file_that_is_too_large(
     server, get, part, monkeypatch, announces
@@ -301,14 +278,7 @@ def test_tries_a_server_error_again(server, get, slept):
     assert slept == [1, 2]
 
 
-def test_gives_up_on_a_server_error(server, get):
-    server.statuses = [500] * 9
-    with pytest.raises(ConnectionError, match="HTTP 500 Internal Server Err"):
-        get()
-    assert len(server.seen) == 4
-
-
-def test_says_at_once_that_there_is_no_server(folder, slept):
+def test_says_that_there_is_no_server(folder, slept):
     with serving() as server:
         url = server.url(PATH)
     with pytest.raises(
@@ -316,19 +286,6 @@ def test_says_at_once_that_there_is_no_server(folder, slept):
         match=rf"within reach \(.*refused\)\. Received: url='{url}'.*_MIRROR",
     ):
         download(url, folder, DIGEST)
-    assert slept == []
-
-
-def test_tries_again_where_the_network_goes_away(server, get, slept):
-    class Closing(list):
-        def pop(self, _):
-            server.socket.close()
-            return 100_000
-
-    server.cuts = Closing([None])
-    with pytest.raises(ConnectionError, match="refused"):
-        get()
-    assert len(server.seen) == 1
     assert slept == [1, 2, 4]
 
 
@@ -405,24 +362,6 @@ def test_a_mirror_may_be_a_url(server, folder, monkeypatch, end):
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("mirror", ["ftp://127.0.0.1/", "file:///tmp"])
-def test_refuses_mirrors(get, folder, monkeypatch, mirror):
-    monkeypatch.setenv("KERAS_PSPNET_MIRROR", mirror)
-    with pytest.raises(
-        ValueError,
-        match="`KERAS_PSPNET_MIRROR` must be a folder or an http or https "
-        f"URL. Received: KERAS_PSPNET_MIRROR='{mirror}'",
-    ):
-        get()
-    assert not folder.exists()
-
-
-def test_an_empty_mirror_is_none(server, get, monkeypatch):
-    monkeypatch.setenv("KERAS_PSPNET_MIRROR", "")
-    assert get().read_bytes() == BODY
-    assert len(server.seen) == 1
-
-
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     path = tmp_path / "mir ror#"
@@ -461,22 +400,12 @@ def test_the_file_may_be_missing_in_the_mirror(server, get, mirror, slept):
     assert server.seen == slept == []
 
 
-def test_refuses_another_file_in_the_mirror(get, part, mirror):
-    (mirror / NAME).write_bytes(OTHER)
-    with pytest.raises(ValueError, match="whose SHA-256.*_MIRROR='.*mir ror#'"):
-        get()
-    assert not part.exists()
-
-
 # Disks and folders
 
 
-@pytest.mark.parametrize("after", [0, 2])
-def test_a_full_disk_is_reported_and_given_its_room_back(
-    server, get, part, monkeypatch, after
-):
+def test_a_full_disk_is_reported(server, get, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
-    fail_to_write(monkeypatch, full, after)
+    fail_to_write(monkeypatch, full, after=2)
     with pytest.raises(
         OSError,
         match=r"`folder` must be writable \(No space left on device\)\. "
@@ -484,7 +413,6 @@ def test_a_full_disk_is_reported_and_given_its_room_back(
     ) as caught:
         get()
     assert not isinstance(caught.value, ConnectionError)
-    assert not part.exists()
     assert len(server.seen) == 1
 
 
@@ -590,33 +518,3 @@ def test_shows_progress_on_a_terminal(get, part, capfd, monkeypatch):
     last = shown.splitlines()[-1]
     for text in (NAME, "300.0/300.0 kB", "B/s"):
         assert text in last
-
-
-def test_shows_progress_in_a_notebook(get, monkeypatch):
-    shown = []
-
-    class Output:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def clear_output(self, wait):
-            assert wait
-
-    def stub(name, **contents):
-        found = types.ModuleType(name)
-        vars(found).update(contents)
-        # What `find_spec` looks at.
-        found.__spec__ = types.SimpleNamespace(name=name)
-        monkeypatch.setitem(sys.modules, name, found)
-
-    stub("ipywidgets", Output=Output)
-    stub("IPython")
-    stub("IPython.display", display=shown.append)
-    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    get()
-    texts = "".join(getattr(each, "text", "") for each in shown)
-    assert isinstance(shown[0], Output)
-    assert NAME in texts and "300.0/300.0 kB" in texts

@@ -38,11 +38,6 @@ def test_follows_a_symbolic_link(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
-def test_check_leaves_nothing_behind(tmp_path):
-    check_writable(tmp_path / "a.bin")
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("error", "match"),
@@ -76,10 +71,10 @@ def test_refuses_paths(tmp_path, call):
     with pytest.raises(IsADirectoryError, match="must be a file, not a fold"):
         call(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match="in a folder that exists.*path='.*none/a'"
+        FileNotFoundError, match=r"writable \(No such file.*path='.*none/a'"
     ):
         call(tmp_path / "none" / "a")
-    with pytest.raises(NotADirectoryError, match="not under a file.*file/a'"):
+    with pytest.raises(NotADirectoryError, match="Not a directory.*file/a'"):
         call(tmp_path / "file" / "a")
 
 

@@ -344,7 +344,7 @@ def test_save_refuses_before_writing(tmp_path, result):
         match="`what` must be one of 'overlay', 'mask', 'conf.*what='legend'",
     ):
         result.save(tmp_path / "out.png", what="legend")
-    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="`path` must be writable"):
         result.save(tmp_path / "none" / "out.png")
     assert os.listdir(tmp_path) == []
 
