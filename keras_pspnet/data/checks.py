@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_pspnet.data.dataset import SegmentationData, size_issue
-from keras_pspnet.data.images import named, read_image
+from keras_pspnet.data.images import image_orientation, named, read_image
 from keras_pspnet.data.sources.encodings import read_encoded
 from keras_pspnet.data.sources.listing import Issue, Sample
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.utils.plausibility import BinaryMasks
 
 _SHOWN = 5
 
@@ -22,8 +23,9 @@ def check(data: SegmentationData) -> list[Issue]:
     Issues are images and masks that are missing or occur twice, that
     cannot be read, or whose sizes differ; masks with labels or colours
     without a meaning; and splits without a pair, or without any truth in all
-    their masks. Warnings are single masks without ground truth, masks
-    of 0 and 255 alone, and classes that no mask shows.
+    their masks; and two classes given as 0 and 255. Warnings are single masks
+    without ground truth, classes that no mask shows, and images whose EXIF
+    orientation may not be that of their masks.
 
     Args:
         data: The set, opened with `load(..., strict=False)`.
@@ -42,8 +44,12 @@ def check(data: SegmentationData) -> list[Issue]:
     """
     issues = list(data.issues)
     counts = np.zeros(256, np.int64)
+    binary = BinaryMasks()
     for sample in data.samples:
-        counts += _check_sample(sample, issues)
+        mask = _check_sample(sample, issues)
+        if mask is not None:
+            counts += np.bincount(mask.reshape(-1), minlength=256)
+            binary.add(mask)
     absent = [
         name
         for index, name in enumerate(data.labels.names)
@@ -66,17 +72,12 @@ def check(data: SegmentationData) -> list[Issue]:
         text = (
             f"no mask in {place} that can be read shows these classes: {shown}"
         )
-        if counts[0] and counts[IGNORE_LABEL] and not counts[1:-1].any():
-            text += (
-                "; masks hold 0 and 255 alone, and 255 is ignored: two "
-                "classes must be 0 and 1"
-            )
         issues.append(Issue(text, (place,), is_warning=True))
     return issues
 
 
-def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:
-    """Adds what is wrong with a pair, and counts the mask's pixels."""
+def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray | None:
+    """Adds what is wrong with a pair, and returns the mask if there is one."""
     image = mask = None
     try:
         image = read_image(sample.image)
@@ -87,12 +88,26 @@ def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray:
     except (OSError, ValueError) as error:
         issues.append(Issue(str(error), (sample.mask,)))
     if mask is None:
-        return np.zeros(256, np.int64)
+        return None
     if image is not None:
         text = size_issue(image, mask, named(sample.image), named(sample.mask))
         if text:
             issues.append(Issue(text, (sample.image, sample.mask)))
+        elif _hides_orientation(image_orientation(sample.image), mask.shape):
+            text = (
+                f"{sample.image} is stored upside down or mirrored (EXIF) and "
+                f"read upright: {sample.mask} must be upright as well, which "
+                "its size does not show"
+            )
+            files = (sample.image, sample.mask)
+            issues.append(Issue(text, files, is_warning=True))
     if (mask == IGNORE_LABEL).all():
         text = f"{sample.mask} has no truth: all its pixels are ignored"
         issues.append(Issue(text, (sample.mask,), is_warning=True))
-    return np.bincount(mask.reshape(-1), minlength=256)
+    return mask
+
+
+def _hides_orientation(orientation: int, size: tuple[int, ...]) -> bool:
+    """Tells whether turning an image upright leaves its size as it was."""
+    turned_by_quarters = orientation > 4
+    return orientation > 1 and (not turned_by_quarters or size[0] == size[1])

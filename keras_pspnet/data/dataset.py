@@ -25,6 +25,7 @@ from keras_pspnet.data.sources.listing import (
 )
 from keras_pspnet.data.sources.published import DATASETS, list_dataset
 from keras_pspnet.labels import IGNORE_LABEL, LabelSet
+from keras_pspnet.utils.plausibility import BinaryMasks
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -86,14 +87,33 @@ class SegmentationData:
         sample = self.samples[index]
         return sample.image, sample.mask
 
+    def check_binary(self) -> None:
+        """Reads masks of two classes until one shows class 1.
+
+        Raises:
+            OSError: If a file cannot be opened.
+            ValueError: If none does and 255 stands in its place, or a mask
+                cannot be decoded or holds a value without a meaning.
+        """
+        if self.num_classes != 2:
+            return
+        seen = BinaryMasks()
+        for sample in self.samples:
+            seen.add(read_encoded(sample.mask, sample.encoding))
+            if seen.with_object:
+                return
+        seen.check(f"masks such as {self.samples[0].mask!r}")
+
     def check_pairs(self) -> None:
         """Reads every pair, to find a wrong one before long work starts.
 
         Raises:
             OSError: If a file cannot be opened.
             ValueError: If one cannot be decoded, the sizes differ, a mask
-                holds a value without a meaning, or none has any truth.
+                holds a value without a meaning, none has any truth, or two
+                classes are given as 0 and 255.
         """
+        self.check_binary()
         ground_truth = False
         for _, mask in self:
             ground_truth = ground_truth or bool((mask != IGNORE_LABEL).any())

@@ -215,7 +215,7 @@ def _upright(
     Pillow would need a copy of the image for every step. Here it is
     converted block by block, each written where it belongs.
     """
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     width, height = image.size
     shape = (height, width) if orientation < 5 else (width, height)
     upright = np.empty((*shape, *channels), np.uint8)
@@ -239,8 +239,12 @@ def _upright(
     return upright
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """Returns how an image is yet to be turned, 1 (not at all) to 8."""
+def orientation_of(image: ImageFile.ImageFile) -> int:
+    """Returns how an image is yet to be turned, 1 (not at all) to 8.
+
+    Args:
+        image: An opened file.
+    """
     try:
         # Pillow has turned TIFF files in decoding, and tells so here.
         orientation = int(image.getexif().get(_ORIENTATION, 1))

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import IO
 
 import numpy as np
+from PIL import Image
 
 from keras_pspnet.data.decoders import (
     IMAGE_FORMATS,
@@ -14,6 +15,7 @@ from keras_pspnet.data.decoders import (
     Request,
     decode_image,
     decode_mask,
+    orientation_of,
 )
 from keras_pspnet.utils import naming_errors
 
@@ -105,6 +107,35 @@ def read_mask(
             "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
         )
         return decode_mask(stream, request, allow_colors)
+
+
+def mask_palette(source: str | os.PathLike[str] | bytes) -> np.ndarray | None:
+    """Reads the colours of a palette file, without its pixels.
+
+    Args:
+        source: A path or the bytes of a file that `read_mask` reads.
+
+    Returns:
+        uint8 (N, 3), None if the file has no palette.
+    """
+    with _stream("mask", source) as stream, Image.open(stream) as opened:
+        if opened.mode != "P" or opened.palette is None:
+            return None
+        colors = opened.palette.tobytes()
+        return np.frombuffer(colors, np.uint8).reshape(-1, 3)
+
+
+def image_orientation(source: str | os.PathLike[str] | bytes) -> int:
+    """Reads how an image is stored, without its pixels.
+
+    Args:
+        source: A path or the bytes of a file that `read_image` reads.
+
+    Returns:
+        EXIF's orientation: 1 upright, 3 upside down, up to 8.
+    """
+    with _stream("image", source) as stream, Image.open(stream) as opened:
+        return orientation_of(opened)
 
 
 def named(source: str | os.PathLike[str] | bytes) -> str:

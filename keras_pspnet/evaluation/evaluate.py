@@ -9,11 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pspnet.data import SegmentationData
 from keras_pspnet.evaluation.confusion import Confusion
 from keras_pspnet.evaluation.protocols import make_protocol, predict_mask
 from keras_pspnet.evaluation.scores import Scores
 from keras_pspnet.inference import Predictor, as_predictor
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.losses import shape_hint
+from keras_pspnet.utils.plausibility import (
+    FRACTIONS,
+    BinaryMasks,
+    ImageRange,
+    first_fraction,
+    is_array,
+)
 
 
 def evaluate(
@@ -33,7 +42,8 @@ def evaluate(
     Args:
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
         dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
-            of them. Images are RGB 0..255. Sizes may differ.
+            of them. Images are RGB 0..255. Sizes may differ. A third item is
+            sample weights: pixels of weight 0 are left out.
         protocol: `"plain"`: whole images as they are; or `"mmseg"`,
             `"semseg"`, `"caffe"`, as these sources measure: see
             `keras_pspnet.evaluation.protocols.make_protocol`.
@@ -53,7 +63,11 @@ def evaluate(
 
     Raises:
         ValueError: If the set is empty, sizes of image and mask differ, a
-            label is out of range, or an argument is.
+            label is out of range or no whole number, or an argument is out
+            of range.
+
+    Warns:
+        DataWarning: If images seem scaled to 0..1 or objects marked 255.
 
     Examples:
         >>> scores = kp.evaluate(net, zip(images, masks))
@@ -62,6 +76,7 @@ def evaluate(
         >>> 0 <= scores.mean_iou <= 1
         True
     """
+    _check_dataset(dataset, protocol)
     how = make_protocol(protocol, scales, flip, window, base)
     if np.shape(shard) != (2,) or not 0 <= shard[0] < shard[1]:
         raise ValueError(
@@ -74,7 +89,11 @@ def evaluate(
     length = operator.length_hint(dataset) or None
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
     total = 0
-    for batches, (images, masks) in enumerate(_batches(dataset), start=1):
+    seen, binary = ImageRange(), BinaryMasks()
+    pairs = _batches(dataset, predictor.labels.num_classes, ignore_label)
+    for batches, (images, masks) in enumerate(pairs, start=1):
+        seen.add(images)
+        binary.add(masks)
         for image, mask in zip(images, masks, strict=True):
             if total % count == index:
                 confusion.add(mask, predict_mask(predictor, image, how))
@@ -87,6 +106,9 @@ def evaluate(
         )
     if length is None:
         bar.update(batches, finalize=True)
+    seen.warn("`dataset`")
+    if predictor.labels.num_classes == 2 and ignore_label == IGNORE_LABEL:
+        binary.warn("`dataset`")
     return Scores(
         confusion.counts,
         predictor.labels,
@@ -96,13 +118,34 @@ def evaluate(
     )
 
 
-def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def _check_dataset(dataset: Any, protocol: Any) -> None:
+    """Refuses arrays where pairs are meant, and masks of 0 and 255."""
+    if is_array(dataset) or not isinstance(protocol, str):
+        raise ValueError(
+            "`dataset` must yield pairs of image and mask: use "
+            "zip(images, masks) for arrays. Received: "
+            f"dataset of type {type(dataset).__name__}, "
+            f"protocol of type {type(protocol).__name__}"
+        )
+    if isinstance(dataset, SegmentationData):
+        dataset.check_binary()
+
+
+def _batches(
+    dataset: Iterable[Any], num_classes: int, ignore_label: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of images and of masks that fit them."""
-    for images, masks in dataset:
-        images, masks = np.asarray(images), np.asarray(masks)
+    for item in dataset:
+        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+            raise ValueError(
+                "`dataset` must yield pairs of image and mask, or triples "
+                f"with sample weights. Received: {type(item).__name__}"
+            )
+        images, masks, *weights = (np.asarray(each) for each in item)
         if images.ndim == 3:
             images, masks = images[None], masks[None]
-        if masks.ndim == 4:
+            weights = [each[None] for each in weights]
+        if masks.ndim == 4 and masks.shape[-1] == 1:
             masks = masks[..., 0]
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(
@@ -111,7 +154,19 @@ def _batches(dataset: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             )
         if images.shape[:3] != masks.shape:
             raise ValueError(
-                "`dataset` must hold masks of their images' size. Received: "
+                "`dataset` must hold masks of their images' size"
+                f"{shape_hint(masks.shape, num_classes)}. Received: "
                 f"images {images.shape}, masks {masks.shape}"
             )
+        fraction = first_fraction(masks)
+        if fraction is not None:
+            raise ValueError(
+                f"`dataset`: {FRACTIONS}. Received: label {fraction:g}"
+            )
+        if np.issubdtype(masks.dtype, np.floating):
+            masks = masks.astype(np.int64)
+        for weight in weights:
+            # As in Keras's metrics here, a pixel counts or does not.
+            weight = weight.reshape(*weight.shape[:3], *[1] * (3 - weight.ndim))
+            masks = np.where(weight != 0, masks, ignore_label)
         yield images, masks

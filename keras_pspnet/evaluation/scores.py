@@ -256,7 +256,11 @@ class Scores:
             ) from error
 
     def table(self) -> str:
-        """Returns the scores as lines of text, one a class; "-" is NaN."""
+        """Returns the scores as lines of text, one a class; "-" is NaN.
+
+        Below them are the classes without ground truth, which the mean
+        leaves out, and those that were never predicted.
+        """
         summary = {
             "mean IoU": _shown(self.mean_iou),
             "mean accuracy": _shown(self.mean_accuracy),
@@ -275,6 +279,11 @@ class Scores:
                 f"{_shown(share, '6.2%'):>6}"
             )
         lines += [f"{name:{width}}  {text}" for name, text in summary.items()]
+        for axis, what in ((1, "no ground truth"), (0, "never predicted")):
+            absent = np.flatnonzero(self.confusion.sum(axis=axis) == 0)
+            if absent.size:
+                listed = ", ".join(names[index] for index in absent)
+                lines.append(f"{what}: {listed}")
         return "\n".join(lines)
 
     def _by_class(self) -> dict[str, np.ndarray]:

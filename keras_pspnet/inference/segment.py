@@ -23,6 +23,7 @@ from keras_pspnet.inference.views import (
     make_plan,
     scaled,
 )
+from keras_pspnet.utils.plausibility import ImageRange
 from keras_pspnet.visualization import Segmentation
 
 # Longest side of images that the network sees whole, unless told otherwise.
@@ -67,6 +68,9 @@ def segment(
         OSError: If the file cannot be read.
         ValueError: If it is not an image, or an argument is out of range.
 
+    Warns:
+        DataWarning: If an array seems scaled to 0..1.
+
     Examples:
         >>> result = kp.segment(model, "photo.jpg", scales=(0.75, 1), flip=True)
         >>> result.mask.shape, result.mask.dtype
@@ -77,17 +81,21 @@ def segment(
     check_window(window)
     max_side = _check_max_side(max_side, window)
     pixels = read_image(image, max_pixels)
+    if isinstance(image, np.ndarray):
+        seen = ImageRange()
+        seen.add(pixels)
+        seen.warn("`image`")
     predictor = as_predictor(model)
-    seen = shrink(pixels, max_side)
+    shrunk = shrink(pixels, max_side)
     plan = make_plan(
-        seen.shape[:2],
+        shrunk.shape[:2],
         predictor.labels.num_classes,
         scales,
         flip,
         window,
         size=pixels.shape[:2],
     )
-    mask, certainty = predict_plan(predictor, seen, plan, confidence, verbose)
+    mask, certainty = predict_plan(predictor, shrunk, plan, confidence, verbose)
     return Segmentation(as_uint8(pixels), mask, predictor.labels, certainty)
 
 

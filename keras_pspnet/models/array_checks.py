@@ -15,6 +15,7 @@ from keras_pspnet.utils.plausibility import (
     BinaryMasks,
     ImageRange,
     first_fraction,
+    is_array,
     pieces,
 )
 
@@ -47,12 +48,6 @@ def as_array(name: str, value: Any) -> Any:
             f"{shapes[0]} and {shapes[1]}"
         )
     return np.stack(arrays)
-
-
-def is_array(value: Any) -> bool:
-    """Tells whether a value is an array or tensor, and no data set."""
-    shape = getattr(value, "shape", None)
-    return shape is not None and len(shape) > 0 and hasattr(value, "__array__")
 
 
 def check_arrays(

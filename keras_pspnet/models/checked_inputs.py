@@ -8,10 +8,11 @@ from typing import Any
 import keras
 
 from keras_pspnet.labels import IGNORE_LABEL
-from keras_pspnet.models.array_checks import as_array, check_arrays, is_array
+from keras_pspnet.models.array_checks import as_array, check_arrays
 from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.models.stream_checks import InputReport
 from keras_pspnet.utils import keras_private
+from keras_pspnet.utils.plausibility import is_array
 
 
 class CheckedInputs(keras.Model):

@@ -131,6 +131,12 @@ def warn(message: str) -> None:
     warnings.warn(message, DataWarning, stacklevel=3)
 
 
+def is_array(value: Any) -> bool:
+    """Tells whether a value is an array or tensor, and no data set."""
+    shape = getattr(value, "shape", None)
+    return shape is not None and len(shape) > 0 and hasattr(value, "__array__")
+
+
 def pieces(array: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Reads an array of images or masks in pieces.
 

@@ -146,6 +146,7 @@ def test_a_saved_run_keeps_scale_and_counters(policy, later, tmp_path):
     model.compile(total_steps=9)
     if policy == "mixed_float16":
         # Two steps are skipped.
+        model.build_training(None, None)
         model.optimizer.dynamic_scale.assign(2.0**100)
         model.fit(IMAGES, MASKS, batch_size=2, verbose=0)
         assert float(model.optimizer.dynamic_scale) == 2.0**98

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from keras_pspnet.data.images import named, read_mask
+from keras_pspnet.data.images import mask_palette, named, read_mask
 from keras_pspnet.data.sources.sbd import read_mat_mask
 from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
 
@@ -81,6 +81,41 @@ class Encoding:
             )
         return classes.astype(np.uint8)
 
+    def check_palette(
+        self, palette: np.ndarray, stored: np.ndarray, mask: str
+    ) -> None:
+        """Refuses a palette of the listed colours in another order.
+
+        Tools that write palettes anew sort the colours: the indices are then
+        no classes. Palettes of other colours are for looks alone.
+
+        Args:
+            palette: Colours of the file, uint8 `(N, 3)`.
+            stored: The indices, uint8 `(H, W)`.
+            mask: What errors call it.
+
+        Raises:
+            ValueError: If the colour of an index in use is another class's.
+        """
+        listed = dict(self.colors)
+        used = np.flatnonzero(np.bincount(stored.ravel(), minlength=256))
+        wrong = None
+        for index in used[used < len(palette)].tolist():
+            color = tuple(palette[index].tolist())
+            if color not in listed:
+                return
+            train_id = listed[color]
+            if self._by_value[index] != train_id and wrong is None:
+                wrong = index, color, train_id
+        if wrong is not None:
+            index, color, train_id = wrong
+            raise ValueError(
+                "`mask` must have the palette in the order of "
+                f"{self.origin}, or be saved as RGB, of which the colours "
+                f"count. Received: index {index} with {list(color)}, the "
+                f"colour of class {train_id}, in mask={mask}"
+            )
+
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
         """Maps a coloured mask to classes; colours must match exactly.
 
@@ -144,6 +179,10 @@ def read_encoded(
     stored = read_mask(source, allow_colors=True)
     if stored.ndim == 3:
         return encoding.from_colors(stored, name)
+    if encoding.colors:
+        palette = mask_palette(source)
+        if palette is not None:
+            encoding.check_palette(palette, stored, name)
     return encoding.from_values(stored, name)
 
 

@@ -12,6 +12,14 @@ from keras_pspnet.utils import naming_errors
 LABEL_FILE = "labels.txt"
 # Stands where a class has its name, for pixels without ground truth.
 IGNORE = "ignore"
+# labelme's own first line; its converters write 255 for it.
+LABELME_IGNORE = "__ignore__"
+# Files of the same name that other tools write -> what a line should be.
+_FOREIGN = (
+    (r"[^:]+:\d+,\d+,\d+:.*", "CVAT's labelmap.txt"),
+    (r".+(,\s*\d{1,3}\s*){3}", "a table of comma-separated values"),
+    (r"[{\[].*|.*[\]}]|[-\w]+:(\s.*)?", "JSON or YAML"),
+)
 
 _LINE = re.compile(
     r"(?P<name>.*\S)\s+"
@@ -70,12 +78,13 @@ def read_label_file(
         raise ValueError(
             f"`{LABEL_FILE}` must be UTF-8 text ({error}). Received: {received}"
         ) from error
+    _refuse_foreign(text, received)
     names: list[str] = []
     pairs: list[tuple[Color, int]] = []
     lines = 0
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
-        if not line or line.startswith("#"):
+        if not line or line.startswith("#") or line == LABELME_IGNORE:
             continue
         lines += 1
         where = f"line {number}, {line!r}, of {received}"
@@ -98,6 +107,30 @@ def read_label_file(
     except ValueError as error:
         raise ValueError(f"{error} in {received}") from error
     return labels, tuple(pairs)
+
+
+def _refuse_foreign(text: str, received: str) -> None:
+    """Refuses label files of other tools, whose lines would become names."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("#")]
+    for pattern, kind in _FOREIGN:
+        if lines and all(re.fullmatch(pattern, line) for line in lines[-2:]):
+            raise ValueError(
+                f"`{LABEL_FILE}` must have lines of a name, or of a name and "
+                f"its colour, such as 'road 128 64 128', not be {kind}. "
+                f"Received: the line {lines[-1]!r} of {received}"
+            )
+    numbers = [re.match(r"(\d+)[\s:,.)]+\S", line) for line in lines]
+    found = [int(each[1]) for each in numbers if each]
+    if len(lines) > 1 and found in (
+        list(range(len(lines))),
+        list(range(1, len(lines) + 1)),
+    ):
+        raise ValueError(
+            f"`{LABEL_FILE}` must have names without numbers before them: "
+            "class 0 is the first line. "
+            f"Received: the line {lines[0]!r} of {received}"
+        )
 
 
 def _parse(line: str, where: str) -> tuple[str, Color | None]:
