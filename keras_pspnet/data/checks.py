@@ -73,6 +73,10 @@ def check(data: SegmentationData) -> list[Issue]:
             f"no mask in {place} that can be read shows these classes: {shown}"
         )
         issues.append(Issue(text, (place,), is_warning=True))
+    if data.num_classes == 2 and binary.only_ignored > binary.with_object:
+        text = f"{place}: {binary.message()}"
+        is_warning = binary.with_object > 0
+        issues.append(Issue(text, (place,), is_warning=is_warning))
     return issues
 
 

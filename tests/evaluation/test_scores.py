@@ -364,6 +364,8 @@ def test_table():
         "frequency-weighted IoU  0.5429",
         "images                  1,234",
         "pixels                  10,000",
+        "no ground truth: sea",
+        "never predicted: sea",
     ]
     nothing = Scores(np.zeros((3, 3), "int64"), LABELS).table().splitlines()
     assert nothing[1] == "sky                     -       -              -"

@@ -18,7 +18,7 @@ LABELME_IGNORE = "__ignore__"
 _FOREIGN = (
     (r"[^:]+:\d+,\d+,\d+:.*", "CVAT's labelmap.txt"),
     (r".+(,\s*\d{1,3}\s*){3}", "a table of comma-separated values"),
-    (r"[{\[].*|.*[\]}]|[-\w]+:(\s.*)?", "JSON or YAML"),
+    (r"[{\[].*|[\w ]+:", "JSON or YAML"),
 )
 
 _LINE = re.compile(
@@ -114,11 +114,13 @@ def _refuse_foreign(text: str, received: str) -> None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("#")]
     for pattern, kind in _FOREIGN:
-        if lines and all(re.fullmatch(pattern, line) for line in lines[-2:]):
+        # Of a table, the first line may be its titles.
+        found = [line for line in lines[:2] if re.fullmatch(pattern, line)]
+        if found:
             raise ValueError(
                 f"`{LABEL_FILE}` must have lines of a name, or of a name and "
                 f"its colour, such as 'road 128 64 128', not be {kind}. "
-                f"Received: the line {lines[-1]!r} of {received}"
+                f"Received: the line {found[0]!r} of {received}"
             )
     numbers = [re.match(r"(\d+)[\s:,.)]+\S", line) for line in lines]
     found = [int(each[1]) for each in numbers if each]
