@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any, Protocol
 
@@ -41,7 +42,9 @@ def training_dataset(
 
     The order of the images and every random change are pure functions of
     (seed, epoch, index): a run that starts at step k sees what an
-    uninterrupted run sees from step k on, with any number of threads.
+    uninterrupted run sees from step k on, with any number of threads. Who
+    iterates again gets the steps that follow, and so new crops in every epoch
+    of `fit`.
 
     Args:
         pairs: uint8 images (H, W, 3) and masks (H, W), as
@@ -101,10 +104,19 @@ def training_dataset(
         step_seed = tf.stack([tf.constant(seed, tf.int64), position])
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
-    numbers = tf.data.Dataset.range(first_step * share, total_steps * share)
-    samples = numbers.map(
-        sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True
-    )
+    steps = total_steps - first_step
+    passes = itertools.count()
+
+    def numbers(_: Any) -> tf.data.Dataset:
+        # Keras's `fit` begins anew in every epoch.
+        passed = tf.numpy_function(lambda: next(passes), [], tf.int64)
+        first = (first_step + tf.ensure_shape(passed, ()) * steps) * share
+        return tf.data.Dataset.range(first, first + steps * share)
+
+    samples = tf.data.Dataset.range(1).flat_map(numbers)
+    samples = samples.apply(
+        tf.data.experimental.assert_cardinality(steps * share)
+    ).map(sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True)
     options = tf.data.Options()
     # All is said; what would tune it begins with one call at a time, and
     # keeps the end of the data waiting for its next look at them.
