@@ -10,8 +10,6 @@ from keras import ops
 from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.layers import replica_sum
 
-BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
-
 
 def squeeze_masks(masks: Any) -> Any:
     """Returns masks as (B, H, W), whether or not they had a last axis of 1."""
@@ -160,12 +158,15 @@ def _refuse_bad_labels(
         return losses
     import tensorflow as tf
 
-    message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)
-    worst = tf.reduce_max(tf.where(bad, masks, tf.zeros_like(masks)))
-    lowest = tf.reduce_min(tf.where(bad, masks, tf.zeros_like(masks)))
+    message = (
+        f"labels must be 0..{num_classes - 1} or the ignore label "
+        f"{ignore_label}. Received: label ="
+    )
+    found = tf.where(bad, masks, tf.zeros_like(masks))
+    lowest, worst = tf.reduce_min(found), tf.reduce_max(found)
     check = tf.debugging.Assert(
         tf.logical_not(tf.reduce_any(bad)),
-        [message + ". Received: label =", tf.where(lowest < 0, lowest, worst)],
+        [message, tf.where(lowest < 0, lowest, worst)],
     )
     if check is None:  # Eager mode has already raised.
         return losses

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
 from keras import layers
 
 from keras_pspnet.layers import BatchNorm
-from keras_pspnet.utils import check_choice
+from keras_pspnet.utils import check_choice, check_rule
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -93,16 +94,12 @@ class DilatedResNet(keras.Model):
         check_choice("stem", stem, tuple(STEM_CHANNELS))
         check_choice("output_stride", output_stride, tuple(GEOMETRY))
         check_choice("stride_on", stride_on, STRIDE_PLACES)
-        if depth in BASIC_DEPTHS and stride_on != "3x3":
-            raise ValueError(
-                "`stride_on` must be '3x3' for the basic blocks of depth "
-                f"{depth}. Received: stride_on={stride_on!r}"
-            )
-        if not isinstance(width, int | float) or not 0 < width <= 8:
-            raise ValueError(
-                "`width` must be a number above 0 and at most 8. "
-                f"Received: width={width!r}"
-            )
+        basic = depth in BASIC_DEPTHS
+        rule = f"be '3x3' for the basic blocks of depth {depth}"
+        kept = not basic or stride_on == "3x3"
+        check_rule("stride_on", stride_on, rule, kept)
+        kept = isinstance(width, int | float) and 0 < width <= 8
+        check_rule("width", width, "be a number above 0 and at most 8", kept)
 
         # === Functional Model ===
         inputs = keras.Input(input_shape)
@@ -128,7 +125,7 @@ class DilatedResNet(keras.Model):
                     stride=stride if index == 0 else 1,
                     dilation=first_dilation if index == 0 else dilation,
                     project=index == 0,
-                    basic=depth in BASIC_DEPTHS,
+                    basic=basic,
                     stride_on=stride_on,
                 )
             stages[stage] = x
@@ -148,17 +145,9 @@ class DilatedResNet(keras.Model):
         self.width = width
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "depth": self.depth,
-            "input_shape": self.input_shape[1:],
-            "stem": self.stem,
-            "output_stride": self.output_stride,
-            "contract_dilation": self.contract_dilation,
-            "stride_on": self.stride_on,
-            "width": self.width,
-            "name": self.name,
-            "trainable": self.trainable,
-        }
+        names = inspect.signature(DilatedResNet).parameters
+        config = {name: getattr(self, name) for name in names}
+        return config | {"input_shape": self.input_shape[1:]}
 
 
 def scaled(channels: int, width: float) -> int:

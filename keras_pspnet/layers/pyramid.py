@@ -17,7 +17,7 @@ from keras_pspnet.layers.resize import (
     resize,
     spatial_size,
 )
-from keras_pspnet.utils import check_choice, check_integer
+from keras_pspnet.utils import check_choice, check_integer, check_rule
 
 POOLINGS = ("average", "max")
 
@@ -27,13 +27,10 @@ def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
         sizes = tuple(bin_sizes)
     except TypeError:
         sizes = (None,)
-    if not all(type(size) is int and size > 0 for size in sizes) or len(
-        set(sizes)
-    ) != len(sizes):
-        raise ValueError(
-            "`bin_sizes` must be a sequence of distinct positive integers. "
-            f"Received: bin_sizes={bin_sizes!r}"
-        )
+    positive = all(type(size) is int and size > 0 for size in sizes)
+    kept = positive and len(set(sizes)) == len(sizes)
+    rule = "be a sequence of distinct positive integers"
+    check_rule("bin_sizes", bin_sizes, rule, kept)
     return sizes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +22,12 @@ from keras_pspnet.layers import (
 )
 from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
-from keras_pspnet.utils import check_choice, check_integer, keras_private
+from keras_pspnet.utils import (
+    check_choice,
+    check_integer,
+    check_rule,
+    keras_private,
+)
 
 # Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
 # the published weights of torch's and mmsegmentation's backbones expect.
@@ -150,9 +156,24 @@ class PSPNet(SegmentationTrainer):
         x = InputNormalization(mean, std, name="normalization")(image)
         stage4, stage5 = backbone_model(x)
         head = PyramidConv(stage5.shape[-1] // 4, pyramid, name="head_conv")
-        outputs = _classify(
-            head(stage5), image, "head", num_classes, dropout, align_corners
-        )
+
+        def classify(x: Any, name: str) -> Any:
+            """Turns a head's convolution into logits of the image's size."""
+            x = BatchNorm(name=f"{name}_bn")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+            resize = Resize(align_corners, name=f"{name}_resize")
+            x = layers.Conv2D(
+                num_classes,
+                1,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+                # Half precision has too few digits for logits.
+                dtype=resize.dtype_policy,
+                name=f"{name}_classifier",
+            )(x)
+            return resize([x, image])
+
+        outputs = classify(head(stage5), "head")
         if aux:
             aux_conv = layers.Conv2D(
                 stage4.shape[-1] // 4,
@@ -164,14 +185,7 @@ class PSPNet(SegmentationTrainer):
             )
             outputs = {
                 "main": outputs,
-                "aux": _classify(
-                    aux_conv(stage4),
-                    image,
-                    "aux",
-                    num_classes,
-                    dropout,
-                    align_corners,
-                ),
+                "aux": classify(aux_conv(stage4), "aux"),
             }
         super().__init__(
             inputs=image,
@@ -212,27 +226,14 @@ class PSPNet(SegmentationTrainer):
                     layer.trainable = False
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "num_classes": self.num_classes,
+        names = dict(inspect.signature(PSPNet).parameters)
+        # A saved model has its own weights.
+        del names["backbone_weights"]
+        config = {name: getattr(self, name) for name in names}
+        return config | {
             "backbone": self.backbone.name,
             "input_shape": self.input_shape[1:],
-            "stem": self.stem,
-            "output_stride": self.output_stride,
-            "contract_dilation": self.contract_dilation,
-            "stride_on": self.stride_on,
-            "width": self.width,
-            "align_corners": self.align_corners,
-            "bin_sizes": self.bin_sizes,
-            "pooling": self.pooling,
-            "reduce": self.reduce,
-            "aux": self.aux,
-            "dropout": self.dropout,
-            "freeze": self.freeze,
-            "mean": self.mean,
-            "std": self.std,
             "labels": None if self.labels is None else self.labels.to_dict(),
-            "name": self.name,
-            "trainable": self.trainable,
         }
 
     @classmethod
@@ -295,30 +296,6 @@ class PSPNet(SegmentationTrainer):
         return model
 
 
-def _classify(
-    x: Any,
-    image: Any,
-    name: str,
-    num_classes: int,
-    dropout: float,
-    align_corners: bool,
-) -> Any:
-    """Turns a head's convolution into logits of the image's size."""
-    x = BatchNorm(name=f"{name}_bn")(x)
-    x = layers.ReLU(name=f"{name}_relu")(x)
-    x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
-    resize = Resize(align_corners, name=f"{name}_resize")
-    x = layers.Conv2D(
-        num_classes,
-        1,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        # Half precision has too few digits for logits.
-        dtype=resize.dtype_policy,
-        name=f"{name}_classifier",
-    )(x)
-    return resize([x, image])
-
-
 def _check_input_shape(
     input_shape: Any,
 ) -> tuple[int | None, int | None, int]:
@@ -326,9 +303,7 @@ def _check_input_shape(
     sides_ok = all(
         side is None or (type(side) is int and side > 0) for side in shape[:2]
     )
-    if len(shape) != 3 or shape[2] != 3 or not sides_ok:
-        raise ValueError(
-            "`input_shape` must be (height, width, 3), with None for sizes "
-            f"that vary. Received: input_shape={input_shape!r}"
-        )
+    rule = "be (height, width, 3), with None for sizes that vary"
+    kept = len(shape) == 3 and shape[2] == 3 and sides_ok
+    check_rule("input_shape", input_shape, rule, kept)
     return shape

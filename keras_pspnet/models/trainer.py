@@ -364,23 +364,14 @@ class SegmentationTrainer(keras.Model):
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if training and self._class_table is not None:
             sample_weight = weigh_classes(self._class_table, y, sample_weight)
-        return super().compute_loss(
-            x=x,
-            y=y,
-            y_pred=y_pred,
-            sample_weight=sample_weight,
-            training=training,
-        )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        return super().compute_metrics(
-            x,
-            for_outputs("y", y, self.aux),
-            y_pred,
-            sample_weight=for_outputs("sample_weight", sample_weight, self.aux),
-        )
+        y = for_outputs("y", y, self.aux)
+        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
