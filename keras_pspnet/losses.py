@@ -128,12 +128,9 @@ class SegmentationLoss(keras.losses.Loss):
         """
         num_classes = y_pred.shape[-1]
         valid = y_true != self.ignore_label
-        bad = ops.logical_and(
-            valid, ops.logical_or(y_true < 0, y_true >= num_classes)
-        )
-        labels = ops.where(
-            ops.logical_and(valid, ops.logical_not(bad)), y_true, 0
-        )
+        known = (y_true >= 0) & (y_true < num_classes)
+        bad = valid & ~known
+        labels = ops.where(valid & known, y_true, 0)
         losses = ops.sparse_categorical_crossentropy(
             labels, y_pred, from_logits=True
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
 from keras import layers
 
 from keras_pspnet.layers import BatchNorm
-from keras_pspnet.utils import check_choice, check_rule
+from keras_pspnet.utils import check_choice, check_rule, init_config
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -105,15 +104,9 @@ class DilatedResNet(keras.Model):
         inputs = keras.Input(input_shape)
         x = _stem(inputs, stem, width)
         stages = {}
-        for stage, (channels, blocks, (stride, dilation)) in enumerate(
-            zip(
-                STAGE_CHANNELS,
-                BLOCKS[depth],
-                GEOMETRY[output_stride],
-                strict=True,
-            ),
-            start=2,
-        ):
+        geometry = GEOMETRY[output_stride]
+        rows = zip(STAGE_CHANNELS, BLOCKS[depth], geometry, strict=True)
+        for stage, (channels, blocks, (stride, dilation)) in enumerate(rows, 2):
             first_dilation = dilation
             if contract_dilation:
                 first_dilation = max(1, dilation // 2)
@@ -124,7 +117,6 @@ class DilatedResNet(keras.Model):
                     channels=scaled(channels, width),
                     stride=stride if index == 0 else 1,
                     dilation=first_dilation if index == 0 else dilation,
-                    project=index == 0,
                     basic=basic,
                     stride_on=stride_on,
                 )
@@ -145,8 +137,7 @@ class DilatedResNet(keras.Model):
         self.width = width
 
     def get_config(self) -> dict[str, Any]:
-        names = inspect.signature(DilatedResNet).parameters
-        config = {name: getattr(self, name) for name in names}
+        config = init_config(self, DilatedResNet)
         return config | {"input_shape": self.input_shape[1:]}
 
 
@@ -206,7 +197,6 @@ def _block(
     channels: int,
     stride: int,
     dilation: int,
-    project: bool,
     basic: bool,
     stride_on: str,
 ) -> Any:
@@ -215,7 +205,7 @@ def _block(
     shortcut = x
     # Where neither stride nor channels change, the identity needs no
     # convolution, not even in the first block of a stage.
-    if project and (stride > 1 or x.shape[-1] != out_channels):
+    if stride > 1 or x.shape[-1] != out_channels:
         shortcut = _conv_bn(
             x, f"{name}_shortcut", out_channels, 1, stride, relu=False
         )

@@ -17,7 +17,12 @@ from keras_pspnet.layers.resize import (
     resize,
     spatial_size,
 )
-from keras_pspnet.utils import check_choice, check_integer, check_rule
+from keras_pspnet.utils import (
+    check_choice,
+    check_integer,
+    check_rule,
+    init_config,
+)
 
 POOLINGS = ("average", "max")
 
@@ -180,34 +185,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         return (*input_shape[:-1], channels + added)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bin_sizes": self.bin_sizes,
-            "filters": self.filters,
-            "pooling": self.pooling,
-            "reduce": self.reduce,
-            "align_corners": self.align_corners,
-            "use_bias": self.use_bias,
-        }
-
-
-def shifted_interpolation(
-    bins: int, size: Any, align_corners: bool, dtype: str
-) -> Any:
-    """Builds upsampling as the taps of a zero-padded convolution see it.
-
-    Args:
-        bins: Number of cells.
-        size: Number of samples after upsampling, an int or a scalar tensor.
-        align_corners: See `interpolation_matrix`.
-        dtype: Floating dtype of the result.
-
-    Returns:
-        Tensor (size, 3 * bins), columns ordered (tap, cell).
-    """
-    matrix = interpolation_matrix(bins, size, align_corners, dtype)
-    padded = ops.pad(matrix, ((1, 1), (0, 0)))
-    return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+        return super().get_config() | init_config(self, PyramidPoolingModule)
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -342,9 +320,20 @@ class PyramidConv(keras.layers.Layer):
         return ops.transpose(product, (2, 0, 3, 1, 4, 5))
 
     def _shifted(self, bins: int, size: Any) -> Any:
-        return shifted_interpolation(
+        """Builds upsampling as the taps of a zero-padded convolution see it.
+
+        Args:
+            bins: Number of cells.
+            size: Number of samples after upsampling.
+
+        Returns:
+            Tensor (size, 3 * bins), columns ordered (tap, cell).
+        """
+        matrix = interpolation_matrix(
             bins, size, self.pyramid.align_corners, self.compute_dtype
         )
+        padded = ops.pad(matrix, ((1, 1), (0, 0)))
+        return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)

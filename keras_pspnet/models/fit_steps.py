@@ -84,7 +84,7 @@ def decaying_over(
     Args:
         model: A compiled model.
         steps: Steps of the fit, None where unknown.
-        callbacks: What `counting_first` returned.
+        callbacks: List of the fit's callbacks.
 
     Raises:
         ValueError: If a decay ends before the fit, or is open and the steps
@@ -194,8 +194,3 @@ class StepCounter(RestoredCallback):
             self.model.global_step = max(
                 self.model.global_step, self._before + done
             )
-
-
-def counting_first(callbacks: Any) -> Any:
-    """Puts a step counter before a user's callbacks, which may ask it."""
-    return [StepCounter(), *keras.tree.flatten(callbacks or [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,12 +19,13 @@ from keras_pspnet.layers import (
     PyramidPoolingModule,
     Resize,
 )
-from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
+from keras_pspnet.models.imagenet import load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
 from keras_pspnet.utils import (
     check_choice,
     check_integer,
     check_rule,
+    init_config,
     keras_private,
 )
 
@@ -127,11 +127,6 @@ class PSPNet(SegmentationTrainer):
                 f"num_classes={num_classes}"
             )
 
-        if backbone_weights is not None:
-            check_backbone_source(
-                backbone_weights, backbone, stem, width, stride_on
-            )
-
         # === Layers ===
         backbone_model = DilatedResNet(
             int(backbone.removeprefix("resnet")),
@@ -215,7 +210,7 @@ class PSPNet(SegmentationTrainer):
         self.labels = labels
         self._freeze()
         if backbone_weights is not None:
-            load_backbone(backbone_model, backbone_weights, backbone, stem)
+            load_backbone(backbone_model, backbone_weights)
 
     def _freeze(self) -> None:
         if self.freeze == "backbone":
@@ -226,11 +221,7 @@ class PSPNet(SegmentationTrainer):
                     layer.trainable = False
 
     def get_config(self) -> dict[str, Any]:
-        names = dict(inspect.signature(PSPNet).parameters)
-        # A saved model has its own weights.
-        del names["backbone_weights"]
-        config = {name: getattr(self, name) for name in names}
-        return config | {
+        return init_config(self, PSPNet, without="backbone_weights") | {
             "backbone": self.backbone.name,
             "input_shape": self.input_shape[1:],
             "labels": None if self.labels is None else self.labels.to_dict(),

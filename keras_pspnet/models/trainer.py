@@ -231,7 +231,9 @@ class SegmentationTrainer(keras.Model):
         self._set_class_weight(class_weight)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        callbacks = fit_steps.counting_first(callbacks)
+        # First, since the user's callbacks may ask for the count.
+        counter = fit_steps.StepCounter()
+        callbacks = [counter, *keras.tree.flatten(callbacks or [])]
         with (
             fit_checks.plain_errors(),
             fit_steps.decaying_over(self, steps, callbacks),

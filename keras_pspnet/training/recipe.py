@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from keras_pspnet.data.augment.augmentation import (
     Augmentation,
@@ -12,6 +11,7 @@ from keras_pspnet.data.augment.augmentation import (
 )
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.models import PSPNet
+from keras_pspnet.utils import check_rule
 
 # Fields that the weights do not depend on.
 _WITHOUT_EFFECT = {
@@ -20,12 +20,6 @@ _WITHOUT_EFFECT = {
     "val_images",
     "evaluations",
     "checkpoint_steps",
-}
-# Field -> what it was called up to version 0.1.0.
-RENAMED = {
-    "head_lr_multiplier": "head_rate_factor",
-    "rotate90": "turns",
-    "val_images": "val_pictures",
 }
 
 
@@ -82,7 +76,7 @@ class Recipe:
 
     Raises:
         ValueError: If the run is no whole number of epochs, has no
-            evaluation, or a field is given by the name that it had.
+            evaluation, or a value is out of range.
     """
 
     name: str
@@ -121,15 +115,6 @@ class Recipe:
     dtype_policy: str = "float32"
     seed: int = 0
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Recipe:
-        for name, old in RENAMED.items():
-            if old in kwargs:
-                raise ValueError(
-                    f"`{old}` has become `{name}`. "
-                    f"Received: {old}={kwargs[old]!r}"
-                )
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         # Keras would warn of missing data in the last, shorter epoch.
         if self.steps % self.steps_per_epoch:
@@ -137,21 +122,12 @@ class Recipe:
                 "`steps` must be a multiple of `steps_per_epoch`. Received: "
                 f"steps={self.steps}, steps_per_epoch={self.steps_per_epoch}"
             )
-        if self.evaluations < 1:
-            raise ValueError(
-                "`evaluations` must be at least 1. "
-                f"Received: evaluations={self.evaluations}"
-            )
-        if self.checkpoint_steps < 1:
-            raise ValueError(
-                "`checkpoint_steps` must be at least 1. "
-                f"Received: checkpoint_steps={self.checkpoint_steps}"
-            )
-        if not 0 <= self.aux_weight < math.inf:
-            raise ValueError(
-                "`aux_weight` must be a finite number, at least 0. "
-                f"Received: aux_weight={self.aux_weight}"
-            )
+        for name in ("evaluations", "checkpoint_steps"):
+            value = getattr(self, name)
+            check_rule(name, value, "be at least 1", value >= 1)
+        kept = 0 <= self.aux_weight < math.inf
+        rule = "be a finite number, at least 0"
+        check_rule("aux_weight", self.aux_weight, rule, kept)
 
     def model(self) -> PSPNet:
         """Builds the untrained network."""

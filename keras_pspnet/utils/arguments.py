@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Collection
@@ -44,6 +45,19 @@ def check_integer(name: str, value: Any, most: int | None = None) -> int:
     kept = number >= 1 and (most is None or number <= most)
     check_rule(name, value, f"be {rule}", kept)
     return number
+
+
+def init_config(item: Any, cls: type, without: str = "") -> dict[str, Any]:
+    """Returns a constructor's arguments, by the attributes of their names.
+
+    Args:
+        item: What has the attributes.
+        cls: Its class, or the base class whose arguments are asked for.
+        without: An argument to leave out; `kwargs` always is.
+    """
+    names = inspect.signature(cls).parameters
+    left_out = ("kwargs", without)
+    return {name: getattr(item, name) for name in names if name not in left_out}
 
 
 def finite_numbers(values: Any) -> tuple[float, ...]:

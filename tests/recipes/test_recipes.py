@@ -78,21 +78,6 @@ def test_recipes_that_are_left_out_have_a_deeper_backbone() -> None:
     assert left == {"voc2012_resnet101", "ade20k_resnet101"}
 
 
-def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
-    text = Path(recipe_files.__file__).with_name("scenes.py").read_text()
-    assert "learning_rate=" in text
-    path = tmp_path / "old.py"
-    path.write_text(
-        text.replace("learning_rate=", "head_rate_factor=10.0, learning_rate=")
-    )
-    with pytest.raises(
-        ValueError,
-        match="^`head_rate_factor` has become `head_lr_multiplier`. Received: "
-        "head_rate_factor=10.0$",
-    ):
-        recipe_files.load_recipe(str(path))
-
-
 @pytest.mark.parametrize("name", unlike())
 def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     name: str, one_replica, tmp_path, capsys

@@ -76,7 +76,7 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
         if variable.path in kept:
             np.testing.assert_array_equal(variable, kept.pop(variable.path))
     assert not kept
-    again = evaluate(model, run_data.open_data(SMOKE, None).validation())
+    again = evaluate(model, run_data.open_data(SMOKE, None).validation)
     np.testing.assert_array_equal(again.confusion, scores.confusion)
 
 
@@ -160,7 +160,7 @@ def test_the_best_of_a_run_is_a_model_with_its_scores(finished) -> None:
     assert told["step"] == max(found, key=lambda step: found[step])
     assert kept.mean_iou == pytest.approx(max(found.values()))
     model = load_pretrained(output / "best", aux=True)
-    again = evaluate(model, run_data.open_data(SMOKE, None).validation())
+    again = evaluate(model, run_data.open_data(SMOKE, None).validation)
     np.testing.assert_array_equal(again.confusion, kept.confusion)
 
 
@@ -185,9 +185,9 @@ def test_a_nan_tells_step_and_files_and_leaves_the_last_checkpoint(
         recipe, steps=4, steps_per_epoch=2, batch_size=2
     )
     data = write_folder(tmp_path / "data", train=5)
-    batches = run_data.FolderData.training_batches
+    batches = run_data.RunData.training_batches
     monkeypatch.setattr(
-        run_data.FolderData,
+        run_data.RunData,
         "training_batches",
         lambda self, first, parts, shard: with_nan(
             batches(self, first, parts, shard), 2, first
@@ -268,7 +268,7 @@ def test_a_run_in_mixed_precision_goes_on_where_it_was(
     assert len(states) == 4
     assert keras.config.dtype_policy().name == "float32"
     model = load_pretrained(tmp_path / "model")
-    again = evaluate(model, run_data.open_data(recipe, None).validation())
+    again = evaluate(model, run_data.open_data(recipe, None).validation)
     np.testing.assert_array_equal(again.confusion, scores.confusion)
 
 
