@@ -39,22 +39,18 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
     is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
 
     def png_size() -> Any:
-        width_height = _numbers(data, 16, 8, tf.int32, little_endian=False)
-        return tf.cast(width_height[::-1], tf.int64)
+        return _numbers(data, 16, 8, tf.int32, little_endian=False)[::-1]
 
     def jpeg_size() -> Any:
         return _attempt(
-            lambda each: tf.cast(
-                tf.image.extract_jpeg_shape(each)[:2], tf.int64
-            ),
-            data,
-            tf.zeros([2], tf.int64),
+            lambda each: tf.image.extract_jpeg_shape(each)[:2], data, no_size()
         )
 
-    size = tf.case(
-        [(is_jpeg, jpeg_size), (is_png, png_size)],
-        default=lambda: tf.zeros([2], tf.int64),
-    )
+    def no_size() -> Any:
+        return tf.zeros([2], tf.int32)
+
+    sizes = [(is_jpeg, jpeg_size), (is_png, png_size)]
+    size = tf.cast(tf.case(sizes, default=no_size), tf.int64)
     # Sizes below 2^31 each: the product cannot overflow.
     small = tf.reduce_prod(size) <= max_pixels
     whole = tf.reduce_all(size > 0)

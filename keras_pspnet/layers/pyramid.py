@@ -28,10 +28,7 @@ POOLINGS = ("average", "max")
 
 
 def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(bin_sizes)
-    except TypeError:
-        sizes = (None,)
+    sizes = tuple(bin_sizes) if isinstance(bin_sizes, Sequence) else (None,)
     positive = all(type(size) is int and size > 0 for size in sizes)
     kept = positive and len(set(sizes)) == len(sizes)
     rule = "be a sequence of distinct positive integers"

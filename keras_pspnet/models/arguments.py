@@ -34,12 +34,10 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
     """
     given = {name: each for name, each in recipe.items() if each is not None}
     if optimizer is None:
-        decay = PolynomialDecay(
-            given.get("learning_rate", 0.01), given.get("total_steps")
-        )
-        multipliers = {}
-        if "head_lr_multiplier" in given:
-            multipliers[NEW_LAYERS] = given["head_lr_multiplier"]
+        rate = given.get("learning_rate", 0.01)
+        decay = PolynomialDecay(rate, given.get("total_steps"))
+        multiplier = given.get("head_lr_multiplier")
+        multipliers = {} if multiplier is None else {NEW_LAYERS: multiplier}
         return SGD(decay, lr_multipliers=multipliers)
     if given:
         received = [f"{name}={each!r}" for name, each in given.items()]
