@@ -45,9 +45,7 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
     Returns:
         Tensor of rank 3.
     """
-    weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
-    if len(weight.shape) == 4:
-        weight = ops.squeeze(weight, axis=-1)
+    weight = ops.cast(squeeze_masks(sample_weight), dtype)
     while len(weight.shape) < 3:
         weight = ops.expand_dims(weight, axis=-1)
     return weight
