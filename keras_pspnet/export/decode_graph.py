@@ -33,7 +33,7 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
 
     Returns:
         float32 (H, W, 3), and a scalar string: OK, or why the image is
-        one black pixel.
+        empty.
     """
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
@@ -75,9 +75,6 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
         (tf.strings.length(data) == 0, EMPTY),
     ):
         status = tf.where(wrong, name, status)
-    image = tf.cond(
-        decoded, lambda: image, lambda: tf.zeros([1, 1, 3], tf.uint8)
-    )
     return tf.cast(image, tf.float32), status
 
 
