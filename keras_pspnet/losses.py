@@ -10,8 +10,6 @@ from keras import ops
 from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.layers import replica_sum
 
-BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
-
 
 def squeeze_masks(masks: Any) -> Any:
     """Returns masks as (B, H, W), whether or not they had a last axis of 1."""
@@ -47,9 +45,7 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
     Returns:
         Tensor of rank 3.
     """
-    weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
-    if len(weight.shape) == 4:
-        weight = ops.squeeze(weight, axis=-1)
+    weight = ops.cast(squeeze_masks(sample_weight), dtype)
     while len(weight.shape) < 3:
         weight = ops.expand_dims(weight, axis=-1)
     return weight
@@ -130,12 +126,9 @@ class SegmentationLoss(keras.losses.Loss):
         """
         num_classes = y_pred.shape[-1]
         valid = y_true != self.ignore_label
-        bad = ops.logical_and(
-            valid, ops.logical_or(y_true < 0, y_true >= num_classes)
-        )
-        labels = ops.where(
-            ops.logical_and(valid, ops.logical_not(bad)), y_true, 0
-        )
+        known = (y_true >= 0) & (y_true < num_classes)
+        bad = valid & ~known
+        labels = ops.where(valid & known, y_true, 0)
         losses = ops.sparse_categorical_crossentropy(
             labels, y_pred, from_logits=True
         )
@@ -160,12 +153,15 @@ def _refuse_bad_labels(
         return losses
     import tensorflow as tf
 
-    message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)
-    worst = tf.reduce_max(tf.where(bad, masks, tf.zeros_like(masks)))
-    lowest = tf.reduce_min(tf.where(bad, masks, tf.zeros_like(masks)))
+    message = (
+        f"labels must be 0..{num_classes - 1} or the ignore label "
+        f"{ignore_label}. Received: label ="
+    )
+    found = tf.where(bad, masks, tf.zeros_like(masks))
+    lowest, worst = tf.reduce_min(found), tf.reduce_max(found)
     check = tf.debugging.Assert(
         tf.logical_not(tf.reduce_any(bad)),
-        [message + ". Received: label =", tf.where(lowest < 0, lowest, worst)],
+        [message, tf.where(lowest < 0, lowest, worst)],
     )
     if check is None:  # Eager mode has already raised.
         return losses

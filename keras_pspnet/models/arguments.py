@@ -12,6 +12,7 @@ from keras import ops
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import broadcast_weights, squeeze_masks
 from keras_pspnet.optimizers import SGD, PolynomialDecay
+from keras_pspnet.utils import check_rule
 
 # The paper's loss weights, section 5.1.
 LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
@@ -33,12 +34,10 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
     """
     given = {name: each for name, each in recipe.items() if each is not None}
     if optimizer is None:
-        decay = PolynomialDecay(
-            given.get("learning_rate", 0.01), given.get("total_steps")
-        )
-        multipliers = {}
-        if "head_lr_multiplier" in given:
-            multipliers[NEW_LAYERS] = given["head_lr_multiplier"]
+        rate = given.get("learning_rate", 0.01)
+        decay = PolynomialDecay(rate, given.get("total_steps"))
+        multiplier = given.get("head_lr_multiplier")
+        multipliers = {} if multiplier is None else {NEW_LAYERS: multiplier}
         return SGD(decay, lr_multipliers=multipliers)
     if given:
         received = [f"{name}={each!r}" for name, each in given.items()]
@@ -101,13 +100,10 @@ def class_weight_table(
     if class_weight is None:
         return None
     table = np.ones(256, dtype="float32")
+    rule = f"map class ids below {num_classes} to factors of at least 0"
     for label, weight in class_weight.items():
-        if not 0 <= int(label) < num_classes or weight < 0:
-            raise ValueError(
-                "`class_weight` must map class ids below "
-                f"{num_classes} to factors of at least 0. "
-                f"Received: class_weight={dict(class_weight)!r}"
-            )
+        kept = 0 <= int(label) < num_classes and weight >= 0
+        check_rule("class_weight", dict(class_weight), rule, kept)
         table[int(label)] = weight
     return table
 

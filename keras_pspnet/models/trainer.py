@@ -231,7 +231,9 @@ class SegmentationTrainer(keras.Model):
         self._set_class_weight(class_weight)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        callbacks = fit_steps.counting_first(callbacks)
+        # First, since the user's callbacks may ask for the count.
+        counter = fit_steps.StepCounter()
+        callbacks = [counter, *keras.tree.flatten(callbacks or [])]
         with (
             fit_checks.plain_errors(),
             fit_steps.decaying_over(self, steps, callbacks),
@@ -364,23 +366,14 @@ class SegmentationTrainer(keras.Model):
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if training and self._class_table is not None:
             sample_weight = weigh_classes(self._class_table, y, sample_weight)
-        return super().compute_loss(
-            x=x,
-            y=y,
-            y_pred=y_pred,
-            sample_weight=sample_weight,
-            training=training,
-        )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        return super().compute_metrics(
-            x,
-            for_outputs("y", y, self.aux),
-            y_pred,
-            sample_weight=for_outputs("sample_weight", sample_weight, self.aux),
-        )
+        y = for_outputs("y", y, self.aux)
+        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
