@@ -344,3 +344,26 @@ def test_what_a_killed_run_had_begun_is_removed(monkeypatch, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("the user's")
     saved_at(monkeypatch, tmp_path, 1, 1, 1)
     assert kept(tmp_path) == ["notes.txt", "step-00000001.safetensors"]
+
+
+def test_a_run_of_former_names_goes_on(tmp_path) -> None:
+    run = {**RUN, "head_rate_factor": "10.0"}
+    path = save(tmp_path, TENSORS, run, 4, 12)
+    checkpoint = read(path)
+    check_run(checkpoint, {**RUN, "head_lr_multiplier": "10.0"})
+    with pytest.raises(ValueError, match="head_lr_multiplier=5.0.*=10.0"):
+        check_run(checkpoint, {**RUN, "head_lr_multiplier": "5.0"})
+
+
+def test_the_loss_scale_is_saved(tmp_path) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    model = network()
+    model.optimizer.dynamic_scale.assign(512.0)
+    model.optimizer.step_counter.assign(77)
+    save(tmp_path, state(model), RUN, 1, 4)
+    again = network()
+    checkpoint = newest(tmp_path)
+    assert checkpoint is not None
+    restore(again, checkpoint)
+    assert float(again.optimizer.dynamic_scale) == 512.0
+    assert int(again.optimizer.step_counter) == 77

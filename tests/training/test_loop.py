@@ -10,6 +10,7 @@ import tensorflow as tf
 from support import distance
 
 from keras_pspnet import PSPNet
+from keras_pspnet.callbacks import NonFiniteError, StopOnNaN
 from keras_pspnet.data.pipeline import training_dataset
 from keras_pspnet.training import loop
 from keras_pspnet.training.checkpoints import state
@@ -213,3 +214,18 @@ def test_batches_that_cannot_be_shared_are_refused(
         training_dataset(
             PAIRS, unchanged, BATCH, STEPS, parts=parts, shard=shard
         )
+
+
+def test_a_nan_stops_at_its_step() -> None:
+    model = network()
+    weight = model.get_layer("head_classifier").bias
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self.model.global_step == 2:
+                weight.assign(np.full(weight.shape, np.nan))
+
+    callbacks = [StopOnNaN(lambda step: f"step {step}"), Break()]
+    with pytest.raises(NonFiniteError, match="whose batch holds step 2"):
+        loop.run(model, batches(), EPOCHS, STEPS, callbacks, verbose=0)
+    assert model.global_step == 3

@@ -449,3 +449,13 @@ def test_the_head_s_rate_is_the_recipe_s(small, monkeypatch, tmp_path) -> None:
         "head_lr_multiplier": 7.0,
         "loss_weights": {"main": 1.0, "aux": 0.4},
     }
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(
+    half_way, small, tmp_path
+) -> None:
+    folder = Path(shutil.copytree(half_way, tmp_path / "run"))
+    for path in checkpoints.listed(folder / "checkpoints"):
+        path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="`output` must hold a checkpoint th"):
+        training.train(SMOKE, folder, verbose=0)
