@@ -11,7 +11,6 @@ from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.layers import replica_sum
 from keras_pspnet.utils.plausibility import FRACTIONS
 
-BAD_LABEL = "labels must be 0..{last} or the ignore label {ignore}"
 # What labels outside the classes become where compiled code cannot raise.
 _NO_LABEL = -1_000_000
 
@@ -86,9 +85,7 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
     Returns:
         Tensor of rank 3.
     """
-    weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
-    if len(weight.shape) == 4:
-        weight = ops.squeeze(weight, axis=-1)
+    weight = ops.cast(squeeze_masks(sample_weight), dtype)
     while len(weight.shape) < 3:
         weight = ops.expand_dims(weight, axis=-1)
     return weight
@@ -170,12 +167,9 @@ class SegmentationLoss(keras.losses.Loss):
         """
         num_classes = y_pred.shape[-1]
         valid = y_true != self.ignore_label
-        bad = ops.logical_and(
-            valid, ops.logical_or(y_true < 0, y_true >= num_classes)
-        )
-        labels = ops.where(
-            ops.logical_and(valid, ops.logical_not(bad)), y_true, 0
-        )
+        known = (y_true >= 0) & (y_true < num_classes)
+        bad = valid & ~known
+        labels = ops.where(valid & known, y_true, 0)
         losses = ops.sparse_categorical_crossentropy(
             labels, y_pred, from_logits=True
         )
@@ -200,13 +194,13 @@ def _refuse_bad_labels(
         return losses
     import tensorflow as tf
 
-    message = BAD_LABEL.format(last=num_classes - 1, ignore=ignore_label)
-    worst = tf.reduce_max(tf.where(bad, masks, tf.zeros_like(masks)))
-    lowest = tf.reduce_min(tf.where(bad, masks, tf.zeros_like(masks)))
+    message = f"labels must be 0..{num_classes - 1} or the ignore label"
+    found = tf.where(bad, masks, tf.zeros_like(masks))
+    lowest, worst = tf.reduce_min(found), tf.reduce_max(found)
     return _after_check(
         losses,
         tf.logical_not(tf.reduce_any(bad)),
-        message,
+        f"{message} {ignore_label}",
         tf.where(lowest < 0, lowest, worst),
     )
 

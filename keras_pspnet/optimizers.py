@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pspnet.utils import check_integer, keras_private
+from keras_pspnet.utils import check_integer, check_rule, keras_private
 
 POLY_POWER = 0.9
 # Weights that normalisation and classifiers add, by variable name.
@@ -134,13 +134,10 @@ class SGD(keras.optimizers.SGD):
         lr_multipliers: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if kwargs.get("weight_decay"):
-            raise ValueError(
-                "`weight_decay` must be left to `l2`, which is added to the "
-                f"gradient. Received: weight_decay={kwargs['weight_decay']}"
-            )
-        if l2 < 0:
-            raise ValueError(f"`l2` must be at least 0. Received: l2={l2}")
+        other = kwargs.get("weight_decay")
+        rule = "be left to `l2`, which is added to the gradient"
+        check_rule("weight_decay", other, rule, not other)
+        check_rule("l2", l2, "be at least 0", l2 >= 0)
         kwargs.setdefault("name", "sgd")
         super().__init__(learning_rate, momentum=momentum, **kwargs)
         self.l2 = l2

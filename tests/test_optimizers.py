@@ -113,12 +113,6 @@ def test_lr_multipliers(graph):
     assert_close(run_ours(optimizer, graph=graph), expected, 2e-5)
 
 
-def test_lr_multiplier_zero_keeps_a_variable():
-    ours = run_ours(SGD(0.1, l2=0.05, lr_multipliers={"stage2": 0.0}))
-    for value, start, path in zip(ours, make_variables(), PATHS, strict=True):
-        assert np.array_equal(value, start.numpy()) == ("stage2" in path)
-
-
 def test_without_decay_it_is_keras_sgd():
     ours = run_ours(SGD(PolynomialDecay(0.1, STEPS), l2=0.0))
     theirs = run_ours(
@@ -126,16 +120,6 @@ def test_without_decay_it_is_keras_sgd():
     )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_decay_values():
-    schedule = PolynomialDecay(0.01, 40)
-    for step in (0, 1, 7, 39):
-        np.testing.assert_allclose(
-            schedule(step), 0.01 * (1 - step / 40) ** 0.9, rtol=1e-5
-        )
-    assert float(schedule(40)) == 0.0
-    assert float(schedule(1000)) == 0.0
 
 
 @pytest.mark.parametrize("total_steps", [0, -3, 2.5, "7"])
@@ -170,7 +154,7 @@ def test_decay_is_keras_s_to_the_bit():
         0.037, 1000, end_learning_rate=0.0, power=0.9
     )
     ours = PolynomialDecay(0.037, 1000)
-    for step in range(0, 1001, 7):
+    for step in range(0, 1099, 7):
         assert float(ours(step)) == float(theirs(step))
 
 
@@ -259,26 +243,3 @@ def types_before(operation):
             waiting += [tensor.op for tensor in before.inputs]
             waiting += before.control_inputs
     return {before.type for before in seen}
-
-
-def test_pytorchs_rule_is_ours_with_a_momentum_that_falls_with_the_rate():
-    """PyTorch has the rate outside: v = momentum * v + g; w = w - rate * v.
-
-    At a constant rate both are the same. When the rate falls, PyTorch's rule
-    goes on with old gradients at the new rate, Caffe's, Keras's and ours at
-    the one they came with.
-    """
-    rates = poly(0.1, STEPS)
-    weights = [v.numpy().astype("float64") for v in make_variables()]
-    velocities = [np.zeros((3, 2)) for _ in PATHS]
-    variables, optimizer = make_variables(), SGD(0.1, l2=0.05)
-    optimizer.build(variables)
-    for step, rate in enumerate(rates):
-        optimizer.learning_rate = rate
-        optimizer.momentum = 0.9 * rate / rates[max(0, step - 1)]
-        for i, gradient in enumerate(gradients_of(step)):
-            gradient = gradient + 0.05 * weights[i]
-            velocities[i] = 0.9 * velocities[i] + gradient
-            weights[i] = weights[i] - rate * velocities[i]
-        run_ours(optimizer, step + 1, variables=variables, first=step)
-    assert_close([variable.numpy() for variable in variables], weights)

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from keras_pspnet.layers import BatchNorm
-from keras_pspnet.utils import check_choice
+from keras_pspnet.utils import check_choice, check_rule, init_config
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -93,30 +93,20 @@ class DilatedResNet(keras.Model):
         check_choice("stem", stem, tuple(STEM_CHANNELS))
         check_choice("output_stride", output_stride, tuple(GEOMETRY))
         check_choice("stride_on", stride_on, STRIDE_PLACES)
-        if depth in BASIC_DEPTHS and stride_on != "3x3":
-            raise ValueError(
-                "`stride_on` must be '3x3' for the basic blocks of depth "
-                f"{depth}. Received: stride_on={stride_on!r}"
-            )
-        if not isinstance(width, int | float) or not 0 < width <= 8:
-            raise ValueError(
-                "`width` must be a number above 0 and at most 8. "
-                f"Received: width={width!r}"
-            )
+        basic = depth in BASIC_DEPTHS
+        rule = f"be '3x3' for the basic blocks of depth {depth}"
+        kept = not basic or stride_on == "3x3"
+        check_rule("stride_on", stride_on, rule, kept)
+        kept = isinstance(width, int | float) and 0 < width <= 8
+        check_rule("width", width, "be a number above 0 and at most 8", kept)
 
         # === Functional Model ===
         inputs = keras.Input(input_shape)
         x = _stem(inputs, stem, width)
         stages = {}
-        for stage, (channels, blocks, (stride, dilation)) in enumerate(
-            zip(
-                STAGE_CHANNELS,
-                BLOCKS[depth],
-                GEOMETRY[output_stride],
-                strict=True,
-            ),
-            start=2,
-        ):
+        geometry = GEOMETRY[output_stride]
+        rows = zip(STAGE_CHANNELS, BLOCKS[depth], geometry, strict=True)
+        for stage, (channels, blocks, (stride, dilation)) in enumerate(rows, 2):
             first_dilation = dilation
             if contract_dilation:
                 first_dilation = max(1, dilation // 2)
@@ -127,8 +117,7 @@ class DilatedResNet(keras.Model):
                     channels=scaled(channels, width),
                     stride=stride if index == 0 else 1,
                     dilation=first_dilation if index == 0 else dilation,
-                    project=index == 0,
-                    basic=depth in BASIC_DEPTHS,
+                    basic=basic,
                     stride_on=stride_on,
                 )
             stages[stage] = x
@@ -148,17 +137,8 @@ class DilatedResNet(keras.Model):
         self.width = width
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "depth": self.depth,
-            "input_shape": self.input_shape[1:],
-            "stem": self.stem,
-            "output_stride": self.output_stride,
-            "contract_dilation": self.contract_dilation,
-            "stride_on": self.stride_on,
-            "width": self.width,
-            "name": self.name,
-            "trainable": self.trainable,
-        }
+        config = init_config(self, DilatedResNet)
+        return config | {"input_shape": self.input_shape[1:]}
 
 
 def scaled(channels: int, width: float) -> int:
@@ -217,7 +197,6 @@ def _block(
     channels: int,
     stride: int,
     dilation: int,
-    project: bool,
     basic: bool,
     stride_on: str,
 ) -> Any:
@@ -226,7 +205,7 @@ def _block(
     shortcut = x
     # Where neither stride nor channels change, the identity needs no
     # convolution, not even in the first block of a stage.
-    if project and (stride > 1 or x.shape[-1] != out_channels):
+    if stride > 1 or x.shape[-1] != out_channels:
         shortcut = _conv_bn(
             x, f"{name}_shortcut", out_channels, 1, stride, relu=False
         )

@@ -33,28 +33,24 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
 
     Returns:
         float32 (H, W, 3), and a scalar string: OK, or why the image is
-        one black pixel.
+        empty.
     """
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
 
     def png_size() -> Any:
-        header = _integers(tf.strings.substr(data, 0, 24), 24)
-        return tf.stack([_big_endian(header, 20), _big_endian(header, 16)])
+        return _numbers(data, 16, 8, tf.int32, little_endian=False)[::-1]
 
     def jpeg_size() -> Any:
         return _attempt(
-            lambda each: tf.cast(
-                tf.image.extract_jpeg_shape(each)[:2], tf.int64
-            ),
-            data,
-            tf.zeros([2], tf.int64),
+            lambda each: tf.image.extract_jpeg_shape(each)[:2], data, no_size()
         )
 
-    size = tf.case(
-        [(is_jpeg, jpeg_size), (is_png, png_size)],
-        default=lambda: tf.zeros([2], tf.int64),
-    )
+    def no_size() -> Any:
+        return tf.zeros([2], tf.int32)
+
+    sizes = [(is_jpeg, jpeg_size), (is_png, png_size)]
+    size = tf.cast(tf.case(sizes, default=no_size), tf.int64)
     # Sizes below 2^31 each: the product cannot overflow.
     small = tf.reduce_prod(size) <= max_pixels
     whole = tf.reduce_all(size > 0)
@@ -71,18 +67,14 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
     image = tf.cond(small & whole, decoded_image, _nothing)
     image = tf.ensure_shape(image, [None, None, 3])
     decoded = tf.size(image) > 0
-    status = tf.case(
-        [
-            (tf.strings.length(data) == 0, lambda: tf.constant(EMPTY)),
-            (~(is_jpeg | is_png), lambda: tf.constant(UNKNOWN)),
-            (~small, lambda: tf.constant(TOO_LARGE)),
-            (~decoded, lambda: tf.constant(DAMAGED)),
-        ],
-        default=lambda: tf.constant(OK),
-    )
-    image = tf.cond(
-        decoded, lambda: image, lambda: tf.zeros([1, 1, 3], tf.uint8)
-    )
+    status = tf.constant(OK)
+    for wrong, name in (
+        (~decoded, DAMAGED),
+        (~small, TOO_LARGE),
+        (~(is_jpeg | is_png), UNKNOWN),
+        (tf.strings.length(data) == 0, EMPTY),
+    ):
+        status = tf.where(wrong, name, status)
     return tf.cast(image, tf.float32), status
 
 
@@ -130,58 +122,41 @@ def _upright(image: Any, orientation: Any) -> Any:
 
 
 def _is_one_of(value: Any, choices: tuple[int, ...]) -> Any:
-    return tf.reduce_any(value == tf.constant(choices, tf.int64))
+    return tf.reduce_any(value == tf.constant(choices))
 
 
 def _orientation(data: Any) -> Any:
     """Reads the EXIF orientation of a JPEG file, 1 where it has none."""
-    header = _integers(tf.strings.substr(data, 0, _HEADER_BYTES), _HEADER_BYTES)
-    places = header[: _HEADER_BYTES - len(_EXIF)] == _EXIF[0]
-    for offset, byte in enumerate(_EXIF[1:], start=1):
-        end = _HEADER_BYTES - len(_EXIF) + offset
-        places &= header[offset:end] == byte
-    found = tf.where(places)[:, 0]
-    start = tf.cond(
-        tf.size(found) > 0, lambda: found[0] + len(_EXIF), lambda: _zero()
-    )
-    little = _at(header, start) == ord("I")
-
-    def number(places: Any, size: int) -> Any:
-        """Reads unsigned numbers of so many bytes."""
-        steps = tf.range(size, dtype=tf.int64)
-        powers = tf.where(little, steps, size - 1 - steps)
-        values = _at(header, tf.expand_dims(places, -1) + steps)
-        return tf.reduce_sum(values * 256**powers, axis=-1)
-
-    directory = start + number(start + 4, 4)
-    index = tf.range(_IFD_ENTRIES, dtype=tf.int64)
-    entries = directory + 2 + 12 * index
-    right = number(entries, 2) == _ORIENTATION
-    right &= index < number(directory, 2)
-    value = tf.reduce_max(tf.where(right, number(entries + 8, 2), 0))
-    valid = (start > 0) & (value >= 1) & (value <= 8)
-    return tf.where(valid, value, 1)
-
-
-def _zero() -> Any:
-    return tf.zeros([], tf.int64)
-
-
-def _at(values: Any, places: Any) -> Any:
-    """Gathers with 0 for places that do not exist."""
-    count = tf.size(values, tf.int64)
-    inside = (places >= 0) & (places < count)
-    found = tf.gather(values, tf.clip_by_value(places, 0, count - 1))
-    return tf.where(inside, found, 0)
-
-
-def _integers(data: Any, count: int) -> Any:
-    """Returns the first bytes of a string as int64 (count,), 0 at the end."""
-    return tf.cast(
-        tf.io.decode_raw(data[None], tf.uint8, fixed_length=count)[0], tf.int64
+    header = tf.strings.substr(data, 0, _HEADER_BYTES)
+    parts = tf.strings.split(header, _EXIF, maxsplit=1)
+    # What follows is a TIFF file, whose first bytes are II or MM.
+    tiff = tf.concat([parts, [b""]], axis=0)[1]
+    return tf.cond(
+        tf.strings.substr(tiff, 0, 1) == b"I",
+        lambda: _orientation_of(tiff, little_endian=True),
+        lambda: _orientation_of(tiff, little_endian=False),
     )
 
 
-def _big_endian(values: Any, start: int) -> Any:
-    powers = 256 ** tf.constant([3, 2, 1, 0], tf.int64)
-    return tf.reduce_sum(values[start : start + 4] * powers)
+def _orientation_of(tiff: Any, little_endian: bool) -> Any:
+    directory = _numbers(tiff, 4, 4, tf.int32, little_endian)[0]
+    count = _numbers(tiff, directory, 2, tf.uint16, little_endian)[0]
+    # An entry is 12 bytes: its tag, type, count, and here a short value.
+    length = 12 * _IFD_ENTRIES
+    entries = _numbers(tiff, directory + 2, length, tf.uint16, little_endian)
+    entries = tf.cast(tf.reshape(entries, [-1, 6]), tf.int32)
+    right = entries[:, 0] == _ORIENTATION
+    right &= tf.range(_IFD_ENTRIES) < tf.cast(count, tf.int32)
+    value = tf.reduce_max(tf.where(right, entries[:, 4], 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _numbers(
+    data: Any, start: Any, length: int, dtype: Any, little_endian: bool
+) -> Any:
+    """Reads numbers from so many bytes of a string, 0 beyond its end."""
+    start = tf.clip_by_value(start, 0, tf.strings.length(data))
+    part = tf.strings.substr(data, start, length)
+    return tf.io.decode_raw(
+        part[None], dtype, little_endian, fixed_length=length
+    )[0]

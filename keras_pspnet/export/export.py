@@ -18,7 +18,7 @@ from keras_pspnet.inference import (
     float32_inference_model,
     network_size,
 )
-from keras_pspnet.utils import check_choice, check_writable
+from keras_pspnet.utils import check_choice, check_rule, check_writable
 
 if TYPE_CHECKING:
     from keras_pspnet.export.verify import Parity
@@ -87,11 +87,9 @@ def export_saved_model(
     _check_backend("export_saved_model")
     check_choice("precision", precision, PRECISIONS)
     sizes = tuple(batch_sizes)
-    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(
-            "`batch_sizes` must hold positive integers. "
-            f"Received: batch_sizes={batch_sizes!r}"
-        )
+    kept = all(type(size) is int and size > 0 for size in sizes)
+    rule = "hold positive integers"
+    check_rule("batch_sizes", batch_sizes, rule, bool(sizes) and kept)
     # TensorFlow is imported where it is used, not with the package.
     from keras_pspnet.export.saved_model import write_saved_model
     from keras_pspnet.export.serving_graph import MAX_PIXELS, ServingOptions
@@ -161,12 +159,8 @@ def export_litert(
 
     # Only small copies stay: photographs of a whole folder may be large.
     fill = fill_color(model)
-    seen = [
-        fit_inside(np.asarray(read_image(image), "float32")[None], size, fill)[
-            0
-        ]
-        for image in calibration
-    ]
+    images = (np.asarray(read_image(each), "float32") for each in calibration)
+    seen = [fit_inside(image[None], size, fill)[0] for image in images]
     return write_litert(model, path, size, precision, seen)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from keras_pspnet.export.metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, sample_images
 from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
 from keras_pspnet.inference.fold import as_constants, fold
-from keras_pspnet.utils import check_writable, write_atomically
+from keras_pspnet.utils import write_atomically
 
 _COMPARED = 4
 
@@ -40,7 +39,6 @@ def write_litert(
     Returns:
         How far the export is from the model.
     """
-    check_writable(path)
     data = add_metadata(
         _convert(fold(model, size), size, precision, calibration),
         model_labels(model).names,
@@ -62,16 +60,11 @@ def _convert(
 ) -> bytes:
     logits = as_constants(network)
 
-    class Module(tf.Module):
-        @tf.function(
-            input_signature=[tf.TensorSpec((1, *size, 3), tf.float32, "images")]
-        )
-        def __call__(self, images: Any) -> dict[str, Any]:
-            return {"logits": logits(images)}
-
-    module = Module()
+    module = tf.Module()
+    module.run = tf.function(lambda images: {"logits": logits(images)})
+    signature = tf.TensorSpec((1, *size, 3), tf.float32, "images")
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [module.__call__.get_concrete_function()], module
+        [module.run.get_concrete_function(signature)], module
     )
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

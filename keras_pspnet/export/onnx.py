@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_pspnet.export.verify import Parity, compare
+from keras_pspnet.export.verify import Parity, compare, default_images
 from keras_pspnet.inference import (
     SIDE_ENTRY,
     description,
@@ -18,7 +18,7 @@ from keras_pspnet.inference import (
     network_size,
 )
 from keras_pspnet.inference.fold import as_constants, fold
-from keras_pspnet.utils import check_writable, write_atomically
+from keras_pspnet.utils import write_atomically
 
 OPSET = 17
 
@@ -33,7 +33,6 @@ def write_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
     Returns:
         How far the export is from the model.
     """
-    check_writable(path)
     import onnxruntime
 
     size = network_size(model) or (None, None)
@@ -45,14 +44,11 @@ def write_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
     session = onnxruntime.InferenceSession(
         data, providers=["CPUExecutionProvider"]
     )
-    parity = compare(
-        model,
-        lambda images: [
-            session.run(["logits"], {"images": image})[0] for image in images
-        ],
-        "ONNX",
-        "float32",
-    )
+
+    def run(images: list[Any]) -> list[Any]:
+        return [session.run(["logits"], {"images": each})[0] for each in images]
+
+    parity = compare(model, run, "ONNX", "float32", default_images(model))
     write_atomically(path, data)
     return parity
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -34,7 +33,7 @@ from keras_pspnet.inference import (
     network_size,
     weights_sha256,
 )
-from keras_pspnet.utils import check_absent
+from keras_pspnet.utils import check_absent, write_json
 from keras_pspnet.version import __version__
 
 # A fresh process, which does not know this package: images in, logits out.
@@ -119,10 +118,7 @@ def _run_in_child(
     np.savez(requests, *images)
     # -I: nothing comes in from the current folder or the environment.
     done = subprocess.run(
-        [
-            *(sys.executable, "-I", "-c", _LOADER),
-            *(folder, requests, answers),
-        ],
+        [sys.executable, "-I", "-c", _LOADER, folder, requests, answers],
         check=False,
         capture_output=True,
         text=True,
@@ -151,8 +147,7 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
             "agreement": min(row.agreement for row in parity.rows),
         },
     }
-    with open(os.path.join(folder, SIDE_FILE), "w") as stream:
-        json.dump(content, stream, indent=1)
+    write_json(os.path.join(folder, SIDE_FILE), content)
 
 
 def _write_sums(folder: Path) -> None:

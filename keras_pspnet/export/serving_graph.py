@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from keras_pspnet.export.graph_ops import argmax_at, rounded, shrink, slide
 from keras_pspnet.inference import check_scales, fill_color, network_size
 from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.layers import resize, spatial_size
+from keras_pspnet.utils import check_rule
 
 IMAGES = (None, None, None, 3)
 
@@ -46,20 +48,16 @@ class ServingOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", check_scales(self.scales))
-        for name, least, none in (
-            ("max_side", 1, True),
-            ("window", 16, True),
-            ("max_pixels", 1, False),
+        for name, least, other in (
+            ("max_side", 1, " or None"),
+            ("window", 16, " or None"),
+            ("max_pixels", 1, ""),
         ):
             value = getattr(self, name)
-            if value is None and none:
-                continue
-            if type(value) is not int or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least {least}"
-                    f"{' or None' if none else ''}. "
-                    f"Received: {name}={value!r}"
-                )
+            kept = type(value) is int and value >= least
+            kept |= value is None and other != ""
+            rule = f"be an integer of at least {least}{other}"
+            check_rule(name, value, rule, kept)
 
 
 class ServingModule(tf.Module):
@@ -143,7 +141,10 @@ class ServingModule(tf.Module):
         images = self._checked(images)
         scores = self._network_scores(images)
         scores = resize(scores, spatial_size(images))
-        return {"probabilities": self._probabilities(scores)}
+        if self._options.is_one_view:
+            return {"probabilities": tf.nn.softmax(scores)}
+        total = tf.reduce_sum(scores, axis=-1, keepdims=True)
+        return {"probabilities": scores / total}
 
     @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
     def logits(self, images: Any) -> dict[str, Any]:
@@ -172,27 +173,24 @@ class ServingModule(tf.Module):
             "OK", or why there is no mask (empty, height and width 0).
         """
 
-        def one(data: Any) -> Any:
-            mask, status = self._mask_of_file(data)
-            size = tf.shape(mask)
+        def one(mask: Any, status: Any) -> dict[str, Any]:
             file = tf.cond(
                 status == decode_graph.OK,
                 lambda: tf.io.encode_png(mask[..., None]),
                 lambda: tf.constant(b""),
             )
-            return file, size[0], size[1], status
+            height, width = tf.unstack(tf.shape(mask))
+            return {"mask_png_bytes": file, "height": height, "width": width}
 
-        files, heights, widths, statuses = tf.map_fn(
+        return self._of_files(
             one,
-            _checked_files(image_bytes),
-            fn_output_signature=(tf.string, tf.int32, tf.int32, tf.string),
+            image_bytes,
+            {
+                "mask_png_bytes": tf.string,
+                "height": tf.int32,
+                "width": tf.int32,
+            },
         )
-        return {
-            "mask_png_bytes": files,
-            "height": heights,
-            "width": widths,
-            "status": statuses,
-        }
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
@@ -208,8 +206,7 @@ class ServingModule(tf.Module):
             `status`: strings (B,), as of `predict_bytes`.
         """
 
-        def one(data: Any) -> Any:
-            mask, status = self._mask_of_file(data)
+        def one(mask: Any, _: Any) -> dict[str, Any]:
             counts = tf.math.bincount(
                 tf.cast(tf.reshape(mask, [-1]), tf.int32),
                 minlength=self._classes,
@@ -217,17 +214,47 @@ class ServingModule(tf.Module):
             )
             total = tf.maximum(tf.size(mask), 1)
             shares = tf.cast(counts, tf.float64) / tf.cast(total, tf.float64)
-            return tf.cast(shares, tf.float32), status
+            return {"scores": tf.cast(shares, tf.float32)}
 
-        shares, statuses = tf.map_fn(
+        shares = tf.TensorSpec([self._classes], tf.float32)
+        return self._of_files(one, image_bytes, {"scores": shares})
+
+    def _of_files(
+        self,
+        function: Callable[[Any, Any], dict[str, Any]],
+        image_bytes: Any,
+        signature: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Calls a function of mask and status for each encoded image.
+
+        Args:
+            function: Its results are stacked by name. The mask is (H, W)
+                uint8, or (0, 0) where there is none.
+            image_bytes: Strings (B,).
+            signature: Specs of the function's results.
+
+        Returns:
+            The results, and `status`: strings (B,).
+        """
+        image_bytes = tf.ensure_shape(image_bytes, [None])
+
+        def one(data: Any) -> dict[str, Any]:
+            image, status = decode_graph.decode(data, self._options.max_pixels)
+            mask = tf.cond(
+                status == decode_graph.OK,
+                lambda: self._masks(image[None])[0],
+                lambda: tf.zeros([0, 0], tf.uint8),
+            )
+            return {**function(mask, status), "status": status}
+
+        check = _not_empty(tf.shape(image_bytes), "image_bytes")
+        with tf.control_dependencies([check]):
+            image_bytes = tf.identity(image_bytes)
+        return tf.map_fn(
             one,
-            _checked_files(image_bytes),
-            fn_output_signature=(
-                tf.TensorSpec([self._classes], tf.float32),
-                tf.TensorSpec([], tf.string),
-            ),
+            image_bytes,
+            fn_output_signature={**signature, "status": tf.string},
         )
-        return {"scores": shares, "status": statuses}
 
     def _checked(self, images: Any) -> Any:
         """Refuses images that the network could not make sense of."""
@@ -254,16 +281,6 @@ class ServingModule(tf.Module):
         with tf.control_dependencies(checks):
             return tf.identity(images)
 
-    def _mask_of_file(self, data: Any) -> tuple[Any, Any]:
-        """Returns mask (H, W), (0, 0) where there is none, and status."""
-        image, status = decode_graph.decode(data, self._options.max_pixels)
-        mask = tf.cond(
-            status == decode_graph.OK,
-            lambda: self._masks(image[None])[0],
-            lambda: tf.zeros([0, 0], tf.uint8),
-        )
-        return mask, status
-
     def _masks(self, images: Any) -> Any:
         """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
         return argmax_at(self._network_scores(images), tf.shape(images)[1:3])
@@ -286,11 +303,6 @@ class ServingModule(tf.Module):
                 total += scores[:, :, ::-1] if flipped else scores
         return total
 
-    def _probabilities(self, scores: Any) -> Any:
-        if self._options.is_one_view:
-            return tf.nn.softmax(scores)
-        return scores / tf.reduce_sum(scores, axis=-1, keepdims=True)
-
     def _view_logits(self, images: Any) -> Any:
         if self._options.window is None:
             return self._logits(images)
@@ -311,13 +323,6 @@ class ServingModule(tf.Module):
             tf.ensure_shape(x + self._fill, (None, *self._size, 3))
         )
         return logits[:, : fitted[0], : fitted[1]]
-
-
-def _checked_files(image_bytes: Any) -> Any:
-    image_bytes = tf.ensure_shape(image_bytes, [None])
-    check = _not_empty(tf.shape(image_bytes), "image_bytes")
-    with tf.control_dependencies([check]):
-        return tf.identity(image_bytes)
 
 
 def _not_empty(sizes: Any, name: str) -> Any:

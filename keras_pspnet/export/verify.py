@@ -87,7 +87,7 @@ def compare(
     run: Callable[[list[np.ndarray]], list[np.ndarray]],
     exported: str,
     precision: str,
-    images: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray],
 ) -> Parity:
     """Runs an export beside its model and refuses what differs.
 
@@ -97,8 +97,7 @@ def compare(
             0..255 to their logits (1, H, W, C).
         exported: What to call it.
         precision: Key of `LIMITS`.
-        images: Images (1, H, W, 3) to compare on; None is
-            `default_images`.
+        images: Images (1, H, W, 3) to compare on.
 
     Returns:
         What was measured.
@@ -110,11 +109,10 @@ def compare(
         >>> from keras_pspnet.export.verify import compare, default_images
         >>> def run(images):
         ...     return [net.predict_on_batch(image) for image in images]
-        >>> compare(net, run, "itself", "float32").passed
+        >>> images = default_images(net)
+        >>> compare(net, run, "itself", "float32", images).passed
         True
     """
-    if images is None:
-        images = default_images(model)
     rows = tuple(
         _row(image.shape[1:3], got, predict_logits(model, image))
         for image, got in zip(images, run(list(images)), strict=True)

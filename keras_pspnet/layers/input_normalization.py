@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_pspnet.layers.resize import at_least_float32
-from keras_pspnet.utils.arguments import finite_numbers
+from keras_pspnet.utils.arguments import check_rule, finite_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -45,14 +45,9 @@ class InputNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mean = finite_numbers(mean)
         self.std = finite_numbers(std)
-        if len(self.mean) != 3:
-            raise ValueError(
-                f"`mean` must hold three numbers. Received: mean={mean!r}"
-            )
-        if len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(
-                f"`std` must hold three positive numbers. Received: std={std!r}"
-            )
+        check_rule("mean", mean, "hold three numbers", len(self.mean) == 3)
+        kept = len(self.std) == 3 and min(self.std) > 0
+        check_rule("std", std, "hold three positive numbers", kept)
 
     def call(self, inputs: Any) -> Any:
         x = ops.cast(inputs, self.compute_dtype)

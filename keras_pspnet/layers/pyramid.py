@@ -17,23 +17,22 @@ from keras_pspnet.layers.resize import (
     resize,
     spatial_size,
 )
-from keras_pspnet.utils import check_choice, check_integer
+from keras_pspnet.utils import (
+    check_choice,
+    check_integer,
+    check_rule,
+    init_config,
+)
 
 POOLINGS = ("average", "max")
 
 
 def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(bin_sizes)
-    except TypeError:
-        sizes = (None,)
-    if not all(type(size) is int and size > 0 for size in sizes) or len(
-        set(sizes)
-    ) != len(sizes):
-        raise ValueError(
-            "`bin_sizes` must be a sequence of distinct positive integers. "
-            f"Received: bin_sizes={bin_sizes!r}"
-        )
+    sizes = tuple(bin_sizes) if isinstance(bin_sizes, Sequence) else (None,)
+    positive = all(type(size) is int and size > 0 for size in sizes)
+    kept = positive and len(set(sizes)) == len(sizes)
+    rule = "be a sequence of distinct positive integers"
+    check_rule("bin_sizes", bin_sizes, rule, kept)
     return sizes
 
 
@@ -183,34 +182,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         return (*input_shape[:-1], channels + added)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bin_sizes": self.bin_sizes,
-            "filters": self.filters,
-            "pooling": self.pooling,
-            "reduce": self.reduce,
-            "align_corners": self.align_corners,
-            "use_bias": self.use_bias,
-        }
-
-
-def shifted_interpolation(
-    bins: int, size: Any, align_corners: bool, dtype: str
-) -> Any:
-    """Builds upsampling as the taps of a zero-padded convolution see it.
-
-    Args:
-        bins: Number of cells.
-        size: Number of samples after upsampling, an int or a scalar tensor.
-        align_corners: See `interpolation_matrix`.
-        dtype: Floating dtype of the result.
-
-    Returns:
-        Tensor (size, 3 * bins), columns ordered (tap, cell).
-    """
-    matrix = interpolation_matrix(bins, size, align_corners, dtype)
-    padded = ops.pad(matrix, ((1, 1), (0, 0)))
-    return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+        return super().get_config() | init_config(self, PyramidPoolingModule)
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -345,9 +317,20 @@ class PyramidConv(keras.layers.Layer):
         return ops.transpose(product, (2, 0, 3, 1, 4, 5))
 
     def _shifted(self, bins: int, size: Any) -> Any:
-        return shifted_interpolation(
+        """Builds upsampling as the taps of a zero-padded convolution see it.
+
+        Args:
+            bins: Number of cells.
+            size: Number of samples after upsampling.
+
+        Returns:
+            Tensor (size, 3 * bins), columns ordered (tap, cell).
+        """
+        matrix = interpolation_matrix(
             bins, size, self.pyramid.align_corners, self.compute_dtype
         )
+        padded = ops.pad(matrix, ((1, 1), (0, 0)))
+        return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)

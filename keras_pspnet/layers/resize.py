@@ -6,6 +6,7 @@ at run time, both sampling conventions, and every export format.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,38 +41,29 @@ def interpolation_matrix(
                [0.5, 0.5],
                [0. , 1. ]], dtype=float32)
     """
-    if isinstance(in_size, int) and isinstance(out_size, int):
-        # Fixed sizes are computed in float64 and become a graph constant.
-        matrix = _interpolation_weights(
-            np,
-            np.arange(out_size, dtype="float64"),
-            np.arange(in_size, dtype="float64"),
-            float(in_size),
-            float(out_size),
-            align_corners,
-        )
-        return ops.convert_to_tensor(matrix, dtype=dtype)
-    matrix = _interpolation_weights(
-        ops,
-        ops.cast(ops.arange(out_size), "float32"),
-        ops.cast(ops.arange(in_size), "float32"),
-        ops.cast(in_size, "float32"),
-        ops.cast(out_size, "float32"),
-        align_corners,
-    )
-    return ops.cast(matrix, dtype)
-
-
-def _interpolation_weights(
-    xp: Any, out: Any, source: Any, n_in: Any, n_out: Any, align_corners: bool
-) -> Any:
-    """Writes the hat-function weights once, for NumPy and for `keras.ops`."""
+    xp, as_float = _library(in_size, out_size)
+    n_in, n_out = as_float(in_size), as_float(out_size)
+    source, out = as_float(xp.arange(in_size)), as_float(xp.arange(out_size))
     if align_corners:
         position = out * ((n_in - 1.0) / xp.maximum(n_out - 1.0, 1.0))
     else:
         position = (out + 0.5) * (n_in / n_out) - 0.5
     position = xp.minimum(xp.maximum(position, 0.0), n_in - 1.0)
-    return xp.maximum(1.0 - xp.abs(position[:, None] - source[None, :]), 0.0)
+    distance = xp.abs(position[:, None] - source[None, :])
+    # The weights are a hat around each position.
+    weights = xp.maximum(1.0 - distance, 0.0)
+    return ops.convert_to_tensor(weights, dtype=dtype)
+
+
+def _library(*sizes: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Returns what computes a matrix, and its conversion to floats.
+
+    With known sizes it is computed by NumPy in float64, and becomes a
+    constant of graphs; otherwise in float32 at run time.
+    """
+    if all(isinstance(size, int) for size in sizes):
+        return np, lambda values: np.asarray(values, "float64")
+    return ops, lambda values: ops.cast(values, "float32")
 
 
 def adaptive_pooling_matrix(
@@ -96,17 +88,15 @@ def adaptive_pooling_matrix(
         array([[0.5, 0.5, 0. ],
                [0. , 0.5, 0.5]], dtype=float32)
     """
-    if isinstance(size, int):
-        inside = _bin_membership(np, size, bins).astype("float64")
-        inside /= inside.sum(axis=1, keepdims=True)
-        return ops.convert_to_tensor(inside, dtype=dtype)
-    inside = ops.cast(_bin_membership(ops, size, bins), "float32")
-    inside = inside / ops.sum(inside, axis=1, keepdims=True)
-    return ops.cast(inside, dtype)
+    xp, as_float = _library(size)
+    inside = as_float(_bin_membership(size, bins))
+    inside = inside / xp.sum(inside, axis=1, keepdims=True)
+    return ops.convert_to_tensor(inside, dtype=dtype)
 
 
-def _bin_membership(xp: Any, size: Any, bins: int) -> Any:
+def _bin_membership(size: Any, bins: int) -> Any:
     """Tells which samples each adaptive bin covers: bool (bins, size)."""
+    xp, _ = _library(size)
     index = xp.arange(bins)
     start = (index * size) // bins
     end = ((index + 1) * size + bins - 1) // bins
@@ -195,8 +185,7 @@ def divides(size: Any, bins: int) -> bool:
 
 def _max_bins(x: Any, size: Any, bins: int, axis: int) -> Any:
     """Takes the maximum over the members of every bin along one axis."""
-    xp = np if isinstance(size, int) else ops
-    inside = ops.convert_to_tensor(_bin_membership(xp, size, bins))
+    inside = ops.convert_to_tensor(_bin_membership(size, bins))
     lowest = ops.cast(float("-inf"), x.dtype)
     shape = (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1)
     cells = [

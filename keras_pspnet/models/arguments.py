@@ -40,9 +40,8 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
                 "schedule, which has its own length. Received: total_steps="
                 f"{given['total_steps']}, learning_rate={decay!r}"
             )
-        multipliers = {}
-        if "head_lr_multiplier" in given:
-            multipliers[NEW_LAYERS] = given["head_lr_multiplier"]
+        multiplier = given.get("head_lr_multiplier")
+        multipliers = {} if multiplier is None else {NEW_LAYERS: multiplier}
         return SGD(decay, lr_multipliers=multipliers)
     if given:
         received = [f"{name}={each!r}" for name, each in given.items()]

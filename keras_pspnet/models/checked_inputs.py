@@ -40,22 +40,22 @@ class CheckedInputs(keras.Model):
         self._check_arrays(x, y, names=names, binary="warn")
         return x, y, *rest
 
-    def _reporting(self, callbacks: Any, train: Any, test: Any = None) -> Any:
-        """Adds a report on the data sets among what is trained and tested on.
+    def _reports(self, train: Any, test: Any) -> list[InputReport]:
+        """Returns what reports on data sets among what is given.
 
         Args:
-            callbacks: As given by the user.
             train: What is trained on, None for nothing.
-            test: What is evaluated, None for nothing.
+            test: What is evaluated, or a tuple that begins with it.
 
         Returns:
-            The callbacks to pass on.
+            Callbacks to add to the user's.
         """
-        watched = [
-            each is not None and not is_array(each) for each in (train, test)
-        ]
-        if not any(watched):
-            return callbacks
+        if isinstance(test, tuple | list):
+            test = test[0]
+        in_training = train is not None and not is_array(train)
+        in_testing = test is not None and not is_array(test)
+        if not (in_training or in_testing):
+            return []
         if self._input_report is None:
             strategy = keras_private.strategy_of(self)
             with strategy.scope() if strategy else contextlib.nullcontext():
@@ -64,12 +64,8 @@ class CheckedInputs(keras.Model):
             self.train_function = self.test_function = None
         rule = self._label_rule
         of_two = self.num_classes == 2 and rule == LabelRule(IGNORE_LABEL)
-        self._input_report.watch(*watched, of_two)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            if self._input_report not in callbacks.callbacks:
-                callbacks.append(self._input_report)
-            return callbacks
-        return [*keras.tree.flatten(callbacks or []), self._input_report]
+        self._input_report.watch(in_training, in_testing, of_two)
+        return [self._input_report]
 
     @property
     def metrics(self) -> list[Any]:

@@ -11,7 +11,6 @@ import keras
 from keras import ops
 
 from keras_pspnet.models.arguments import is_loss_scaled
-from keras_pspnet.models.monitors import PlainNames
 from keras_pspnet.optimizers import PolynomialDecay
 from keras_pspnet.utils import keras_private
 
@@ -85,7 +84,7 @@ def decaying_over(
     Args:
         model: A compiled model.
         steps: Steps of the fit, None where unknown.
-        callbacks: What `counting_first` returned.
+        callbacks: List of the fit's callbacks.
 
     Raises:
         ValueError: If a decay ends before the fit, or is open and the steps
@@ -113,7 +112,7 @@ def decaying_over(
         # Where the fit begins is known once the state has been loaded.
         if not any(
             isinstance(each, keras.callbacks.BackupAndRestore)
-            for each in getattr(callbacks, "callbacks", callbacks)
+            for each in callbacks
         ):
             check_decay(model.optimizer, steps)
         yield
@@ -195,16 +194,3 @@ class StepCounter(RestoredCallback):
             self.model.global_step = max(
                 self.model.global_step, self._before + done
             )
-
-
-def counting_first(callbacks: Any) -> Any:
-    """Puts a step counter before a user's callbacks, which may ask it."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        first = callbacks.callbacks[:1]
-        if not any(isinstance(each, StepCounter) for each in first):
-            counter = StepCounter()
-            counter.set_model(callbacks.model)
-            counter.set_params(callbacks.params)
-            callbacks.callbacks.insert(0, counter)
-        return callbacks
-    return [StepCounter(), PlainNames(), *keras.tree.flatten(callbacks or [])]

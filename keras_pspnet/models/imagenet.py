@@ -13,63 +13,34 @@ from keras_pspnet.utils.download import download
 IMAGENET = "imagenet"
 
 
-def check_backbone_source(
-    source: str | os.PathLike[str],
-    backbone: str,
-    stem: str,
-    width: float,
-    stride_on: str,
-) -> None:
-    """Checks, before a network is built, that its weights can be had.
-
-    Args:
-        source: `"imagenet"`, or a file of the user's.
-        backbone: As `PSPNet` names it.
-        stem: As `PSPNet` names it.
-        width: As `PSPNet` has it.
-        stride_on: As `PSPNet` names it.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If nobody publishes weights of such a backbone.
-    """
-    if source != IMAGENET:
-        if not os.path.isfile(source):
-            raise FileNotFoundError(
-                "`backbone_weights` must be 'imagenet' or an existing file. "
-                f"Received: backbone_weights={os.fspath(source)!r}"
-            )
-        return
-    find_backbone_weights(backbone, stem)
-    if width != 1 or stride_on != "3x3":
-        raise ValueError(
-            "`backbone_weights` must be None or a file unless width=1 and "
-            "stride_on='3x3', which the published weights have. "
-            f"Received: width={width!r}, stride_on={stride_on!r}"
-        )
-
-
-def load_backbone(
-    network: Any,
-    source: str | os.PathLike[str],
-    backbone: str,
-    stem: str,
-) -> None:
+def load_backbone(network: Any, source: str | os.PathLike[str]) -> None:
     """Fills a backbone, downloading its weights where it must.
 
     Args:
-        network: The `DilatedResNet`.
+        network: The `DilatedResNet`, with the name that `PSPNet` gives it.
         source: `"imagenet"`, or a file: mmcv's or timm's ResNet, as `.pth`
             or `.safetensors`.
-        backbone: As `PSPNet` names it.
-        stem: As `PSPNet` names it.
 
     Raises:
-        OSError: If the file cannot be downloaded or read.
-        ValueError: If it holds another network.
+        OSError: If the file does not exist, or cannot be downloaded or read.
+        ValueError: If it holds another network, or nobody publishes weights
+            of such a backbone.
     """
+    backbone, stem = network.name, network.stem
+    width, stride_on = network.width, network.stride_on
+    if source != IMAGENET and not os.path.isfile(source):
+        raise FileNotFoundError(
+            "`backbone_weights` must be 'imagenet' or an existing file. "
+            f"Received: backbone_weights={os.fspath(source)!r}"
+        )
     if source == IMAGENET:
         row = find_backbone_weights(backbone, stem)
+        if width != 1 or stride_on != "3x3":
+            raise ValueError(
+                "`backbone_weights` must be None or a file unless width=1 and "
+                "stride_on='3x3', which the published weights have. "
+                f"Received: width={width!r}, stride_on={stride_on!r}"
+            )
         source = download(row.url, cache_folder() / "downloads", row.sha256)
     converted = convert_source(source)
     found = (converted.config["backbone"], converted.config["stem"])

@@ -25,9 +25,14 @@ from keras_pspnet.models.freezing import (
     layer_flags,
     set_layer_flags,
 )
-from keras_pspnet.models.imagenet import check_backbone_source, load_backbone
+from keras_pspnet.models.imagenet import load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
-from keras_pspnet.utils import check_choice, check_integer
+from keras_pspnet.utils import (
+    check_choice,
+    check_integer,
+    check_rule,
+    init_config,
+)
 
 # Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
 # the published weights of torch's and mmsegmentation's backbones expect.
@@ -126,11 +131,6 @@ class PSPNet(SegmentationTrainer):
                 f"num_classes={num_classes}"
             )
 
-        if backbone_weights is not None:
-            check_backbone_source(
-                backbone_weights, backbone, stem, width, stride_on
-            )
-
         # === Layers ===
         backbone_model = DilatedResNet(
             int(backbone.removeprefix("resnet")),
@@ -155,9 +155,24 @@ class PSPNet(SegmentationTrainer):
         x = InputNormalization(mean, std, name="normalization")(image)
         stage4, stage5 = backbone_model(x)
         head = PyramidConv(stage5.shape[-1] // 4, pyramid, name="head_conv")
-        outputs = _classify(
-            head(stage5), image, "head", num_classes, dropout, align_corners
-        )
+
+        def classify(x: Any, name: str) -> Any:
+            """Turns a head's convolution into logits of the image's size."""
+            x = BatchNorm(name=f"{name}_bn")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+            resize = Resize(align_corners, name=f"{name}_resize")
+            x = layers.Conv2D(
+                num_classes,
+                1,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+                # Half precision has too few digits for logits.
+                dtype=resize.dtype_policy,
+                name=f"{name}_classifier",
+            )(x)
+            return resize([x, image])
+
+        outputs = classify(head(stage5), "head")
         if aux:
             aux_conv = layers.Conv2D(
                 stage4.shape[-1] // 4,
@@ -169,14 +184,7 @@ class PSPNet(SegmentationTrainer):
             )
             outputs = {
                 "main": outputs,
-                "aux": _classify(
-                    aux_conv(stage4),
-                    image,
-                    "aux",
-                    num_classes,
-                    dropout,
-                    align_corners,
-                ),
+                "aux": classify(aux_conv(stage4), "aux"),
             }
         super().__init__(
             inputs=image,
@@ -206,32 +214,16 @@ class PSPNet(SegmentationTrainer):
         self.labels = labels
         freeze_layers(self, freeze)
         if backbone_weights is not None:
-            load_backbone(backbone_model, backbone_weights, backbone, stem)
+            load_backbone(backbone_model, backbone_weights)
 
     def get_config(self) -> dict[str, Any]:
-        frozen = layer_flags(self, self.freeze)
-        return {
-            **({"trainable_layers": frozen} if frozen else {}),
-            "num_classes": self.num_classes,
+        flags = layer_flags(self, self.freeze)
+        config = {"trainable_layers": flags} if flags else {}
+        return init_config(self, PSPNet, without="backbone_weights") | {
+            **config,
             "backbone": self.backbone.name,
             "input_shape": self.input_shape[1:],
-            "stem": self.stem,
-            "output_stride": self.output_stride,
-            "contract_dilation": self.contract_dilation,
-            "stride_on": self.stride_on,
-            "width": self.width,
-            "align_corners": self.align_corners,
-            "bin_sizes": self.bin_sizes,
-            "pooling": self.pooling,
-            "reduce": self.reduce,
-            "aux": self.aux,
-            "dropout": self.dropout,
-            "freeze": self.freeze,
-            "mean": self.mean,
-            "std": self.std,
             "labels": None if self.labels is None else self.labels.to_dict(),
-            "name": self.name,
-            "trainable": self.trainable,
         }
 
     @classmethod
@@ -302,30 +294,6 @@ class PSPNet(SegmentationTrainer):
         return model
 
 
-def _classify(
-    x: Any,
-    image: Any,
-    name: str,
-    num_classes: int,
-    dropout: float,
-    align_corners: bool,
-) -> Any:
-    """Turns a head's convolution into logits of the image's size."""
-    x = BatchNorm(name=f"{name}_bn")(x)
-    x = layers.ReLU(name=f"{name}_relu")(x)
-    x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
-    resize = Resize(align_corners, name=f"{name}_resize")
-    x = layers.Conv2D(
-        num_classes,
-        1,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        # Half precision has too few digits for logits.
-        dtype=resize.dtype_policy,
-        name=f"{name}_classifier",
-    )(x)
-    return resize([x, image])
-
-
 def _check_input_shape(
     input_shape: Any,
 ) -> tuple[int | None, int | None, int]:
@@ -333,9 +301,7 @@ def _check_input_shape(
     sides_ok = all(
         side is None or (type(side) is int and side > 0) for side in shape[:2]
     )
-    if len(shape) != 3 or shape[2] != 3 or not sides_ok:
-        raise ValueError(
-            "`input_shape` must be (height, width, 3), with None for sizes "
-            f"that vary. Received: input_shape={input_shape!r}"
-        )
+    rule = "be (height, width, 3), with None for sizes that vary"
+    kept = len(shape) == 3 and shape[2] == 3 and sides_ok
+    check_rule("input_shape", input_shape, rule, kept)
     return shape

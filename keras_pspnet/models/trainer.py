@@ -17,9 +17,7 @@ from keras_pspnet.models import fit_checks, fit_steps
 from keras_pspnet.models.arguments import (
     LOSS_WEIGHTS,
     for_outputs,
-    is_loss_scaled,
     papers_optimizer,
-    with_current_names,
 )
 from keras_pspnet.models.array_checks import as_array
 from keras_pspnet.models.checked_inputs import CheckedInputs
@@ -29,12 +27,16 @@ from keras_pspnet.models.compile_checks import (
     check_metrics,
     label_rule,
 )
-from keras_pspnet.models.freezing import refusing_other_optimizers
-from keras_pspnet.models.monitors import choose_modes, metric_modes
+from keras_pspnet.models.monitors import (
+    PlainNames,
+    choose_modes,
+    metric_modes,
+)
+from keras_pspnet.models.saved_training import SavedTraining
 from keras_pspnet.utils import keras_private
 
 
-class SegmentationTrainer(CheckedInputs):
+class SegmentationTrainer(CheckedInputs, SavedTraining):
     """The training half of `PSPNet`.
 
     A subclass sets `num_classes`, `aux` (whether the outputs are the
@@ -48,7 +50,6 @@ class SegmentationTrainer(CheckedInputs):
 
     aux: bool
     pyramid: PyramidPoolingModule
-    global_step: int = 0
     _class_table: Any = None
 
     def compile(
@@ -132,7 +133,8 @@ class SegmentationTrainer(CheckedInputs):
         self.global_step = fit_steps.steps_taken(self.optimizer)
 
     def _default_metrics(self) -> list[keras.metrics.Metric]:
-        ignored = self._label_rule and self._label_rule.ignore_label
+        rule = self._label_rule
+        ignored = None if rule is None else rule.ignore_label
         if ignored is None:
             ignored = IGNORE_LABEL
         return [
@@ -145,45 +147,6 @@ class SegmentationTrainer(CheckedInputs):
         """Steps until the learning rate is 0; None where unknown."""
         found = fit_steps.decays(self.optimizer)
         return found[0][1].total_steps if found else None
-
-    def get_compile_config(self) -> dict[str, Any]:
-        config = super().get_compile_config()
-        if config:
-            config["global_step"] = self.global_step
-            config["loss_scaled"] = is_loss_scaled(self.optimizer)
-        return config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        config = with_current_names(config)
-        global_step = config.pop("global_step", 0)
-        loss_scaled = config.pop("loss_scaled", None)
-        config = keras.saving.deserialize_keras_object(config)
-        optimizer = config["optimizer"]
-        # Keras wraps by the policy of the process, and would then drop all
-        # state of an optimizer that was saved under another.
-        if loss_scaled and not is_loss_scaled(optimizer):
-            config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
-        self._label_rule = label_rule(config.get("loss"))
-        self._metric_modes = metric_modes(
-            [config.get("metrics"), config.get("weighted_metrics")]
-        )
-        super().compile(**config, auto_scale_loss=loss_scaled is None)
-        self.global_step = global_step
-        self.optimizer.build(self.trainable_variables)
-
-    def save_own_variables(self, store: Any) -> None:
-        self._build_optimizer()
-        super().save_own_variables(store)
-        # Elsewhere the optimizer's own count says it.
-        if self.compiled and is_loss_scaled(self.optimizer):
-            store["global_step"] = np.asarray(self.global_step)
-
-    def load_own_variables(self, store: Any) -> None:
-        # Keras's stores are no mappings.
-        own = {name: store[name] for name in tuple(store.keys())}
-        if "global_step" in own:
-            self.global_step = int(np.asarray(own.pop("global_step")))
-        super().load_own_variables(own)
 
     def fit(
         self,
@@ -251,13 +214,11 @@ class SegmentationTrainer(CheckedInputs):
         self._set_class_weight(class_weight, y)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
-        tested = validation_data
-        if isinstance(tested, tuple | list):
-            tested = tested[0]
         choose_modes(callbacks, self._metric_modes)
-        callbacks = fit_steps.counting_first(
-            self._reporting(callbacks, x, tested)
-        )
+        # First, since the user's callbacks may ask for the count.
+        counter, names = fit_steps.StepCounter(), PlainNames()
+        callbacks = [counter, names, *keras.tree.flatten(callbacks or [])]
+        callbacks += self._reports(x, validation_data)
         with (
             fit_checks.plain_errors(),
             fit_steps.decaying_over(self, steps, callbacks),
@@ -291,9 +252,8 @@ class SegmentationTrainer(CheckedInputs):
             # In a fit, it has checked them before.
             x, y = as_array("`x`", x), as_array("`y`", y)
             self._check_arrays(x, y)
-            kwargs["callbacks"] = self._reporting(
-                kwargs.get("callbacks"), None, x
-            )
+            callbacks = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
+            kwargs["callbacks"] = [*callbacks, *self._reports(None, x)]
         with fit_checks.plain_errors():
             return super().evaluate(x, y, **kwargs)
 
@@ -375,31 +335,6 @@ class SegmentationTrainer(CheckedInputs):
         with strategy.scope() if strategy else contextlib.nullcontext():
             keras_private.build_training(self, (images, masks, None))
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves as `keras.Model.save` does, to a `.keras` file.
-
-        Args:
-            filepath: The file.
-            *args: Passed to `keras.Model.save`.
-            **kwargs: Likewise.
-
-        Raises:
-            ValueError: If the file is of HDF5, which cannot hold this model.
-        """
-        if str(filepath).endswith((".h5", ".hdf5")):
-            raise ValueError(
-                "`filepath` must end in .keras: HDF5 files cannot be loaded "
-                "as a PSPNet. For the weights alone, use "
-                "save_weights('name.weights.h5'). "
-                f"Received: filepath={str(filepath)!r}"
-            )
-        super().save(filepath, *args, **kwargs)
-
-    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        self._build_optimizer()
-        with refusing_other_optimizers():
-            super().load_weights(filepath, *args, **kwargs)
-
     def train_step(self, *arguments: Any) -> Any:
         # JAX passes the state of the run before the batch.
         *state, data = arguments
@@ -422,23 +357,14 @@ class SegmentationTrainer(CheckedInputs):
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if training and self._class_table is not None:
             sample_weight = weigh_classes(self._class_table, y, sample_weight)
-        return super().compute_loss(
-            x=x,
-            y=y,
-            y_pred=y_pred,
-            sample_weight=sample_weight,
-            training=training,
-        )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        return super().compute_metrics(
-            x,
-            for_outputs("y", y, self.aux),
-            y_pred,
-            sample_weight=for_outputs("sample_weight", sample_weight, self.aux),
-        )
+        y = for_outputs("y", y, self.aux)
+        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
@@ -447,12 +373,6 @@ class SegmentationTrainer(CheckedInputs):
         # shape, and fails where they differ in size.
         if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
-
-    def _build_optimizer(self) -> None:
-        # Not before it has to be: until the first step, layers may be frozen
-        # and unfrozen.
-        if self.compiled and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
 
     def _set_class_weight(self, class_weight: Any, masks: Any) -> None:
         table: Any = class_weight_table(class_weight, self.num_classes, masks)

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from keras_pspnet.models import PSPNet
 from keras_pspnet.training.recipe import RENAMED
-from keras_pspnet.utils import write_atomically
+from keras_pspnet.utils import check_rule, write_atomically
 
 FORMAT = "keras_pspnet checkpoint 1"
 KEPT = 2
@@ -113,17 +113,15 @@ def save(
     arrays = {
         name: np.asarray(array, order="C") for name, array in tensors.items()
     }
-    data = safetensors.numpy.save(
-        arrays, header | {_HASH: _digest(arrays, header)}
-    )
+    hashed = header | {_HASH: _digest(arrays, header)}
     path = path_of(folder, step)
-    write_atomically(path, data)
+    write_atomically(path, safetensors.numpy.save(arrays, hashed))
     # The new name has to be on the disk before the old ones go.
     _sync_names(folder)
     found = listed(folder)
     # Those of later steps are of a past from which the run went back.
-    of_run = [each for each in found if each <= path]
-    for each in set(found) - set(of_run[:KEPT]):
+    kept = [each for each in found if each <= path][:KEPT]
+    for each in set(found) - set(kept):
         each.unlink(missing_ok=True)
     return path
 
@@ -141,7 +139,7 @@ def read(path: Path) -> Checkpoint:
         OSError: If it cannot be read.
         ValueError: If it is not whole, or not a checkpoint.
     """
-    received = f"Received: path={os.fspath(path)!r}"
+    received = os.fspath(path)
     try:
         with safetensors.safe_open(path, framework="np") as stream:
             header = dict(stream.metadata() or {})
@@ -149,18 +147,14 @@ def read(path: Path) -> Checkpoint:
             tensors = {name: stream.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"`path` must be a whole checkpoint ({error}). {received}"
+            f"`path` must be a whole checkpoint ({error}). "
+            f"Received: path={received!r}"
         ) from error
     digest = header.pop(_HASH, "")
-    if header.get("format") != FORMAT:
-        raise ValueError(
-            f"`path` must be a checkpoint of a training run. {received}"
-        )
-    if digest != _digest(tensors, header):
-        raise ValueError(
-            f"`path` must be a checkpoint as it was written (its hash is "
-            f"another). {received}"
-        )
+    rule = "be a checkpoint of a training run"
+    check_rule("path", received, rule, header.get("format") == FORMAT)
+    rule = "be a checkpoint as it was written (its hash is another)"
+    check_rule("path", received, rule, digest == _digest(tensors, header))
     return Checkpoint(tensors, header, digest)
 
 
@@ -186,11 +180,8 @@ def newest(folder: Path) -> Checkpoint | None:
             damages.append(str(error))
             continue
         for damage in damages:
-            warnings.warn(
-                f"A checkpoint is left out, and the one before is taken: "
-                f"{damage}",
-                stacklevel=2,
-            )
+            message = "A checkpoint is left out, and the one before is taken"
+            warnings.warn(f"{message}: {damage}", stacklevel=2)
         return checkpoint
     if damages:
         raise ValueError(
@@ -252,22 +243,16 @@ def restore(model: PSPNet, checkpoint: Checkpoint) -> None:
     variables = _variables(model)
     have = {name: tuple(each.shape) for name, each in variables.items()}
     got = {name: array.shape for name, array in checkpoint.tensors.items()}
-    if have != got:
-        differing = [
-            each
-            for each in sorted({**have, **got})
-            if have.get(each) != got.get(each)
-        ]
-        # A layer says more than what is counted of it.
-        name = next(
-            (each for each in differing if each.startswith("model/")),
-            differing[0],
-        )
-        raise ValueError(
-            "`output` must hold checkpoints of the same network, or none. "
-            f"Received: {name} of shape {have.get(name)}, and in the "
-            f"checkpoint {got.get(name)}"
-        )
+    # Layers first, which say more than what is counted of them.
+    for name in sorted(
+        have | got, key=lambda name: not name.startswith("model/")
+    ):
+        if have.get(name) != got.get(name):
+            raise ValueError(
+                "`output` must hold checkpoints of the same network, or none. "
+                f"Received: {name} of shape {have.get(name)}, and in the "
+                f"checkpoint {got.get(name)}"
+            )
     metrics = {id(each) for each in model.metrics_variables}
     strategy = model.distribute_strategy
     for name, variable in variables.items():
@@ -325,13 +310,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def _save(self) -> None:
         tensors = state(self.model)
         if self._writes:
-            save(
-                self._folder,
-                tensors,
-                self._run,
-                self.model.global_step,
-                self.params["steps"],
-            )
+            step, steps = self.model.global_step, self.params["steps"]
+            save(self._folder, tensors, self._run, step, steps)
 
 
 def _variables(model: PSPNet) -> dict[str, Any]:
@@ -348,9 +328,7 @@ def _variables(model: PSPNet) -> dict[str, Any]:
                 continue
             known.add(id(variable))
             # Keras numbers them through all models of the process.
-            path = re.sub(
-                r"seed_generator_\d+", "seed_generator", variable.path
-            )
+            path = re.sub(r"(seed_generator)_\d+", r"\1", variable.path)
             named[_unused(f"{group}/{path}", named)] = variable
     return named
 

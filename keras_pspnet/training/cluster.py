@@ -290,39 +290,34 @@ def cluster_from_environment(
         chiefs, workers = tasks.get("chief", []), tasks.get("worker", [])
         addresses = (*chiefs, *workers)
         kind, index = task["type"], task["index"]
+        count = len(tasks.get(kind, []))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`TF_CONFIG` must be JSON such as {_EXAMPLE} "
             f"({type(error).__name__}: {error}). Received: TF_CONFIG={text!r}"
         ) from error
-    if not set(tasks) <= {"chief", "worker"}:
-        raise _wrong(
-            "cluster", "of tasks of type `chief` and `worker` only", tasks
-        )
-    if len(chiefs) > 1:
-        raise _wrong("cluster.chief", "a list of one address", chiefs)
-    for address in addresses:
-        match = isinstance(address, str) and _ADDRESS.fullmatch(address)
-        if not match or not 1 <= int(match[1]) <= 65535:
-            raise _wrong(
-                "cluster",
-                "of addresses `host:port`, with ports from 1 to 65535",
-                tasks,
+    whole = type(index) is int and 0 <= index < count
+    names = {"chief", "worker"}
+    ports = "of different addresses `host:port`, with ports from 1 to 65535"
+    good = [each for each in addresses if _is_address(each)]
+    different = len(set(good)) == len(addresses)
+    for field, value, rule, kept in (
+        ("cluster", tasks, "of `chief` and `worker` only", set(tasks) <= names),
+        ("cluster.chief", chiefs, "a list of one address", len(chiefs) < 2),
+        ("cluster", tasks, ports, different),
+        ("task.type", kind, f"one of {sorted(tasks)}", kind in tasks),
+        ("task.index", index, f"an integer from 0 to {count - 1}", whole),
+    ):
+        if not kept:
+            raise ValueError(
+                f"`TF_CONFIG` must have a `{field}` that is {rule}. "
+                f"Received: {field}={value!r}"
             )
-    if len(set(addresses)) < len(addresses):
-        raise _wrong("cluster", "of different addresses", tasks)
-    if kind not in tasks:
-        raise _wrong("task.type", f"one of {sorted(tasks)}", kind)
-    count = len(tasks[kind])
-    if type(index) is not int or not 0 <= index < count:
-        raise _wrong("task.index", f"an integer from 0 to {count - 1}", index)
     if chiefs and kind == "worker":
         index += 1
     return Cluster(addresses, index, bool(chiefs))
 
 
-def _wrong(field: str, rule: str, value: Any) -> ValueError:
-    return ValueError(
-        f"`TF_CONFIG` must have a `{field}` that is {rule}. "
-        f"Received: {field}={value!r}"
-    )
+def _is_address(text: Any) -> bool:
+    match = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+    return match is not None and 1 <= int(match[1]) <= 65535

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,34 @@ from keras_pspnet.data import (
 )
 from keras_pspnet.data.pipeline import batch_indices, training_dataset
 from keras_pspnet.training.recipe import Recipe
+from keras_pspnet.utils import check_rule
 
 # Decoded images of a split are cached up to this.
 _CACHE_BYTES = 2**31
 _VALIDATION_BATCH = 16
+# Validation images that are drawn with their predictions.
+_SAMPLES = 6
 
 
-class RunData(abc.ABC):
+@dataclasses.dataclass(frozen=True)
+class RunData:
     """The training and validation pairs of a run.
 
     Args:
         recipe: The run.
         pairs: Training images and masks by index.
+        identity: What tells these training images from others.
+        validation: The validation set, as `evaluate` takes it.
+        samples: A few validation images with their masks.
+        names: Function of indices to what names these training images.
     """
 
-    def __init__(self, recipe: Recipe, pairs: Any) -> None:
-        self.recipe = recipe
-        self.pairs = pairs
+    recipe: Recipe
+    pairs: Any
+    identity: str
+    validation: Any
+    samples: Sequence[tuple[np.ndarray, np.ndarray]]
+    names: Callable[[list[int]], str]
 
     def training_batches(
         self, first_step: int, parts: int = 1, shard: tuple[int, int] = (0, 1)
@@ -61,89 +71,51 @@ class RunData(abc.ABC):
         indices = batch_indices(
             len(self.pairs), self.recipe.batch_size, self.recipe.seed, step
         )
-        return self._names(indices.tolist())
-
-    @abc.abstractmethod
-    def _names(self, indices: list[int]) -> str: ...
-
-    @abc.abstractmethod
-    def identity(self) -> str:
-        """Returns what tells these training images from others."""
-
-    @abc.abstractmethod
-    def validation(self) -> Any:
-        """Returns the validation set, as `evaluate` takes it."""
-
-    @abc.abstractmethod
-    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields a few validation images with their masks."""
+        return self.names(indices.tolist())
 
 
-class SceneData(RunData):
-    """Procedural scenes, as many as the recipe says."""
-
-    def __init__(self, recipe: Recipe, counts: tuple[int, int]) -> None:
-        train, val = counts
-        images, masks = scene_arrays(0, train, recipe.crop, recipe.seed)
+def _scene_data(recipe: Recipe, train: int, val: int) -> RunData:
+    """Returns procedural scenes."""
+    pairs = zip(*scene_arrays(0, train, recipe.crop, recipe.seed), strict=True)
+    # Scenes of other indices: never seen in training.
+    images, masks = scene_arrays(train, val, recipe.crop, recipe.seed)
+    batches = [
+        slice(k, k + _VALIDATION_BATCH)
+        for k in range(0, val, _VALIDATION_BATCH)
+    ]
+    return RunData(
         # Scenes have the size of the crops.
-        super().__init__(
-            dataclasses.replace(recipe, scales=None),
-            list(zip(images, masks, strict=True)),
-        )
-        # Scenes of other indices: never seen in training.
-        self.val = scene_arrays(train, val, recipe.crop, recipe.seed)
-
-    def _names(self, indices: list[int]) -> str:
-        return f"the scenes {', '.join(map(str, indices))}"
-
-    def identity(self) -> str:
-        return f"{len(self.pairs)} scenes"
-
-    def validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        images, masks = self.val
-        return [
-            (
-                images[k : k + _VALIDATION_BATCH],
-                masks[k : k + _VALIDATION_BATCH],
-            )
-            for k in range(0, len(images), _VALIDATION_BATCH)
-        ]
-
-    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return zip(self.val[0][:count], self.val[1][:count], strict=True)
+        dataclasses.replace(recipe, scales=None),
+        list(pairs),
+        f"{train} scenes",
+        [(images[each], masks[each]) for each in batches],
+        list(zip(images[:_SAMPLES], masks[:_SAMPLES], strict=True)),
+        lambda indices: f"the scenes {', '.join(map(str, indices))}",
+    )
 
 
-class FolderData(RunData):
-    """Images and masks on disk."""
-
-    pairs: SegmentationData
-
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        super().__init__(recipe, _load(recipe, recipe.train_split, folder))
-        self.val = _load(recipe, recipe.val_split, folder)
-        if recipe.val_images is not None:
-            del self.val.samples[recipe.val_images :]
-        # Training pairs are checked as they are read; these would be read
-        # only after the first epochs.
-        self.val.check_pairs()
-
-    def _names(self, indices: Sequence[int]) -> str:
-        return ", ".join(self.pairs.files(index)[0] for index in indices)
-
-    def identity(self) -> str:
-        # By name: the order of a run goes by it, and the folder may move.
-        count = len(self.pairs)
-        names = [Path(self.pairs.files(k)[0]).name for k in range(count)]
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        return f"{count} images, names {digest[:16]}"
-
-    def validation(self) -> SegmentationData:
-        return self.val
-
-    def samples(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        step = max(1, len(self.val) // count)
-        chosen = list(range(0, len(self.val), step))[:count]
-        return (self.val[index] for index in chosen)
+def _folder_data(recipe: Recipe, folder: Path) -> RunData:
+    """Returns images and masks on disk."""
+    pairs = _load(recipe, recipe.train_split, folder)
+    val = _load(recipe, recipe.val_split, folder)
+    if recipe.val_images is not None:
+        del val.samples[recipe.val_images :]
+    # Training pairs are checked as they are read; these would be read only
+    # after the first epochs.
+    val.check_pairs()
+    paths = [pairs.files(index)[0] for index in range(len(pairs))]
+    # By name: the order of a run goes by it, and the folder may move.
+    names = "\n".join(Path(path).name for path in paths)
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    shown = range(0, len(val), max(1, len(val) // _SAMPLES))
+    return RunData(
+        recipe,
+        pairs,
+        f"{len(pairs)} images, names {digest[:16]}",
+        val,
+        [val[index] for index in shown[:_SAMPLES]],
+        lambda indices: ", ".join(paths[index] for index in indices),
+    )
 
 
 def open_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> RunData:
@@ -161,8 +133,8 @@ def open_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> RunData:
         ValueError: If the data does not fit.
     """
     if recipe.scenes is not None:
-        return SceneData(recipe, recipe.scenes)
-    return FolderData(recipe, _data_folder(recipe, data))
+        return _scene_data(recipe, *recipe.scenes)
+    return _folder_data(recipe, _data_folder(recipe, data))
 
 
 def check_data(
@@ -181,11 +153,8 @@ def check_data(
         OSError: If a folder or list is missing or cannot be read.
         ValueError: If the recipe makes its own data, or `data` is None.
     """
-    if recipe.scenes is not None:
-        raise ValueError(
-            "`recipe` must be one that reads data, to check it. "
-            f"Received: recipe={recipe.name!r}"
-        )
+    rule = "be one that reads data, to check it"
+    check_rule("recipe", recipe.name, rule, recipe.scenes is None)
     folder = _data_folder(recipe, data)
     return [
         issue
@@ -210,17 +179,10 @@ def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
 def _load(
     recipe: Recipe, split: str, folder: Path, strict: bool = True
 ) -> SegmentationData:
+    options: dict[str, Any] = {"cache_bytes": _CACHE_BYTES, "strict": strict}
     if recipe.data is None:
-        return load(
-            folder,
-            split,
-            labels=recipe.labels,
-            cache_bytes=_CACHE_BYTES,
-            strict=strict,
-        )
-    data = load(
-        recipe.data, split, folder, cache_bytes=_CACHE_BYTES, strict=strict
-    )
+        return load(folder, split, labels=recipe.labels, **options)
+    data = load(recipe.data, split, folder, **options)
     if data.labels.names != recipe.labels.names:
         raise ValueError(
             f"`labels` must be those of {recipe.data!r} for recipe "

@@ -12,6 +12,7 @@ from keras_pspnet.data.augment.augmentation import (
 )
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.models import PSPNet
+from keras_pspnet.utils import check_rule
 
 # Fields that the weights do not depend on.
 _WITHOUT_EFFECT = {
@@ -82,7 +83,7 @@ class Recipe:
 
     Raises:
         ValueError: If the run is no whole number of epochs, has no
-            evaluation, or a field is given by the name that it had.
+            evaluation, or a value is out of range.
     """
 
     name: str
@@ -137,21 +138,12 @@ class Recipe:
                 "`steps` must be a multiple of `steps_per_epoch`. Received: "
                 f"steps={self.steps}, steps_per_epoch={self.steps_per_epoch}"
             )
-        if self.evaluations < 1:
-            raise ValueError(
-                "`evaluations` must be at least 1. "
-                f"Received: evaluations={self.evaluations}"
-            )
-        if self.checkpoint_steps < 1:
-            raise ValueError(
-                "`checkpoint_steps` must be at least 1. "
-                f"Received: checkpoint_steps={self.checkpoint_steps}"
-            )
-        if not 0 <= self.aux_weight < math.inf:
-            raise ValueError(
-                "`aux_weight` must be a finite number, at least 0. "
-                f"Received: aux_weight={self.aux_weight}"
-            )
+        for name in ("evaluations", "checkpoint_steps"):
+            value = getattr(self, name)
+            check_rule(name, value, "be at least 1", value >= 1)
+        kept = 0 <= self.aux_weight < math.inf
+        rule = "be a finite number, at least 0"
+        check_rule("aux_weight", self.aux_weight, rule, kept)
 
     def model(self) -> PSPNet:
         """Builds the untrained network."""

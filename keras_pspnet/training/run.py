@@ -28,7 +28,6 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -58,19 +57,17 @@ from keras_pspnet.training.cluster import (
 )
 from keras_pspnet.training.data import RunData, open_data
 from keras_pspnet.training.recipe import Recipe
-from keras_pspnet.utils import check_writable, write_json, writing_atomically
+from keras_pspnet.utils import (
+    check_rule,
+    check_writable,
+    write_json,
+    writing_atomically,
+)
 from keras_pspnet.version import __version__
 from keras_pspnet.visualization import training_curves
 
-CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
-BEST_FOLDER = "best"
-LOGS_FOLDER = "logs"
-HISTORY_FILE = "history.csv"
 SCORES_FILE = "scores.json"
-SHEET_FILE = "predictions.png"
-CURVES_FILE = "curves.png"
-_SHEET_ROWS = 6
 
 
 def train(
@@ -108,25 +105,25 @@ def train(
         ValueError: If the data does not fit, or the output is of another run.
         WorkerLostError: If another worker died, hangs or failed.
     """
-    if not worker_timeout > 0:
-        raise ValueError(
-            "`worker_timeout` must be a number of seconds above 0. "
-            f"Received: worker_timeout={worker_timeout}"
-        )
+    rule = "be a number of seconds above 0"
+    check_rule("worker_timeout", worker_timeout, rule, worker_timeout > 0)
     output = Path(output)
     cluster = cluster_from_environment()
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     # Before anything is computed: machines have to be known by then.
     strategy = cluster.strategy(worker_timeout)
-    with watching(cluster), _dtype_policy(recipe.dtype_policy):
+    policy = keras.config.dtype_policy()
+    with watching(cluster), contextlib.ExitStack() as stack:
+        stack.callback(keras.config.set_dtype_policy, policy)
+        keras.config.set_dtype_policy(recipe.dtype_policy)
         # Data first: a run that cannot start leaves no folder behind.
         source = open_data(recipe, data)
-        folder = output / CHECKPOINTS_FOLDER
+        folder = output / "checkpoints"
         if cluster.is_chief:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder / "step")
-        run = recipe.identity() | {"images": source.identity()}
+        run = recipe.identity() | {"images": source.identity}
         checkpoint = checkpoints.newest(folder)
         start = {
             "keras_pspnet": __version__,
@@ -174,18 +171,18 @@ def _train(
     verbose: int,
 ) -> Scores | None:
     validation = ValidationScores(
-        source.validation(), recipe.evaluated_epochs(), verbose=bool(verbose)
+        source.validation, recipe.evaluated_epochs(), verbose=bool(verbose)
     )
-    shown = list(source.samples(_SHEET_ROWS))
+    history = output / "history.csv"
     callbacks: list[keras.callbacks.Callback] = [StopOnNaN(source.batch)]
     if cluster.is_chief:
         callbacks += [
             validation,
-            BestModel(output / BEST_FOLDER, validation),
-            HistoryFile(output / HISTORY_FILE),
-            EventLog(output / LOGS_FOLDER, validation, shown),
+            BestModel(output / "best", validation),
+            HistoryFile(history),
+            EventLog(output / "logs", validation, source.samples),
         ]
-    folder = output / CHECKPOINTS_FOLDER
+    folder = output / "checkpoints"
     callbacks.append(
         checkpoints.SaveCheckpoints(
             folder, run, recipe.checkpoint_steps, writes=cluster.is_chief
@@ -224,30 +221,14 @@ def _train(
     # The last epoch ends with an evaluation; only a run that was finished
     # before has none.
     scores = validation.scores or evaluate(
-        model, source.validation(), verbose=bool(verbose)
+        model, source.validation, verbose=bool(verbose)
     )
     save_pretrained(model, output / MODEL_FOLDER)
-    with writing_atomically(output / SHEET_FILE) as stream:
-        prediction_sheet(model, shown).save(stream, "PNG")
-    rows = read_history(output / HISTORY_FILE)
-    with writing_atomically(output / CURVES_FILE) as stream:
-        training_curves(rows).save(stream, "PNG")
-    report = {
-        "recipe": recipe.name,
-        "steps": recipe.steps,
-        "seconds_of_this_part": round(seconds, 1),
-        **scores.to_dict(),
-    }
+    with writing_atomically(output / "predictions.png") as stream:
+        prediction_sheet(model, source.samples).save(stream, "PNG")
+    with writing_atomically(output / "curves.png") as stream:
+        training_curves(read_history(history)).save(stream, "PNG")
+    report = {"recipe": recipe.name, "steps": recipe.steps}
+    report |= {"seconds_of_this_part": round(seconds, 1), **scores.to_dict()}
     write_json(output / SCORES_FILE, report)
     return scores
-
-
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Sets Keras's dtype policy for a while."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

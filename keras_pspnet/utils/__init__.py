@@ -2,6 +2,8 @@
 
 from keras_pspnet.utils.arguments import check_choice as check_choice
 from keras_pspnet.utils.arguments import check_integer as check_integer
+from keras_pspnet.utils.arguments import check_rule as check_rule
+from keras_pspnet.utils.arguments import init_config as init_config
 from keras_pspnet.utils.download import HOME_VARIABLE as HOME_VARIABLE
 from keras_pspnet.utils.download import cache_folder as cache_folder
 from keras_pspnet.utils.files import check_absent as check_absent

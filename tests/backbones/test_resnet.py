@@ -117,17 +117,6 @@ def test_stem_pads_both_sides(stem: str) -> None:
         )
 
 
-@pytest.mark.parametrize("stem", list(STEMS))
-def test_stem_channels_scale(stem: str) -> None:
-    model = DilatedResNet(18, stem=stem, width=0.5)
-    convs = [
-        layer.filters
-        for layer in model.layers
-        if layer.name.startswith("stem") and layer.name.endswith("_conv")
-    ]
-    assert convs == [channels // 2 for channels in STEMS[stem]]
-
-
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_sides_are_rounded_up(stride: int) -> None:
     kwargs = {"width": WIDTH, "output_stride": stride}
@@ -142,31 +131,6 @@ def test_sides_are_rounded_up(stride: int) -> None:
             assert output.shape == (2, *sides, channels)
     fixed = DilatedResNet(18, (63, None, 3), **kwargs)
     assert fixed.output_shape[1] == (None, math.ceil(63 / stride), None, 32)
-
-
-def convolutions(model: keras.Model, prefix: str) -> dict[str, tuple]:
-    return {
-        layer.name.removeprefix(prefix): layer.dilation_rate
-        for layer in model.layers
-        if layer.name.startswith(prefix)
-        and isinstance(layer, keras.layers.Conv2D)
-    }
-
-
-@pytest.mark.parametrize("contract, first", [(True, 2), (False, 4)])
-def test_basic_blocks_dilate_their_first_convolution(
-    contract: bool, first: int
-) -> None:
-    model = DilatedResNet(18, width=WIDTH, contract_dilation=contract)
-    assert convolutions(model, "stage5_block1_") == {
-        "1_conv": (first, first),
-        "2_conv": (1, 1),
-        "shortcut_conv": (1, 1),
-    }
-    assert convolutions(model, "stage5_block2_") == {
-        "1_conv": (4, 4),
-        "2_conv": (1, 1),
-    }
 
 
 def test_every_variable_names_its_stage() -> None:

@@ -218,21 +218,6 @@ def test_everything_else_of_the_model_stays(export) -> None:
     assert plain(after) == plain(before)
 
 
-def test_the_logits_stay_to_the_bit(export) -> None:
-    image = picture(*SIZE)[None].astype("float32")
-    before, after = (
-        Interpreter(**model, num_threads=1).get_signature_runner()(
-            images=image
-        )["logits"]
-        for model in (
-            {"model_content": export.converted},
-            {"model_path": str(export.path)},
-        )
-    )
-    assert before.std() > 0
-    assert before.tobytes() == after.tobytes()
-
-
 def test_buffers_are_aligned_as_the_schema_demands(export) -> None:
     starts = [
         buffer.Vector(place(buffer, 0))

@@ -462,12 +462,6 @@ def test_an_existing_folder_is_refused(tmp_path) -> None:
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
-        export_saved_model(conv_model(), tmp_path / "file" / "1")
-
-
 def test_a_wrong_export_is_not_left_behind(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         verify, "predict_logits", lambda model, images: np.ones((1, 9, 9, 4))
@@ -488,12 +482,6 @@ def test_an_interrupted_export_is_not_left_behind(
     with pytest.raises(KeyboardInterrupt):
         export_saved_model(conv_model(), tmp_path / "1")
     assert os.listdir(tmp_path) == []
-
-
-def test_only_tensorflow_exports(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow.*'jax'"):
-        export_saved_model(conv_model(), tmp_path / "1")
 
 
 @pytest.mark.parametrize(

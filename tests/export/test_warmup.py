@@ -4,10 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
-from c_session import CSession
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_pspnet.export.warmup import write_warmup
@@ -42,23 +40,3 @@ def test_the_bytes_are_those_of_the_real_classes(tmp_path, length) -> None:
     parsed = [PredictionLog.FromString(each) for each in records(tmp_path)]
     assert parsed == wanted
     assert os.listdir(tmp_path / "assets.extra") == [FILE.name]
-
-
-def test_a_loaded_model_answers_the_requests(tmp_path) -> None:
-    class Module(tf.Module):
-        @tf.function(
-            input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
-        )
-        def length(self, image_bytes: Any) -> Any:
-            return {"y": tf.strings.length(image_bytes)}
-
-    module = Module()
-    folder = tmp_path / "1"
-    tf.saved_model.save(module, str(folder), module.length)
-    write_warmup(folder, b"\xff\xd8\0\0", [2])
-    (record,) = records(folder)
-    request = PredictionLog.FromString(record).predict_log.request
-    inputs = {key: tf.make_ndarray(x) for key, x in request.inputs.items()}
-    with CSession(folder) as session:
-        got = session.run(request.model_spec.signature_name, inputs)
-    np.testing.assert_array_equal(got["y"], [4, 4])

@@ -58,28 +58,6 @@ def test_known_and_unknown_sizes_give_the_same_numbers() -> None:
     assert_close(unknown(x), known(x), 1e-5)
 
 
-@pytest.mark.parametrize("filters, added", [(None, 2), (3, 3)])
-def test_map_channels_are_a_quarter_unless_given(
-    filters: int | None, added: int
-) -> None:
-    pyramid = make_pyramid(filters=filters)
-    assert pyramid.map_channels(CHANNELS) == added
-    assert [tuple(conv.kernel.shape) for conv in pyramid.convs] == (
-        [(1, 1, CHANNELS, added)] * 4
-    )
-    assert pyramid(random_map(5, 7)).shape == (3, 5, 7, CHANNELS + 4 * added)
-
-
-def test_a_pyramid_is_built_once() -> None:
-    pyramid = make_pyramid()
-    count = len(pyramid.weights)
-    want = pyramid(random_map(5, 7))
-    pyramid.build((None, None, None, CHANNELS))
-    assert (len(pyramid.convs), len(pyramid.norms)) == (4, 4)
-    assert len(pyramid.weights) == count
-    np.testing.assert_array_equal(pyramid(random_map(5, 7)), want)
-
-
 def test_biases_stand_in_place_of_normalisation() -> None:
     plain, biased = make_pyramid(), make_pyramid(use_bias=True)
     assert biased.norms == []
@@ -105,13 +83,6 @@ def test_the_shortcut_adds_its_bias() -> None:
 def test_few_channels_still_make_a_map() -> None:
     pyramid = PyramidPoolingModule()
     assert pyramid(random_map(4, 4, channels=2)).shape == (3, 4, 4, 6)
-
-
-def test_no_bins_give_the_input_back() -> None:
-    x = random_map(5, 7)
-    pyramid = make_pyramid(bin_sizes=())
-    assert pyramid.variables == []
-    np.testing.assert_array_equal(pyramid(x), x)
 
 
 def test_shapes_that_are_known_stay_known() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 import reference
 import tensorflow as tf
@@ -159,15 +158,6 @@ def test_shortcut_against_the_definition(
         assert_close(call(x.astype("float64")), want, 1e-12)
 
 
-def test_shortcut_has_the_variables_of_the_plain_form() -> None:
-    shortcut = make_shortcut()
-    _, conv = make_plain(shortcut)
-    assert shortcut.kernel.shape == conv.kernel.shape
-    assert shortcut.kernel.shape == (3, 3, CHANNELS + 4 * 2, OUT)
-    assert len(shortcut.variables) == 1 + 4 * 5
-    assert len(shortcut.trainable_variables) == 1 + 4 * 3
-
-
 def test_shortcut_never_forms_the_concatenation() -> None:
     shortcut = make_shortcut()
     function = tf.function(lambda x: shortcut(x))
@@ -175,31 +165,6 @@ def test_shortcut_never_forms_the_concatenation() -> None:
         for tensor in operation.outputs:
             if tensor.shape.rank == 4:
                 assert tuple(tensor.shape[1:]) != (61, 45, CHANNELS + 4 * 2)
-
-
-@pytest.mark.parametrize(
-    "policy, tolerance", [("mixed_bfloat16", 0.03), ("mixed_float16", 0.004)]
-)
-def test_mixed_precision(policy: str, tolerance: float) -> None:
-    half = policy.removeprefix("mixed_")
-    single = make_shortcut()
-    mixed = make_shortcut(policy)
-    for size in ((13, 9), (12, 18)):
-        x = random_map(*size)
-        for training in (False, True):
-            result = mixed(x, training=training)
-            assert result.dtype == half
-            want = single(x, training=training)
-            assert_close(ops.cast(result, "float32"), want, tolerance)
-        features = mixed.pyramid(x)
-        assert features.dtype == half
-        want = single.pyramid(x)
-        assert_close(ops.cast(features, "float32"), want, tolerance)
-    with tf.GradientTape() as tape:
-        loss = ops.sum(ops.cast(mixed(x, training=True), "float32"))
-    for gradient in tape.gradient(loss, variables(mixed)):
-        assert gradient.dtype == tf.float32
-        assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("filters", [0, -1, 2.0, None, True])

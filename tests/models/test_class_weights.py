@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 from small import (
-    CLASSES,
     IMAGES,
     MASKS,
-    SIDES,
     assert_same,
     batches,
     small,
     values,
 )
 
-from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
-
 WEIGHT = np.random.default_rng(1).uniform(0, 2, 4).astype("float32")
-
-
-def test_class_weight_table():
-    table = class_weight_table({0: 2.0, np.int64(2): 0.0}, 4)
-    assert table.shape == (256,)
-    np.testing.assert_array_equal(table[:4], [2, 1, 0, 1])
-    assert (table[4:] == 1).all()
-    assert class_weight_table(None, 4) is None
 
 
 @pytest.mark.parametrize("class_weight", [{3: 1.0}, {-1: 1.0}, {0: -0.5}])
@@ -32,25 +20,6 @@ def test_class_weight_error(class_weight):
         ValueError, match="`class_weight` must map class ids below 3 to fac"
     ):
         small().fit(IMAGES, MASKS, class_weight=class_weight, batch_size=3)
-
-
-@pytest.mark.parametrize("shape", [(4,), (4, *SIDES), (4, *SIDES, 1)])
-def test_weigh_classes(shape):
-    table = class_weight_table({1: 5.0}, CLASSES)
-    masks = MASKS[:4]
-    np.testing.assert_array_equal(
-        weigh_classes(table, masks[..., None], None),
-        np.where(masks == 1, 5.0, 1.0),
-    )
-    weight = np.random.default_rng(0).uniform(0, 2, shape).astype("float32")
-    per_pixel = weight.reshape(
-        weight.shape[:3] if len(shape) > 1 else (4, 1, 1)
-    )
-    np.testing.assert_allclose(
-        weigh_classes(table, masks, weight),
-        np.where(masks == 1, 5.0, 1.0) * per_pixel,
-        rtol=1e-6,
-    )
 
 
 def one_step(y=MASKS[:4], **fit):

@@ -13,7 +13,7 @@ import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.recipe as recipes
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.labels import AERIAL, SCENES
-from keras_pspnet.models.imagenet import check_backbone_source
+from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.training.recipe import Recipe
 
 PUBLISHED = tuple(
@@ -101,7 +101,7 @@ def test_recipes_of_published_sets_have_the_paper_s_values(name: str) -> None:
     assert recipe.flip
     assert not recipe.rotate90
     # It would fail here if nobody published weights of this network.
-    check_backbone_source("imagenet", recipe.backbone, "deep", 1.0, "3x3")
+    find_backbone_weights(recipe.backbone, "deep")
     assert (recipe.backbone_weights, recipe.width) == ("imagenet", 1.0)
     sizes = {
         "voc": ((473, 473), 30_000, 10.0, 0.5, "trainaug"),

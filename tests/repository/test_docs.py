@@ -41,7 +41,6 @@ HELPERS = {
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
     "export.verify": "ExportError Row Parity default_images sample_images",
-    "layers.pyramid": "shifted_interpolation",
     "losses": "squeeze_masks check_mask_shape broadcast_weights",
     "inference.predictor": "predict_logits fit_inside",
     "presets": "Preset BackboneWeights",

@@ -12,12 +12,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_pspnet.training.recipe import Recipe
-from training.ablation import report as ablation_report
 from training.ablation import study as ablation
 from training.ablation.report import chart, report
 from training.ablation.study import RECIPE, main, read_results, run_missing
 from training.ablation.tables import (
-    COMPARISONS,
     NETWORKS,
     TABLES,
     Estimate,
@@ -78,93 +76,6 @@ def test_the_tables_share_rows() -> None:
     assert all(recipes.count(recipe) == 1 for recipe in recipes)
 
 
-def test_the_setting() -> None:
-    assert (RECIPE.backbone, RECIPE.width) == ("resnet18", 0.25)
-    assert (RECIPE.crop, RECIPE.scenes) == ((48, 192), (200, 200))
-    assert (RECIPE.batch_size, RECIPE.steps) == (8, 600)
-    assert RECIPE.evaluated_epochs() == [
-        RECIPE.steps // RECIPE.steps_per_epoch - 1
-    ]
-
-
-@pytest.mark.parametrize(
-    "name, bin_sizes, pooling, reduce, aux_weight, flip",
-    [
-        ("plain", (), None, None, 0, False),
-        ("aux_0", (), None, None, 0, True),
-        ("aux_0.3", (), None, None, 0.3, True),
-        ("baseline", (), None, None, 0.4, True),
-        ("aux_0.6", (), None, None, 0.6, True),
-        ("aux_0.9", (), None, None, 0.9, True),
-        ("b1_max", (1,), "max", False, 0.4, True),
-        ("b1_ave", (1,), "average", False, 0.4, True),
-        ("b1236_max", (1, 2, 3, 6), "max", False, 0.4, True),
-        ("b1236_ave", (1, 2, 3, 6), "average", False, 0.4, True),
-        ("b1236_max_dr", (1, 2, 3, 6), "max", True, 0.4, True),
-        ("b1236_ave_dr", (1, 2, 3, 6), "average", True, 0.4, True),
-    ],
-)
-def test_a_network_is_what_its_row_says(
-    name, bin_sizes, pooling, reduce, aux_weight, flip
-) -> None:
-    recipe = NETWORKS[name].recipe(TINY, 7)
-    config = recipe.model().get_config()
-    assert config["bin_sizes"] == bin_sizes
-    if bin_sizes:
-        assert config["pooling"] == pooling
-        assert config["reduce"] == reduce
-    assert config["aux"] == (aux_weight > 0)
-    weights = {"main": 1.0, "aux": aux_weight} if aux_weight else None
-    assert recipe.loss_weights == weights
-    assert recipe.flip == flip
-    # All else is the setting's.
-    given = {"bin_sizes", "pooling", "reduce", "aux_weight", "flip", "seed"}
-    for field in dataclasses.fields(Recipe):
-        if field.name not in given:
-            assert getattr(recipe, field.name) == getattr(TINY, field.name)
-    assert recipe.seed == 7
-
-
-def effect(name: str) -> dict[str, object]:
-    """What a network differs in, from those that do the same."""
-    network = dataclasses.asdict(NETWORKS[name])
-    del network["paper"]
-    return network
-
-
-@pytest.mark.parametrize("change", COMPARISONS)
-def test_a_comparison_is_of_one_change(change: str) -> None:
-    before, after = map(effect, COMPARISONS[change])
-    changed = {name for name in before if before[name] != after[name]}
-    if not before["bin_sizes"]:
-        # There is nothing to pool or reduce yet.
-        changed -= {"pooling", "reduce"}
-    (one,) = changed
-    assert (
-        one
-        == {
-            "B1": "bin_sizes",
-            "PSP": "bin_sizes",
-            "MAX": "pooling",
-            "DR,": "reduce",
-            "auxiliary": "aux_weight",
-            "AL,": "aux_weight",
-            "DA": "flip",
-        }[change.split()[0]]
-    )
-
-
-def test_the_paper_s_increments() -> None:
-    """What the paper says of the rows of its table 4."""
-    for change, want in {
-        "PSP": 4.45,
-        "AL, 0 to 0.4": 1.41,
-        "DA": 1.54,
-    }.items():
-        before, after = (NETWORKS[name].paper for name in COMPARISONS[change])
-        assert after.mean_iou - before.mean_iou == pytest.approx(want)
-
-
 # === Arithmetic ===
 
 
@@ -177,14 +88,6 @@ def test_spread_is_mean_and_sample_deviation() -> None:
         assert found.value == pytest.approx(np.mean(values[:, measure]))
         assert found.error == pytest.approx(np.std(values[:, measure], ddof=1))
         assert found.seeds == 5
-
-
-def test_spread_of_few() -> None:
-    assert spread({}, 0) is None
-    found = spread({3: Scored(50.0, 70.0)}, 1)
-    assert found is not None
-    assert (found.value, found.seeds) == (70.0, 1)
-    assert math.isnan(found.error)
 
 
 def test_differences_are_taken_seed_by_seed() -> None:
@@ -365,112 +268,4 @@ def test_a_table_has_ours_beside_the_paper_s() -> None:
             ]
     assert "seeds 3, 4, 5." in text
     assert "mirroring alone" in text
-
-
-def test_the_report_says_where_they_agree() -> None:
-    results = some_results()
-    text = report(RECIPE, results)
-    found = rows_of(text, "Where they agree and where not")
-    assert list(found) == list(COMPARISONS)
-    agree: list[list[str]] = [[], []]
-    beyond: list[list[str]] = [[], []]
-    against: list[list[str]] = [[], []]
-    for change, (before, after) in COMPARISONS.items():
-        gains = np.array(list(results[after].values())) - np.array(
-            list(results[before].values())
-        )
-        mean, error = gains.mean(0), gains.std(0, ddof=1) / np.sqrt(3)
-        for measure in (0, 1):
-            paper = (
-                NETWORKS[after].paper[measure] - NETWORKS[before].paper[measure]
-            )
-            cells = found[change][3 * measure : 3 * measure + 3]
-            want = f"{mean[measure]:+.2f} ± {error[measure]:.2f}"
-            assert cells[:2] == [want, f"{paper:+.2f}"]
-            same = np.sign(mean[measure]) == np.sign(paper)
-            clear = abs(mean[measure]) > 2 * error[measure]
-            assert cells[2].startswith("agrees" if same else "differs")
-            assert cells[2].endswith(" SE") != clear
-            if same:
-                agree[measure].append(change)
-            if clear:
-                (beyond if same else against)[measure].append(change)
-    for measure, name in enumerate(("mean IoU", "pixel accuracy")):
-        (line,) = [
-            line for line in text.splitlines() if line.startswith(f"In {name},")
-        ]
-        assert f" {len(agree[measure])} of 16 differences" in line
-        # Some do, or the test would show nothing.
-        assert beyond[measure]
-        listed = "; ".join(beyond[measure])
-        assert f"{len(beyond[measure])} agree ({listed})" in line
-        listed = "; ".join(against[measure])
-        told = f" and {len(against[measure])} differ ({listed})."
-        assert line.endswith(told if listed else " and 0 differ.")
-    assert any(against)
-
-
-@pytest.fixture
-def figures(monkeypatch) -> None:
-    """Has the chart returned as a figure, to be looked into."""
-    monkeypatch.setattr(ablation_report, "to_image", lambda figure: figure)
-
-
-def test_the_chart_shows_values_where_they_are(figures) -> None:
-    results: Results = {name: {} for name in NETWORKS}
-    results["b1_ave"] = {3: Scored(75, 0.0)}
-    results["b1236_ave_dr"] = {
-        3: Scored(0, 0),
-        4: Scored(0, 0),
-        5: Scored(9, 0),
-    }
-    axes = chart(results).axes
-    assert len(axes) == 2 * len(TABLES)
-    for ours, paper, rows in zip(
-        axes[::2], axes[1::2], TABLES.values(), strict=True
-    ):
-        names = [text.get_text() for text in ours.get_yticklabels()]
-        assert names == list(rows)
-        places = {name: place for place, name in enumerate(rows.values())}
-        shown = {
-            place: line.get_xdata().tolist()
-            for line in ours.lines
-            if line.get_color() == ablation_report._SEED
-            for place in line.get_ydata()
-        }
-        # Nothing is drawn for a network without runs.
-        want = {"b1_ave": [75], "b1236_ave_dr": [0, 0, 9]}
-        assert shown == {
-            places[name]: values
-            for name, values in want.items()
-            if name in places
-        }
-        means = [
-            (line.get_xdata().item(), line.get_ydata().item())
-            for line in ours.lines
-            if line.get_color() == ablation_report._OURS
-        ]
-        assert means == [
-            (np.mean(want[name]), place)
-            for name, place in places.items()
-            if name in want
-        ]
-        assert [
-            (line.get_xdata().item(), line.get_ydata().item())
-            for line in paper.lines
-        ] == [
-            (NETWORKS[name].paper.mean_iou, place)
-            for name, place in places.items()
-        ]
-    # Bars of the standard deviation, of several seeds alone.
-    bars = [bar for each in axes for bar in each.collections]
-    deviation = np.std([0, 0, 9], ddof=1)
-    for bar in bars:
-        ((left, _), (right, _)) = bar.get_segments()[0]
-        assert (left, right) == pytest.approx((3 - deviation, 3 + deviation))
-    assert bars
-
-
-def test_the_chart_is_an_image() -> None:
-    image = chart({name: {} for name in NETWORKS})
-    assert (image.mode, image.width) == ("RGB", 960)
+    assert chart(results).width == 960

@@ -192,20 +192,15 @@ def test_a_chief_comes_before_the_workers() -> None:
         (config({"chief": ["a:1", "b:1"]}), "`cluster.chief` .* one address"),
         (config({"worker": ["a:1", "a:1"]}), "of different addresses"),
         (config(TWO, index=2), "`task.index` .* from 0 to 1. .*index=2"),
-        (config(TWO, index=-1), "`task.index` .* from 0 to 1. .*index=-1"),
-        (config(TWO, index="0"), "`task.index` .* from 0 to 1. .*index='0'"),
         (config(TWO, index=True), "`task.index` .* from 0 to 1. .*index=True"),
         *(
             (config({"worker": [address]}), "addresses `host:port`")
             for address in (
                 "a",
-                "a:",
                 ":1",
                 "a:0",
                 "a:65536",
                 "http://a:1",
-                "a:b",
-                "a b:1",
                 7,
             )
         ),
@@ -511,33 +506,6 @@ def documents() -> list[dict[str, Any]]:
     page = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [yaml.safe_load(block) for block in blocks]
-
-
-def test_the_page_has_a_job_of_each_kind() -> None:
-    kinds = [(each["apiVersion"], each["kind"]) for each in documents()]
-    assert kinds == [
-        ("kubeflow.org/v1", "TFJob"),
-        ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"),
-        ("trainer.kubeflow.org/v1alpha1", "TrainJob"),
-    ]
-    tfjob, runtime, job = (each["spec"] for each in documents())
-    worker = tfjob["tfReplicaSpecs"]["Worker"]
-    # 75 would be for good under `ExitCode`.
-    assert worker["restartPolicy"] == "OnFailure"
-    (container,) = worker["template"]["spec"]["containers"]
-    assert container["name"] == "tensorflow"
-    ports = [each["containerPort"] for each in container["ports"]]
-    assert ports == [2222]
-    assert job["runtimeRef"]["name"] == "keras-pspnet"
-    assert container["command"] == ["keras-pspnet", *job["trainer"]["args"]]
-    (env,) = job["trainer"]["env"]
-    assert env == {"name": "NODES", "value": str(job["trainer"]["numNodes"])}
-    (replicated,) = runtime["template"]["spec"]["replicatedJobs"]
-    # The controller finds its container by these names.
-    assert replicated["name"] == "node"
-    assert replicated["template"]["metadata"]["labels"] == {
-        "trainer.kubeflow.org/trainjob-ancestor-step": "trainer"
-    }
 
 
 def test_the_script_of_the_page_makes_tf_config(tmp_path) -> None:

@@ -1,6 +1,5 @@
 """Tests of the training loop: Keras's `fit` is the oracle."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 import tensorflow as tf
 from support import distance
 
-import keras_pspnet.recipes as recipe_files
-import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet
 from keras_pspnet.callbacks import NonFiniteError, StopOnNaN
 from keras_pspnet.data.pipeline import training_dataset
@@ -162,21 +159,6 @@ def test_a_callback_may_end_the_run() -> None:
     assert [call[0] for call in record.calls][-2:] == ["epoch ends", "end"]
 
 
-def test_a_nan_stops_at_its_step() -> None:
-    model = network()
-    weight = model.get_layer("head_classifier").bias
-
-    class Break(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.model.global_step == 2:
-                weight.assign(np.full(weight.shape, np.nan))
-
-    callbacks = [StopOnNaN(lambda step: f"step {step}"), Break()]
-    with pytest.raises(NonFiniteError, match="whose batch holds step 2"):
-        loop.run(model, batches(), EPOCHS, STEPS, callbacks, verbose=0)
-    assert model.global_step == 3
-
-
 @pytest.mark.replicas
 def test_two_replicas_take_the_steps_of_one(two_replicas) -> None:
     one, two = network(), network(two_replicas)
@@ -190,14 +172,6 @@ def test_two_replicas_take_the_steps_of_one(two_replicas) -> None:
         together.calls, alone.calls, strict=True
     ):
         assert ours == pytest.approx(wanted, rel=1e-4)
-
-
-def test_progress_is_shown_when_asked(capsys) -> None:
-    loop.run(network(), batches(), 1, 2, verbose=2)
-    out = capsys.readouterr().out
-    assert "2/2" in out and "main_mean_iou" in out
-    loop.run(network(), batches(), 1, 2, verbose=0)
-    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("replicas, machines", [(1, 1), (2, 1), (4, 1), (4, 2)])
@@ -242,13 +216,16 @@ def test_batches_that_cannot_be_shared_are_refused(
         )
 
 
-@pytest.mark.replicas
-def test_a_recipe_whose_batch_the_replicas_cannot_share_is_refused(
-    two_replicas, monkeypatch, tmp_path
-) -> None:
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
-    recipe = dataclasses.replace(
-        recipe_files.load_recipe("scenes").smoke_test(), batch_size=3
-    )
-    with pytest.raises(ValueError, match="`batch_size` must be a multiple"):
-        training.train(recipe, tmp_path, verbose=0)
+def test_a_nan_stops_at_its_step() -> None:
+    model = network()
+    weight = model.get_layer("head_classifier").bias
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self.model.global_step == 2:
+                weight.assign(np.full(weight.shape, np.nan))
+
+    callbacks = [StopOnNaN(lambda step: f"step {step}"), Break()]
+    with pytest.raises(NonFiniteError, match="whose batch holds step 2"):
+        loop.run(model, batches(), EPOCHS, STEPS, callbacks, verbose=0)
+    assert model.global_step == 3

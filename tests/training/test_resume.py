@@ -123,16 +123,3 @@ def test_a_kill_that_comes_late_does_no_harm(runs, whole, tmp_path) -> None:
     assert runs.finish(output) == 0, runs.log
     runs.kill()
     assert runs.finish(output) == 0, runs.log
-
-
-def test_a_difference_is_seen(whole, tmp_path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
-    checkpoint = newest(whole[0] / "checkpoints")
-    assert checkpoint is not None
-    tensors = dict(checkpoint.tensors)
-    checkpoints.save(tmp_path / "a" / "checkpoints", tensors, {}, 12, 4)
-    name = next(each for each in tensors if each.endswith("kernel"))
-    tensors[name] = np.nextafter(tensors[name], np.float32(np.inf))
-    checkpoints.save(tmp_path / "b" / "checkpoints", tensors, {}, 12, 4)
-    assert difference(tmp_path / "a", tmp_path / "b") == name

@@ -109,7 +109,8 @@ def test_palettes_in_another_order(folder, palette, refused):
         return
     with pytest.raises(
         ValueError,
-        match=r"palette in the order of .*labels\.txt.*index 0 with \[0, 255, 0\]"
+        match=r"palette in the order of .*labels\.txt.*index 0 with "
+        r"\[0, 255, 0\]"
         ", the colour of class 2",
     ):
         load(folder)[0]

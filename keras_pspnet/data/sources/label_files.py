@@ -122,9 +122,9 @@ def _refuse_foreign(text: str, received: str) -> None:
                 f"its colour, such as 'road 128 64 128', not be {kind}. "
                 f"Received: the line {found[0]!r} of {received}"
             )
-    numbers = [re.match(r"(\d+)[\s:,.)]+\S", line) for line in lines]
-    found = [int(each[1]) for each in numbers if each]
-    if len(lines) > 1 and found in (
+    matches = [re.match(r"(\d+)[\s:,.)]+\S", line) for line in lines]
+    numbers = [int(each[1]) for each in matches if each]
+    if len(lines) > 1 and numbers in (
         list(range(len(lines))),
         list(range(1, len(lines) + 1)),
     ):

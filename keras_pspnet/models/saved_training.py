@@ -1,0 +1,91 @@
+"""What a saved model goes on from: the optimizer, its steps, the losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_pspnet.models.arguments import is_loss_scaled, with_current_names
+from keras_pspnet.models.compile_checks import LabelRule, label_rule
+from keras_pspnet.models.freezing import refusing_other_optimizers
+from keras_pspnet.models.monitors import metric_modes
+
+
+class SavedTraining(keras.Model):
+    """The part of `SegmentationTrainer` that saves and loads."""
+
+    global_step: int = 0
+    _label_rule: LabelRule | None
+    _metric_modes: dict[str, str]
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config["global_step"] = self.global_step
+            config["loss_scaled"] = is_loss_scaled(self.optimizer)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        config = with_current_names(config)
+        global_step = config.pop("global_step", 0)
+        loss_scaled = config.pop("loss_scaled", None)
+        config = keras.saving.deserialize_keras_object(config)
+        optimizer = config["optimizer"]
+        # Keras wraps by the policy of the process, and would then drop all
+        # state of an optimizer that was saved under another.
+        if loss_scaled and not is_loss_scaled(optimizer):
+            config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
+        self._label_rule = label_rule(config.get("loss"))
+        self._metric_modes = metric_modes(
+            [config.get("metrics"), config.get("weighted_metrics")]
+        )
+        super().compile(**config, auto_scale_loss=loss_scaled is None)
+        self.global_step = global_step
+        self.optimizer.build(self.trainable_variables)
+
+    def save_own_variables(self, store: Any) -> None:
+        self._build_optimizer()
+        super().save_own_variables(store)
+        # Elsewhere the optimizer's own count says it.
+        if self.compiled and is_loss_scaled(self.optimizer):
+            store["global_step"] = np.asarray(self.global_step)
+
+    def load_own_variables(self, store: Any) -> None:
+        # Keras's stores are no mappings.
+        own = {name: store[name] for name in tuple(store.keys())}
+        if "global_step" in own:
+            self.global_step = int(np.asarray(own.pop("global_step")))
+        super().load_own_variables(own)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save` does, to a `.keras` file.
+
+        Args:
+            filepath: The file.
+            *args: Passed to `keras.Model.save`.
+            **kwargs: Likewise.
+
+        Raises:
+            ValueError: If the file is of HDF5, which cannot hold this model.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "`filepath` must end in .keras: HDF5 files cannot be loaded "
+                "as a PSPNet. For the weights alone, use "
+                "save_weights('name.weights.h5'). "
+                f"Received: filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        self._build_optimizer()
+        with refusing_other_optimizers():
+            super().load_weights(filepath, *args, **kwargs)
+
+    def _build_optimizer(self) -> None:
+        # Not before it has to be: until the first step, layers may be frozen
+        # and unfrozen.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
