@@ -151,8 +151,17 @@ def progress() -> Progress:
 
 def print_error(message: str) -> None:
     """Prints a message as one line on stderr."""
+    _print_line("error", message)
+
+
+def print_warning(message: str) -> None:
+    """Prints a warning as one line on stderr."""
+    _print_line("warning", message)
+
+
+def _print_line(kind: str, message: str) -> None:
     line = " ".join(message.split())
-    print(f"keras-pspnet: error: {line}", file=sys.stderr)
+    print(f"keras-pspnet: {kind}: {line}", file=sys.stderr)
 
 
 def positive(text: str) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from keras_pspnet.cli import (
     beam,
@@ -17,7 +19,7 @@ from keras_pspnet.cli import (
     segment,
     train,
 )
-from keras_pspnet.cli.common import Parser, print_error
+from keras_pspnet.cli.common import Parser, print_error, print_warning
 from keras_pspnet.version import __version__
 
 COMMANDS = (segment, evaluate, demo, train, export, convert, beam, info)
@@ -77,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File and class names may not fit the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         return options.run(options)
     except (ValueError, OSError, ImportError) as error:
@@ -87,6 +90,14 @@ def run(options: argparse.Namespace) -> int:
         if interrupt.args:
             print_error(str(interrupt))
         return 130
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **_: Any
+) -> None:
+    """Shows a warning for people, who do not look for its place in the code."""
+    if issubclass(category, UserWarning):
+        print_warning(str(message))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from keras_pspnet.cli.common import Commands, print_error
+from keras_pspnet.cli.common import Commands, print_error, print_warning
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
     output = options.output or os.path.join("runs", recipe.name)
+    if not os.path.isdir(os.path.join(output, "checkpoints")):
+        _warn_of_data(recipe, options.data)
     try:
         scores = train(
             recipe,
@@ -103,6 +105,25 @@ def run(options: argparse.Namespace) -> int:
     print(scores.table())
     print(f"Written to {output}")
     return 0
+
+
+def _warn_of_data(recipe: Any, data: str | None) -> None:
+    """Prints the warnings about data of the user's own before a new run.
+
+    Published sets are known, and take minutes to read.
+    """
+    from keras_pspnet.training.data import check_data
+
+    if recipe.scenes is not None or recipe.data is not None:
+        return
+    found = check_data(recipe, data)
+    for issue in found:
+        if issue.is_warning:
+            print_warning(issue.text)
+    errors = [issue.text for issue in found if not issue.is_warning]
+    if errors:
+        more = f" (1 of {len(errors)} errors; --check-data lists all)"
+        raise ValueError(errors[0] + (more if len(errors) > 1 else ""))
 
 
 def _check_data(recipe: Any, data: str | None) -> int:

@@ -28,9 +28,23 @@ FEWER_THAN_REPLICAS = (
     "each takes ceil(images / replicas) until none are left; drop the last "
     "partial batch. "
 )
+# What reading a file may raise in the graph of a data set.
+_OF_FILES = {
+    each.__name__: each
+    for each in (
+        OSError,
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        PermissionError,
+        TypeError,
+        ValueError,
+    )
+}
 # What Python raised, or what was asserted and the line after it.
 _OWN = re.compile(
-    r"ValueError: (.*)|((?:labels must|the global batch must) .*)\n?(.*)"
+    rf"\b({'|'.join(_OF_FILES)}): (.*)"
+    r"|((?:labels must|the global batch must) .*)\n?(.*)"
 )
 
 
@@ -176,27 +190,29 @@ def with_checked_batch(x: Any, needs_two: bool) -> Any:
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turns TensorFlow's errors about bad data into one-line ValueErrors."""
+    """Turns TensorFlow's reports of bad data into errors of one line."""
     try:
         yield
     except Exception as error:
-        if type(error).__name__ != "InvalidArgumentError":
+        if type(error).__name__ not in ("InvalidArgumentError", "UnknownError"):
             raise
-        message = _own_message(str(error))
-        if message is None:
+        own = _own_error(str(error))
+        if own is None:
             raise
-        raise ValueError(message) from error
+        raise own from error
 
 
-def _own_message(text: str) -> str | None:
+def _own_error(text: str) -> Exception | None:
     """Finds this package's sentence in a report of TensorFlow's runtime."""
     found = _OWN.search(text)
     if found is None:
         return None
-    raised, asserted, value = found.groups()
-    if raised is not None:
-        return raised.strip()
+    kind, raised, asserted, value = found.groups()
+    if kind is not None:
+        return _OF_FILES[kind](raised.strip())
     # TensorFlow prints each part of an assertion in brackets, or on a line of
     # its own.
     sentence = asserted.replace("] [", " ").replace("\\'", "'").strip(" []\"'")
-    return f"{sentence} {value.strip()}" if sentence[-1] == "=" else sentence
+    return ValueError(
+        f"{sentence} {value.strip()}" if sentence[-1] == "=" else sentence
+    )

@@ -1,4 +1,4 @@
-"""Names and directions of what Keras's callbacks monitor."""
+"""Metrics: the default ones, and what Keras's callbacks monitor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,27 @@ from typing import Any
 
 import keras
 
+from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.metrics import MeanIoU, PixelAccuracy
+from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.utils import keras_private
 
 _MODES = {"up": "max", "down": "min"}
+
+
+def default_metrics(
+    num_classes: int, rule: LabelRule | None
+) -> list[keras.metrics.Metric]:
+    """Returns mean IoU and pixel accuracy, which ignore what the loss does.
+
+    Args:
+        num_classes: Number of classes C.
+        rule: The labels that the loss takes.
+    """
+    ignored = IGNORE_LABEL
+    if rule is not None and rule.ignore_label is not None:
+        ignored = rule.ignore_label
+    return [MeanIoU(num_classes, ignored), PixelAccuracy(num_classes, ignored)]
 
 
 def metric_modes(metrics: Any) -> dict[str, str]:

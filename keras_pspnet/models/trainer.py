@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.layers import PyramidPoolingModule
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.metrics import MeanIoU, PixelAccuracy
 from keras_pspnet.models import fit_checks, fit_steps
 from keras_pspnet.models.arguments import (
     LOSS_WEIGHTS,
@@ -30,6 +27,7 @@ from keras_pspnet.models.compile_checks import (
 from keras_pspnet.models.monitors import (
     PlainNames,
     choose_modes,
+    default_metrics,
     metric_modes,
 )
 from keras_pspnet.models.saved_training import SavedTraining
@@ -110,7 +108,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         check_metrics([metrics, weighted_metrics])
         self._label_rule = label_rule(loss)
         if metrics is None:
-            metrics = self._default_metrics()
+            metrics = default_metrics(self.num_classes, self._label_rule)
         self._metric_modes = metric_modes([metrics, weighted_metrics])
         loss = for_outputs("loss", loss, self.aux)
         if loss_weights is None and self.aux:
@@ -132,16 +130,6 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         )
         self.global_step = fit_steps.steps_taken(self.optimizer)
 
-    def _default_metrics(self) -> list[keras.metrics.Metric]:
-        rule = self._label_rule
-        ignored = None if rule is None else rule.ignore_label
-        if ignored is None:
-            ignored = IGNORE_LABEL
-        return [
-            metric(self.num_classes, ignored)
-            for metric in (MeanIoU, PixelAccuracy)
-        ]
-
     @property
     def total_steps(self) -> int | None:
         """Steps until the learning rate is 0; None where unknown."""
@@ -159,7 +147,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         validation_split: float = 0.0,
         validation_data: Any = None,
         *,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
@@ -167,30 +155,40 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         """Trains as `keras.Model.fit` does, with plain masks.
 
         Args:
-            x: Images (N, H, W, 3), or a data set of (images, masks) batches.
-            y: Integer masks (N, H, W) or (N, H, W, 1); 255 is ignored.
+            x: Images (N, H, W, 3) or a list of them, or a data set of
+                (images, masks) batches.
+            y: Masks (N, H, W) or (N, H, W, 1) of whole numbers; 255, or what
+                the loss ignores, is ignored.
             batch_size: As Keras's; arrays only.
             epochs: As Keras's.
             verbose: As Keras's.
             callbacks: As Keras's.
             validation_split: As Keras's.
             validation_data: As Keras's.
-            class_weight: Class id -> factor on the loss of its pixels;
-                classes that are not named have 1.
+            class_weight: Class id -> factor on the loss of its pixels, where
+                classes that are not named have 1; or a list or array with a
+                factor for each class; or `"balanced"`, which gives every
+                class of an array of masks the same share.
             initial_epoch: As Keras's.
             steps_per_epoch: As Keras's.
             **kwargs: Passed to `keras.Model.fit`.
 
         Returns:
-            Keras's `History`.
+            Keras's `History`. With two outputs, metrics of `main` have two
+            names, for callbacks too: `val_main_mean_iou`, `val_mean_iou`.
 
         Raises:
-            ValueError: If sizes of images and masks differ, a label is
-                outside 0..C-1 and 255, a batch would hold one image while
+            ValueError: If sizes of images and masks differ, a label is no
+                whole number or outside 0..C-1 and 255, two classes are given
+                as 0 and 255, a batch would hold one image while
                 batch normalisation is live, the length of the decay is
                 unknown, the decay ends before this fit does,
                 `check_replicas` refuses, or the model is one of several
                 workers.
+
+        Warns:
+            DataWarning: If images seem scaled to 0..1 or objects marked 255;
+                for a data set after its first epoch.
 
         Examples:
             >>> net.compile()
@@ -211,7 +209,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         )
         if steps is not None:
             steps *= max(0, epochs - initial_epoch)
-        self._set_class_weight(class_weight, y)
+        self.set_class_weight(class_weight, y)
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
         choose_modes(callbacks, self._metric_modes)
@@ -262,7 +260,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         x: Any,
         y: Any = None,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Takes one step as `keras.Model.train_on_batch` does.
@@ -284,7 +282,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         x, y = as_array("`x`", x), as_array("`y`", y)
         self._check_arrays(x, y, binary="skip")
         fit_steps.check_decay(self.optimizer, 1)
-        self._set_class_weight(class_weight, y)
+        self.set_class_weight(class_weight, y)
         with fit_checks.plain_errors():
             logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
@@ -374,7 +372,18 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
 
-    def _set_class_weight(self, class_weight: Any, masks: Any) -> None:
+    def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
+        """Weighs the pixels of classes in the steps that follow.
+
+        `fit` does so itself; a loop of `train_step` calls this first.
+
+        Args:
+            class_weight: As in `fit`.
+            masks: What `"balanced"` counts.
+
+        Raises:
+            ValueError: As `fit`.
+        """
         table: Any = class_weight_table(class_weight, self.num_classes, masks)
         if not np.array_equal(table, self._class_table):
             # The table is a constant of the compiled step.

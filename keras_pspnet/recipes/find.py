@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import runpy
+import traceback
+from collections.abc import Iterator
 
 from keras_pspnet.training.recipe import Recipe
 
@@ -49,7 +52,8 @@ def load_recipe(name: str) -> Recipe:
         )
     # As a module beside the recipes: theirs, and copies of them, import by
     # their place.
-    content = runpy.run_path(name, run_name=f"{__package__}.recipe_file")
+    with _naming_the_line(name):
+        content = runpy.run_path(name, run_name=f"{__package__}.recipe_file")
     recipe = content.get("RECIPE")
     if not isinstance(recipe, Recipe):
         raise ValueError(
@@ -57,3 +61,23 @@ def load_recipe(name: str) -> Recipe:
             f"Received: recipe={name!r}"
         )
     return recipe
+
+
+@contextlib.contextmanager
+def _naming_the_line(path: str) -> Iterator[None]:
+    """Turns what a recipe file raises into one line with its place."""
+    try:
+        yield
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}"
+        raise ValueError(
+            f"`recipe` must be valid Python ({error.msg}). Received: {place}"
+        ) from error
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == path
+        ]
+        place = f"{path}, line {lines[-1]}" if lines else path
+        raise ValueError(f"{place}: {error}") from error

@@ -26,7 +26,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from keras_pspnet.models import PSPNet
-from keras_pspnet.training.recipe import RENAMED
+from keras_pspnet.training.recipe_rules import RENAMED
 from keras_pspnet.utils import check_rule, write_atomically
 
 FORMAT = "keras_pspnet checkpoint 1"

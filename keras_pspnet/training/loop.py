@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from keras_pspnet.models import PSPNet
+from keras_pspnet.models.fit_checks import plain_errors
 
 
 def run(
@@ -40,8 +41,9 @@ def run(
         verbose: Keras's verbosity of `fit`.
 
     Raises:
-        ValueError: If the strategy cannot train this model, see
-            `PSPNet.check_replicas`.
+        OSError: If a file of the data cannot be read.
+        ValueError: If a batch cannot be made, or the strategy cannot train
+            this model, see `PSPNet.check_replicas`.
     """
     model.check_replicas()
     strategy = model.distribute_strategy
@@ -70,10 +72,9 @@ def run(
         together.on_epoch_begin(epoch)
         for batch in range(first_batch, steps_per_epoch):
             together.on_train_batch_begin(batch)
-            logs = {
-                name: float(value)
-                for name, value in step(next(iterator)).items()
-            }
+            with plain_errors():
+                results = step(next(iterator))
+            logs = {name: float(value) for name, value in results.items()}
             model.global_step += 1
             together.on_train_batch_end(batch, logs)
         first_batch = 0

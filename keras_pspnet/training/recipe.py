@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from typing import Any
 
 from keras_pspnet.data.augment.augmentation import (
@@ -12,7 +12,8 @@ from keras_pspnet.data.augment.augmentation import (
 )
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.models import PSPNet
-from keras_pspnet.utils import check_rule
+from keras_pspnet.models.class_weights import class_weight_table
+from keras_pspnet.training.recipe_rules import check_names, check_values
 
 # Fields that the weights do not depend on.
 _WITHOUT_EFFECT = {
@@ -22,12 +23,8 @@ _WITHOUT_EFFECT = {
     "evaluations",
     "checkpoint_steps",
 }
-# Field -> what it was called up to version 0.1.0.
-RENAMED = {
-    "head_lr_multiplier": "head_rate_factor",
-    "rotate90": "turns",
-    "val_images": "val_pictures",
-}
+# Fields that were added since: runs that were begun before do not have them.
+_ADDED = {"network", "class_weight"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +77,13 @@ class Recipe:
             kernels alone: two runs are then equal bit for bit, at some cost.
         dtype_policy: Keras dtype policy.
         seed: Seed of weights, order and changes.
+        network: Further arguments of `PSPNet`, such as
+            `{"freeze": "batch_norm"}`.
+        class_weight: See `PSPNet.fit`; numbers, by class or for each.
 
     Raises:
-        ValueError: If the run is no whole number of epochs, has no
-            evaluation, or a value is out of range.
+        ValueError: If the run is no whole number of epochs, a name is no
+            field, or a value has another type or is out of range.
     """
 
     name: str
@@ -121,29 +121,23 @@ class Recipe:
     deterministic: bool = False
     dtype_policy: str = "float32"
     seed: int = 0
+    network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    class_weight: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Recipe:
-        for name, old in RENAMED.items():
-            if old in kwargs:
-                raise ValueError(
-                    f"`{old}` has become `{name}`. "
-                    f"Received: {old}={kwargs[old]!r}"
-                )
+        check_names(kwargs, [each.name for each in dataclasses.fields(cls)])
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        check_values(self)
         # Keras would warn of missing data in the last, shorter epoch.
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 "`steps` must be a multiple of `steps_per_epoch`. Received: "
                 f"steps={self.steps}, steps_per_epoch={self.steps_per_epoch}"
             )
-        for name in ("evaluations", "checkpoint_steps"):
-            value = getattr(self, name)
-            check_rule(name, value, "be at least 1", value >= 1)
-        kept = 0 <= self.aux_weight < math.inf
-        rule = "be a finite number, at least 0"
-        check_rule("aux_weight", self.aux_weight, rule, kept)
+        class_weight_table(self.class_weight, self.labels.num_classes)
+        self.augmentation()
 
     def model(self) -> PSPNet:
         """Builds the untrained network."""
@@ -158,6 +152,7 @@ class Recipe:
             aux=self.aux_weight > 0,
             labels=self.labels,
             backbone_weights=self.backbone_weights,
+            **self.network,
         )
 
     @property
@@ -188,6 +183,7 @@ class Recipe:
             field.name: repr(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.name not in _WITHOUT_EFFECT
+            and not (field.name in _ADDED and not getattr(self, field.name))
         }
 
     def evaluated_epochs(self) -> list[int]:

@@ -120,9 +120,6 @@ def train(
         # Data first: a run that cannot start leaves no folder behind.
         source = open_data(recipe, data)
         folder = output / "checkpoints"
-        if cluster.is_chief:
-            folder.mkdir(parents=True, exist_ok=True)
-            check_writable(folder / "step")
         run = recipe.identity() | {"images": source.identity}
         checkpoint = checkpoints.newest(folder)
         start = {
@@ -137,6 +134,9 @@ def train(
         keras.utils.set_random_seed(recipe.seed)
         with strategy.scope():
             model = _model(recipe, checkpoint)
+        if cluster.is_chief:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_writable(folder / "step")
         scores = _train(recipe, output, source, model, run, cluster, verbose)
         if cluster.size > 1:
             # Should the chief die while it scores, all start again.
@@ -155,6 +155,7 @@ def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:
         head_lr_multiplier=recipe.head_lr_multiplier,
         loss_weights=recipe.loss_weights,
     )
+    model.set_class_weight(recipe.class_weight)
     model.build_training(*recipe.crop)
     if checkpoint is not None:
         checkpoints.restore(model, checkpoint)

@@ -11,6 +11,7 @@ import pytest
 from command_line import LABELS, refusal
 
 import keras_pspnet.recipes as recipe_files
+import keras_pspnet.training.data as run_data
 import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import main
 from keras_pspnet.evaluation.evaluate import Scores
@@ -24,6 +25,7 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
         return Scores(np.eye(3, dtype="int64"), LABELS)
 
     monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(run_data, "check_data", lambda *_: [])
     recipe = recipe_files.load_recipe("aerial")
     assert main(["train", "aerial", "--data", "dubai"]) == 0
     assert main(["train", "aerial", "--smoke", "-o", "here"]) == 0

@@ -82,7 +82,7 @@ def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
     )
     with pytest.raises(
         ValueError,
-        match="^`head_rate_factor` has become `head_lr_multiplier`. Received: "
+        match="old.py, line .*: `head_rate_factor` has become `head_lr_multiplier`. Received: "
         "head_rate_factor=10.0$",
     ):
         recipe_files.load_recipe(str(path))

@@ -1,0 +1,183 @@
+"""What the fields of a recipe may be."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from keras_pspnet.data import DATASETS
+from keras_pspnet.labels import LabelSet
+from keras_pspnet.models import PSPNet
+from keras_pspnet.models.pspnet import BACKBONES
+from keras_pspnet.utils import check_rule
+
+# Field -> what it was called up to version 0.1.0.
+RENAMED = {
+    "head_lr_multiplier": "head_rate_factor",
+    "rotate90": "turns",
+    "val_images": "val_pictures",
+}
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float64")
+
+
+def _integer(least: int) -> Callable[[Any], bool]:
+    def kept(value: Any) -> bool:
+        try:
+            return operator.index(value) >= least and value is not True
+        except TypeError:
+            return False
+
+    return kept
+
+
+def _number(least: float = 0.0, above: bool = False) -> Callable[[Any], bool]:
+    def kept(value: Any) -> bool:
+        if isinstance(value, bool | str):
+            return False
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return False
+        in_range = number > least if above else number >= least
+        return in_range and number < math.inf
+
+    return kept
+
+
+def _several(
+    kept: Callable[[Any], bool], count: int | None
+) -> Callable[[Any], bool]:
+    def all_kept(value: Any) -> bool:
+        if not isinstance(value, tuple | list):
+            return False
+        return (count is None or len(value) == count) and all(map(kept, value))
+
+    return all_kept
+
+
+def _none_or(kept: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or kept(value)
+
+
+def _of(*types: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, types)
+
+
+_POSITIVE = _integer(1)
+_SIZE = _several(_POSITIVE, 2)
+_FLAG = (_of(bool), "be True or False")
+_COUNT = (_POSITIVE, "be an integer of at least 1")
+_TEXT = (_of(str), "be a text")
+_SIDES = "be two integers of at least 1"
+
+# Field -> whether a value is right, and the rule.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": _TEXT,
+    "labels": (_of(LabelSet), "be a LabelSet"),
+    "backbone": (BACKBONES.__contains__, f"be one of {', '.join(BACKBONES)}"),
+    "width": (_number(above=True), "be a number above 0"),
+    "crop": (_SIZE, f"{_SIDES} (height, width)"),
+    "batch_size": _COUNT,
+    "steps": _COUNT,
+    "steps_per_epoch": _COUNT,
+    "learning_rate": (_number(above=True), "be a number above 0"),
+    "head_lr_multiplier": (_number(above=True), "be a number above 0"),
+    "backbone_weights": (_none_or(_of(str)), "be None, 'imagenet' or a path"),
+    "data": (
+        lambda value: value is None or value in DATASETS,
+        f"be None or one of {', '.join(DATASETS)}",
+    ),
+    "train_split": _TEXT,
+    "val_split": _TEXT,
+    "val_images": (_none_or(_POSITIVE), "be None or an integer of at least 1"),
+    "bin_sizes": (
+        _several(_POSITIVE, None),
+        "be a tuple of integers of at least 1",
+    ),
+    "pooling": (("average", "max").__contains__, "be 'average' or 'max'"),
+    "reduce": _FLAG,
+    "aux_weight": (_number(), "be a finite number, at least 0"),
+    "fixed_size": _FLAG,
+    "scales": (
+        _none_or(_several(_number(above=True), 2)),
+        "be None or a least and a greatest positive number",
+    ),
+    "flip": _FLAG,
+    "rotate90": _FLAG,
+    "base_size": (_none_or(_SIZE), f"be None or {_SIDES[3:]}"),
+    "rotate": (_number(), "be a number of degrees, at least 0"),
+    "cat_max_ratio": (_number(above=True), "be a number above 0, at most 1"),
+    "center_padding": _FLAG,
+    "blur_probability": (_number(), "be a number from 0 to 1"),
+    "photometric": _FLAG,
+    "scenes": (_none_or(_SIZE), f"be None or {_SIDES[3:]}"),
+    "evaluations": _COUNT,
+    "checkpoint_steps": _COUNT,
+    "deterministic": _FLAG,
+    "dtype_policy": (
+        lambda value: value in POLICIES,
+        f"be one of {', '.join(POLICIES)}",
+    ),
+    "seed": (_integer(0), "be an integer of at least 0"),
+    "network": (_of(Mapping), "be a dictionary of arguments of PSPNet"),
+    "class_weight": (
+        _none_or(_of(Mapping, list, tuple)),
+        "be None, a dictionary, or a factor for each class",
+    ),
+}
+
+
+def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuses names that are no fields of a recipe.
+
+    Args:
+        given: Arguments of `Recipe` by name.
+        known: Names of its fields.
+
+    Raises:
+        ValueError: If there is one; the error names the nearest field.
+    """
+    names = list(known)
+    former = {old: new for new, old in RENAMED.items()}
+    for name, value in given.items():
+        if name in names:
+            continue
+        rule = f"must be a field of Recipe{nearest(name, names)}"
+        if name in former:
+            rule = f"has become `{former[name]}`"
+        raise ValueError(f"`{name}` {rule}. Received: {name}={value!r}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns a question after the nearest of some names, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+def check_values(recipe: Any) -> None:
+    """Checks all fields of a recipe, each by itself.
+
+    Args:
+        recipe: A `Recipe`.
+
+    Raises:
+        ValueError: If one has another type or is out of range.
+    """
+    for name, (kept, rule) in _RULES.items():
+        value = getattr(recipe, name)
+        check_rule(name, value, rule, kept(value))
+    _check_network(recipe.network)
+
+
+def _check_network(network: Mapping[str, Any]) -> None:
+    # Those that are fields of a recipe, or follow from them, are not here.
+    left_out = {*_RULES, "num_classes", "input_shape", "aux", "trainable"}
+    parameters = inspect.signature(PSPNet).parameters
+    names = [name for name in parameters if name not in left_out]
+    for name in network:
+        rule = f"name arguments of PSPNet among {', '.join(names)}"
+        check_rule("network", name, rule + nearest(name, names), name in names)
