@@ -1,7 +1,7 @@
 """Class names, colours and ignore values of the data sets PSPNet meets."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -128,6 +128,23 @@ def generic_labels(num_classes: int) -> LabelSet:
     )
 
 
+def named_labels(names: Sequence[str]) -> LabelSet:
+    """Gives classes of known names the colours of `generic_labels`.
+
+    Args:
+        names: 1..255 different names.
+
+    Returns:
+        A `LabelSet` named `"classes"`.
+
+    Raises:
+        TypeError: If a name is not a string.
+        ValueError: If a name occurs twice, or their number is another.
+    """
+    colors = tuple(_bit_color(index + 1) for index in range(len(names)))
+    return LabelSet("classes", tuple(names), colors)
+
+
 def _bit_color(index: int) -> Color:
     """Spreads the bits of `index` over the high bits of three channels.
 
@@ -181,9 +198,9 @@ def _check_colors(colors: object, count: int) -> None:
             _check_number("colors", channel)
 
 
-def _check_number(argument: str, value: object, least: int = 0) -> None:
+def _check_number(argument: str, value: Any, least: int = 0) -> None:
     received = f"Received: {argument}={value!r}"
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not hasattr(value, "__index__") or isinstance(value, bool):
         raise TypeError(f"`{argument}` must be an integer. {received}")
     if not least <= value <= 255:
         raise ValueError(

@@ -24,6 +24,8 @@ BASIC_DEPTHS = (18, 34)
 STAGE_CHANNELS = (64, 128, 256, 512)
 # Channels of the stem's convolutions. "deep" is torch's ResNet-V1c, which
 # mmsegmentation trains; "deep_wide" is the PSPNet authors' own.
+# Whatever keras.json says.
+FORMAT = "channels_last"
 STEM_CHANNELS = {
     "deep": (32, 32, 64),
     "deep_wide": (64, 64, 128),
@@ -160,13 +162,16 @@ def _conv_bn(
     if stride > 1 and padding:
         # "same" pads even sizes on one side only when strided; weights from
         # PyTorch and Caffe expect both sides.
-        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+        x = layers.ZeroPadding2D(
+            padding, data_format=FORMAT, name=f"{name}_pad"
+        )(x)
     x = layers.Conv2D(
         channels,
         kernel,
         strides=stride,
         dilation_rate=dilation,
         padding="valid" if stride > 1 else "same",
+        data_format=FORMAT,
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
@@ -187,8 +192,10 @@ def _stem(x: Any, stem: str, width: float) -> Any:
             stride=2 if index == 0 else 1,
         )
     # Zeros are as good as minus infinity here: ReLU leaves nothing below.
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    x = layers.ZeroPadding2D(1, data_format=FORMAT, name="stem_pool_pad")(x)
+    return layers.MaxPooling2D(
+        3, strides=2, data_format=FORMAT, name="stem_pool"
+    )(x)
 
 
 def _block(

@@ -41,10 +41,10 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--max-side",
         type=side,
-        default=1024,
+        default="auto",
         metavar="N",
         help="downscale longer images to this side for the network; none "
-        "keeps their size (default: %(default)s)",
+        "keeps their size (default: 1024; with --window, none)",
     )
     parser.add_argument(
         "--max-pixels",

@@ -17,7 +17,7 @@ from keras_pspnet.data.decoders import (
     decode_mask,
     orientation_of,
 )
-from keras_pspnet.utils import naming_errors
+from keras_pspnet.utils import as_integer, check_rule, naming_errors
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
 
@@ -146,11 +146,9 @@ def named(source: str | os.PathLike[str] | bytes) -> str:
 
 
 def _check_max_pixels(max_pixels: int) -> None:
-    if type(max_pixels) is not int or max_pixels < 1:
-        raise ValueError(
-            "`max_pixels` must be an integer of at least 1. "
-            f"Received: max_pixels={max_pixels!r}"
-        )
+    rule = "be an integer of at least 1"
+    kept = as_integer(max_pixels) is not None
+    check_rule("max_pixels", max_pixels, rule, kept)
 
 
 def _stream(argument: str, source: str | os.PathLike[str] | bytes) -> IO[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.utils import check_integer
 
 # Labels and predictions are bytes, as classes are 255 at most.
 _BYTES = 256
@@ -42,18 +43,9 @@ class Confusion:
     def __init__(
         self, num_classes: int, ignore_label: int = IGNORE_LABEL
     ) -> None:
-        for name, value, least in (
-            ("num_classes", num_classes, 1),
-            ("ignore_label", ignore_label, 0),
-        ):
-            if type(value) is not int or not least <= value < _BYTES:
-                raise ValueError(
-                    f"`{name}` must be an integer within {least}..255. "
-                    f"Received: {name}={value!r}"
-                )
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
+        self.num_classes = check_integer("num_classes", num_classes, 255)
+        self.ignore_label = check_integer("ignore_label", ignore_label, 255, 0)
+        self.counts = np.zeros((self.num_classes,) * 2, np.int64)
         self.images = 0
 
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:

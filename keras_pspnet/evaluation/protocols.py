@@ -27,7 +27,7 @@ from keras_pspnet.inference import (
     predict_plan,
     softmax,
 )
-from keras_pspnet.utils import check_choice
+from keras_pspnet.utils import as_integers, check_choice
 
 _LONGEST = (512, 1, "the longest side, a positive integer,")
 # The base that is used for VOC and ADE20K, of how many numbers it is, and what
@@ -105,7 +105,7 @@ def make_protocol(
     """
     check_choice("protocol", name, NAMES)
     scales = check_scales(scales)
-    check_window(window)
+    window = check_window(window)
     if name in ("semseg", "caffe"):
         window = window or _WINDOW
         flip = True if flip is None else flip
@@ -117,10 +117,11 @@ def _check_base(name: str, base: Any) -> Any:
     default, count, rule = _BASES[name]
     if base is None:
         return default
-    sides = tuple(base) if isinstance(base, list | tuple) else (base,)
+    several = isinstance(base, list | tuple | np.ndarray)
+    sides = as_integers(base if several else (base,))
     if (
-        len(sides) != count
-        or not all(type(side) is int and side > 0 for side in sides)
+        sides is None
+        or len(sides) != count
         or list(sides) != sorted(sides, reverse=True)
     ):
         raise ValueError(

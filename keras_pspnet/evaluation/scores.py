@@ -17,7 +17,7 @@ from PIL import Image
 
 from keras_pspnet.evaluation.confusion import check_counts
 from keras_pspnet.labels import LabelSet
-from keras_pspnet.utils import naming_errors, write_json
+from keras_pspnet.utils import check_integer, naming_errors, write_json
 from keras_pspnet.version import __version__
 from keras_pspnet.visualization import confusion_plot
 
@@ -86,11 +86,9 @@ class Scores:
                 "`weights_sha256` must be 64 lower-case hex digits or None. "
                 f"Received: weights_sha256={digest!r}"
             )
-        if type(images) is not int or images < 0:
-            raise ValueError(
-                "`images` must be an integer of at least 0. "
-                f"Received: images={images!r}"
-            )
+        object.__setattr__(
+            self, "images", check_integer("images", images, least=0)
+        )
         # A caller who counts on in the array must not change the scores.
         own = {
             "confusion": self.confusion.astype(np.int64),

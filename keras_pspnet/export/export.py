@@ -13,12 +13,19 @@ from keras_pspnet.data import Source, read_image
 from keras_pspnet.inference import (
     PRECISIONS,
     check_installed,
+    check_window,
     fill_color,
     fit_inside,
     float32_inference_model,
     network_size,
 )
-from keras_pspnet.utils import check_choice, check_rule, check_writable
+from keras_pspnet.inference.segment import check_max_side
+from keras_pspnet.utils import (
+    as_integers,
+    check_choice,
+    check_rule,
+    check_writable,
+)
 
 if TYPE_CHECKING:
     from keras_pspnet.export.verify import Parity
@@ -31,7 +38,7 @@ def export_saved_model(
     folder: str | os.PathLike[str],
     precision: str = "float32",
     *,
-    max_side: int | None = 1024,
+    max_side: int | str | None = "auto",
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     window: int | None = None,
@@ -86,16 +93,16 @@ def export_saved_model(
     """
     _check_backend("export_saved_model")
     check_choice("precision", precision, PRECISIONS)
-    sizes = tuple(batch_sizes)
-    kept = all(type(size) is int and size > 0 for size in sizes)
+    sizes = as_integers(batch_sizes) or ()
     rule = "hold positive integers"
-    check_rule("batch_sizes", batch_sizes, rule, bool(sizes) and kept)
+    check_rule("batch_sizes", batch_sizes, rule, bool(sizes))
     # TensorFlow is imported where it is used, not with the package.
     from keras_pspnet.export.saved_model import write_saved_model
     from keras_pspnet.export.serving_graph import MAX_PIXELS, ServingOptions
 
+    window = check_window(window)
     options = ServingOptions(
-        max_side=max_side,
+        max_side=check_max_side(max_side, window),
         scales=tuple(scales),
         flip=flip,
         window=window,
@@ -200,13 +207,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
 
 def _litert_size(model: keras.Model, size: Any) -> tuple[int, int]:
     own = network_size(model)
-    chosen = own if size is None else tuple(size)
-    if (
-        chosen is None
-        or len(chosen) != 2
-        or not all(type(side) is int and side > 0 for side in chosen)
-        or own not in (None, chosen)
-    ):
+    chosen = own if size is None else as_integers(size)
+    if chosen is None or len(chosen) != 2 or own not in (None, chosen):
         raise ValueError(
             "`size` must be (height, width), and the network's own where it "
             f"has one. Received: size={size!r}, network of size {own}"

@@ -15,7 +15,7 @@ from keras_pspnet.export.graph_ops import argmax_at, rounded, shrink, slide
 from keras_pspnet.inference import check_scales, fill_color, network_size
 from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.layers import resize, spatial_size
-from keras_pspnet.utils import check_rule
+from keras_pspnet.utils import as_integer, check_rule
 
 IMAGES = (None, None, None, 3)
 
@@ -54,10 +54,11 @@ class ServingOptions:
             ("max_pixels", 1, ""),
         ):
             value = getattr(self, name)
-            kept = type(value) is int and value >= least
-            kept |= value is None and other != ""
+            number = as_integer(value, least)
+            kept = number is not None or (value is None and other != "")
             rule = f"be an integer of at least {least}{other}"
             check_rule(name, value, rule, kept)
+            object.__setattr__(self, name, number)
 
 
 class ServingModule(tf.Module):

@@ -23,6 +23,7 @@ from keras_pspnet.inference.views import (
     make_plan,
     scaled,
 )
+from keras_pspnet.utils import as_integer, check_rule
 from keras_pspnet.utils.plausibility import ImageRange
 from keras_pspnet.visualization import Segmentation
 
@@ -78,8 +79,8 @@ def segment(
         >>> result.save("out.png")
     """
     scales = check_scales(scales)
-    check_window(window)
-    max_side = _check_max_side(max_side, window)
+    window = check_window(window)
+    max_side = check_max_side(max_side, window)
     pixels = read_image(image, max_pixels)
     if isinstance(image, np.ndarray):
         seen = ImageRange()
@@ -248,12 +249,23 @@ def image_errors() -> tuple[type[Exception], ...]:
     return errors
 
 
-def _check_max_side(max_side: Any, window: int | None) -> int | None:
-    if max_side == "auto":
+def check_max_side(max_side: Any, window: int | None) -> int | None:
+    """Returns the longest side that the network is shown.
+
+    Args:
+        max_side: As of `segment`.
+        window: Likewise.
+
+    Returns:
+        The side in pixels, None for any.
+
+    Raises:
+        ValueError: If it is neither a positive integer, None nor `"auto"`.
+    """
+    if isinstance(max_side, str) and max_side == "auto":
         return MAX_SIDE if window is None else None
-    if max_side is not None and (type(max_side) is not int or max_side < 1):
-        raise ValueError(
-            "`max_side` must be a positive integer, None or 'auto'. "
-            f"Received: max_side={max_side!r}"
-        )
-    return max_side
+    number = as_integer(max_side)
+    rule = "be a positive integer, None or 'auto'"
+    kept = max_side is None or number is not None
+    check_rule("max_side", max_side, rule, kept)
+    return number

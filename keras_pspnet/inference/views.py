@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_pspnet.inference.resize import Axis, Span, axes_of, split
 from keras_pspnet.inference.sliding_window import Grid, place_windows
+from keras_pspnet.utils import as_integer, check_rule
 
 # Bytes of scores that are resized, normalised and compared at a time, and
 # those that rows of windows may take together.
@@ -206,17 +207,19 @@ def check_scales(scales: Any) -> tuple[float, ...]:
     return values
 
 
-def check_window(window: Any) -> None:
+def check_window(window: Any) -> int | None:
     """Refuses windows that are no side of a square.
 
     Args:
         window: What a caller gave.
 
+    Returns:
+        The window, an int or None.
+
     Raises:
         ValueError: Unless it is an integer of at least 16, or None.
     """
-    if window is not None and (type(window) is not int or window < 16):
-        raise ValueError(
-            "`window` must be an integer of at least 16 or None. "
-            f"Received: window={window!r}"
-        )
+    number = as_integer(window, least=16)
+    rule = "be an integer of at least 16 or None"
+    check_rule("window", window, rule, window is None or number is not None)
+    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops
@@ -18,6 +18,7 @@ from keras_pspnet.layers.resize import (
     spatial_size,
 )
 from keras_pspnet.utils import (
+    as_integers,
     check_choice,
     check_integer,
     check_rule,
@@ -28,12 +29,11 @@ POOLINGS = ("average", "max")
 
 
 def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
-    sizes = tuple(bin_sizes) if isinstance(bin_sizes, Sequence) else (None,)
-    positive = all(type(size) is int and size > 0 for size in sizes)
-    kept = positive and len(set(sizes)) == len(sizes)
+    sizes = as_integers(bin_sizes)
+    kept = sizes is not None and len(set(sizes)) == len(sizes)
     rule = "be a sequence of distinct positive integers"
     check_rule("bin_sizes", bin_sizes, rule, kept)
-    return sizes
+    return cast("tuple[int, ...]", sizes)
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -111,6 +111,8 @@ class PyramidPoolingModule(keras.layers.Layer):
                 conv = keras.layers.Conv2D(
                     self.map_channels(channels),
                     1,
+                    # Whatever keras.json says.
+                    data_format="channels_last",
                     use_bias=self.use_bias,
                     kernel_initializer="he_normal",
                     dtype=self.dtype_policy,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import layers
 
 from keras_pspnet.backbones import BLOCKS, DilatedResNet
-from keras_pspnet.labels import LabelSet
+from keras_pspnet.backbones.resnet import FORMAT
+from keras_pspnet.labels import LabelSet, named_labels
 from keras_pspnet.layers import (
     BatchNorm,
     GlobalSpatialDropout2D,
@@ -28,6 +29,7 @@ from keras_pspnet.models.freezing import (
 from keras_pspnet.models.imagenet import load_backbone
 from keras_pspnet.models.trainer import SegmentationTrainer
 from keras_pspnet.utils import (
+    as_integer,
     check_choice,
     check_integer,
     check_rule,
@@ -49,7 +51,7 @@ class PSPNet(SegmentationTrainer):
     dictionary `{"main": ..., "aux": ...}`; without, it is one tensor.
 
     Args:
-        num_classes: Number of classes, 1 to 255.
+        num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
             `"resnet152"` or `"resnet269"`.
         input_shape: (height, width, 3); height and width may be None.
@@ -69,7 +71,8 @@ class PSPNet(SegmentationTrainer):
             batch normalisation: for batches too small for statistics.
         mean: Mean of the images, R, G, B in units of 0..255.
         std: Standard deviation of the images, likewise.
-        labels: Names and colours of the classes.
+        labels: Names and colours of the classes; a list of names gets
+            colours of its own.
         backbone_weights: `"imagenet"` starts the backbone from published
             weights, downloaded once; a path starts it from a ResNet of
             mmcv's or timm's (`.pth`, `.safetensors`). Not part of the
@@ -113,17 +116,26 @@ class PSPNet(SegmentationTrainer):
         freeze: str | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
-        labels: LabelSet | Mapping[str, Any] | None = None,
+        labels: LabelSet | Mapping[str, Any] | Sequence[str] | None = None,
         backbone_weights: str | os.PathLike[str] | None = None,
         name: str | None = None,
         trainable: bool = True,
     ) -> None:
+        check_rule(
+            "num_classes",
+            num_classes,
+            "be at least 2: binary segmentation is num_classes=2, with class "
+            "0 for the background",
+            as_integer(num_classes) != 1,
+        )
         num_classes = check_integer("num_classes", num_classes, most=255)
         check_choice("backbone", backbone, BACKBONES)
         check_choice("freeze", freeze, FREEZES)
         input_shape = _check_input_shape(input_shape)
         if isinstance(labels, Mapping):
             labels = LabelSet.from_dict(labels)
+        elif labels is not None and not isinstance(labels, LabelSet):
+            labels = named_labels(labels)
         if labels is not None and len(labels.names) != num_classes:
             raise ValueError(
                 "`labels` must name as many classes as `num_classes`. "
@@ -160,11 +172,14 @@ class PSPNet(SegmentationTrainer):
             """Turns a head's convolution into logits of the image's size."""
             x = BatchNorm(name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
-            x = GlobalSpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+            x = GlobalSpatialDropout2D(
+                dropout, data_format=FORMAT, name=f"{name}_dropout"
+            )(x)
             resize = Resize(align_corners, name=f"{name}_resize")
             x = layers.Conv2D(
                 num_classes,
                 1,
+                data_format=FORMAT,
                 kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
                 # Half precision has too few digits for logits.
                 dtype=resize.dtype_policy,
@@ -178,6 +193,7 @@ class PSPNet(SegmentationTrainer):
                 stage4.shape[-1] // 4,
                 3,
                 padding="same",
+                data_format=FORMAT,
                 use_bias=False,
                 kernel_initializer="he_normal",
                 name="aux_conv",
@@ -203,7 +219,7 @@ class PSPNet(SegmentationTrainer):
         self.stride_on = stride_on
         self.width = width
         self.align_corners = align_corners
-        self.bin_sizes = tuple(bin_sizes)
+        self.bin_sizes = pyramid.bin_sizes
         self.pooling = pooling
         self.reduce = reduce
         self.aux = aux
@@ -211,7 +227,7 @@ class PSPNet(SegmentationTrainer):
         self.freeze = freeze
         self.mean = tuple(mean)
         self.std = tuple(std)
-        self.labels = labels
+        self.labels: LabelSet | None = labels
         freeze_layers(self, freeze)
         if backbone_weights is not None:
             load_backbone(backbone_model, backbone_weights)
@@ -297,11 +313,13 @@ class PSPNet(SegmentationTrainer):
 def _check_input_shape(
     input_shape: Any,
 ) -> tuple[int | None, int | None, int]:
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    given = tuple(input_shape) if hasattr(input_shape, "__iter__") else ()
+    shape = tuple(map(as_integer, given))
     sides_ok = all(
-        side is None or (type(side) is int and side > 0) for side in shape[:2]
+        side is not None or each is None
+        for side, each in zip(shape, given, strict=True)
     )
     rule = "be (height, width, 3), with None for sizes that vary"
     kept = len(shape) == 3 and shape[2] == 3 and sides_ok
     check_rule("input_shape", input_shape, rule, kept)
-    return shape
+    return cast("tuple[int | None, int | None, int]", shape)

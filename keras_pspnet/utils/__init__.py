@@ -1,5 +1,7 @@
 """Files, downloads and argument checks. No Keras."""
 
+from keras_pspnet.utils.arguments import as_integer as as_integer
+from keras_pspnet.utils.arguments import as_integers as as_integers
 from keras_pspnet.utils.arguments import check_choice as check_choice
 from keras_pspnet.utils.arguments import check_integer as check_integer
 from keras_pspnet.utils.arguments import check_rule as check_rule

@@ -6,7 +6,7 @@ import inspect
 import math
 import operator
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 
 def check_rule(name: str, value: Any, rule: str, kept: bool) -> None:
@@ -21,13 +21,44 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     check_rule(name, value, f"be one of {listed}", value in choices)
 
 
-def check_integer(name: str, value: Any, most: int | None = None) -> int:
-    """Returns an argument that must be a positive integer.
+def as_integer(value: Any, least: int = 1) -> int | None:
+    """Returns an integer of at least `least`, None for anything else.
+
+    Args:
+        value: What the user gave; NumPy integers are converted, a bool is
+            no integer.
+        least: The smallest allowed value.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return None if isinstance(value, bool) or number < least else number
+
+
+def as_integers(values: Any) -> tuple[int, ...] | None:
+    """Returns positive integers as a tuple, None for anything else.
+
+    Args:
+        values: What the user gave: a sequence or an array.
+    """
+    try:
+        numbers = tuple(map(as_integer, values))
+    except TypeError:
+        return None
+    return None if None in numbers else numbers  # type: ignore[return-value]
+
+
+def check_integer(
+    name: str, value: Any, most: int | None = None, least: int = 1
+) -> int:
+    """Returns an argument that must be an integer in a range.
 
     Args:
         name: Name of the argument.
         value: What the user gave.
         most: The largest allowed value, None for any.
+        least: The smallest allowed value.
 
     Returns:
         The value as an int; NumPy integers are converted.
@@ -35,16 +66,15 @@ def check_integer(name: str, value: Any, most: int | None = None) -> int:
     Raises:
         ValueError: If it is no integer (a bool is none), or out of range.
     """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
+    number = as_integer(value, least)
     rule = "a positive integer"
     if most is not None:
-        rule = f"an integer from 1 to {most}"
-    kept = number >= 1 and (most is None or number <= most)
+        rule = f"an integer from {least} to {most}"
+    elif least != 1:
+        rule = f"an integer of at least {least}"
+    kept = number is not None and (most is None or number <= most)
     check_rule(name, value, f"be {rule}", kept)
-    return number
+    return cast(int, number)
 
 
 def init_config(item: Any, cls: type, without: str = "") -> dict[str, Any]:

@@ -172,5 +172,5 @@ def test_evaluations_are_spread_over_the_epochs(
 
 
 def test_a_run_has_an_evaluation() -> None:
-    with pytest.raises(ValueError, match="`evaluations` must be an integer of at"):
+    with pytest.raises(ValueError, match="`evaluations` must be an"):
         dataclasses.replace(SMOKE, evaluations=0)

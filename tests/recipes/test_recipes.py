@@ -82,8 +82,8 @@ def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
     )
     with pytest.raises(
         ValueError,
-        match="old.py, line .*: `head_rate_factor` has become `head_lr_multiplier`. Received: "
-        "head_rate_factor=10.0$",
+        match="old.py, line .*: `head_rate_factor` has become "
+        "`head_lr_multiplier`. Received: head_rate_factor=10.0$",
     ):
         recipe_files.load_recipe(str(path))
 
