@@ -12,11 +12,13 @@ import webbrowser
 from collections.abc import Iterator
 
 from keras_pspnet.cli.common import (
+    DEFAULT_MODEL_NOTE,
     Commands,
     add_inference_options,
     add_model_options,
     inference_arguments,
     positive,
+    print_note,
 )
 
 HOST = "127.0.0.1"
@@ -71,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.inference import check_installed, load_predictor
 
     check_installed("gradio", "gradio", "demo", "page")
+    if not options.model_is_chosen:
+        print_note(DEFAULT_MODEL_NOTE)
     arguments = inference_arguments(options)
     if not 0 <= options.port <= 65535:
         raise ValueError(

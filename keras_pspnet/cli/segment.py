@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_pspnet.cli.common import (
+    DEFAULT_MODEL_NOTE,
     Commands,
     add_inference_options,
     add_model_options,
     inference_arguments,
+    is_unsure,
     print_error,
+    print_note,
     progress,
 )
 
@@ -94,8 +97,14 @@ def run(options: argparse.Namespace) -> int:
         only = read_image(images[0], options.max_pixels)
         # One image needs no progress bar, its windows do.
         arguments["verbose"] = bool(options.window) and sys.stdout.isatty()
-    arguments["confidence"] = options.what == "confidence"
+    is_default = not options.model_is_chosen
+    # A map of it is not for the images that only windows can show.
+    arguments["confidence"] = options.what == "confidence" or (
+        is_default and options.window is None
+    )
     network = load_predictor(options.model, options.backbone, options.precision)
+    if is_default:
+        print_note(DEFAULT_MODEL_NOTE)
 
     def segment_file(source: Source, output: Path) -> None:
         from keras_pspnet.inference.segment import segment
@@ -105,6 +114,12 @@ def run(options: argparse.Namespace) -> int:
         areas = result.areas().items()
         shares = ", ".join(f"{name} {share:.1%}" for name, share in areas)
         print(f"{output}: {shares}", flush=True)
+        confidence = result.confidence
+        if is_default and confidence is not None and is_unsure(confidence):
+            print_note(
+                f"{output}: the model is unsure nearly everywhere, and its "
+                "classes may not be what the image shows"
+            )
 
     if only is None:
         return _segment_all(segment_file, images, outputs)

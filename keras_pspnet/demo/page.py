@@ -19,6 +19,12 @@ _SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 # Seconds: how often files are looked through, and the age at which they go.
 _SWEEP, _AGE = 60, 3600
 
+_SHIPPED = "aerial"
+_SHIPPED_NOTE = (
+    "`aerial` knows images from above. For everyday photos, start the page "
+    "with `--model voc`."
+)
+
 
 def build(
     network: Predictor, model: str, arguments: Mapping[str, Any], folder: Path
@@ -38,6 +44,8 @@ def build(
         delete_cache=(_SWEEP, _AGE),
     ) as page:
         gr.Markdown("# keras-pspnet")
+        if model == _SHIPPED:
+            gr.Markdown(_SHIPPED_NOTE)
         with gr.Accordion(f"Model {model}, {len(names)} classes", open=False):
             gr.HTML(html.escape(", ".join(names)))
         _Page(network, arguments, folder)

@@ -10,7 +10,12 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import load_conv_model, replace_loading, write_images
+from command_line import (
+    load_conv_model,
+    printed,
+    replace_loading,
+    write_images,
+)
 from PIL import Image
 from support import conv_model, picture
 
@@ -54,7 +59,9 @@ def test_segment_writes_what_is_asked_for(
     assert Path("out.png").read_bytes() == Path("want.png").read_bytes()
     shares = [f"{name} {share:.1%}" for name, share in result.areas().items()]
     assert len(shares) > 1
-    assert capsys.readouterr() == (f"out.png: {', '.join(shares)}\n", "")
+    out, err = printed(capsys)
+    assert out == f"out.png: {', '.join(shares)}\n"
+    assert err == ""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,19 @@ def test_segment_passes_on_what_is_given(
     model = load_conv_model(monkeypatch)
     spy = create_autospec(segment, side_effect=segment)
     monkeypatch.setattr(inference, "segment", spy)
-    assert main(["segment", photo, "-o", "x.png", *arguments.split()]) == 0
+    assert (
+        main(
+            [
+                "segment",
+                "--model=aerial",
+                photo,
+                "-o",
+                "x.png",
+                *arguments.split(),
+            ]
+        )
+        == 0
+    )
     ((network, image), given) = spy.call_args
     assert network.model is model
     np.testing.assert_array_equal(image, picture(33, 47))
@@ -126,7 +145,7 @@ def test_segment_writes_an_output_for_each_image(
             f"{output}: "
             + ", ".join(f"{name} {share:.1%}" for name, share in shares)
         )
-    out, err = capsys.readouterr()
+    out, err = printed(capsys)
     assert out.splitlines() == [*lines, "4 images written, 0 failed"]
     assert err == ""
 
@@ -165,7 +184,7 @@ def test_segment_goes_on_after_bad_images(photo, monkeypatch, capsys) -> None:
     Path("gone.png").symlink_to("nowhere.png")
     Path("out/d.png").mkdir(parents=True)
     assert main(["segment", "seen", "g*", "-o", "out"]) == 1
-    out, err = capsys.readouterr()
+    out, err = printed(capsys)
     lines = err.splitlines()
     for line, name, told in zip(
         lines,
@@ -206,7 +225,7 @@ def test_segment_goes_on_after_images_too_large_for_the_memory(
 
     monkeypatch.setattr(inference, "segment", run_out)
     assert main(["segment", "seen", "-o", "out"]) == 1
-    out, err = capsys.readouterr()
+    out, err = printed(capsys)
     assert err == f"keras-pspnet: error: seen/a.png: {told}\n"
     assert out.splitlines()[1:] == ["1 image written, 1 failed"]
 
@@ -227,7 +246,7 @@ def test_segment_keeps_what_is_done_when_it_is_interrupted(
     assert os.listdir("out") == ["a.png"]
     want = segment(model, "seen/a.png").mask
     np.testing.assert_array_equal(read_mask("out/a.png"), want)
-    out, err = capsys.readouterr()
+    out, err = printed(capsys)
     assert out.endswith("\n1 image written, 0 failed\n")
     assert err == ""
 
@@ -245,7 +264,7 @@ def test_segment_shows_a_bar_on_a_terminal_only(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(command) == 1
-    out, err = capsys.readouterr()
+    out, err = printed(capsys)
     assert "3/3" in out
     assert "out/a.png: " in out
     assert out.endswith("2 images written, 1 failed\n")

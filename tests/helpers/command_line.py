@@ -59,3 +59,10 @@ def write_images(*paths: str) -> None:
     for index, path in enumerate(paths):
         os.makedirs(Path(path).parent, exist_ok=True)
         Image.fromarray(picture(33 + index, 47)).save(path)
+
+
+def printed(capsys) -> tuple[str, str]:
+    """Stdout and stderr, without what is said of a model nobody chose."""
+    out, err = capsys.readouterr()
+    lines = err.splitlines(keepends=True)
+    return out, "".join(line for line in lines if ": note: " not in line)
