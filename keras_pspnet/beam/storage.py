@@ -11,7 +11,7 @@ from pathlib import Path
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from keras_pspnet.utils import check_writable, naming_errors
+from keras_pspnet.utils import check_rule, check_writable, naming_errors
 
 # What is read at a time: a stream may set aside all that it is asked for.
 _CHUNK = 2**20
@@ -74,11 +74,8 @@ def read_image_file(path: str, max_pixels: int) -> bytes:
     with FileSystems.open(path, compression_type=_PLAIN) as stream:
         while part := stream.read(_CHUNK):
             data += part
-            if len(data) > most:
-                raise ValueError(
-                    f"`path` must be a file of at most {most} bytes. "
-                    f"Received: path={path!r}"
-                )
+            rule = f"be a file of at most {most} bytes"
+            check_rule("path", path, rule, len(data) <= most)
     return bytes(data)
 
 
@@ -156,10 +153,8 @@ def find_patterns(patterns: str | Sequence[str]) -> list[str]:
         OSError: If one matches no file.
         ValueError: If there is none.
     """
-    if not patterns:
-        raise ValueError(
-            f"`patterns` must not be empty. Received: patterns={patterns!r}"
-        )
+    rule = "not be empty"
+    check_rule("patterns", patterns, rule, bool(patterns))
     found = []
     for given in [patterns] if isinstance(patterns, str) else patterns:
         pattern = absolute(given)

@@ -16,6 +16,7 @@ from keras_pspnet.evaluation.scores import Scores
 from keras_pspnet.inference import Predictor, as_predictor
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import shape_hint
+from keras_pspnet.utils import check_rule
 from keras_pspnet.utils.plausibility import (
     FRACTIONS,
     BinaryMasks,
@@ -78,11 +79,9 @@ def evaluate(
     """
     _check_dataset(dataset, protocol)
     how = make_protocol(protocol, scales, flip, window, base)
-    if np.shape(shard) != (2,) or not 0 <= shard[0] < shard[1]:
-        raise ValueError(
-            "`shard` must be (index, count) with 0 <= index < count. "
-            f"Received: shard={shard!r}"
-        )
+    rule = "be (index, count) with 0 <= index < count"
+    kept = np.shape(shard) == (2,) and 0 <= shard[0] < shard[1]
+    check_rule("shard", shard, rule, kept)
     index, count = shard
     predictor = as_predictor(model)
     confusion = Confusion(predictor.labels.num_classes, ignore_label)

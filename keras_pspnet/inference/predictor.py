@@ -16,7 +16,7 @@ from keras_pspnet.inference.resize import resize
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.layers.resize import resize as resize_batch
 from keras_pspnet.models import PSPNet
-from keras_pspnet.utils import check_choice
+from keras_pspnet.utils import check_choice, check_rule
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -296,11 +296,8 @@ def _copied(model: keras.Model, precision: str) -> _Follower | None:
         except NotImplementedError:
             # A layer of somebody's own has no config.
             pass
-    if precision != "float32":
-        raise ValueError(
-            "`precision` must be 'float32' for a model that cannot be "
-            f"folded. Received: precision={precision!r}"
-        )
+    rule = "be 'float32' for a model that cannot be folded"
+    check_rule("precision", precision, rule, precision == "float32")
     return None
 
 

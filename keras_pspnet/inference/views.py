@@ -199,11 +199,9 @@ def check_scales(scales: Any) -> tuple[float, ...]:
         values = tuple(float(scale) for scale in scales)
     except (TypeError, ValueError):
         values = ()
-    if not values or not all(0.1 <= value <= 10 for value in values):
-        raise ValueError(
-            "`scales` must be a sequence of numbers from 0.1 to 10. "
-            f"Received: scales={scales!r}"
-        )
+    rule = "be a sequence of numbers from 0.1 to 10"
+    kept = bool(values) and all(0.1 <= value <= 10 for value in values)
+    check_rule("scales", scales, rule, kept)
     return values
 
 

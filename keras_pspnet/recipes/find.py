@@ -8,8 +8,10 @@ import os
 import runpy
 import traceback
 from collections.abc import Iterator
+from typing import cast
 
 from keras_pspnet.training.recipe import Recipe
+from keras_pspnet.utils import check_rule
 
 RECIPES = (
     "scenes",
@@ -41,11 +43,8 @@ def load_recipe(name: str) -> Recipe:
     if name in RECIPES:
         module = importlib.import_module(f"{__package__}.{name}")
         return module.RECIPE
-    if not name.endswith(".py"):
-        raise ValueError(
-            f"`recipe` must be one of {', '.join(RECIPES)} or a .py file. "
-            f"Received: recipe={name!r}"
-        )
+    rule = f"be one of {', '.join(RECIPES)} or a .py file"
+    check_rule("recipe", name, rule, name.endswith(".py"))
     if not os.path.isfile(name):
         raise FileNotFoundError(
             f"`recipe` must be an existing file. Received: recipe={name!r}"
@@ -55,12 +54,9 @@ def load_recipe(name: str) -> Recipe:
     with _naming_the_line(name):
         content = runpy.run_path(name, run_name=f"{__package__}.recipe_file")
     recipe = content.get("RECIPE")
-    if not isinstance(recipe, Recipe):
-        raise ValueError(
-            "`recipe` must be a file whose RECIPE is a Recipe. "
-            f"Received: recipe={name!r}"
-        )
-    return recipe
+    rule = "be a file whose RECIPE is a Recipe"
+    check_rule("recipe", name, rule, isinstance(recipe, Recipe))
+    return cast(Recipe, recipe)
 
 
 @contextlib.contextmanager

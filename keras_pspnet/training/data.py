@@ -183,9 +183,7 @@ def _load(
     if recipe.data is None:
         return load(folder, split, labels=recipe.labels, **options)
     data = load(recipe.data, split, folder, **options)
-    if data.labels.names != recipe.labels.names:
-        raise ValueError(
-            f"`labels` must be those of {recipe.data!r} for recipe "
-            f"{recipe.name!r}. Received: labels={recipe.labels.name!r}"
-        )
+    rule = f"be those of {recipe.data!r} for recipe {recipe.name!r}"
+    kept = data.labels.names == recipe.labels.names
+    check_rule("labels", recipe.labels.name, rule, kept)
     return data

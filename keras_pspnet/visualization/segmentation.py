@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
-from keras_pspnet.utils import check_choice, write_atomically
+from keras_pspnet.utils import check_choice, check_rule, write_atomically
 from keras_pspnet.visualization.checks import (
     check_confidence,
     check_image,
@@ -119,10 +119,8 @@ class Segmentation:
         Raises:
             ValueError: If `alpha` is outside 0..1, or an id is no class.
         """
-        if not 0 <= alpha <= 1:
-            raise ValueError(
-                f"`alpha` must be within 0..1. Received: alpha={alpha}"
-            )
+        rule = "be within 0..1"
+        check_rule("alpha", alpha, rule, 0 <= alpha <= 1)
         mask, hidden = self.mask, None
         if classes is not None:
             hidden = self._hidden(classes)
@@ -222,11 +220,9 @@ class Segmentation:
 
     def _hidden(self, classes: Collection[int]) -> np.ndarray:
         count = self.labels.num_classes
-        if not all(0 <= each < count for each in classes):
-            raise ValueError(
-                f"`classes` must hold ids within 0..{count - 1}. "
-                f"Received: classes={classes!r}"
-            )
+        rule = f"hold ids within 0..{count - 1}"
+        kept = all(0 <= each < count for each in classes)
+        check_rule("classes", classes, rule, kept)
         drawn = np.zeros(256, bool)
         drawn[list(classes)] = True
         return ~drawn[self.mask]

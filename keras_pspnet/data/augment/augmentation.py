@@ -23,6 +23,7 @@ from keras_pspnet.data.augment.affine import (
 )
 from keras_pspnet.data.augment.photometric import random_blur, random_distortion
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.utils import check_rule
 
 # Crops that mmsegmentation looks at before it takes the next one unseen.
 _TRIES = 10
@@ -117,11 +118,8 @@ def train_augmentation(
                 f"`{name}` must be within 0..{greatest}. "
                 f"Received: {name}={value}"
             )
-    if blur_probability and min(crop) < 3:
-        raise ValueError(
-            "`crop` must be at least 3x3 where it is blurred. "
-            f"Received: crop={crop}"
-        )
+    rule = "be at least 3x3 where it is blurred"
+    check_rule("crop", crop, rule, not (blur_probability and min(crop) < 3))
 
     def augment(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)

@@ -33,6 +33,7 @@ from keras_pspnet.labels import (
     Color,
     LabelSet,
 )
+from keras_pspnet.utils import check_rule
 
 # The trimaps of Oxford-IIIT Pet, in the order of their values 1, 2, 3. The
 # authors call the third "not classified": the outline of the animal.
@@ -144,11 +145,9 @@ def find_dataset(name: str, split: str, root: Path) -> Path:
         ValueError: If there is no such split.
     """
     dataset = DATASETS[name]
-    if dataset.splits and split not in dataset.splits:
-        raise ValueError(
-            f"`split` must be one of {', '.join(dataset.splits)} for {name!r}. "
-            f"Received: split={split!r}"
-        )
+    rule = f"be one of {', '.join(dataset.splits)} for {name!r}"
+    kept = not dataset.splits or split in dataset.splits
+    check_rule("split", split, rule, kept)
     split = dataset.splits.get(split, split)
     marks = [dataset.images.format(split), dataset.masks.format(split)]
     if dataset.lists:

@@ -24,6 +24,7 @@ dilated network can learn to see the far side from the objects; at
 import numpy as np
 
 from keras_pspnet.data.synthetic.drawing import draw_scene
+from keras_pspnet.utils import check_rule
 
 MIN_SIDE = 32
 INDOOR_SHARE = 0.25
@@ -95,9 +96,7 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
         ValueError: If it is too small, or none.
     """
     sides = np.array(size)
-    if sides.shape != (2,) or sides.dtype.kind != "i" or min(size) < MIN_SIDE:
-        raise ValueError(
-            "`size` must be (height, width), two integers of at least "
-            f"{MIN_SIDE}. Received: size={size!r}"
-        )
+    rule = f"be (height, width), two integers of at least {MIN_SIDE}"
+    kept = sides.shape == (2,) and sides.dtype.kind == "i"
+    check_rule("size", size, rule, kept and min(size) >= MIN_SIDE)
     return size
