@@ -107,6 +107,13 @@ class Predictor:
                     f"precision={precision!r}"
                 )
             self.run = model
+        check_rule(
+            "labels",
+            labels.name,
+            "have at least 2 classes: a model of one output for background "
+            "and object needs an output for each",
+            labels.num_classes > 1,
+        )
         self.labels = labels
         self.size = size
         self.fill = fill or (0.0, 0.0, 0.0)

@@ -107,6 +107,12 @@ ROWS = [
         error="must yield pairs of image and mask",
     ),
     Case(
+        "one output for two classes",
+        "kp.Predictor",
+        lambda: kp.Predictor(lambda images: images[..., :1], generic_labels(1)),
+        error="`labels` must have at least 2 classes.*an output for each",
+    ),
+    Case(
         "triples with weights",
         "kp.evaluate",
         score(IMAGES, MASKS, WEIGHTS),
