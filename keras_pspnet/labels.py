@@ -140,6 +140,11 @@ def named_labels(names: Sequence[str]) -> LabelSet:
     Raises:
         TypeError: If a name is not a string.
         ValueError: If a name occurs twice, or their number is another.
+
+    Examples:
+        >>> from keras_pspnet.labels import named_labels
+        >>> named_labels(["ground", "cat"]).num_classes
+        2
     """
     colors = tuple(_bit_color(index + 1) for index in range(len(names)))
     return LabelSet("classes", tuple(names), colors)

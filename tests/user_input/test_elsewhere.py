@@ -111,7 +111,7 @@ def test_a_faulty_file_in_fit(tmp_path, how):
     bad = tmp_path / "masks/m2.png"
     if how == "label":
         write_own(tmp_path, m2=row(0, 9))
-        error, kind = "must hold labels within 0..1.*label 9", ValueError
+        error, kind = "`mask` must hold labels within 0..1.*label 9", ValueError
     else:
         bad.unlink()
         error, kind = "`mask` must be", FileNotFoundError
