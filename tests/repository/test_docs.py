@@ -41,7 +41,8 @@ HELPERS = {
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
     "export.verify": "ExportError Row Parity default_images sample_images",
-    "losses": "squeeze_masks check_mask_shape broadcast_weights",
+    "losses": "squeeze_masks check_mask_shape broadcast_weights to_labels "
+    "shape_hint",
     "inference.predictor": "predict_logits fit_inside",
     "presets": "Preset BackboneWeights",
     "evaluation.protocols": "Protocol predict_mask mmseg_size",
