@@ -29,6 +29,6 @@ from keras_pspnet.optimizers import SGD as SGD
 from keras_pspnet.pretrained import convert_file as convert_file
 from keras_pspnet.pretrained import load_pretrained as load_pretrained
 from keras_pspnet.pretrained import save_pretrained as save_pretrained
-from keras_pspnet.utils import DataWarning as DataWarning
+from keras_pspnet.utils.plausibility import DataWarning as DataWarning
 from keras_pspnet.version import __version__ as __version__
 from keras_pspnet.visualization import Segmentation as Segmentation

@@ -16,4 +16,3 @@ from keras_pspnet.utils.files import naming_errors as naming_errors
 from keras_pspnet.utils.files import write_atomically as write_atomically
 from keras_pspnet.utils.files import write_json as write_json
 from keras_pspnet.utils.files import writing_atomically as writing_atomically
-from keras_pspnet.utils.plausibility import DataWarning as DataWarning

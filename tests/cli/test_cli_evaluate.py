@@ -180,7 +180,7 @@ def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
         ("--data set --window 8", "`window` must be an integer of at least"),
         ("--data set --base 64", "`base` must be None for protocol='plain'"),
         ("--data set --protocol mmseg --base 64", "must be (longest, short"),
-        ("--data set --ignore-label 256", "must be an integer within 0..255"),
+        ("--data set --ignore-label 256", "must be an integer from 0 to 255"),
     ],
 )
 def test_evaluate_refuses_bad_input_before_loading_a_model(

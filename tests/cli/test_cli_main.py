@@ -184,7 +184,17 @@ def test_a_command_runs_with_the_whole_package(tmp_path) -> None:
     )
     Image.fromarray(picture(33, 47)).save(tmp_path / "photo.png")
     done = subprocess.run(
-        [sys.executable, "-c", code, "segment", "photo.png", "-o", "x.png"],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "segment",
+            "photo.png",
+            "-o",
+            "x.png",
+            "--model",
+            "aerial",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -260,11 +260,11 @@ def test_what_is_no_integer_is_refused(dtype):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((0,), r"`num_classes` must be an integer within 1\.\.255.*=0"),
+        ((0,), r"`num_classes` must be an integer from 1 to 255.*=0"),
         ((256,), "`num_classes` must.*=256"),
         ((2.0,), r"`num_classes` must.*=2\.0"),
         ((True,), "`num_classes` must.*=True"),
-        ((3, -1), r"`ignore_label` must be an integer within 0\.\.255.*=-1"),
+        ((3, -1), r"`ignore_label` must be an integer from 0 to 255.*=-1"),
         ((3, 256), "`ignore_label` must.*=256"),
         ((3, None), "`ignore_label` must.*=None"),
     ],

@@ -488,7 +488,7 @@ def test_an_interrupted_export_is_not_left_behind(
     ("arguments", "match"),
     [
         ({"precision": "int4"}, "`precision` must be one of.*'int4'"),
-        ({"max_side": 0}, "`max_side` must be an integer.*or None.*max_side=0"),
+        ({"max_side": 0}, "`max_side` must be a positive integer.*max_side=0"),
         ({"window": 8}, "`window` must be an integer of at least 16"),
         ({"max_pixels": 0}, "`max_pixels` must be an integer.*max_pixels=0"),
         ({"scales": ()}, "`scales` must be"),

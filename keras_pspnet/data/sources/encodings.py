@@ -100,7 +100,8 @@ class Encoding:
         listed = dict(self.colors)
         used = np.flatnonzero(np.bincount(stored.ravel(), minlength=256))
         wrong = None
-        for index in used[used < len(palette)].tolist():
+        used = used[(used < len(palette)) & (used != IGNORE_LABEL)]
+        for index in used.tolist():
             color = tuple(palette[index].tolist())
             if color not in listed:
                 return
