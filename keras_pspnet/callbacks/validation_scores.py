@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_pspnet.data import SegmentationData
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.evaluation.evaluate import evaluate
 
@@ -28,6 +29,10 @@ class ValidationScores(keras.callbacks.Callback):
         epochs: Epochs, from 0, after which to evaluate; None is all.
         **kwargs: Passed to `keras_pspnet.evaluate`.
 
+    Raises:
+        OSError: If a file of a `SegmentationData` cannot be opened.
+        ValueError: If its masks give two classes as 0 and 255.
+
     Examples:
         >>> validation = kp.callbacks.ValidationScores(pairs)
         >>> history = net.fit(images, masks, callbacks=[validation], verbose=0)
@@ -42,6 +47,9 @@ class ValidationScores(keras.callbacks.Callback):
         **kwargs: Any,
     ) -> None:
         super().__init__()
+        if isinstance(dataset, SegmentationData):
+            # Now rather than after an epoch.
+            dataset.check_binary()
         self.scores: Scores | None = None
         self._dataset = dataset
         self._epochs = epochs

@@ -68,7 +68,6 @@ def each(cases: Iterable[Case]) -> Any:
         pytest.param(
             case,
             id=re.sub(r"\W+", "-", f"{case.what} {case.entry}").strip("-"),
-            marks=pytest.mark.user_input,
         )
         for case in cases
     ]
@@ -84,11 +83,15 @@ def table(items: Iterable[pytest.Item]) -> list[str]:
     Returns:
         Lines of text, none if no test is of a case.
     """
-    cases = [
-        item.callspec.params["case"]  # type: ignore[attr-defined]
-        for item in items
-        if item.get_closest_marker("user_input")
-    ]
     return [
-        f"{case.what:46} {case.entry:22} {case.outcome()}" for case in cases
+        _line(item) for item in items if item.get_closest_marker("user_input")
     ]
+
+
+def _line(item: pytest.Item) -> str:
+    case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+    if case is None:
+        # Its name is a sentence.
+        name = item.name.removeprefix("test_").replace("_", " ")
+        return name
+    return f"{case.what:46} {case.entry:22} {case.outcome()}"

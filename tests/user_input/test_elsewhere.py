@@ -16,7 +16,7 @@ from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.data.pipeline import training_dataset
 from keras_pspnet.export import saved_model
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.user_input]
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (8, 9, 9, 3)).astype("uint8")

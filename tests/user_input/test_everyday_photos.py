@@ -8,6 +8,8 @@ import keras_pspnet as kp
 from keras_pspnet.cli.main import main
 from keras_pspnet.labels import generic_labels
 
+pytestmark = pytest.mark.user_input
+
 
 def use_logits(monkeypatch, height: float) -> None:
     """Puts a model in the place of all whose logits are that high."""

@@ -10,6 +10,8 @@ import keras_pspnet as kp
 from keras_pspnet.data import check, load
 from keras_pspnet.labels import generic_labels
 
+pytestmark = pytest.mark.user_input
+
 SIZE = (9, 9)
 COLORS = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
 
@@ -57,6 +59,7 @@ def test_masks_of_0_and_255_are_refused_by_every_reader(folder):
     for reader in (
         lambda: load(folder).check_pairs(),
         lambda: kp.evaluate(predictor(), load(folder)),
+        lambda: kp.callbacks.ValidationScores(load(folder)),
     ):
         with pytest.raises(ValueError, match="two classes must be 0 and 1"):
             reader()

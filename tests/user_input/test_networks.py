@@ -11,7 +11,7 @@ import keras_pspnet as kp
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.data.pipeline import training_dataset
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.user_input]
 
 RNG = np.random.default_rng(0)
 LARGE = RNG.integers(0, 256, (4, 33, 33, 3)).astype("uint8")

@@ -15,6 +15,8 @@ from keras_pspnet.labels import generic_labels
 from keras_pspnet.recipes import find
 from keras_pspnet.training.recipe import Recipe
 
+pytestmark = pytest.mark.user_input
+
 RECIPE = dataclasses.replace(
     find.load_recipe("scenes").smoke_test(),
     name="own",

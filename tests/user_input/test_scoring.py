@@ -1,11 +1,14 @@
 """What users hand to evaluate and segment, and the scores they read."""
 
 import numpy as np
+import pytest
 from small import small
 from user_input import Case, each, run
 
 import keras_pspnet as kp
 from keras_pspnet.labels import generic_labels
+
+pytestmark = pytest.mark.user_input
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 9, 9, 3)).astype("uint8")

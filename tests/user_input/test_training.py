@@ -10,7 +10,7 @@ from user_input import Case, each, run
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.metrics import MeanIoU
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.user_input]
 
 RNG = np.random.default_rng(0)
 SIDE = 9
