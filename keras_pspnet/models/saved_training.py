@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras_pspnet.models.arguments import is_loss_scaled, with_current_names
 from keras_pspnet.models.compile_checks import LabelRule, label_rule
 from keras_pspnet.models.freezing import refusing_other_optimizers
 from keras_pspnet.models.monitors import metric_modes
+from keras_pspnet.utils import keras_private
 
 
 class SavedTraining(keras.Model):
@@ -87,5 +89,8 @@ class SavedTraining(keras.Model):
     def _build_optimizer(self) -> None:
         # Not before it has to be: until the first step, layers may be frozen
         # and unfrozen.
-        if self.compiled and not self.optimizer.built:
+        if not self.compiled or self.optimizer.built:
+            return
+        strategy = keras_private.strategy_of(self)
+        with strategy.scope() if strategy else contextlib.nullcontext():
             self.optimizer.build(self.trainable_variables)

@@ -210,6 +210,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         if steps is not None:
             steps *= max(0, epochs - initial_epoch)
         self.set_class_weight(class_weight, y)
+        self._build_optimizer()
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
         choose_modes(callbacks, self._metric_modes)
@@ -283,6 +284,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         self._check_arrays(x, y, binary="skip")
         fit_steps.check_decay(self.optimizer, 1)
         self.set_class_weight(class_weight, y)
+        self._build_optimizer()
         with fit_checks.plain_errors():
             logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
