@@ -116,13 +116,18 @@ def mask_palette(source: str | os.PathLike[str] | bytes) -> np.ndarray | None:
         source: A path or the bytes of a file that `read_mask` reads.
 
     Returns:
-        uint8 (N, 3), None if the file has no palette.
+        uint8 (N, 3), None if the file has no palette, or one of a rare order.
     """
     with _stream("mask", source) as stream, Image.open(stream) as opened:
         if opened.mode != "P" or opened.palette is None:
             return None
-        colors = opened.palette.tobytes()
-        return np.frombuffer(colors, np.uint8).reshape(-1, 3)
+        mode, colors = opened.palette.getdata()
+    channels = {"RGB": 3, "BGR": 3, "BGRX": 4}.get(mode)
+    if channels is None:
+        return None
+    table = np.frombuffer(colors, np.uint8).reshape(-1, channels)[:, :3]
+    # BMP files have blue first.
+    return table if mode == "RGB" else table[:, ::-1]
 
 
 def image_orientation(source: str | os.PathLike[str] | bytes) -> int:

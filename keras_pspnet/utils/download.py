@@ -234,12 +234,14 @@ def _find_source(url: str, name: str) -> tuple[str, str]:
 def _progress_bar(name: str) -> Iterator[Progress]:
     """Makes a bar of one task, shown on a terminal or in a notebook."""
     console = Console(stderr=True)
+    # Without widgets, a notebook would show the bar's last state as an output.
+    notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
     bar = Progress(
         *Progress.get_default_columns()[:2],
         DownloadColumn(),
         TransferSpeedColumn(),
         console=console,
-        disable=not (console.is_terminal or console.is_jupyter),
+        disable=not (console.is_terminal or notebook),
     )
     bar.add_task(escape(name), total=None)
     with bar:
