@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 def recolored(folder, palette, pixels):
     """A palette file whose indices are of another order of colours."""
-    mask = Image.fromarray(np.array(pixels, "uint8"), "P")
+    mask = Image.fromarray(np.array(pixels, "uint8"))
     mask.putpalette(np.array(palette, "uint8").tobytes())
     Image.new("RGB", mask.size).save(folder / "images/p.png")
     mask.save(folder / "masks/p.png")
