@@ -52,7 +52,10 @@ def running(folder: Path, *options: str) -> Iterator[Demo]:
     hosts.touch()
     with open(errors, "a") as stream:
         process = subprocess.Popen(
-            [sys.executable, _PROGRAM, hosts, "--port", "0", *options],
+            [
+                *(sys.executable, _PROGRAM, hosts, "--port", "0"),
+                *("--model", "aerial", *options),
+            ],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary)},
             stdout=subprocess.PIPE,
