@@ -99,7 +99,7 @@ def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray | None:
             issues.append(Issue(text, (sample.image, sample.mask)))
         elif _hides_orientation(image_orientation(sample.image), mask.shape):
             text = (
-                f"{sample.image} is stored upside down or mirrored (EXIF) and "
+                f"{sample.image} is stored upside down or flipped (EXIF) and "
                 f"read upright: {sample.mask} must be upright as well, which "
                 "its size does not show"
             )

@@ -89,10 +89,12 @@ def evaluate(
     bar = keras.utils.Progbar(length, verbose=verbose, unit_name="batch")
     total = 0
     seen, binary = ImageRange(), BinaryMasks()
+    of_two = predictor.labels.num_classes == 2 and ignore_label == IGNORE_LABEL
     pairs = _batches(dataset, predictor.labels.num_classes, ignore_label)
     for batches, (images, masks) in enumerate(pairs, start=1):
         seen.add(images)
-        binary.add(masks)
+        if of_two:
+            binary.add(masks)
         for image, mask in zip(images, masks, strict=True):
             if total % count == index:
                 confusion.add(mask, predict_mask(predictor, image, how))
@@ -106,8 +108,7 @@ def evaluate(
     if length is None:
         bar.update(batches, finalize=True)
     seen.warn("`dataset`")
-    if predictor.labels.num_classes == 2 and ignore_label == IGNORE_LABEL:
-        binary.warn("`dataset`")
+    binary.warn("`dataset`")
     return Scores(
         confusion.counts,
         predictor.labels,

@@ -79,5 +79,8 @@ class CheckedInputs(keras.Model):
     ) -> Any:
         if self._input_report is not None:
             masks = y.get("main") if isinstance(y, dict) else y
+            if self.num_classes != 2:
+                # Masks of more classes are not reported on.
+                masks = None
             self._input_report.counts.update_state(x, masks)
         return super().compute_metrics(x, y, y_pred, sample_weight)

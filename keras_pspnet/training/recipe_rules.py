@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from keras_pspnet.data import DATASETS
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.pspnet import BACKBONES
-from keras_pspnet.utils import check_rule
+from keras_pspnet.utils import as_integer, check_rule
 
 # Field -> what it was called up to version 0.1.0.
 RENAMED = {
@@ -25,13 +24,7 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float64")
 
 
 def _integer(least: int) -> Callable[[Any], bool]:
-    def kept(value: Any) -> bool:
-        try:
-            return operator.index(value) >= least and value is not True
-        except TypeError:
-            return False
-
-    return kept
+    return lambda value: as_integer(value, least) is not None
 
 
 def _number(least: float = 0.0, above: bool = False) -> Callable[[Any], bool]:

@@ -22,7 +22,7 @@ class _Canvas(NamedTuple):
     """An image under the brush, or a window of it that shares its memory."""
 
     rng: np.random.Generator  # Source of everything that varies.
-    height: int  # Of the whole picture.
+    height: int  # Of the whole image.
     width: int
     y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
     x: np.ndarray  # (1, columns)
