@@ -22,9 +22,12 @@ endef
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
-.PHONY: help demo test test-colab notebooks slow parity parity-tfa serve-check \
-    wheel-check demo-page-check lint format docs lock sbom audit environments \
-    clean
+# What is compared beside mmsegmentation's networks.
+COMPARED = annotations geotiff losses mediapipe openvino paddle tfa
+
+.PHONY: help demo test test-colab notebooks slow parity $(COMPARED:%=parity-%) \
+    serve-check wheel-check demo-page-check litert-gpu-check lint format docs \
+    lock sbom audit environments clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^=]*## /\1\t/p' Makefile | expand -t 18
@@ -36,7 +39,7 @@ test: .venv/tests  ## the whole suite
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras; the rest is plain Python and tested above.
-COLAB = backbones inference layers models visualization test_losses.py \
+COLAB = backbones/test_resnet.py inference layers losses models visualization \
     test_metrics.py test_optimizers.py data/test_augment.py data/test_images.py \
     data/test_image_limits.py data/test_masks.py data/test_pipeline.py \
     export/test_exports.py export/test_warmup.py pretrained/test_pretrained.py \
@@ -62,9 +65,9 @@ PEER = .venv-mmseg/bin/python tests/parity/mmseg
 OURS = .venv/bin/python tests/parity/mmseg
 # Threads that wait busily are slow on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
-parity: .venv/runtime .venv-mmseg/peer parity-tfa  ## compare with mmsegmentation [CASES= PICTURES=]
+parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## compare with mmsegmentation [CASES= PICTURES=]
 	rm -rf $(PARITY)
-	$(PEER)/peer.py $(PARITY)/logits $(CASES)
+	$(PEER)/peer.py $(PARITY)/logits $(filter-out paddleseg%,$(CASES))
 	$(OURS)/compare.py $(PARITY)/logits
 	$(OURS)/metric_cases.py $(PARITY)/scores
 	$(PEER)/metric.py $(PARITY)/scores
@@ -80,6 +83,45 @@ parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer  ## with tensorflow-ad
 	.venv/bin/python tests/parity/tfa/compare.py $(PARITY)-tfa
 	rm -rf $(PARITY)-tfa
 
+parity-losses: .venv/runtime .venv-mmseg/peer  ## losses and gradients, with mmsegmentation and smp
+	rm -rf $(PARITY)-losses
+	.venv-mmseg/bin/python tests/parity/losses/torch_peer.py $(PARITY)-losses
+	.venv/bin/python tests/parity/losses/compare.py $(PARITY)-losses
+	rm -rf $(PARITY)-losses
+
+parity-paddle: export OMP_WAIT_POLICY = PASSIVE
+parity-paddle: .venv/runtime .venv-paddle/peer  ## PaddleSeg's PSPNets, in PaddleSeg
+	rm -rf $(PARITY)-paddle
+	.venv-paddle/bin/python tests/parity/paddle/peer.py $(PARITY)-paddle \
+	    $(filter paddleseg%,$(CASES))
+	$(OURS)/compare.py $(PARITY)-paddle
+	rm -rf $(PARITY)-paddle
+
+parity-annotations: .venv/runtime .venv-annotations/peer  ## with converters of annotation tools
+	rm -rf $(PARITY)-annotations
+	.venv-annotations/bin/python tests/parity/annotations/peer.py $(PARITY)-annotations
+	.venv/bin/python tests/parity/annotations/compare.py $(PARITY)-annotations
+	rm -rf $(PARITY)-annotations
+
+parity-geotiff: .venv/runtime .venv-geotiff/peer  ## GeoTIFF masks and outlines, with rasterio
+	rm -rf $(PARITY)-geotiff
+	.venv-geotiff/bin/python tests/parity/geotiff/peer.py write $(PARITY)-geotiff
+	.venv/bin/python tests/parity/geotiff/segment.py $(PARITY)-geotiff
+	.venv-geotiff/bin/python tests/parity/geotiff/peer.py check $(PARITY)-geotiff
+	rm -rf $(PARITY)-geotiff
+
+parity-openvino: .venv/tests .venv-openvino/peer  ## ONNX files in OpenVINO
+	rm -rf $(PARITY)-openvino
+	.venv/bin/python tests/parity/openvino/export.py $(PARITY)-openvino
+	.venv-openvino/bin/python tests/parity/openvino/peer.py $(PARITY)-openvino
+	rm -rf $(PARITY)-openvino
+
+parity-mediapipe: .venv/tests .venv-mediapipe/peer  ## LiteRT files in MediaPipe's ImageSegmenter
+	rm -rf $(PARITY)-mediapipe
+	.venv/bin/python tests/parity/mediapipe/export.py $(PARITY)-mediapipe
+	.venv-mediapipe/bin/python tests/parity/mediapipe/peer.py $(PARITY)-mediapipe
+	rm -rf $(PARITY)-mediapipe
+
 serve-check: .venv/tests .venv-triton/server .nginx/server  ## Triton and nginx, the real servers
 	.venv/bin/python -m pytest -q tests/serving tests/convert/test_archives.py \
 	    tests/repository/test_supply_chain.py
@@ -93,6 +135,11 @@ wheel-check: .venv/runtime .venv-wheel/tools  ## build, install and use the whee
 
 demo-page-check: .venv-demo/page .chromium/driver  ## the page of `keras-pspnet demo` in Chromium
 	.venv-demo/bin/python -m pytest -q tests/page
+
+# SwiftShader and the loader of Vulkan's drivers come with Chromium.
+litert-gpu-check: .venv/tests .chromium/driver  ## LiteRT's GPU accelerator, on a driver in software
+	.venv/bin/python tests/litert_gpu/check.py \
+	    $$(ls -d .chromium/usr/lib/chromium || echo /usr/lib/chromium)
 
 lint: .venv/tests  ## format, lint and types
 	.venv/bin/ruff format --check .
@@ -116,13 +163,13 @@ docs: .venv-docs/tools  ## the documentation, as build/site
 # puts on packages it runs well with.
 LOCK = .venv-wheel/bin/uv pip compile --quiet --universal --generate-hashes \
     --python-version 3.11 --no-annotate --no-header $(if $(UPGRADE),--upgrade)
-EXTRAS = --extra litert --extra onnx --extra sbd --extra serving --extra tfds \
+EXTRAS = --extra tiff --extra litert --extra onnx --extra sbd --extra serving --extra tfds \
     --override requirements/overrides.in
 lock: .venv-wheel/tools  ## write requirements/*.txt; UPGRADE=1 takes new releases
 	for list in build docs supply wheel; do \
 	    $(LOCK) requirements/$$list.in -o requirements/$$list.txt || exit; done
 	$(LOCK) setup.cfg requirements/build.in -o requirements/runtime.txt
-	$(LOCK) setup.cfg requirements/build.in requirements/test.in --extra beam \
+	$(LOCK) setup.cfg requirements/build.in requirements/test.in --extra beam --extra hub \
 	    $(EXTRAS) -c requirements/runtime.txt -o requirements/test.txt
 	$(LOCK) setup.cfg requirements/build.in requirements/colab.in $(EXTRAS) \
 	    -o requirements/colab.txt
@@ -147,8 +194,9 @@ audit: .venv-supply/tools  ## known vulnerabilities of all pins
 
 # With `make -j2`: unpacking is work for one core.
 environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
-    .venv-mmseg/peer .venv-tfa/peer .venv-triton/server .venv-wheel/tools \
-    .chromium/driver .nginx/server  ## all that .ci/run installs
+    .venv-annotations/peer .venv-geotiff/peer .venv-mmseg/peer \
+    .venv-mediapipe/peer .venv-openvino/peer .venv-paddle/peer .venv-tfa/peer \
+    .venv-triton/server .venv-wheel/tools .chromium/driver .nginx/server  ## all that .ci/run installs
 
 # Stamps, so that the second call installs nothing.
 .venv/runtime: requirements/runtime.txt requirements/build.txt setup.cfg pyproject.toml
@@ -172,9 +220,16 @@ environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
 	touch $@
 
 # Peers' packages come from wherever they still are: without hashes.
-.venv-mmseg/peer .venv-tfa/peer: .venv-%/peer: tests/parity/%/requirements.txt
+.venv-tfa/peer .venv-geotiff/peer .venv-mediapipe/peer .venv-openvino/peer: \
+    .venv-%/peer: tests/parity/%/requirements.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python $(PIP) -r $<
+	touch $@
+
+# Of some of these a file or a folder is run: without what the rest needs.
+.venv-annotations/peer .venv-mmseg/peer .venv-paddle/peer: .venv-%/peer: tests/parity/%/requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(PIP) --no-deps -r $<
 	touch $@
 
 .venv-triton/server: requirements/triton.txt

@@ -6,7 +6,8 @@ The competitors are Keras's own `model.export` of the plain network, in which
 the pyramid is concatenated, and mmsegmentation in PyTorch, `channels_last`
 and in inference mode. Where mmsegmentation's environment is missing
 (`make .venv-mmseg/peer` makes it), its rows are left out, and the weights are
-Keras's initial ones instead of those that it writes for all to read.
+Keras's initial ones instead of those that it writes for all to read. OpenVINO
+runs our ONNX files; its rows need `make .venv-openvino/peer`.
 
 All do the same: a float32 picture with values 0..255 goes in, the class of
 each of its pixels comes out. Where the artefact gives logits, as ONNX files
@@ -19,33 +20,44 @@ Every artefact has a fresh process that loads nothing else. All stay loaded,
 and their rounds alternate, so that a machine that grows slower does so for
 everybody; the processes that wait are stopped. Seconds are medians: their
 ratios travel from machine to machine, seconds do not. Peak memory is that of
-the whole process; "import MB" is its peak before the artefact is loaded.
-"same" is the share of pixels that have the class of the first row.
+the whole process; "import", "loaded" and "first MB" are what is resident after
+the engine is imported, after the artefact is loaded, and after its first run.
+"same" is the share of pixels that have the class of the first row. A second
+table, of `export_start.py`, has the start and the memory of SavedModels in
+TensorFlow's C library, as servers load them.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import resource
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Each process that is measured carries what is imported here, and starts with
-# its parent's peak memory: this must stay small.
+# Each process that is measured carries what is imported here: this must stay
+# small, and what measures is imported by its file, without the package.
 import numpy as np
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "keras_pspnet/inference"))
+import export_start  # noqa: E402
+import measured  # noqa: E402
+from measured import Run  # noqa: E402
+from measuring import (  # noqa: E402
+    BenchmarkError,
+    alternate,
+    environment,
+    failure,
+)
+
 PEER_PYTHON = HERE.parent / ".venv-mmseg/bin/python"
+OPENVINO_PYTHON = HERE.parent / ".venv-openvino/bin/python"
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 NUM_CLASSES = 21
 # Pictures from which the 8-bit export learns the ranges of its values. Each
@@ -53,11 +65,9 @@ NUM_CLASSES = 21
 CALIBRATION = 2
 # Engines that compute in float32 agree on at least this share of the pixels.
 AGREEMENT = 0.99
-# Lines of a failed process's output that are shown.
-SHOWN = 40
 PICTURE = "picture.npy"
 WEIGHTS = "weights.pth"
-LINE = "{:<19} {:<9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>7}"
+LINE = "{:<19} {:<9} {:>8} {:>7} {:>7} {:>7} {:>7}" + " {:>9}" * 4 + " {:>7}"
 HEADINGS = (
     "engine",
     "dtype",
@@ -67,6 +77,8 @@ HEADINGS = (
     "/mmseg",
     "at most",
     "import MB",
+    "loaded MB",
+    "first MB",
     "peak MB",
     "same",
 )
@@ -99,6 +111,7 @@ class Engine(NamedTuple):
     mmseg: Against | None = None
 
 
+OPENVINO = "openvino"
 LITERT = "ai_edge_litert.interpreter"
 ENGINES = (
     Engine("keras-savedmodel", "float32", "tensorflow", "keras"),
@@ -110,6 +123,14 @@ ENGINES = (
         "float32",
         "tensorflow",
         "float32",
+        Against("keras-savedmodel", 0.64),
+        Against("mmseg-float32", 0.95),
+    ),
+    Engine(
+        "savedmodel-frozen",
+        "float32",
+        "tensorflow",
+        "frozen",
         Against("keras-savedmodel", 0.60),
         Against("mmseg-float32", 0.95),
     ),
@@ -119,7 +140,7 @@ ENGINES = (
         "tensorflow",
         "bfloat16",
         Against("keras-savedmodel"),
-        Against("mmseg-bfloat16", 0.75),
+        Against("mmseg-bfloat16", 0.66),
     ),
     Engine(
         "onnx",
@@ -128,6 +149,36 @@ ENGINES = (
         "float32.onnx",
         Against("keras-onnx", 0.88),
         Against("mmseg-float32"),
+    ),
+    Engine(
+        "onnx-int8",
+        "int8",
+        "onnxruntime",
+        "int8.onnx",
+        Against("keras-onnx", 0.26),
+    ),
+    Engine(
+        "openvino-float32",
+        "float32",
+        OPENVINO,
+        "float32.onnx",
+        Against("keras-onnx"),
+        Against("mmseg-float32"),
+    ),
+    Engine(
+        "openvino-bfloat16",
+        "bfloat16",
+        OPENVINO,
+        "float32.onnx",
+        Against("keras-onnx"),
+        Against("mmseg-bfloat16"),
+    ),
+    Engine(
+        "openvino-int8",
+        "int8",
+        OPENVINO,
+        "int8.onnx",
+        Against("keras-onnx"),
     ),
     Engine(
         "litert-float32",
@@ -146,8 +197,8 @@ ENGINES = (
     ),
 )
 NAMES = tuple(engine.name for engine in ENGINES)
-
-Run = Callable[[np.ndarray], np.ndarray]
+# Of the process that measures an engine's start.
+START = "start-{}"
 
 
 class Result(NamedTuple):
@@ -155,12 +206,10 @@ class Result(NamedTuple):
 
     seconds: float
     imported: float
+    loaded: float
+    first: float
     peak: float
     same: float
-
-
-class BenchmarkError(RuntimeError):
-    """Says why there are no figures; of a process, also what it wrote."""
 
 
 # === In the process that writes the artefacts ===
@@ -176,6 +225,8 @@ def write_picture(folder: Path, size: int) -> list[np.ndarray]:
     Returns:
         The picture and others for calibration, uint8 (H, W, 3).
     """
+    from PIL import Image
+
     from keras_pspnet.data.synthetic.scenes import make_scene
 
     pictures = [
@@ -183,6 +234,7 @@ def write_picture(folder: Path, size: int) -> list[np.ndarray]:
         for index in range(1 + CALIBRATION)
     ]
     np.save(folder / PICTURE, pictures[0])
+    Image.fromarray(pictures[0]).save(folder / export_start.PICTURE_FILE)
     return pictures
 
 
@@ -215,9 +267,11 @@ def write(folder: Path, names: Sequence[str], backbone: str, size: int) -> None:
     def keras_export(format: str) -> Callable[[Path], None]:
         return lambda path: plain.export(path, format=format, verbose=False)
 
-    def saved_model(precision: str) -> Callable[[Path], None]:
+    def saved_model(
+        precision: str, freeze: bool = False
+    ) -> Callable[[Path], None]:
         return lambda path: kp.export_saved_model(
-            model, path, precision=precision
+            model, path, precision=precision, freeze=freeze
         )
 
     def litert(precision: str, **kwargs: Any) -> Callable[[Path], None]:
@@ -225,18 +279,32 @@ def write(folder: Path, names: Sequence[str], backbone: str, size: int) -> None:
             model, path, size=(size, size), precision=precision, **kwargs
         )
 
+    def onnx(path: Path) -> None:
+        kp.export_onnx(model, path)
+
+    def onnx_int8(path: Path) -> None:
+        kp.export_onnx(model, path, "int8", pictures[1:])
+
     writers = {
         "keras-savedmodel": keras_export("tf_saved_model"),
         "keras-onnx": keras_export("onnx"),
         "savedmodel-float32": saved_model("float32"),
+        "savedmodel-frozen": saved_model("float32", freeze=True),
         "savedmodel-bfloat16": saved_model("bfloat16"),
-        "onnx": lambda path: kp.export_onnx(model, path),
+        "onnx": onnx,
+        "onnx-int8": onnx_int8,
+        "openvino-float32": onnx,
+        "openvino-bfloat16": onnx,
+        "openvino-int8": onnx_int8,
         "litert-float32": litert("float32"),
         "litert-int8": litert("int8", calibration=pictures[1:]),
     }
     for engine in ENGINES:
         if engine.name in names and engine.name in writers:
-            writers[engine.name](folder / engine.file)
+            with warnings.catch_warnings():
+                # Too few images for good ranges, which change no times.
+                warnings.simplefilter("ignore", kp.DataWarning)
+                writers[engine.name](folder / engine.file)
 
 
 # === In a process that is measured ===
@@ -254,72 +322,27 @@ def load(engine: Engine, path: Path, threads: int) -> Run:
         A function from a float32 picture (1, H, W, 3) to its mask (1, H, W)
         of integers.
     """
-    if engine.module == "tensorflow":
-        return _load_saved_model(path, threads)
-    if engine.module == "onnxruntime":
-        return _load_onnx(path, threads)
-    return _load_litert(path, threads)
+    if engine.module == OPENVINO:
+        return _load_openvino(engine, path, threads)
+    loaders = {
+        "tensorflow": measured.load_saved_model,
+        "onnxruntime": measured.load_onnx,
+    }
+    return loaders.get(engine.module, measured.load_litert)(path, threads)
 
 
-def _load_saved_model(path: Path, threads: int) -> Run:
-    import tensorflow as tf
+def _load_openvino(engine: Engine, path: Path, threads: int) -> Run:
+    import openvino
 
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads,
-        # One operation at a time, as all the other engines have it.
-        inter_op_parallelism_threads=1,
-    )
-    with tf.Graph().as_default() as graph:
-        session = tf.compat.v1.Session(graph=graph, config=config)
-        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
-        signatures = loaded.signature_def
-        ours = "predict_array" in signatures
-        signature = signatures["predict_array" if ours else "serving_default"]
-        (source,) = signature.inputs.values()
-        if ours:
-            mask = graph.get_tensor_by_name(signature.outputs["mask"].name)
-        else:
-            (logits,) = signature.outputs.values()
-            logits = graph.get_tensor_by_name(logits.name)
-            mask = tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
-        return session.make_callable(mask, [source.name])
-
-
-def _load_onnx(path: Path, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
-    (source,) = session.get_inputs()
-    outputs = [output.name for output in session.get_outputs()]
-    # Keras names its only output after an operation.
-    logits = "logits" if "logits" in outputs else outputs[0]
-
-    def run(image: np.ndarray) -> np.ndarray:
-        (values,) = session.run([logits], {source.name: image})
-        return values.argmax(axis=-1)
-
-    return run
-
-
-def _load_litert(path: Path, threads: int) -> Run:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=threads)
-    interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    output = interpreter.get_output_details()[0]
-
-    def run(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(source["index"], image.astype(source["dtype"]))
-        interpreter.invoke()
-        values = interpreter.get_tensor(output["index"])
-        return values.argmax(axis=-1) if values.ndim == 4 else values
-
-    return run
+    settings = {
+        # By itself it takes bfloat16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": "bf16"
+        if engine.dtype == "bfloat16"
+        else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    network = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda images: network(images)[0].argmax(axis=-1)
 
 
 def serve(
@@ -328,10 +351,7 @@ def serve(
     threads: int,
     load: Callable[[Engine, Path, int], Run],
 ) -> None:
-    """Loads one artefact, then runs it once for every line of the input.
-
-    Writes one figure a line: peak memory after the import, as soon as the
-    engine is warm; the seconds of every run; peak memory at the end.
+    """Loads one artefact, then runs it whenever it is asked to.
 
     Args:
         engine: Which one.
@@ -339,115 +359,19 @@ def serve(
         threads: How many threads it may compute with.
         load: Loads the artefact, as `load` of this module.
     """
-    # What libraries write goes to the log and not among the figures.
-    figures = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    importlib.import_module(engine.module)
-    imported = peak_memory()
-    image = np.load(folder / PICTURE)[None].astype("float32")
-    run = load(engine, folder / engine.file, threads)
-    np.save(folder / f"{engine.name}.npy", run(image))
-    # Some engines go on optimising in the second run.
-    run(image)
-    print(imported, file=figures)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        run(image)
-        print(time.perf_counter() - start, file=figures)
-    print(peak_memory(), file=figures)
+    measured.serve(
+        lambda: importlib.import_module(engine.module),
+        lambda: load(engine, folder / engine.file, threads),
+        folder / PICTURE,
+        folder / f"{engine.name}.npy",
+    )
 
 
-def peak_memory() -> float:
-    """Returns the peak of this process in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+def _start_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.start.json"
 
 
 # === In the process that compares ===
-
-
-class Child:
-    """An engine in a process of its own, which is stopped while it waits.
-
-    Args:
-        name: Name of the engine.
-        command: Starts a process that does as `serve`.
-        folder: Where its log goes.
-    """
-
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
-        self.name = name
-        self._log = folder / f"{name}.log"
-        with open(self._log, "w") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=_environment(),
-            )
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        # Ends a stopped process too.
-        self._process.kill()
-        self._process.communicate()
-
-    def start(self) -> float:
-        """Waits until it is warm; returns its memory after the import."""
-        imported = self._figure()
-        self._process.send_signal(signal.SIGSTOP)
-        return imported
-
-    def round(self) -> float:
-        """Lets it run once; returns the seconds."""
-        self._process.send_signal(signal.SIGCONT)
-        try:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._error() from None
-        seconds = self._figure()
-        self._process.send_signal(signal.SIGSTOP)
-        return seconds
-
-    def finish(self) -> float:
-        """Lets it end; returns its peak memory."""
-        self._process.send_signal(signal.SIGCONT)
-        self._process.stdin.close()
-        self._process.stdin = None
-        return self._figure()
-
-    def _figure(self) -> float:
-        line = self._process.stdout.readline()
-        try:
-            return float(line)
-        except ValueError:
-            raise self._error() from None
-
-    def _error(self) -> BenchmarkError:
-        # Whoever closes its output without a figure is ending.
-        status = self._process.wait()
-        return _failure(self.name, status, self._log.read_text())
-
-
-def _environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-
-
-def _failure(name: str, status: int, log: str) -> BenchmarkError:
-    lines = log.rstrip().splitlines()[-SHOWN:]
-    return BenchmarkError(
-        "\n".join([f"{name} ended with status {status}:", *lines])
-    )
 
 
 def run_to_end(name: str, command: Sequence[str]) -> None:
@@ -465,10 +389,10 @@ def run_to_end(name: str, command: Sequence[str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=_environment(),
+        env=environment(),
     )
     if done.returncode:
-        raise _failure(name, done.returncode, done.stdout)
+        raise failure(name, done.returncode, done.stdout)
 
 
 def agreement(
@@ -531,31 +455,23 @@ def measure(
     Raises:
         BenchmarkError: If one fails, or computes another thing.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    imported, children = {}, {}
-    with ExitStack() as stack:
-        for name, command in commands.items():
-            child = stack.enter_context(Child(name, command, folder))
-            imported[name] = child.start()
-            children[name] = child
-        same = compare_results(
-            {name: np.load(folder / f"{name}.npy") for name in children},
-            engines,
-        )
-        for index in range(rounds):
-            # Who goes first alternates: the second finds a warmer machine.
-            order = list(children) if index % 2 == 0 else [*children][::-1]
-            for name in order:
-                seconds[name].append(children[name].round())
-        peaks = {name: child.finish() for name, child in children.items()}
+    same: dict[str, float] = {}
+
+    def compare_masks() -> None:
+        masks = {name: np.load(folder / f"{name}.npy") for name in commands}
+        same.update(compare_results(masks, engines))
+
+    found = alternate(commands, folder, rounds, started=compare_masks)
     return {
         name: Result(
-            statistics.median(seconds[name]),
-            imported[name],
-            peaks[name],
+            statistics.median(each["seconds"]),
+            each["imported"],
+            each["loaded"],
+            each["first"],
+            each["peak"],
             same[name],
         )
-        for name in commands
+        for name, each in found.items()
     }
 
 
@@ -586,6 +502,8 @@ def table(results: dict[str, Result]) -> list[str]:
                 f"{result.seconds:.3f}",
                 *ratios,
                 f"{result.imported:.0f}",
+                f"{result.loaded:.0f}",
+                f"{result.first:.0f}",
                 f"{result.peak:.0f}",
                 f"{result.same:.2%}",
             )
@@ -631,7 +549,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME"
     )
     parser.add_argument(
-        "--child", choices=("write", *NAMES), help=argparse.SUPPRESS
+        "--child",
+        choices=("write", *NAMES, *map(START.format, NAMES)),
+        help=argparse.SUPPRESS,
     )
     options = parser.parse_args(arguments)
     if min(options.rounds, options.threads) < 1 or options.size < 32:
@@ -665,8 +585,12 @@ def compare(options: argparse.Namespace) -> None:
             flush=True,
         )
         names = [name for name in names if name not in peers]
-        if not names:
-            raise BenchmarkError("--only names nothing else")
+    elsewhere = {each.name for each in ENGINES if each.module == OPENVINO}
+    if elsewhere & {*names} and not OPENVINO_PYTHON.exists():
+        print(f"No OpenVINO, as there is no {OPENVINO_PYTHON}", flush=True)
+        names = [name for name in names if name not in elsewhere]
+    if not names:
+        raise BenchmarkError("--only names nothing else")
     with tempfile.TemporaryDirectory(prefix="pspnet-export-") as temporary:
         folder = Path(temporary)
 
@@ -681,7 +605,8 @@ def compare(options: argparse.Namespace) -> None:
             ]
 
         def ours(role: str, *arguments: str) -> list[str]:
-            return command(role, sys.executable, "export.py", *arguments)
+            python = OPENVINO_PYTHON if role in elsewhere else sys.executable
+            return command(role, str(python), "export.py", *arguments)
 
         def theirs(role: str) -> list[str]:
             return command(role, str(options.peer_python), "export_peer.py")
@@ -691,7 +616,8 @@ def compare(options: argparse.Namespace) -> None:
         for name in names:
             # Each in a process of its own: what converters leave behind
             # grows to many gigabytes.
-            if name not in peers:
+            file = folder / ENGINES[NAMES.index(name)].file
+            if name not in peers and not file.exists():
                 print(f"exporting {name}", flush=True)
                 run_to_end(f"exporting {name}", ours("write", "--only", name))
         commands = {
@@ -699,7 +625,15 @@ def compare(options: argparse.Namespace) -> None:
             for name in names
         }
         results = measure(commands, folder, options.rounds)
-    print("\n".join(table(results)))
+        print("\n".join(table(results)), flush=True)
+        starts = {}
+        for name in names:
+            if ENGINES[NAMES.index(name)].module == "tensorflow":
+                role = START.format(name)
+                run_to_end(role, ours(role))
+                starts[name] = export_start.read(_start_file(folder, name))
+        if starts:
+            print("\n".join(export_start.table(starts, "keras-savedmodel")))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -708,7 +642,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child == "write":
         write(options.folder, options.only, options.backbone, options.size)
     elif options.child is not None:
-        engine = ENGINES[NAMES.index(options.child)]
+        name = options.child.removeprefix(START.format(""))
+        engine = ENGINES[NAMES.index(name)]
+        if name != options.child:
+            found = export_start.start_saved_model(
+                options.folder / engine.file, options.folder / PICTURE
+            )
+            export_start.write(found, _start_file(options.folder, name))
+            return
         serve(engine, options.folder, options.threads, load)
     else:
         try:

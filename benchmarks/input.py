@@ -2,14 +2,14 @@
 
     python benchmarks/input.py
 
-JPEG files of 500x375 (quality 90, colours at half the size) and palette masks
+JPEG files of 500x375 (quality 90, colors at half the size) and palette masks
 become batches of 16 float32 crops of 473x473 and their masks, as the recipe
 for PASCAL VOC makes them: factors 0.5 to 2, every second picture rotated by
 up to 10 degrees, every second one blurred, every second one mirrored, padded
-with the mean colour and 255. Ours is `training_dataset` with
+with the mean color and 255. Ours is `training_dataset` with
 semseg's augmentation; the other has semseg's order of OpenCV's functions in
 the workers of a DataLoader. It keeps pictures uint8 up to the end, where
-semseg has float32, and neither transposes nor normalises them: the most that
+semseg has float32, and neither transposes nor normalizes them: the most that
 OpenCV can do.
 
 Both have the same cores: one, on which the DataLoader works itself, as it is
@@ -161,13 +161,12 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     from keras_pspnet.data.augment.photometric import gaussian_blur
     from keras_pspnet.data.dataset import load
     from keras_pspnet.data.images import read_image
-    from keras_pspnet.data.sources.encodings import read_encoded
     from keras_pspnet.labels import VOC
 
     samples = load(folder, labels=VOC).samples
     crop = (size, size)
     image = tf.constant(read_image(samples[0].image))
-    mask = tf.constant(read_encoded(samples[0].mask, samples[0].encoding))
+    mask = tf.constant(samples[0].ground_truth.read(samples[0].mask))
     source = tf.constant(mask.shape)
     # A little larger than the picture, rotated by 6 degrees.
     placement = place_crop(
@@ -203,7 +202,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
             lambda sample: read_image(sample.image)
         ),
         "read and decode the mask": milliseconds(
-            lambda sample: read_encoded(sample.mask, sample.encoding)
+            lambda sample: sample.ground_truth.read(sample.mask)
         ),
         "draw and place": milliseconds(lambda _: small(*little, seed)),
         "lay both out flat": milliseconds(lambda _: lay_out(image, mask)),

@@ -50,6 +50,8 @@ ROWS = (
     Row("savedmodel", "float32", 0.01, 0.9999),
     Row("savedmodel", "bfloat16", 0.5, 0.995),
     Row("onnx", "float32", 0.01, 0.9999),
+    Row("onnx", "float16", 0.05, 0.999),
+    Row("onnx", "int8", 0.1, 0.99),
     Row("litert", "float32", 0.01, 0.9999),
     Row("litert", "float16", 0.1, 0.995),
     Row("litert", "dynamic", 0.5, 0.95),
@@ -67,11 +69,9 @@ def pairs_of(
         labels: The classes.
         count: How many, None for all.
     """
-    from keras_pspnet.data import label_pairs, pair_folders
+    from keras_pspnet.data import load
 
-    data = label_pairs(
-        pair_folders(folder / "images", folder / "masks"), labels
-    )
+    data = load(folder, labels=labels)
     whole = len(data)
     if count is not None and count < whole:
         data.samples = [
@@ -92,15 +92,20 @@ def exporters(
     """
     import keras_pspnet as kp
 
+    def seen(precision: str) -> Sequence[str]:
+        return calibration if precision == "int8" else ()
+
     def litert(path: Path, precision: str) -> Any:
-        seen = calibration if precision == "int8" else ()
-        return kp.export_litert(model, path, size, precision, seen)
+        return kp.export_litert(model, path, size, precision, seen(precision))
+
+    def onnx(path: Path, precision: str) -> Any:
+        return kp.export_onnx(model, path, precision, seen(precision))
 
     return {
         "savedmodel": lambda path, precision: kp.export_saved_model(
             model, path, precision, max_side=None
         ),
-        "onnx": lambda path, precision: kp.export_onnx(model, path),
+        "onnx": onnx,
         "litert": litert,
     }
 

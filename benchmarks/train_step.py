@@ -13,7 +13,7 @@ Before anything is timed, three steps are taken and their losses compared. The
 first shows that it is the same network and loss; the others, that gradients
 and updates are the same. "loss" is the greatest relative difference. Each
 engine has a process of its own; rounds alternate between the two, and who
-waits is stopped, as in `export.py`. "import MB" is the peak memory before the
+waits is stopped, as in `export.py`. "import MB" is the memory before the
 network is built.
 """
 
@@ -52,7 +52,7 @@ WEIGHT_DECAY = 1e-4
 AUX_WEIGHT = 0.4
 IGNORED = 255
 # Relative difference of losses. In bfloat16 each engine rounds in its own
-# places, and batch normalisation passes that on.
+# places, and batch normalization passes that on.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 LINE = "{:<9} {:>8} {:>7} {:>6} {:>8} {:>9} {:>7} {:>9} {:>7} {:>8}"
 

@@ -11,6 +11,7 @@ from keras_pspnet import data as data
 from keras_pspnet import losses as losses
 from keras_pspnet import metrics as metrics
 from keras_pspnet.backbones import DilatedResNet as DilatedResNet
+from keras_pspnet.backbones import dilate as dilate
 from keras_pspnet.evaluation import Scores as Scores
 from keras_pspnet.evaluation.evaluate import evaluate as evaluate
 from keras_pspnet.export import export_litert as export_litert

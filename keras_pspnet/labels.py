@@ -1,4 +1,4 @@
-"""Class names, colours and ignore values of the data sets PSPNet meets."""
+"""Class names, colors and ignore values of the data sets PSPNet meets."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,18 @@ class LabelSet:
         """The number of classes, 1..255."""
         return len(self.names)
 
+    def has_classes_of(self, other: "LabelSet") -> bool:
+        """Tells whether two sets have the same classes, if by other names.
+
+        Args:
+            other: A set, which has other classes if their number is another,
+                or if they are the same names in another order.
+        """
+        is_reordered = self.names != other.names and sorted(
+            self.names
+        ) == sorted(other.names)
+        return self.num_classes == other.num_classes and not is_reordered
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the set as lists, strings and integers, ready for JSON."""
         return {
@@ -101,14 +113,14 @@ def _as_tuple(value: Any) -> Any:
 
 
 def generic_labels(num_classes: int) -> LabelSet:
-    """Makes names and colours for classes about which nothing is known.
+    """Makes names and colors for classes about which nothing is known.
 
     Args:
         num_classes: The number of classes, 1..255.
 
     Returns:
         A `LabelSet` named `"classes"`, with the names `class_0`, `class_1`,
-        ... and different colours that depend on nothing but the index.
+        ... and different colors that depend on nothing but the index.
 
     Raises:
         TypeError: If `num_classes` is not an integer.
@@ -123,13 +135,13 @@ def generic_labels(num_classes: int) -> LabelSet:
     return LabelSet(
         name="classes",
         names=tuple(f"class_{index}" for index in range(num_classes)),
-        # VOC's map gives index 0 black, the colour of ignored pixels.
+        # VOC's map gives index 0 black, the color of ignored pixels.
         colors=tuple(_bit_color(index + 1) for index in range(num_classes)),
     )
 
 
 def named_labels(names: Sequence[str]) -> LabelSet:
-    """Gives classes of known names the colours of `generic_labels`.
+    """Gives classes of known names the colors of `generic_labels`.
 
     Args:
         names: 1..255 different names.
@@ -154,7 +166,7 @@ def _bit_color(index: int) -> Color:
     """Spreads the bits of `index` over the high bits of three channels.
 
     Neighbouring indices differ in their lowest bits, which land in the
-    highest bits of different channels: the colour map of PASCAL VOC.
+    highest bits of different channels: the color map of PASCAL VOC.
     """
     channels = [0, 0, 0]
     for bit in range(8):
@@ -214,7 +226,7 @@ def _check_number(argument: str, value: Any, least: int = 0) -> None:
 
 
 def _table(name: str, names: str, colors: str) -> LabelSet:
-    """Reads a comma-separated list of names and one of hexadecimal colours."""
+    """Reads a comma-separated list of names and one of hexadecimal colors."""
     return LabelSet(
         name=name,
         names=tuple(" ".join(entry.split()) for entry in names.split(",")),

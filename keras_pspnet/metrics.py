@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -12,9 +12,11 @@ from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import (
     broadcast_weights,
     check_mask_shape,
+    refuse_bad_labels,
     squeeze_masks,
     to_labels,
 )
+from keras_pspnet.utils import as_integer, check_integer, check_rule
 
 # Counts are kept in two words of int32, since JAX has no 64-bit integers and
 # a large validation set has more pixels than 32 bits count.
@@ -89,8 +91,12 @@ class _ConfusionMetric(keras.metrics.Metric):
         super().__init__(name=name or self.default_name, **kwargs)
         # How Keras's callbacks learn that more is better.
         self._direction = "up"
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
+        self.num_classes = check_integer("num_classes", num_classes)
+        # Any: some masks are of -1 where they have no class.
+        ignored = as_integer(ignore_label, least=-(1 << 31))
+        rule = "be an integer"
+        check_rule("ignore_label", ignore_label, rule, ignored is not None)
+        self.ignore_label = cast(int, ignored)
         self._low, self._high = (
             self.add_weight(
                 shape=(num_classes, num_classes),
@@ -109,7 +115,9 @@ class _ConfusionMetric(keras.metrics.Metric):
         Args:
             y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole
                 floats, or one-hot masks (B, H, W, C); a pixel without any
-                class is left out.
+                class is left out. Labels outside 0..C-1, other than the
+                ignore label, stop TensorFlow with an error; compiled code
+                cannot raise and leaves their pixels out.
             y_pred: Logits (B, H, W, C), or class ids shaped as the masks.
             sample_weight: Pixels of weight 0 are left out; every other
                 weight counts once. Must broadcast to the masks.
@@ -124,6 +132,9 @@ class _ConfusionMetric(keras.metrics.Metric):
         if sample_weight is not None:
             weight = broadcast_weights(sample_weight, "float32")
             masks = ops.where(weight != 0, masks, self.ignore_label)
+        masks = refuse_bad_labels(
+            masks, masks, self.num_classes, self.ignore_label
+        )
         low = self._low + confusion_matrix(
             masks, predictions, self.num_classes, self.ignore_label
         )

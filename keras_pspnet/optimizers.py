@@ -10,10 +10,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pspnet.utils import check_integer, check_rule, keras_private
+from keras_pspnet.utils import (
+    check_integer,
+    check_number,
+    check_rule,
+    keras_private,
+)
 
 POLY_POWER = 0.9
-# Weights that normalisation and classifiers add, by variable name.
+# Weights that normalization and classifiers add, by variable name.
 NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
@@ -29,8 +34,9 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         power: Exponent, 0.9 in the paper.
 
     Raises:
-        ValueError: If `total_steps` is neither None nor a positive integer;
-            when called, if it is None and a step has been taken.
+        ValueError: If `total_steps` is neither None nor a positive integer,
+            or the rate is negative or not finite; when called, if
+            `total_steps` is None and a step has been taken.
 
     Examples:
         >>> from keras_pspnet.optimizers import PolynomialDecay
@@ -48,7 +54,9 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if total_steps is not None:
             total_steps = check_integer("total_steps", total_steps)
-        self.initial_learning_rate = initial_learning_rate
+        self.initial_learning_rate = check_number(
+            "initial_learning_rate", initial_learning_rate
+        )
         self.total_steps = total_steps
         self.power = power
 
@@ -138,6 +146,10 @@ class SGD(keras.optimizers.SGD):
         rule = "be left to `l2`, which is added to the gradient"
         check_rule("weight_decay", other, rule, not other)
         check_rule("l2", l2, "be at least 0", l2 >= 0)
+        if isinstance(learning_rate, int | float):
+            learning_rate = check_number("learning_rate", learning_rate)
+        for pattern, factor in (lr_multipliers or {}).items():
+            check_number(f"lr_multipliers[{pattern!r}]", factor)
         kwargs.setdefault("name", "sgd")
         super().__init__(learning_rate, momentum=momentum, **kwargs)
         self.l2 = l2

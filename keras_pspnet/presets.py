@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 _MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/"
+_PADDLESEG = "https://bj.bcebos.com/paddleseg/dygraph/"
 _MMCV = "https://download.openmmlab.com/pretrain/third_party/"
 # timm's author publishes the same weights at the Hub as
 # resnet50s.gluon_in1k and so on, but here the names carry the hashes.
 _GLUON = (
     "https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/"
     "download/v0.1/gluon_"
+)
+_TIMM = (
+    "https://github.com/rwightman/pytorch-image-models/releases/download/"
+    "v0.1-weights/"
 )
 
 MMSEG_WHOLE = (
@@ -20,6 +25,14 @@ MMSEG_WHOLE = (
 MMSEG_SLIDE = (
     "mmseg, windows of 769 every 513 pixels, mean logits, no flip; multi: "
     "mean softmax of 0.5 to 1.75 and flipped"
+)
+PADDLESEG_PADDED = (
+    "PaddleSeg, whole image at its own size, padded to 512x512, no flip; "
+    "multi: several scales, which it does not name, and flipped"
+)
+PADDLESEG_WHOLE = (
+    "PaddleSeg, whole image at its own size, no flip; multi: several scales, "
+    "which it does not name, and flipped"
 )
 
 
@@ -39,7 +52,8 @@ class Preset:
         megabytes: Size of the file, in millions of bytes, rounded.
         url: Where the file is; empty for what ships with the package.
         sha256: The file's digest, or the first 8 digits where the source
-            publishes no more.
+            publishes no more, or empty where it publishes none: then the
+            first download's is recorded, and every later one must have it.
         align_corners: See `PSPNet`. The file says it too, but in a text.
     """
 
@@ -59,6 +73,15 @@ class Preset:
     def is_shipped(self) -> bool:
         """Whether it needs no download."""
         return not self.url
+
+    @property
+    def file_name(self) -> str:
+        """Under which name a download is kept, and a mirror has it."""
+        path, _, name = self.url.rpartition("/")
+        # PaddleSeg's files all have one name; their folders have others.
+        if name == "model.pdparams":
+            return f"{path.rpartition('/')[2]}.pdparams"
+        return name
 
 
 # mmsegmentation's model zoo: name, depth, training, date and hash of the file,
@@ -104,6 +127,33 @@ def _zoo_preset(row: str) -> Preset:
     )
 
 
+# PaddleSeg's: name, folder, depth, training, mean IoU at one scale and at
+# several, megabytes as Paddle writes such a network today.
+_PADDLESEG_ZOO = """
+voc_paddleseg pascal_voc12 50 voc12aug_512x512_40k 0.8076 0.8118 272
+voc_paddleseg pascal_voc12 101 voc12aug_512x512_40k 0.8022 0.8068 348
+cityscapes_paddleseg cityscapes 50 cityscapes_1024x512_80k 0.7883 0.7966 272
+cityscapes_paddleseg cityscapes 101 cityscapes_1024x512_80k 0.8048 0.8129 348
+"""
+
+
+def _paddleseg_preset(row: str) -> Preset:
+    name, folder, depth, training, single, multi, megabytes = row.split()
+    run = f"pspnet_resnet{depth}_os8_{training}"
+    is_voc = name.startswith("voc")
+    return Preset(
+        name=name,
+        backbone=f"resnet{depth}",
+        data=_ZOO_DATA["voc" if is_voc else "cityscapes"][1],
+        mean_iou=float(single),
+        mean_iou_multi=float(multi),
+        protocol=PADDLESEG_PADDED if is_voc else PADDLESEG_WHOLE,
+        license="Apache-2.0 (PaddleSeg)",
+        megabytes=int(megabytes),
+        url=f"{_PADDLESEG}{folder}/{run}/model.pdparams",
+    )
+
+
 PRESETS = (
     Preset(
         name="aerial",
@@ -116,6 +166,7 @@ PRESETS = (
         megabytes=6,
     ),
     *map(_zoo_preset, _ZOO.split("\n")[1:-1]),
+    *map(_paddleseg_preset, _PADDLESEG_ZOO.split("\n")[1:-1]),
 )
 PRESET_NAMES = tuple(dict.fromkeys(preset.name for preset in PRESETS))
 DEFAULT_BACKBONE = "resnet50"
@@ -166,6 +217,7 @@ class BackboneWeights:
     Args:
         backbone: As `PSPNet` names it.
         stem: As `PSPNet` names it.
+        shortcut: As `PSPNet` names it.
         url: Where the file is.
         sha256: Its digest, or the first 8 digits where the source publishes
             no more.
@@ -173,42 +225,51 @@ class BackboneWeights:
 
     backbone: str
     stem: str
+    shortcut: str
     url: str
     sha256: str
 
 
 # The stride is on the 3x3 in all of them, the images as ImageNet's.
 _FILES = (
-    ("deep", _MMCV, "18_v1c-b5776b93 50_v1c-2cccc1ad 101_v1c-e67eebb6"),
-    ("deep", _GLUON, "152_v1c-a3bb0b98"),
-    ("deep_wide", _GLUON, "50_v1s-1762acc0 101_v1s-60fe0cc1 152_v1s-dcc41b81"),
-    ("7x7", _GLUON, "18_v1b-0757602b 34_v1b-c6d82d59 50_v1b-0ebe02e2"),
-    ("7x7", _GLUON, "101_v1b-3b017079 152_v1b-c1edb0dd"),
+    ("deep", "conv", _MMCV, "18_v1c-b5776b93 50_v1c-2cccc1ad 101_v1c-e67eebb6"),
+    ("deep", "conv", _GLUON, "152_v1c-a3bb0b98"),
+    ("deep_wide", "conv", _GLUON, "50_v1s-1762acc0 101_v1s-60fe0cc1"),
+    ("deep_wide", "conv", _GLUON, "152_v1s-dcc41b81"),
+    ("7x7", "conv", _GLUON, "18_v1b-0757602b 34_v1b-c6d82d59 50_v1b-0ebe02e2"),
+    ("7x7", "conv", _GLUON, "101_v1b-3b017079 152_v1b-c1edb0dd"),
+    ("deep", "average_pool", _TIMM, "18d_ra2-48a79e06 34d_ra2-f8dcfcaf"),
+    ("deep", "average_pool", _TIMM, "50d_ra2-464e36ba 101d_ra2-2803ffab"),
+    ("deep", "average_pool", _TIMM, "152d_ra2-5cac0439"),
 )
 BACKBONE_WEIGHTS = tuple(
     BackboneWeights(
-        f"resnet{file.partition('_')[0]}",
+        f"resnet{file.partition('_')[0].removesuffix('d')}",
         stem,
+        shortcut,
         f"{folder}resnet{file}.pth",
         file.rpartition("-")[2],
     )
-    for stem, folder, files in _FILES
+    for stem, shortcut, folder, files in _FILES
     for file in files.split()
 )
 
 
-def find_backbone_weights(backbone: str, stem: str) -> BackboneWeights:
+def find_backbone_weights(
+    backbone: str, stem: str, shortcut: str = "conv"
+) -> BackboneWeights:
     """Finds a row.
 
     Args:
         backbone: As `PSPNet` names it.
         stem: As `PSPNet` names it.
+        shortcut: As `PSPNet` names it.
 
     Returns:
         The row.
 
     Raises:
-        ValueError: If nobody publishes weights of this backbone and stem.
+        ValueError: If nobody publishes weights of such a backbone.
 
     Examples:
         >>> from keras_pspnet.presets import find_backbone_weights
@@ -216,13 +277,15 @@ def find_backbone_weights(backbone: str, stem: str) -> BackboneWeights:
         '2cccc1ad'
     """
     for row in BACKBONE_WEIGHTS:
-        if (row.backbone, row.stem) == (backbone, stem):
+        if (row.backbone, row.stem, row.shortcut) == (backbone, stem, shortcut):
             return row
     published = ", ".join(
-        f"{row.backbone} with {row.stem!r}" for row in BACKBONE_WEIGHTS
+        f"{row.backbone} with {row.stem!r} and {row.shortcut!r}"
+        for row in BACKBONE_WEIGHTS
     )
     raise ValueError(
         "`backbone_weights` must be None or a file where no ImageNet weights "
         f"are published; they are for {published}. "
-        f"Received: backbone={backbone!r}, stem={stem!r}"
+        f"Received: backbone={backbone!r}, stem={stem!r}, "
+        f"shortcut={shortcut!r}"
     )

@@ -20,7 +20,7 @@ ALL = (VOC, ADE20K, CITYSCAPES, CAMVID, AERIAL, SCENES)
 
 
 def voc_color(index):
-    """The colour map of the VOC development kit, written the long way."""
+    """The color map of the VOC development kit, written the long way."""
     color = [0, 0, 0]
     for place in range(8):
         for channel in range(3):
@@ -92,7 +92,7 @@ def test_generic_labels(num_classes):
     assert len(set(labels.colors)) == num_classes
     assert (0, 0, 0) not in labels.colors
     assert labels == generic_labels(num_classes)
-    # More classes leave the colours of the first ones as they are.
+    # More classes leave the colors of the first ones as they are.
     assert labels.colors == generic_labels(255).colors[:num_classes]
 
 

@@ -1,7 +1,7 @@
 """Draws the drawings of `docs/how-it-works.md`: `python docs/drawings/draw.py`.
 
 Each is an SVG file beside this one. Sizes, bins and reaches are computed, not
-typed. Colours are variables: the site sets them for its light and dark scheme,
+typed. Colors are variables: the site sets them for its light and dark scheme,
 and a file on its own follows the system.
 """
 
@@ -158,7 +158,7 @@ def network() -> None:
         sheet.text(x + side / 2, top + 66, f"{bins} x {bins}", "small")
     sheet.box(378, 292, 342 - 18, 132)
     sheet.text(541, 394, "average pooling, 1x1 convolution to 512,", "small")
-    sheet.text(541, 410, "enlarged to 60 x 60, beside stage 5", "small")
+    sheet.text(541, 410, "upsampled to 60 x 60, beside stage 5", "small")
     sheet.line((378, 340), (342, 340))
     sheet.box(226, 312, 112, 56, "a pale")
     sheet.text(282, 336, "3x3", "")
@@ -255,14 +255,14 @@ def bins() -> None:
 
 
 def shortcut() -> None:
-    """Enlarge and convolve, or convolve and enlarge."""
+    """Upsample and convolve, or convolve and upsample."""
     sheet = Drawing(720, 372, "The shortcut over the concatenation")
     sheet.text(12, 22, "As the paper draws it", "bold left")
     y = 40
     sheet.grid(20, y + 14, 48, 3, "c pale")
     sheet.text(44, y + 82, "3 x 3 x 512", "small")
     sheet.line((76, y + 38), (142, y + 38))
-    sheet.text(108, y + 30, "enlarge", "small")
+    sheet.text(108, y + 30, "upsample", "small")
     sheet.box(150, y - 6, 88, 88, "c pale")
     sheet.text(194, y + 98, "60 x 60 x 512", "small")
     sheet.line((246, y + 38), (342, y + 38))
@@ -302,14 +302,14 @@ def shortcut() -> None:
     sheet.text(
         360,
         362,
-        "Enlarging and convolving are both linear: their order may change.",
+        "Upsampling and convolving are both linear: their order may change.",
         "",
     )
     sheet.save("shortcut")
 
 
 def favicon() -> None:
-    """The pyramid's bins as a small picture."""
+    """The pyramid's bins as a small drawing."""
     sheet = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
         '<rect width="32" height="32" rx="6" fill="#24506e"/>'

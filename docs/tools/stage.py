@@ -5,12 +5,11 @@ there, with links that are right there. This copies them to where MkDocs looks
 and makes the links right for the site:
 
 - a link to another page leads to that page of the site;
-- a drawing (SVG) becomes part of its page, so that it has the page's colours;
-- pictures and notebooks are copied beside the pages;
+- a drawing (SVG) becomes part of its page, so that it has the page's colors;
+- images and notebooks are copied beside the pages;
 - any other file of the repository becomes a page that shows its text.
 
-The comment `<!-- section: README.md#Export -->` stands for that section of that
-file. Nothing but Python is needed, so that the tests can check every link.
+Nothing but Python is needed, so that the tests can check every link.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ LANGUAGES = {
     ".config": "text",
 }
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s]+)\)")
-_SECTION = re.compile(r"^<!-- section: (\S+)#(.+) -->$", re.MULTILINE)
 _CODE = re.compile(r"^(```|~~~).*?^\1\s*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
@@ -102,13 +100,7 @@ class _Site:
         self.shown: dict[str, str] = {}
 
     def text_of(self, source: str, page: str) -> str:
-        """Returns the text of a page as it is on the site."""
-        text = (ROOT / source).read_text(encoding="utf-8")
-        text = self.linked(text, source, page)
-        return _outside_code(text, lambda part: self._filled(part, page))
-
-    def linked(self, text: str, source: str, page: str) -> str:
-        """Makes the links of a file's text right for a page."""
+        """Returns the text of a file, with links that are right on a page."""
 
         def replace(match: re.Match[str]) -> str:
             image, label, target = match.groups()
@@ -123,6 +115,7 @@ class _Site:
             start = Path(page).parent
             return f"{image}[{label}]({_relative(place, start)}{mark}{anchor})"
 
+        text = (ROOT / source).read_text(encoding="utf-8")
         return _outside_code(text, lambda part: _LINK.sub(replace, part))
 
     def _place(self, name: str, source: str, target: str) -> str:
@@ -135,41 +128,6 @@ class _Site:
         if name.endswith(COPIED):
             return self.files.setdefault(name, f"files/{name}")
         return self.shown.setdefault(name, f"source/{name}.md")
-
-    def _filled(self, text: str, page: str) -> str:
-        """Puts sections of other files where comments name them."""
-
-        def replace(match: re.Match[str]) -> str:
-            source, title = match.groups()
-            return self.linked(section(source, title), source, page)
-
-        return _SECTION.sub(replace, text)
-
-
-def section(source: str, title: str) -> str:
-    """Returns what is between a heading of a file and the next one.
-
-    Args:
-        source: The file, as seen from the root of the repository.
-        title: The text of the heading.
-
-    Raises:
-        BrokenLinkError: If there is no such section.
-    """
-    found: list[str] | None = None
-    is_code = False
-    for line in (ROOT / source).read_text(encoding="utf-8").splitlines():
-        is_code ^= line.startswith("```")
-        heading = None if is_code else re.match("#+ (.*)", line)
-        if heading and found is not None:
-            break
-        if found is not None:
-            found.append(line)
-        elif heading and heading[1] == title:
-            found = []
-    if found is None:
-        raise BrokenLinkError(f"{source}: there is no section {title!r}")
-    return "\n".join(found).strip()
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:

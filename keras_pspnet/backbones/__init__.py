@@ -1,5 +1,6 @@
 """Dilated backbones."""
 
+from keras_pspnet.backbones.dilate import dilate as dilate
 from keras_pspnet.backbones.resnet import BASIC_DEPTHS as BASIC_DEPTHS
 from keras_pspnet.backbones.resnet import BLOCKS as BLOCKS
 from keras_pspnet.backbones.resnet import STAGE_CHANNELS as STAGE_CHANNELS

@@ -38,6 +38,7 @@ GEOMETRY = {
     32: ((1, 1), (2, 1), (2, 1), (2, 1)),
 }
 STRIDE_PLACES = ("3x3", "1x1")
+SHORTCUTS = ("conv", "average_pool")
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -56,12 +57,16 @@ class DilatedResNet(keras.Model):
         stride_on: Which convolution of a bottleneck is strided: `"3x3"`
             (PyTorch) or the first `"1x1"` (Caffe). Basic blocks have no
             1x1, so they take `"3x3"` only.
+        shortcut: How the projection of a strided block is strided: by its
+            `"conv"`, which leaves out three of four pixels, or by an
+            `"average_pool"` of 2x2 pixels before it (ResNet-D: mmsegmentation's
+            ResNetV1d, PaddleSeg's `_vd`, timm's `resnet50d`).
         width: Factor on every number of channels.
         name: Name of the model.
         trainable: As of every Keras layer.
 
     Input shape:
-        (B, H, W, channels), already normalised.
+        (B, H, W, channels), already normalized.
 
     Output shape:
         Pair of stage 4 and stage 5 features, (B, H/8, W/8, C) rounded up at
@@ -76,7 +81,9 @@ class DilatedResNet(keras.Model):
 
     Reference:
         He et al., "Deep Residual Learning for Image Recognition", 2015; Zhao
-        et al., "Pyramid Scene Parsing Network", 2016, sections 3.3 and 5.1.
+        et al., "Pyramid Scene Parsing Network", 2016, sections 3.3 and 5.1;
+        He et al., "Bag of Tricks for Image Classification with Convolutional
+        Neural Networks", 2019, section 4.2 (ResNet-D).
     """
 
     def __init__(
@@ -87,6 +94,7 @@ class DilatedResNet(keras.Model):
         output_stride: int = 8,
         contract_dilation: bool = True,
         stride_on: str = "3x3",
+        shortcut: str = "conv",
         width: float = 1.0,
         name: str | None = None,
         trainable: bool = True,
@@ -95,6 +103,7 @@ class DilatedResNet(keras.Model):
         check_choice("stem", stem, tuple(STEM_CHANNELS))
         check_choice("output_stride", output_stride, tuple(GEOMETRY))
         check_choice("stride_on", stride_on, STRIDE_PLACES)
+        check_choice("shortcut", shortcut, SHORTCUTS)
         basic = depth in BASIC_DEPTHS
         rule = f"be '3x3' for the basic blocks of depth {depth}"
         kept = not basic or stride_on == "3x3"
@@ -121,6 +130,7 @@ class DilatedResNet(keras.Model):
                     dilation=first_dilation if index == 0 else dilation,
                     basic=basic,
                     stride_on=stride_on,
+                    pooled=shortcut == "average_pool",
                 )
             stages[stage] = x
         super().__init__(
@@ -136,6 +146,7 @@ class DilatedResNet(keras.Model):
         self.output_stride = output_stride
         self.contract_dilation = contract_dilation
         self.stride_on = stride_on
+        self.shortcut = shortcut
         self.width = width
 
     def get_config(self) -> dict[str, Any]:
@@ -206,6 +217,7 @@ def _block(
     dilation: int,
     basic: bool,
     stride_on: str,
+    pooled: bool,
 ) -> Any:
     """Applies one residual block, basic or bottleneck."""
     out_channels = channels if basic else 4 * channels
@@ -213,8 +225,23 @@ def _block(
     # Where neither stride nor channels change, the identity needs no
     # convolution, not even in the first block of a stage.
     if stride > 1 or x.shape[-1] != out_channels:
+        shortcut_stride = stride
+        if stride > 1 and pooled:
+            # An odd side ends in the mean of one row, not of one and zeros.
+            shortcut = layers.AveragePooling2D(
+                stride,
+                padding="same",
+                data_format=FORMAT,
+                name=f"{name}_shortcut_pool",
+            )(x)
+            shortcut_stride = 1
         shortcut = _conv_bn(
-            x, f"{name}_shortcut", out_channels, 1, stride, relu=False
+            shortcut,
+            f"{name}_shortcut",
+            out_channels,
+            1,
+            shortcut_stride,
+            relu=False,
         )
     if basic:
         x = _conv_bn(x, f"{name}_1", channels, 3, stride, dilation)

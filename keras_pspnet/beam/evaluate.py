@@ -14,6 +14,7 @@ from keras_pspnet.beam.errors import ERRORS, count, failure, write_errors
 from keras_pspnet.beam.model import SharedModel
 from keras_pspnet.beam.storage import (
     absolute,
+    is_local,
     matches,
     prepare_output,
     read_image_file,
@@ -22,10 +23,14 @@ from keras_pspnet.data import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     MAX_PIXELS,
-    Encoding,
     Issue,
+    Listing,
+    Sample,
     check_complete,
+    check_label_file,
+    ignore,
     label_set_encoding,
+    load,
     pair_files,
     read_pair,
 )
@@ -37,6 +42,7 @@ from keras_pspnet.evaluation import (
     predict_mask,
 )
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.utils import check_data_folder
 
 SCORES_FILE = "scores.json"
 
@@ -59,9 +65,10 @@ class EvaluateImages(beam.PTransform):
     Each worker process loads the model once and scores one image at a time.
 
     Args:
-        images: Folder of images, on any file system of Beam. Subfolders and
-            hidden files are not read.
-        masks: Folder of index masks named like their images.
+        data: Folder of any form that `keras_pspnet.data.load` reads, which
+            all workers find at the same place; or, on another file system of
+            Beam, a folder of `images` and `masks`, see
+            `keras_pspnet.data.pair_files`.
         model: See `SegmentImages`, as for the three that follow.
         output: The folder, created if it is missing, on any file system.
         backbone: Backbone of a published model.
@@ -72,6 +79,9 @@ class EvaluateImages(beam.PTransform):
         window: Side of a sliding window.
         base: Size that images are resized to.
         ignore_label: Label that is never counted; None is the model's.
+        split: As of `keras_pspnet.data.load`, as is the next.
+        ignore_unknown: Whether values and colors without a class are
+            ignored.
 
     Raises:
         ImportError: If the runtime of an exported model is not installed.
@@ -83,15 +93,13 @@ class EvaluateImages(beam.PTransform):
     Examples:
         >>> import apache_beam
         >>> from keras_pspnet.beam import EvaluateImages
-        >>> folders = "data/val/images", "data/val/masks"
-        >>> evaluated = EvaluateImages(*folders, "aerial", "out")
+        >>> evaluated = EvaluateImages("data/val", "aerial", "out")
         >>> scores, errors = apache_beam.Pipeline() | evaluated
     """
 
     def __init__(
         self,
-        images: str | os.PathLike[str],
-        masks: str | os.PathLike[str],
+        data: str | os.PathLike[str],
         model: str | os.PathLike[str],
         output: str | os.PathLike[str],
         *,
@@ -103,10 +111,14 @@ class EvaluateImages(beam.PTransform):
         window: int | None = None,
         base: int | Sequence[int] | None = None,
         ignore_label: int | None = None,
+        split: str | None = None,
+        ignore_unknown: bool = False,
     ) -> None:
         super().__init__()
         self._protocol = make_protocol(protocol, scales, flip, window, base)
-        self._pairs = _find_pairs(os.fspath(images), os.fspath(masks))
+        folder = absolute(os.fspath(data))
+        if is_local(folder):
+            check_data_folder(data)
         self._model = SharedModel(model, backbone, precision)
         # Workers in this process share what was loaded here.
         self._loaded = self._model.acquire()
@@ -117,7 +129,14 @@ class EvaluateImages(beam.PTransform):
         Confusion(labels.num_classes, ignore_label)
         # Its pixels are read as 255.
         self._zero = Confusion(labels.num_classes)
-        self._encoding = label_set_encoding(labels, ignore_label)
+        self._samples = _find_samples(
+            folder,
+            split,
+            labels=labels,
+            ignore_label=ignore_label,
+            ignore_unknown=ignore_unknown,
+            bands=self._loaded.network.bands,
+        )
         self._settings = {
             **self._protocol.to_dict(),
             "ignore_label": ignore_label,
@@ -132,12 +151,10 @@ class EvaluateImages(beam.PTransform):
         Args:
             pipeline: The pipeline, or its beginning.
         """
-        step = beam.FlatMap(
-            _count, self._model, self._protocol, self._zero, self._encoding
-        )
+        step = beam.FlatMap(_count, self._model, self._protocol, self._zero)
         counted = (
             pipeline
-            | "Pairs" >> beam.Create(self._pairs)
+            | "Pairs" >> beam.Create(self._samples)
             | "Distribute" >> beam.Reshuffle()
             | "Count" >> step.with_outputs(ERRORS, main="matrices")
         )
@@ -168,24 +185,31 @@ class EvaluateImages(beam.PTransform):
 
 
 def _count(
-    pair: tuple[str, str],
+    sample: Sample,
     model: SharedModel,
     protocol: Protocol,
     zero: Confusion,
-    encoding: Encoding,
 ) -> Iterator[Any]:
-    """From the paths of an image and its mask to a confusion matrix."""
+    """From an image and its ground truth to a confusion matrix."""
     loaded = model.acquire()
     confusion = Confusion(zero.num_classes)
     # As in `SegmentImages`, errors have no class in common. All of them are
     # listed at once: no run for each corrupt file.
     try:
-        files = [read_image_file(path, MAX_PIXELS) for path in pair]
+        files: list[str | bytes] = [sample.image, sample.mask]
+        if not is_local(sample.image):
+            files = [
+                read_image_file(path, MAX_PIXELS)
+                for path in (sample.image, sample.mask)
+            ]
+        bands = loaded.network.bands
         with loaded.lock:
-            image, mask = read_pair(files[0], files[1], encoding)
+            image, mask = read_pair(
+                files[0], files[1], sample.ground_truth, bands=bands
+            )
             confusion.add(mask, predict_mask(loaded.network, image, protocol))
     except Exception as error:
-        yield failure(pair[0], error)
+        yield failure(sample.image, error)
     else:
         count("scored")
         yield confusion
@@ -213,30 +237,44 @@ def _report(scores: Scores) -> str:
     return json.dumps(scores.to_dict(), indent=2, allow_nan=False)
 
 
-def _find_pairs(images: str, masks: str) -> list[tuple[str, str]]:
-    """Pairs the files of two folders, on any file system, by name.
+def _find_samples(
+    folder: str, split: str | None, **options: Any
+) -> list[Sample]:
+    """Lists the pairs of a folder on any file system.
 
     Raises:
         OSError: If a folder cannot be listed.
-        ValueError: If they are not complete.
+        ValueError: If it is not complete, or is read on local disks alone.
     """
-    images, masks = absolute(images), absolute(masks)
+    if is_local(folder):
+        check_label_file(options["labels"], folder, split)
+        data = load(folder, split, **options)
+        data.check_binary()
+        return data.samples
+    base = f"{folder}/{split}" if split else folder
+    places = f"{base}/images", f"{base}/masks"
     issues: list[Issue] = []
-    pairs = pair_files(
-        _names(images, IMAGE_SUFFIXES),
-        _names(masks, MASK_SUFFIXES),
-        (images, masks),
+    pairs, _ = pair_files(
+        _names(places[0], IMAGE_SUFFIXES),
+        _names(places[1], MASK_SUFFIXES),
+        places,
         issues,
     )
     check_complete(issues)
-    return [(f"{images}/{image}", f"{masks}/{mask}") for image, mask in pairs]
+    labels = options["labels"]
+    encoding = label_set_encoding(labels)
+    listing = Listing(labels, [Sample(*p, encoding) for p in pairs], [])
+    ignored = options["ignore_label"], options["ignore_unknown"]
+    return ignore(listing, *ignored).samples
 
 
 def _names(folder: str, suffixes: Sequence[str]) -> list[PurePosixPath]:
-    found = sorted(matches(f"{folder}/*"))
-    names = [PurePosixPath(path.rpartition("/")[2]) for path in found]
+    """Lists files below a folder, relative to it, none hidden."""
+    found = sorted(matches(f"{folder}/**"))
+    names = [PurePosixPath(path.removeprefix(f"{folder}/")) for path in found]
     return [
         name
         for name in names
-        if name.suffix.lower() in suffixes and not name.name.startswith(".")
+        if name.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in name.parts)
     ]

@@ -47,7 +47,7 @@ class SegmentImages(beam.PTransform):
     as a dictionary for each image that has a mask, and for each other image
     `{"path": ..., "error": ...}`. The output folder holds
 
-    - `masks/NAME-HASH.png`, index masks with the classes' colours. The hash
+    - `masks/NAME-HASH.png`, index masks with the classes' colors. The hash
       is of the image's bytes, the model and the arguments: a mask that
       exists already, from an interrupted run or of other images, is what
       would be computed, and is used.
@@ -125,7 +125,7 @@ class SegmentImages(beam.PTransform):
         # Workers in this process share what was loaded here.
         self._loaded = self._model.acquire()
         # Wrong arguments would make every image fail.
-        blank = np.zeros((32, 32, 3), "uint8")
+        blank = np.zeros((32, 32, self._loaded.network.bands), "uint8")
         segment(self._loaded.network, blank, **self._arguments)
         self._output = prepare_output(output)
 

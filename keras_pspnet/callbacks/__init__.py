@@ -1,6 +1,7 @@
 """Callbacks for `fit` and for training runs.
 
 Their order in the list is the order in which they act: `StopOnNaN` first,
+`WeightAverage` before those that shall see averages,
 `ValidationScores` before those that use its scores, `Checkpoint` last, so that
 what a checkpoint has seen has also been logged.
 
@@ -29,3 +30,4 @@ from keras_pspnet.callbacks.tensorboard import (
 from keras_pspnet.callbacks.validation_scores import (
     ValidationScores as ValidationScores,
 )
+from keras_pspnet.callbacks.weight_average import WeightAverage as WeightAverage

@@ -28,10 +28,12 @@ class BestModel(RestoredCallback):
     Args:
         folder: The folder; made when there are scores.
         validation: Where the scores come from; before this in the list.
+        recipe: Name of the run's recipe, kept with the scores for the model
+            card of `keras-pspnet push`.
 
     Raises:
         ValueError: From `fit`, if the folder's `scores.json` is something
-            else.
+            else, or `validation` is not before this in the list.
 
     Examples:
         >>> validation = kp.callbacks.ValidationScores(pairs)
@@ -40,7 +42,10 @@ class BestModel(RestoredCallback):
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], validation: ValidationScores
+        self,
+        folder: str | os.PathLike[str],
+        validation: ValidationScores,
+        recipe: str | None = None,
     ) -> None:
         super().__init__()
         self._folder = path = Path(folder)
@@ -48,6 +53,7 @@ class BestModel(RestoredCallback):
             path.with_name(f"{path.name}.{end}") for end in ("part", "old")
         )
         self._validation = validation
+        self._about = {} if recipe is None else {"recipe": recipe}
         self._best = -math.inf
 
     def on_fit_restored(self, epoch: int) -> None:
@@ -62,6 +68,12 @@ class BestModel(RestoredCallback):
             self._best = Scores.load(kept).mean_iou
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._validation.is_done:
+            raise ValueError(
+                "`callbacks` must list the ValidationScores before the "
+                "BestModel that reads it. Received: BestModel("
+                f"{str(self._folder)!r}) without scores of epoch {epoch}"
+            )
         scores = self._validation.scores
         # Never true of NaN, which a set without ground truth scores.
         if scores is None or not scores.mean_iou > self._best:
@@ -69,7 +81,11 @@ class BestModel(RestoredCallback):
         save_pretrained(self.model, self._part)
         write_json(
             self._part / BEST_SCORES_FILE,
-            {"step": self.model.global_step, **scores.to_dict()},
+            {
+                "step": self.model.global_step,
+                **self._about,
+                **scores.to_dict(),
+            },
         )
         # No system renames onto a folder that holds something.
         if self._folder.exists():

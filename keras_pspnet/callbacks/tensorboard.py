@@ -20,10 +20,11 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet.callbacks.validation_scores import ValidationScores
+from keras_pspnet.data import RGB
 from keras_pspnet.inference import model_labels, predict_masks
 from keras_pspnet.models import RestoredCallback
 from keras_pspnet.utils import naming_errors
-from keras_pspnet.visualization import comparison_sheet
+from keras_pspnet.visualization import as_rgb, comparison_sheet
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -46,7 +47,8 @@ class EventLog(RestoredCallback):
         validation: Where the IoU of classes comes from; before this in the
             list. Sheets are drawn whenever it has new scores, and without it
             at the end of every epoch.
-        pairs: uint8 images (H, W, 3) and their masks (H, W) for the sheet.
+        pairs: uint8 images (H, W, 3), or (H, W, bands), and their masks
+            (H, W) for the sheet.
 
     Raises:
         OSError: From `fit`, if the folder cannot be written.
@@ -135,8 +137,9 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
 
     Args:
         model: A `PSPNet`, or another Keras model from images to logits.
-        pairs: uint8 images (H, W, 3) and their masks (H, W), of any sizes,
-            at least one.
+        pairs: uint8 images (H, W, 3), or (H, W, bands) which are shown as
+            `keras_pspnet.visualization.as_rgb` does, and their masks (H, W),
+            of any sizes, at least one.
 
     Returns:
         An RGB image, see `keras_pspnet.visualization.comparison_sheet`.
@@ -146,7 +149,10 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
         >>> prediction_sheet(model, pairs[:2]).save("sheet.png")
     """
     return comparison_sheet(
-        [image for image, _ in pairs],
+        [
+            image if image.shape[-1] == RGB else as_rgb(image)
+            for image, _ in pairs
+        ],
         [mask for _, mask in pairs],
         [predict_masks(model, image[None])[0] for image, _ in pairs],
         model_labels(model),

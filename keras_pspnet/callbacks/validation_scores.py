@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import inspect
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import keras
 
 from keras_pspnet.data import SegmentationData
 from keras_pspnet.evaluation import Scores
-from keras_pspnet.evaluation.evaluate import evaluate
+from keras_pspnet.evaluation.evaluate import check_classes, evaluate
+from keras_pspnet.inference import model_labels
+from keras_pspnet.utils import check_rule
 
 
 class ValidationScores(keras.callbacks.Callback):
@@ -21,17 +24,22 @@ class ValidationScores(keras.callbacks.Callback):
     `keras.callbacks.EarlyStopping("val_mean_iou", mode="max")` works.
 
     `scores` holds the scores after the epoch that ended last, or None if the
-    model was not scored then.
+    model was not scored then; `is_done` tells whether the epoch was dealt
+    with.
 
     Args:
         dataset: Pairs or batches, see `keras_pspnet.evaluate`; gone through
-            once for each of the epochs.
+            once for each of the epochs, so it cannot be a `zip` or another
+            iterator.
         epochs: Epochs, from 0, after which to evaluate; None is all.
         **kwargs: Passed to `keras_pspnet.evaluate`.
 
     Raises:
         OSError: If a file of a `SegmentationData` cannot be opened.
-        ValueError: If its masks give two classes as 0 and 255.
+        TypeError: If `kwargs` has no argument of `keras_pspnet.evaluate`.
+        ValueError: If the data set is an iterator, or its masks give two
+            classes as 0 and 255; from `fit`, if a `SegmentationData` has
+            other classes than the model.
 
     Examples:
         >>> validation = kp.callbacks.ValidationScores(pairs)
@@ -47,18 +55,28 @@ class ValidationScores(keras.callbacks.Callback):
         **kwargs: Any,
     ) -> None:
         super().__init__()
+        # Raises TypeError for names that `evaluate` does not know.
+        inspect.signature(evaluate).bind(None, dataset, **kwargs)
+        rule = "be gone through again: use a list, such as list(zip(...))"
+        check_rule("dataset", dataset, rule, not isinstance(dataset, Iterator))
         if isinstance(dataset, SegmentationData):
             # Now rather than after an epoch.
             dataset.check_binary()
         self.scores: Scores | None = None
+        self.is_done = False
         self._dataset = dataset
         self._epochs = epochs
         self._arguments = kwargs
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Now rather than after an epoch.
+        check_classes(self._dataset, model_labels(self.model))
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.scores = None
+        self.scores, self.is_done = None, False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.is_done = True
         if self._epochs is not None and epoch not in self._epochs:
             return
         self.scores = evaluate(self.model, self._dataset, **self._arguments)

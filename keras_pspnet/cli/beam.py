@@ -13,11 +13,11 @@ from keras_pspnet.cli.common import (
     chosen,
     inference_arguments,
     print_error,
+    reading_arguments,
 )
 from keras_pspnet.cli.evaluate import (
     add_data_options,
     add_protocol_options,
-    data_folders,
     print_scores,
     protocol_arguments,
 )
@@ -110,14 +110,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     from keras_pspnet.beam.evaluate import SCORES_FILE
     from keras_pspnet.evaluation import Scores
 
-    images, masks = data_folders(options)
     transform = EvaluateImages(
-        images,
-        masks,
+        options.data,
         options.model,
         options.output,
         **chosen(options, "backbone", "precision", "ignore_label"),
         **protocol_arguments(options),
+        **reading_arguments(options),
     )
     said = "{scored} images scored, {failed} failed"
     status = _run(transform, options, said)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from keras_pspnet.visualization import Segmentation
+
 Commands = argparse._SubParsersAction
 
 
+# Pairs on a sheet of overlays.
+SHEET = 12
 # What ships with the package.
 MODEL = "aerial"
 DEFAULT_MODEL_NOTE = (
@@ -128,6 +133,49 @@ def add_views(
         metavar="N",
         help=f"side of a sliding window (default: {window})",
     )
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of how data is read, see `reading_arguments`."""
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="split of the data, such as train or val (default: the only one)",
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="ignore pixels of values or colors without a class, instead of "
+        "refusing the mask",
+    )
+
+
+def reading_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of `add_reading_options` as those of `data.load`.
+
+    Args:
+        options: The parsed options.
+    """
+    return chosen(options, "split", "ignore_unknown")
+
+
+def write_sheet(path: str, pairs: Sequence[Segmentation]) -> None:
+    """Writes a sheet of images and overlays, and says so.
+
+    Args:
+        path: PNG file to write; nothing is written of no pair.
+        pairs: Images and their masks.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    from keras_pspnet.utils import writing_atomically
+    from keras_pspnet.visualization import overlay_sheet
+
+    if pairs:
+        with writing_atomically(path) as stream:
+            overlay_sheet(pairs).save(stream, "PNG")
+        print(f"Written to {path}")
 
 
 def chosen(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "convert", help="convert a checkpoint of another framework"
     )
     parser.add_argument(
-        "file", help="mmsegmentation or semseg .pth, or a .caffemodel"
+        "file",
+        help="mmsegmentation or semseg .pth, PaddleSeg .pdparams, or a "
+        ".caffemodel",
     )
     parser.add_argument(
         "-o", "--output", required=True, help="folder to write, for --model"

@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> int:
         OSError: If the port is taken, or the model cannot be read.
         ValueError: If an option is out of range.
     """
+    from keras_pspnet.data import RGB
     from keras_pspnet.inference import check_installed, load_predictor
+    from keras_pspnet.utils import check_rule
 
     check_installed("gradio", "gradio", "demo", "page")
     if not options.model_is_chosen:
@@ -84,10 +86,14 @@ def run(options: argparse.Namespace) -> int:
         from keras_pspnet.demo.server import application, bind, serve
 
         with bind(options.host, options.port) as listener:
+            network = load_predictor(
+                options.model, options.backbone, options.precision
+            )
+            rule = "take images of 1 or 3 bands, as the page sends"
+            bands = network.bands
+            check_rule("model", options.model, rule, bands in (1, RGB))
             app = application(
-                load_predictor(
-                    options.model, options.backbone, options.precision
-                ),
+                network,
                 os.path.basename(os.path.normpath(options.model)),
                 arguments,
                 options.host,

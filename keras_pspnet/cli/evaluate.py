@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from keras_pspnet.cli.common import (
     Commands,
     add_model_options,
+    add_reading_options,
     add_views,
     chosen,
     progress,
+    reading_arguments,
 )
 
 if TYPE_CHECKING:
+    from keras_pspnet.data import SegmentationData
     from keras_pspnet.evaluation import Scores
+    from keras_pspnet.inference import Predictor
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -39,15 +43,24 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=run)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `data_folders` reads, and the ignore label."""
+def add_data_options(
+    parser: argparse.ArgumentParser, required: bool = True, use: str = ""
+) -> None:
+    """Adds the data set, how it is read, and the ignore label.
+
+    Args:
+        parser: What they are added to.
+        required: Whether there must be data.
+        use: What it is for, ahead of what it is.
+    """
     parser.add_argument(
         "--data",
-        required=True,
+        required=required,
         metavar="DIR",
-        help="folder of DIR/images and of masks named like them in DIR/masks, "
-        "of class indices or colors",
+        help=f"{use}folder of images with masks, or with the annotations of a "
+        "tool",
     )
+    add_reading_options(parser)
     parser.add_argument(
         "--ignore-label",
         type=int,
@@ -119,23 +132,21 @@ def run(options: argparse.Namespace) -> int:
 
 def _evaluated(options: argparse.Namespace) -> Scores:
     """Scores the model on the data that the options name."""
-    from keras_pspnet.data import find_label_file, label_pairs, pair_folders
     from keras_pspnet.evaluation.evaluate import evaluate
     from keras_pspnet.inference import exported_sha256, load_predictor
+    from keras_pspnet.utils import check_data_folder
 
     how = protocol_arguments(options)
-    pairs = pair_folders(*data_folders(options))
+    check_data_folder(options.data)
     network = load_predictor(options.model, options.backbone, options.precision)
+    data = open_data(options, network)
     ignored = options.ignore_label
     if ignored is None:
         ignored = network.labels.ignore_label
-    label_file = find_label_file(options.data)
-    data = label_pairs(pairs, network.labels, ignored, label_file)
 
     with progress() as bar:
         # A corrupt file at the end would waste the work before it.
-        for _ in bar.track(data, description="check"):
-            pass
+        data.check_pairs(functools.partial(bar.track, description="check"))
         found = bar.track(data, description="evaluate")
         scores = evaluate(network, found, **how)
     # The data marks ignored pixels with 255, whatever their label was.
@@ -146,6 +157,31 @@ def _evaluated(options: argparse.Namespace) -> Scores:
     else:
         protocol["precision"] = options.precision or "float32"
     return dataclasses.replace(scores, protocol=protocol, weights_sha256=sha256)
+
+
+def open_data(
+    options: argparse.Namespace, network: Predictor
+) -> SegmentationData:
+    """Opens the data that the options name for a model.
+
+    Args:
+        options: Of `add_data_options`.
+        network: The model, whose classes the data must have.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it does not fit the model.
+    """
+    from keras_pspnet.data import check_label_file, load
+
+    check_label_file(network.labels, options.data, options.split)
+    return load(
+        options.data,
+        labels=network.labels,
+        ignore_label=options.ignore_label,
+        bands=network.bands,
+        **reading_arguments(options),
+    )
 
 
 def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -168,18 +204,6 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
         # Refuses what cannot be a label.
         Confusion(1, options.ignore_label)
     return how
-
-
-def data_folders(options: argparse.Namespace) -> tuple[str, str]:
-    """Returns the folders of images and of masks.
-
-    Args:
-        options: The parsed options.
-    """
-    return (
-        os.path.join(options.data, "images"),
-        os.path.join(options.data, "masks"),
-    )
 
 
 def print_scores(scores: Scores) -> None:

@@ -15,7 +15,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a table of the models, their protocols and their licences.
+    """Prints a table of the models, their protocols and their licenses.
 
     Args:
         options: The parsed options.
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         Exit status 0.
     """
-    line = "{:<15} {:<10} {:>6} {:>7} {:>7}  {}"
+    line = "{:<20} {:<9} {:>3} {:>6} {:>6}  {}"
     print(line.format("name", "backbone", "MB", "mIoU", "multi", "data"))
     for row in PRESETS:
         print(
@@ -46,4 +46,11 @@ def run(options: argparse.Namespace) -> int:
     for row in PRESETS:
         source = "ships with the package" if row.is_shipped else row.url
         print(f"  {row.name} {row.backbone}: {row.license}\n    {source}")
+    unhashed = dict.fromkeys(
+        row.name for row in PRESETS if not (row.is_shipped or row.sha256)
+    )
+    print(
+        f"\nNo hash is published for {', '.join(unhashed)}: the first download "
+        "records\nits own, and every later one must have it."
+    )
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,18 +12,24 @@ from typing import Any
 
 from keras_pspnet.cli import (
     beam,
+    benchmark,
     convert,
     demo,
     evaluate,
     export,
     info,
+    masks,
+    push,
     segment,
     train,
 )
 from keras_pspnet.cli.common import Parser, print_error, print_warning
 from keras_pspnet.version import __version__
 
-COMMANDS = (segment, evaluate, demo, train, export, convert, beam, info)
+COMMANDS = (
+    *(segment, evaluate, train, export, benchmark, masks, convert),
+    *(push, demo, beam, info),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +88,13 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever reads the output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # As of SIGPIPE.
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
         return 2

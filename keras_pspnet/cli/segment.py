@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from keras_pspnet.cli.common import (
     add_model_options,
     inference_arguments,
     is_unsure,
+    positive,
     print_error,
     print_note,
     progress,
@@ -23,6 +25,8 @@ from keras_pspnet.cli.common import (
 
 if TYPE_CHECKING:
     from keras_pspnet.data import Source
+
+_TIFF = (".tif", ".tiff")
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -41,7 +45,8 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         required=True,
         metavar="OUT",
         help="file to write, .png or .jpg, for one image; else a folder, "
-        "created if it is missing: a.jpg becomes a.png",
+        "created if it is missing: a.jpg becomes a.png, and a GeoTIFF the mask "
+        "a.tif of the same georeference; a file may be a .tif or .geojson, too",
     )
     add_model_options(parser)
     what = parser.add_mutually_exclusive_group()
@@ -50,7 +55,6 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         dest="what",
         action="store_const",
         const="mask",
-        default="overlay",
         help="write the mask of class indices (palette PNG) instead of the "
         "overlay",
     )
@@ -64,9 +68,17 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--colorblind",
         action="store_true",
-        help="use a palette for colour-blind viewers, and number the classes",
+        help="use a palette for color-blind viewers, and number the classes",
     )
     add_inference_options(parser)
+    parser.add_argument(
+        "--show-bands",
+        type=positive,
+        nargs="+",
+        metavar="BAND",
+        help="three bands, or one, that overlays show of other images than "
+        "RGB, counted from 1 (default: the first three)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         ValueError: If an option is out of range, or the only image is
             corrupt.
     """
-    from keras_pspnet.data import find_images, read_image
+    from keras_pspnet.data import RGB, find_images, read_image
     from keras_pspnet.inference import load_predictor
 
     # Files and options are checked before a model is loaded.
@@ -94,9 +106,12 @@ def run(options: argparse.Namespace) -> int:
     outputs = _outputs(options, images)
     only = None
     if len(images) == 1:
-        only = read_image(images[0], options.max_pixels)
+        if images[0].suffix.lower() not in _TIFF:
+            # The bands of others depend on the model.
+            only = read_image(images[0], options.max_pixels)
         # One image needs no progress bar, its windows do.
         arguments["verbose"] = bool(options.window) and sys.stdout.isatty()
+    arguments["show_bands"] = options.show_bands
     is_default = not options.model_is_chosen
     # A map of it is not for the images that only windows can show.
     arguments["confidence"] = options.what == "confidence" or (
@@ -121,9 +136,12 @@ def run(options: argparse.Namespace) -> int:
                 "classes may not be what the image shows"
             )
 
-    if only is None:
+    if len(images) > 1:
         return _segment_all(segment_file, images, outputs)
-    segment_file(only, outputs[0])
+    if only is None or network.bands != RGB:
+        segment_file(images[0], outputs[0])
+    else:
+        segment_file(only, outputs[0])
     return 0
 
 
@@ -166,11 +184,12 @@ def _outputs(
     """
     from keras_pspnet.data import IMAGE_SUFFIXES
     from keras_pspnet.utils import check_writable, naming_errors
-    from keras_pspnet.visualization import check_suffix
+    from keras_pspnet.visualization.segmentation import OF_MASKS, check_suffix
 
     output = Path(options.output)
     is_folder = output.is_dir() or options.output.endswith(("/", os.sep))
-    if not is_folder and output.suffix.lower() in IMAGE_SUFFIXES:
+    suffixes = (*IMAGE_SUFFIXES, *OF_MASKS)
+    if not is_folder and output.suffix.lower() in suffixes:
         if len(images) > 1:
             raise NotADirectoryError(
                 f"`output` must be a folder for {len(images)} images. "
@@ -188,12 +207,28 @@ def _outputs(
                 "`paths` must be images of different names for one folder. "
                 f"Received: {str(other)!r} and {str(image)!r}"
             )
-    outputs = [output / f"{image.stem}.png" for image in images]
+    outputs = [
+        output / f"{image.stem}{_suffix(image, options.what)}"
+        for image in images
+    ]
     _check_inputs_stay(images, outputs)
     with naming_errors("output", output, "a folder that can be written"):
         output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "a.png")
     return outputs
+
+
+def _suffix(image: Path, what: str | None) -> str:
+    """Returns the suffix of an image's output: masks of GeoTIFFs are one."""
+    from keras_pspnet.data import image_georeference
+
+    if image.suffix.lower() not in _TIFF or what in ("overlay", "confidence"):
+        return ".png"
+    # What cannot be opened is reported in its turn.
+    with contextlib.suppress(OSError):
+        if image_georeference(image) is not None:
+            return ".tif"
+    return ".png"
 
 
 def _check_inputs_stay(images: Sequence[Path], outputs: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""`keras-pspnet train`: a recipe's run, or a check of its data."""
+"""`keras-pspnet train`: a recipe's run, one without, or a check of its data."""
 
 from __future__ import annotations
 
@@ -8,14 +8,33 @@ import os
 import sys
 from typing import Any
 
-from keras_pspnet.cli.common import Commands, print_error, print_warning
+from keras_pspnet.cli.common import (
+    SHEET,
+    Commands,
+    print_error,
+    print_warning,
+    write_sheet,
+)
+from keras_pspnet.cli.own_data import (
+    add_own_options,
+    check_no_own,
+    keep_recipe,
+    output_folder,
+    own_recipe,
+    print_next,
+)
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds the command."""
-    parser = commands.add_parser("train", help="train a recipe")
+    parser = commands.add_parser(
+        "train", help="train a recipe, or on a folder of your own"
+    )
     parser.add_argument(
-        "recipe", help="scenes, aerial, voc2012_resnet50, ... or a .py file"
+        "recipe",
+        nargs="?",
+        help="scenes, aerial, voc2012_resnet50, ... or a .py file; without "
+        "one, it is made for --data-dir, and written into the run's folder",
     )
     parser.add_argument(
         "--data-dir",
@@ -30,8 +49,15 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         help="list the problems of the data set without training",
     )
     parser.add_argument(
+        "--sheet",
+        metavar="PNG",
+        help="with --check-data: sheet of training images and overlays of "
+        "their masks to write",
+    )
+    parser.add_argument(
         "-o", "--output", help="folder of the run (default: runs/RECIPE)"
     )
+    add_own_options(parser)
     parser.add_argument(
         "--smoke",
         action="store_true",
@@ -73,14 +99,25 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.training.cluster import WorkerLostError
     from keras_pspnet.training.run import train
 
-    recipe = load_recipe(options.recipe)
+    if options.recipe is None:
+        recipe = own_recipe(options)
+    else:
+        check_no_own(options)
+        recipe = load_recipe(options.recipe)
     if options.check_data:
-        return _check_data(recipe, options.data)
+        return _check_data(recipe, options.data, options.sheet)
+    if options.sheet is not None:
+        raise ValueError(
+            "`--sheet` requires --check-data. "
+            f"Received: --sheet {options.sheet}"
+        )
     if options.smoke:
         recipe = recipe.smoke_test()
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
-    output = options.output or os.path.join("runs", recipe.name)
+    output = output_folder(options, recipe.name)
+    if options.recipe is None:
+        keep_recipe(recipe, output)
     if not os.path.isdir(os.path.join(output, "checkpoints")):
         _warn_of_data(recipe, options.data)
     try:
@@ -104,6 +141,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(scores.table())
     print(f"Written to {output}")
+    if options.recipe is None:
+        print_next(recipe, output, options.data)
     return 0
 
 
@@ -126,8 +165,12 @@ def _warn_of_data(recipe: Any, data: str | None) -> None:
         raise ValueError(errors[0] + (more if len(errors) > 1 else ""))
 
 
-def _check_data(recipe: Any, data: str | None) -> int:
-    from keras_pspnet.training.data import check_data
+def _check_data(recipe: Any, data: str | None, sheet: str | None) -> int:
+    from keras_pspnet.training.data import check_data, first_overlays, measure
+    from keras_pspnet.utils import check_writable
+
+    if sheet is not None:
+        check_writable(sheet)
 
     found = check_data(recipe, data)
     for issue in found:
@@ -135,4 +178,10 @@ def _check_data(recipe: Any, data: str | None) -> int:
     # Warnings do not stop a run.
     errors = sum(not issue.is_warning for issue in found)
     print(f"{errors} errors, {len(found) - errors} warnings")
+    measured = None if errors else measure(recipe, data)
+    if measured is not None:
+        found_in = {"mean": measured.mean, "std": measured.std}
+        print(f"For the recipe: network={found_in}")
+    if sheet is not None:
+        write_sheet(sheet, first_overlays(recipe, data, SHEET))
     return 1 if errors else 0

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_pspnet.convert.assign import Converted
-from keras_pspnet.convert.name_table import BIN_SIZES, NameTable
+from keras_pspnet.convert.name_table import NameTable, to_rising_bins
 from keras_pspnet.labels import published_labels
 
 # B, G, R of the prototxt files, here in the order of RGB.
@@ -36,7 +36,7 @@ TABLE = NameTable(
         _with_norm(f"conv{{stage}}_{{block}}_{part}")
         for part in ("1x1_reduce", "3x3", "1x1_increase")
     ),
-    shortcut=_with_norm("conv{stage}_{block}_1x1_proj"),
+    shortcuts={"conv": _with_norm("conv{stage}_{block}_1x1_proj")},
     pyramid=_with_norm("conv5_3_pool{bins}_conv"),
     head=(*_with_norm("conv5_4"), "conv6"),
     # A layer's blobs; those of PSPNet's own BN layer are in this order, too.
@@ -67,7 +67,7 @@ def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
     }
     converted = TABLE.convert(tensors)
     _to_rgb(converted.arrays)
-    _to_rising_bins(converted.arrays)
+    to_rising_bins(converted.arrays)
     return converted.with_config(
         contract_dilation=False,
         stride_on="1x1"
@@ -83,15 +83,3 @@ def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
 def _to_rgb(arrays: dict[str, np.ndarray]) -> None:
     """Lets the first kernel take RGB where it took BGR."""
     arrays["stem1_conv/kernel"] = arrays["stem1_conv/kernel"][:, :, ::-1]
-
-
-def _to_rising_bins(arrays: dict[str, np.ndarray]) -> None:
-    """Reorders the head's channels: x, 6, 3, 2, 1 -> x, 1, 2, 3, 6."""
-    kernel = arrays["head_conv/kernel"]
-    width = arrays["head_conv/pyramid/bin1_conv/kernel"].shape[-1]
-    maps = len(BIN_SIZES)
-    features = kernel.shape[2] - maps * width
-    own, *falling = np.split(
-        kernel, [features + width * index for index in range(maps)], axis=2
-    )
-    arrays["head_conv/kernel"] = np.concatenate([own, *falling[::-1]], axis=2)

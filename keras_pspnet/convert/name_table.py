@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     Args:
         name: Ours: `name_conv` and `name_bn`, or `name_classifier`.
         conv: The source's name of the convolution.
-        norm: The source's name of the batch normalisation; a classifier has
+        norm: The source's name of the batch normalization; a classifier has
             none, but a bias.
     """
 
@@ -42,11 +42,19 @@ class Layer(NamedTuple):
 
 
 # What torch adds to the name of a convolution, for its kernel and its bias, and
-# of a batch normalisation, for gamma, beta, mean and variance.
+# of a batch normalization, for gamma, beta, mean and variance.
 _TORCH = (
     (".weight", ".bias"),
     (".weight", ".bias", ".running_mean", ".running_var"),
 )
+# The pooling before a projection has a number, and no tensors.
+_TORCH_SHORTCUTS = {
+    shortcut: (
+        f"layer{{layer}}.{{index}}.downsample.{first}",
+        f"layer{{layer}}.{{index}}.downsample.{first + 1}",
+    )
+    for shortcut, first in (("conv", 0), ("average_pool", 1))
+}
 DEEP_STEM = tuple((f"stem.{index}", f"stem.{index + 1}") for index in (0, 3, 6))
 PLAIN_STEM = (("conv1", "bn1"),)
 
@@ -55,22 +63,23 @@ PLAIN_STEM = (("conv1", "bn1"),)
 class NameTable:
     """How a source names the layers of a PSPNet; the defaults are torch's.
 
-    Convolutions stand with their batch normalisation. In the names of blocks
+    Convolutions stand with their batch normalization. In the names of blocks
     `{stage}` and `{block}` count from 2 and 1, `{layer}` and `{index}` from 1
-    and 0; in the names of the pyramid, `{index}` is that of a map from 0 and
-    `{bins}` is its bin size.
+    and 0, and `{rank}` is the stage from 0; in the names of the pyramid,
+    `{index}` is that of a map from 0 and `{bins}` is its bin size.
 
     Args:
         source: Name of the source.
         stems: The stems it may have; the last one where no other is there.
         prefix: What precedes the names of the backbone.
         convs: The convolutions of a block.
-        shortcut: The projection that some blocks have.
+        shortcuts: The projection that some blocks have, by the `shortcut` of
+            `DilatedResNet`.
         pyramid: A map of the pyramid; empty for a backbone alone.
-        head: Convolution, batch normalisation and classifier.
+        head: Convolution, batch normalization and classifier.
         aux: The same of the auxiliary head, which may be missing.
         suffixes: What is added to the name of a convolution, for its kernel
-            and its bias, and of a batch normalisation, for gamma, beta, mean
+            and its bias, and of a batch normalization, for gamma, beta, mean
             and variance.
         ignored: Regular expression of source names that nothing needs.
     """
@@ -82,15 +91,14 @@ class NameTable:
         (f"layer{{layer}}.{{index}}.conv{i}", f"layer{{layer}}.{{index}}.bn{i}")
         for i in (1, 2, 3)
     )
-    shortcut: tuple[str, str] = (
-        "layer{layer}.{index}.downsample.0",
-        "layer{layer}.{index}.downsample.1",
+    shortcuts: Mapping[str, tuple[str, str]] = dataclasses.field(
+        default_factory=lambda: dict(_TORCH_SHORTCUTS)
     )
     pyramid: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     aux: tuple[str, ...] = ()
     suffixes: tuple[tuple[str, ...], tuple[str, ...]] = _TORCH
-    # Counters of PyTorch's batch normalisation, which nothing computes with.
+    # Counters of PyTorch's batch normalization, which nothing computes with.
     ignored: str = r"\.num_batches_tracked$"
 
     def convert(self, tensors: Mapping[str, Any]) -> Converted:
@@ -101,22 +109,25 @@ class NameTable:
 
         Returns:
             The network; its config says what the tensors tell: `backbone`,
-            `stem` and `width`, and of a whole one `num_classes` and `aux`.
+            `stem`, `shortcut` and `width`, and of a whole one `num_classes`,
+            `head_channels` and `aux`.
 
         Raises:
             ValueError: If it is another network.
         """
         stem = self._stem(tensors)
         depth, config = self._backbone_config(tensors, stem)
+        shortcut = config["shortcut"] = self._shortcut(tensors)
         aux = bool(self.aux) and self.aux[-1] + self.suffixes[0][0] in tensors
         layers = [
-            *self._backbone_layers(tensors, stem, depth),
+            *self._backbone_layers(tensors, stem, depth, shortcut),
             *(self._head_layers(aux) if self.head else ()),
         ]
         arrays = convert_layers(tensors, layers, self.suffixes, self.ignored)
         if self.head:
             num_classes = arrays["head_classifier/bias"].shape[0]
             config |= {"num_classes": num_classes, "aux": aux}
+            config["head_channels"] = _head_channels(arrays, depth, config)
         return Converted(self.source, config, arrays)
 
     def _stem(self, tensors: Mapping[str, Any]) -> list[Layer]:
@@ -134,10 +145,22 @@ class NameTable:
             for index, (conv, norm) in enumerate(stem, start=1)
         ]
 
-    def _block(self, stage: int, block: int) -> list[Layer]:
+    def _shortcut(self, tensors: Mapping[str, Any]) -> str:
+        """Reads off the tensors which kind of projection there is."""
+        for shortcut in self.shortcuts:
+            norm = self._block(3, 1, shortcut)[-1].norm
+            if norm + self.suffixes[1][-1] in tensors:
+                return shortcut
+        # Basic blocks of one stage may need none.
+        return next(iter(self.shortcuts))
+
+    def _block(
+        self, stage: int, block: int, shortcut: str | None = None
+    ) -> list[Layer]:
         """Names the convolutions of a block, the projection last."""
+        shortcut = shortcut or next(iter(self.shortcuts))
         numbers = {"layer": stage - 1, "index": block - 1}
-        numbers |= {"stage": stage, "block": block}
+        numbers |= {"stage": stage, "block": block, "rank": stage - 2}
         return [
             Layer(
                 f"stage{stage}_block{block}_{part}",
@@ -145,17 +168,23 @@ class NameTable:
                 self.prefix + norm.format(**numbers),
             )
             for part, (conv, norm) in zip(
-                (1, 2, 3, "shortcut"), (*self.convs, self.shortcut), strict=True
+                (1, 2, 3, "shortcut"),
+                (*self.convs, self.shortcuts[shortcut]),
+                strict=True,
             )
         ]
 
     def _backbone_layers(
-        self, tensors: Mapping[str, Any], stem: list[Layer], depth: int
+        self,
+        tensors: Mapping[str, Any],
+        stem: list[Layer],
+        depth: int,
+        kind: str,
     ) -> Iterator[Layer]:
         yield from stem
         for stage, count in enumerate(BLOCKS[depth], start=2):
             for block in range(1, count + 1):
-                *convs, shortcut = self._block(stage, block)
+                *convs, shortcut = self._block(stage, block, kind)
                 yield from convs[: 2 if depth in BASIC_DEPTHS else 3]
                 if shortcut.conv + self.suffixes[0][0] in tensors:
                     yield shortcut
@@ -261,6 +290,35 @@ def convert_layers(
     ]
     raise_problems("a network whose every tensor is known", problems)
     return arrays
+
+
+def to_rising_bins(arrays: dict[str, np.ndarray]) -> None:
+    """Reorders the head's channels: x, 6, 3, 2, 1 -> x, 1, 2, 3, 6.
+
+    Args:
+        arrays: Variable path -> values; the head's kernel is replaced.
+    """
+    kernel = arrays["head_conv/kernel"]
+    width = arrays["head_conv/pyramid/bin1_conv/kernel"].shape[-1]
+    maps = len(BIN_SIZES)
+    features = kernel.shape[2] - maps * width
+    own, *falling = np.split(
+        kernel, [features + width * index for index in range(maps)], axis=2
+    )
+    arrays["head_conv/kernel"] = np.concatenate([own, *falling[::-1]], axis=2)
+
+
+def _head_channels(
+    arrays: Mapping[str, np.ndarray], depth: int, config: Mapping[str, Any]
+) -> int | None:
+    """Reads the width of the head, None where it is a quarter as usual."""
+    features = scaled(STAGE_CHANNELS[-1], config["width"])
+    features *= 1 if depth in BASIC_DEPTHS else 4
+    found = arrays["head_conv/kernel"].shape[-1]
+    # Nothing wider is published, and a small file could ask for a large
+    # network: its kernel is refused where it does not fit.
+    usual = found == features // 4 or found > features // 2
+    return None if usual else found
 
 
 def _paths(

@@ -5,10 +5,11 @@ Whatever a file names is looked up in a table, and never imported.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ _RENAMED = {
     "__builtin__": "builtins",
     "numpy._core.multiarray": "numpy.core.multiarray",
 }
-# Packages of which nothing may be used but what _CALLS lists: a file that
+# Packages of which nothing may be used but what a table lists: a file that
 # tries is no checkpoint. Of the standard library some have classes of data.
 _REFUSED_PACKAGES = (
     sys.stdlib_module_names
@@ -85,15 +86,35 @@ def check_key(budget: Budget, key: Any) -> None:
             raise RefusedError("a key in it is not a plain one")
 
 
-def call(budget: Budget, name: Any, args: Any) -> Any:
-    """Makes what is in the table, and placeholders for other classes."""
+@dataclasses.dataclass(frozen=True)
+class CallTable:
+    """What files of one kind may call.
+
+    Args:
+        functions: Path of a name -> what stands in for it; it takes the
+            budget and the arguments.
+        way_out: Where nothing else may be called, how to make a file that
+            does not. Empty lets objects of other classes be a `Placeholder`
+            each.
+    """
+
+    functions: Mapping[str, Callable[..., Any]]
+    way_out: str = ""
+
+
+def call(table: CallTable, budget: Budget, name: Any, args: Any) -> Any:
+    """Makes what is in the table, and placeholders where they may be."""
     if not isinstance(name, Placeholder) or not isinstance(args, tuple):
         raise RefusedError("it calls something that has no name")
     budget.charge(ITEM_COST)
-    function = _CALLS.get(path_of(name))
+    function = table.functions.get(path_of(name))
     # A name with dots is of a class's own, whatever the path looks like.
     if function and "." not in name.name:
         return function(budget, *args)
+    if table.way_out:
+        raise RefusedError(
+            f"it uses {name}, which no state_dict() needs; {table.way_out}"
+        )
     check_inert(name)
     return name
 
@@ -215,7 +236,15 @@ def _make_numpy_array(_: Budget, kind: Any, *start: Any) -> NumpyArray:
     return NumpyArray()
 
 
-_CALLS: dict[str, Callable[..., Any]] = {
+# NumPy's arrays and, in protocol 2, their bytes.
+_ARRAY_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "builtins.bytes": _make_bytes,
+    "_codecs.encode": _make_bytes,
+    "numpy.dtype": _make_numpy_dtype,
+    "numpy.core.multiarray._reconstruct": _make_numpy_array,
+}
+_TORCH_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **_ARRAY_FUNCTIONS,
     "torch._utils._rebuild_tensor": _make_tensor,
     "torch._utils._rebuild_tensor_v2": _make_tensor,
     "torch._utils._rebuild_parameter": _make_parameter,
@@ -229,11 +258,12 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "builtins.set": make_set,
     "builtins.frozenset": lambda *args: frozenset(make_set(*args)),
     "builtins.complex": lambda _, real, imaginary: complex(real, imaginary),
-    "builtins.bytes": _make_bytes,
     "builtins.bytearray": _make_bytes,
     "builtins.getattr": _get_attribute,
-    "_codecs.encode": _make_bytes,
-    "numpy.dtype": _make_numpy_dtype,
     "numpy.core.multiarray.scalar": _make_numpy_scalar,
-    "numpy.core.multiarray._reconstruct": _make_numpy_array,
 }
+TORCH_CALLS = CallTable(_TORCH_FUNCTIONS)
+PADDLE_CALLS = CallTable(
+    _ARRAY_FUNCTIONS,
+    "paddle.save(network.state_dict(), path) writes a file without it",
+)

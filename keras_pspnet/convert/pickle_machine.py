@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_pspnet.convert.pickle_calls import (
+    TORCH_CALLS,
+    CallTable,
     call,
     check_inert,
     check_key,
@@ -24,6 +26,7 @@ from keras_pspnet.convert.pickle_calls import (
 )
 from keras_pspnet.convert.pickle_values import (
     ITEM_COST,
+    MAX_COPIED,
     STORAGES,
     Budget,
     NumpyArray,
@@ -70,17 +73,25 @@ class Machine:
         content: A file that holds the pickle.
         position: Where it begins.
         limit: How many bytes it may have.
+        calls: What it may call.
+        copied: How many bytes its opcodes may copy.
 
     Attributes:
         storages: Key -> storage, of all that the pickle refers to.
     """
 
     def __init__(
-        self, content: bytes | mmap.mmap, position: int, limit: int
+        self,
+        content: bytes | mmap.mmap,
+        position: int,
+        limit: int,
+        calls: CallTable = TORCH_CALLS,
+        copied: int = MAX_COPIED,
     ) -> None:
+        self._calls = calls
         self.storages: dict[str, Storage] = {}
         self._stream = _Stream(content, position, limit)
-        self._budget = Budget()
+        self._budget = Budget(copied)
         self._stack: list[Any] = []
         # The stacks below the marks.
         self._below: list[list[Any]] = []
@@ -181,7 +192,10 @@ class Machine:
 
     def _reduce(self, _: Any) -> None:
         args, name = self._pop(), self._pop()
-        self._push(call(self._budget, name, args))
+        self._push(self._call(name, args))
+
+    def _call(self, name: Any, args: Any) -> Any:
+        return call(self._calls, self._budget, name, args)
 
     def _new_object_with_keywords(self, _: Any) -> None:
         if self._pop():
@@ -190,11 +204,11 @@ class Machine:
 
     def _object(self, _: Any) -> None:
         name, *args = self._marked()
-        self._push(call(self._budget, name, tuple(args)))
+        self._push(self._call(name, tuple(args)))
 
     def _instance(self, names: str) -> None:
         args = tuple(self._marked())
-        self._push(call(self._budget, named(*names.split(" ", 1)), args))
+        self._push(self._call(named(*names.split(" ", 1)), args))
 
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._stack[-1]

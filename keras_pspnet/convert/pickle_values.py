@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 # What a file may make the reader do. A large checkpoint, with the state of
-# its optimiser, stays far below each.
+# its optimizer, stays far below each.
 _MAX_DEPTH = 200  # of containers in containers
 _MAX_VALUES = 2**24  # in the result, each as often as it is held
-_MAX_COPIED = 2**26  # bytes, by opcodes that can copy many
+MAX_COPIED = 2**26  # bytes, by opcodes that can copy many
 _MAX_ELEMENTS = 2**48  # so that sizes in bytes fit into 64 bits
 _MAX_DIMENSIONS = 32
 # Bytes that stand for a call and for an item of a set.
@@ -40,10 +42,45 @@ class RefusedError(ValueError):
     """Says what is wrong with a file, for the reader's own error."""
 
 
+@contextlib.contextmanager
+def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Turns whatever a file does to its reader into one ValueError.
+
+    Args:
+        path: The file.
+        what: What it must be.
+
+    Yields:
+        Nothing; the block reads the opened file.
+
+    Raises:
+        ValueError: If the block fails.
+    """
+    try:
+        yield
+    # Damage can make the modules that take a file apart fail anywhere.
+    except Exception as error:
+        # A quote from the file may be as long as the file.
+        why = " ".join(str(error)[:300].split()) or type(error).__name__
+        if not isinstance(error, RefusedError):
+            why = f"it is damaged: {why}"
+        raise ValueError(
+            f"`path` must be {what} ({why}). Received: path={os.fspath(path)!r}"
+        ) from error
+
+
+def other_file(head: bytes) -> RefusedError:
+    """Returns the error for a file that begins unlike those it should."""
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return RefusedError("it is a web page")
+    return RefusedError("it does not begin like one")
+
+
 class Budget:
     """What is left of the bytes that one pickle may copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_COPIED) -> None:
+        self._most = most
         self._copied = 0
 
     def charge(self, count: int) -> None:
@@ -52,7 +89,7 @@ class Budget:
         So does what a short opcode makes that takes much more memory.
         """
         self._copied += count
-        if self._copied > _MAX_COPIED:
+        if self._copied > self._most:
             raise RefusedError("it makes too many copies of what it holds")
 
 

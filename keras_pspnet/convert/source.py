@@ -1,4 +1,4 @@
-"""Recognises whose file it is, and converts it."""
+"""Recognizes whose file it is, and converts it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from keras_pspnet.convert.caffe import convert_caffe
 from keras_pspnet.convert.caffe_file import read_caffe_file
 from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
 from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
+from keras_pspnet.convert.paddle_file import is_paddle_file, read_paddle_file
+from keras_pspnet.convert.paddleseg import convert_paddleseg, is_paddleseg
 from keras_pspnet.convert.semseg import convert_semseg, is_semseg
 from keras_pspnet.convert.torch_file import is_torch_file, read_torch_file
 
 # The reader says what is wrong with files that only have these names.
 _TORCH = (".pth", ".pt")
 _CAFFE = (".caffemodel", ".prototxt")
+_PADDLE = (".pdparams",)
 # Where training scripts keep the weights among other things.
 _STATE_KEYS = ("state_dict", "model", "model_state_dict")
 
@@ -31,8 +34,9 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
 
     Args:
         path: A PyTorch checkpoint of mmsegmentation's or semseg's PSPNet or
-            of a ResNet for ImageNet (mmcv, timm; also as safetensors), or an
-            original `.caffemodel`. The form is recognised from the file.
+            of a ResNet for ImageNet (mmcv, timm; also as safetensors),
+            PaddleSeg's `.pdparams`, or an original `.caffemodel`. The form is
+            recognized from the file.
 
     Returns:
         The network. Arrays may be views of the file: it must stay as it is
@@ -51,7 +55,11 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
     try:
         if path.suffix == ".safetensors":
             tensors = _read_safetensors(path)
-        elif path.suffix in _TORCH or is_torch_file(path):
+        elif is_torch_file(path):
+            tensors, meta = _read_torch(path)
+        elif is_paddle_file(path) or path.suffix in _PADDLE:
+            tensors = read_paddle_file(path)
+        elif path.suffix in _TORCH:
             tensors, meta = _read_torch(path)
         else:
             return convert_caffe(_read_caffe(path))
@@ -59,14 +67,17 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
             return convert_mmseg(tensors, meta)
         if is_semseg(tensors):
             return convert_semseg(tensors)
+        if is_paddleseg(tensors):
+            return convert_paddleseg(tensors)
         if is_backbone(tensors):
             return convert_backbone(tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     names = ", ".join(sorted(tensors)[:5])
     raise ValueError(
-        "`path` must hold a PSPNet of mmsegmentation, semseg or Caffe, or a "
-        f"ResNet for ImageNet. Received: {str(path)!r} with the tensors "
+        "`path` must hold a PSPNet of mmsegmentation, semseg, PaddleSeg or "
+        "Caffe, or a ResNet for ImageNet. Received: "
+        f"{str(path)!r} with the tensors "
         f"{names or '(none)'}, ..."
     )
 
@@ -89,8 +100,8 @@ def _read_caffe(path: Path) -> dict[str, list[np.ndarray]]:
         if path.suffix in _CAFFE:
             raise
         raise ValueError(
-            "`path` must be a PyTorch checkpoint, a .caffemodel or a "
-            f".safetensors file. Received: path={str(path)!r}"
+            "`path` must be a PyTorch checkpoint, a .pdparams, a .caffemodel "
+            f"or a .safetensors file. Received: path={str(path)!r}"
         ) from error
 
 

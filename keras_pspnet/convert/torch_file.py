@@ -12,7 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_pspnet.convert.pickle_machine import Machine
-from keras_pspnet.convert.pickle_values import RefusedError, plain
+from keras_pspnet.convert.pickle_values import (
+    RefusedError,
+    other_file,
+    plain,
+    refusing,
+)
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
@@ -25,7 +30,7 @@ _LEGACY_START = re.compile(
 _ZIP_START = b"PK\x03\x04"
 _ZIP_OBJECT = re.compile(r"([^/]+)/data\.pkl")
 
-# A large checkpoint, with the state of its optimiser, stays far below these.
+# A large checkpoint, with the state of its optimizer, stays far below these.
 _MAX_PICKLE = 2**26  # bytes
 _MAX_HEADER = 2**12  # bytes of each pickle before the object's
 
@@ -58,19 +63,8 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         >>> state["decode_head.conv_seg.bias"].shape
         (21,)
     """
-    with open(path, "rb") as stream:
-        try:
-            return _read(stream)
-        # Damage can make the modules that take a file apart fail anywhere.
-        except Exception as error:
-            # A quote from the file may be as long as the file.
-            why = " ".join(str(error)[:300].split()) or type(error).__name__
-            if not isinstance(error, RefusedError):
-                why = f"it is damaged: {why}"
-            raise ValueError(
-                f"`path` must be a PyTorch checkpoint ({why}). "
-                f"Received: path={os.fspath(path)!r}"
-            ) from error
+    with open(path, "rb") as stream, refusing(path, "a PyTorch checkpoint"):
+        return _read(stream)
 
 
 def is_torch_file(path: str | os.PathLike[str]) -> bool:
@@ -102,9 +96,7 @@ def _read(stream: BinaryIO) -> Any:
             return _read_zip(_Members(archive.infolist(), data))
     if _LEGACY_START.match(head):
         return _read_legacy(data)
-    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise RefusedError("it is a web page")
-    raise RefusedError("it does not begin like one")
+    raise other_file(head)
 
 
 class _Members:

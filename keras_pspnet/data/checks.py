@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from keras_pspnet.data.dataset import SegmentationData, size_issue
-from keras_pspnet.data.images import image_orientation, named, read_image
-from keras_pspnet.data.sources.encodings import read_encoded
+from keras_pspnet.data.dataset import SegmentationData
+from keras_pspnet.data.images import (
+    image_orientation,
+    named,
+    read_image,
+    tiff_pages,
+)
+from keras_pspnet.data.pairs import size_issue
+from keras_pspnet.data.sources.drawing import Drawing
+from keras_pspnet.data.sources.encodings import (
+    UnknownValuesError,
+    count_values,
+)
 from keras_pspnet.data.sources.listing import Issue, Sample
 from keras_pspnet.labels import IGNORE_LABEL
-from keras_pspnet.utils.plausibility import BinaryMasks
 
 _SHOWN = 5
 
@@ -21,11 +31,12 @@ def check(data: SegmentationData) -> list[Issue]:
     """Reads a whole data set and lists everything that is wrong with it.
 
     Issues are images and masks that are missing or occur twice, that
-    cannot be read, or whose sizes differ; masks with labels or colours
-    without a meaning; and splits without a pair, or without any truth in all
-    their masks; and two classes given as 0 and 255. Warnings are single masks
-    without ground truth, classes that no mask shows, and images whose EXIF
-    orientation may not be that of their masks.
+    cannot be read, or whose sizes differ; masks with labels or colors
+    without a meaning, and how many pixels and masks have them; splits without
+    a pair, or without any truth in all their masks; and two classes given as
+    0 and 255. Warnings are single masks without ground truth, classes that no
+    mask shows, and images whose EXIF orientation may not be that of their
+    masks.
 
     Args:
         data: The set, opened with `load(..., strict=False)`.
@@ -44,12 +55,15 @@ def check(data: SegmentationData) -> list[Issue]:
     """
     issues = list(data.issues)
     counts = np.zeros(256, np.int64)
-    binary = BinaryMasks()
+    binary = data.binary_masks()
+    unknown = _Unknown()
     for sample in data.samples:
-        mask = _check_sample(sample, issues)
+        mask = _check_sample(data, sample, issues, unknown)
         if mask is not None:
-            counts += np.bincount(mask.reshape(-1), minlength=256)
-            binary.add(mask)
+            counts += count_values(mask)
+            if binary is not None:
+                binary.add(mask)
+    issues += unknown.issues()
     absent = [
         name
         for index, name in enumerate(data.labels.names)
@@ -73,31 +87,67 @@ def check(data: SegmentationData) -> list[Issue]:
             f"no mask in {place} that can be read shows these classes: {shown}"
         )
         issues.append(Issue(text, (place,), is_warning=True))
-    if data.num_classes == 2 and binary.only_ignored > binary.with_object:
+    if binary is not None and binary.only_ignored > binary.with_object:
         text = f"{place}: {binary.message()}"
         is_warning = binary.with_object > 0
         issues.append(Issue(text, (place,), is_warning=is_warning))
     return issues
 
 
-def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray | None:
+class _Unknown:
+    """Values and colors without a class, in all masks."""
+
+    def __init__(self) -> None:
+        self._pixels: Counter[str] = Counter()
+        self._masks: Counter[str] = Counter()
+        self._files: list[str] = []
+
+    def add(self, error: UnknownValuesError, mask: str) -> None:
+        self._pixels.update(error.counts)
+        self._masks.update(error.counts.keys())
+        self._files.append(mask)
+
+    def issues(self) -> list[Issue]:
+        """Sums up what several masks have; one says it itself."""
+        if len(self._files) < 2:
+            return []
+        shown = [
+            f"{value} ({count} pixels in {self._masks[value]} masks)"
+            for value, count in self._pixels.most_common(_SHOWN)
+        ]
+        if len(self._pixels) > _SHOWN:
+            shown.append(f"{len(self._pixels) - _SHOWN} more")
+        text = f"{len(self._files)} masks hold values or colors without a "
+        text += f"class: {', '.join(shown)}"
+        return [Issue(text, tuple(self._files))]
+
+
+def _check_sample(
+    data: SegmentationData,
+    sample: Sample,
+    issues: list[Issue],
+    unknown: _Unknown,
+) -> np.ndarray | None:
     """Adds what is wrong with a pair, and returns the mask if there is one."""
     image = mask = None
     try:
-        image = read_image(sample.image)
+        image = read_image(sample.image, data.max_pixels, data.bands)
     except (OSError, ValueError) as error:
         issues.append(Issue(str(error), (sample.image,)))
     try:
-        mask = read_encoded(sample.mask, sample.encoding)
+        mask = sample.ground_truth.read(sample.mask, data.max_pixels)
     except (OSError, ValueError) as error:
         issues.append(Issue(str(error), (sample.mask,)))
+        if isinstance(error, UnknownValuesError):
+            unknown.add(error, sample.mask)
     if mask is None:
         return None
     if image is not None:
+        issues += _unread_pages(sample)
         text = size_issue(image, mask, named(sample.image), named(sample.mask))
         if text:
             issues.append(Issue(text, (sample.image, sample.mask)))
-        elif _hides_orientation(image_orientation(sample.image), mask.shape):
+        elif _hides_orientation(sample, mask.shape):
             text = (
                 f"{sample.image} is stored upside down or flipped (EXIF) and "
                 f"read upright: {sample.mask} must be upright as well, which "
@@ -111,7 +161,24 @@ def _check_sample(sample: Sample, issues: list[Issue]) -> np.ndarray | None:
     return mask
 
 
-def _hides_orientation(orientation: int, size: tuple[int, ...]) -> bool:
-    """Tells whether turning an image upright leaves its size as it was."""
+def _unread_pages(sample: Sample) -> list[Issue]:
+    """Warns of pages beyond the first, which are not read."""
+    issues = []
+    for file in dict.fromkeys((sample.image, sample.mask)):
+        pages = tiff_pages(file)
+        if pages > 1:
+            text = f"{file} has {pages} pages, of which only the first is read"
+            issue = Issue(f"{text}: save each as a file", (file,), True)
+            issues.append(issue)
+    return issues
+
+
+def _hides_orientation(sample: Sample, size: tuple[int, ...]) -> bool:
+    """Tells whether turning an image upright leaves its size as the mask's."""
+    orientation = image_orientation(sample.image)
+    truth = sample.ground_truth
+    if isinstance(truth, Drawing) and truth.size is None:
+        # It is drawn at the size of the upright image.
+        return orientation > 1
     turned_by_quarters = orientation > 4
     return orientation > 1 and (not turned_by_quarters or size[0] == size[1])

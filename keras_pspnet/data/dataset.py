@@ -4,45 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from keras_pspnet.data.images import named, read_image
-from keras_pspnet.data.sources.encodings import Encoding, read_encoded
-from keras_pspnet.data.sources.folders import (
-    label_file_encoding,
-    label_set_encoding,
-    list_folder,
-    list_pairs,
+from keras_pspnet.data.images import MAX_PIXELS, RGB
+from keras_pspnet.data.pairs import Pair, read_pair
+from keras_pspnet.data.sources.changes import ignore, replace_encoding
+from keras_pspnet.data.sources.encodings import Encoding, plain_encoding
+from keras_pspnet.data.sources.find import list_source
+from keras_pspnet.data.sources.label_files import (
+    MarkSpec,
+    read_label_file,
+    read_label_map,
 )
-from keras_pspnet.data.sources.listing import (
-    FilePair,
-    Listing,
-    Sample,
-    check_complete,
-)
+from keras_pspnet.data.sources.listing import Listing
 from keras_pspnet.data.sources.published import DATASETS, list_dataset
 from keras_pspnet.labels import IGNORE_LABEL, LabelSet
-from keras_pspnet.utils.plausibility import BinaryMasks
-
-Pair = tuple[np.ndarray, np.ndarray]
+from keras_pspnet.utils import check_integer
+from keras_pspnet.utils.plausibility import MAP_FILES, BinaryMasks
 
 
 class SegmentationData:
     """Reads the pairs of a data set by index; made by `load`.
 
-    Each is an image, uint8 `(H, W, 3)`, and its mask, uint8 `(H, W)` of
-    classes 0..C-1, and 255 where there is no truth.
+    Each is an image, uint8 `(H, W, 3)` or `(H, W, bands)` as of `read_image`,
+    and its mask, uint8 `(H, W)` of classes 0..C-1, and 255 where there is no
+    truth.
 
     Args:
         listing: The pairs.
         cache_bytes: Decoded pairs are kept up to this many bytes, and are
             read-only then.
+        max_pixels: Larger images and masks are refused.
+        bands: Bands of the images.
     """
 
-    def __init__(self, listing: Listing, cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        cache_bytes: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        bands: int = RGB,
+    ) -> None:
+        self.form = listing.form
+        self.max_pixels = max_pixels
+        self.bands = check_integer("bands", bands)
         self.samples = listing.samples
         self.issues = listing.issues
         # Whatever the files say, the masks of this object hold 255.
@@ -53,6 +60,7 @@ class SegmentationData:
         self.ignore_label = IGNORE_LABEL
         self._room = cache_bytes
         self._kept: dict[int, Pair] = {}
+        self._is_binary_checked = self.binary_masks() is None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -70,7 +78,13 @@ class SegmentationData:
         index %= len(self)
         if index in self._kept:
             return self._kept[index]
-        pair = read_pair(sample.image, sample.mask, sample.encoding)
+        pair = read_pair(
+            sample.image,
+            sample.mask,
+            sample.ground_truth,
+            self.max_pixels,
+            self.bands,
+        )
         size = sum(array.nbytes for array in pair)
         if size <= self._room:
             self._room -= size
@@ -87,25 +101,52 @@ class SegmentationData:
         sample = self.samples[index]
         return sample.image, sample.mask
 
+    def take(self, indices: Iterable[int]) -> SegmentationData:
+        """Returns some of the pairs, by index, as a set of their own."""
+        samples = [self.samples[index] for index in indices]
+        listing = Listing(self.labels, samples, self.issues, self.form)
+        return SegmentationData(
+            listing, self._room, self.max_pixels, self.bands
+        )
+
+    def binary_masks(self) -> BinaryMasks | None:
+        """Returns what counts masks whose class 1 may be 255 by mistake.
+
+        None if there are not two classes, or what masks hold is listed or
+        drawn, and so meant.
+        """
+        holds_classes = any(
+            isinstance(each.ground_truth, Encoding)
+            and each.ground_truth.holds_classes
+            and not each.ground_truth.lists_ignored
+            for each in self.samples
+        )
+        if self.num_classes != 2 or not holds_classes:
+            return None
+        return BinaryMasks(remedy=MAP_FILES.format(*self.labels.names))
+
     def check_binary(self) -> None:
-        """Reads masks of two classes until one shows class 1.
+        """Reads masks of two classes until one shows class 1, but only once.
 
         Raises:
             OSError: If a file cannot be opened.
             ValueError: If none does and 255 stands in its place, or a mask
                 cannot be decoded or holds a value without a meaning.
         """
-        if self.num_classes != 2:
+        seen = self.binary_masks()
+        if self._is_binary_checked or seen is None:
             return
-        seen = BinaryMasks()
         for sample in self.samples:
-            seen.add(read_encoded(sample.mask, sample.encoding))
+            seen.add(sample.ground_truth.read(sample.mask, self.max_pixels))
             if seen.with_object:
-                return
-        seen.check(f"masks such as {self.samples[0].mask!r}")
+                break
+        self._check_binary(seen)
 
-    def check_pairs(self) -> None:
+    def check_pairs(self, track: Callable[[Any], Any] = iter) -> None:
         """Reads every pair, to find a wrong one before long work starts.
+
+        Args:
+            track: Goes through the pairs, and may show progress.
 
         Raises:
             OSError: If a file cannot be opened.
@@ -113,10 +154,13 @@ class SegmentationData:
                 holds a value without a meaning, none has any truth, or two
                 classes are given as 0 and 255.
         """
-        self.check_binary()
         ground_truth = False
-        for _, mask in self:
+        seen = self.binary_masks()
+        for _, mask in track(self):
             ground_truth = ground_truth or bool((mask != IGNORE_LABEL).any())
+            if seen and not seen.with_object and not self._is_binary_checked:
+                seen.add(mask)
+        self._check_binary(seen)
         if len(self) and not ground_truth:
             raise ValueError(
                 "`mask` must have pixels that are not ignored in at least one "
@@ -124,15 +168,28 @@ class SegmentationData:
                 f"{len(self) - 1} more without"
             )
 
+    def _check_binary(self, seen: BinaryMasks | None) -> None:
+        if seen and seen.masks:
+            seen.check(f"masks such as {self.samples[0].mask!r}")
+        self._is_binary_checked = True
+
 
 def load(
     name_or_dir: str | os.PathLike[str],
     split: str | None = None,
     root: str | os.PathLike[str] | None = None,
     *,
-    labels: LabelSet | None = None,
+    labels: LabelSet
+    | Mapping[str, MarkSpec]
+    | str
+    | os.PathLike[str]
+    | None = None,
+    ignore_label: int | None = None,
+    ignore_unknown: bool = False,
+    max_pixels: int = MAX_PIXELS,
     cache_bytes: int = 0,
     strict: bool = True,
+    bands: int = RGB,
 ) -> SegmentationData:
     """Opens a split of a data set on disk.
 
@@ -155,31 +212,54 @@ def load(
     - `"oxford_iiit_pet"`: images and annotations/trimaps; `"trainval"`,
       `"test"`. The classes are pet, background and outline.
 
-    Own data is a folder of `images` and `masks`, or of `train/images`,
-    `train/masks` and so on for each split, with masks named as their
-    images (a.jpg and a.png), and the names of the classes in `labels.txt`:
-    see `read_label_file` of keras_pspnet.data.sources. Masks are either
-    index masks (grey or palette files), of classes from 0, and 255 where
-    there is no truth; or 8-bit RGB files in PNG, of the exact colours that
-    `labels.txt` lists.
+    Own data is a folder of images and one of masks, `images` and `masks` for
+    instance, or such a pair for each split: `train/images` and
+    `train/masks`, `images/train` and `masks/train`, or `train` and
+    `train_masks`; or one folder of both. Masks are named as their images (a.jpg
+    and a.png), in folders of the same names inside if there are any, or have
+    a prefix or suffix that all of them have (a_mask.png); `data.form` says
+    which was found. Masks are PNG, BMP, GIF or TIFF files of 1 to 16 bits:
+
+    - classes from 0 (grey or palette), and 255 where there is no truth;
+    - any other values, if `labels.txt` lists them; or
+    - colors, exactly as `labels.txt` lists them.
+
+    `labels.txt` or `classes.txt`, in the folder or the one above, names the
+    classes: see `read_label_file` of
+    keras_pspnet.data.sources.label_files.
+
+    Or it is what an annotation tool exported: labelme JSON, LabelMe XML, COCO
+    JSON, COCO panoptic, YOLO segmentation, CVAT XML, Label Studio JSON, VGG
+    VIA JSON or a VOC tree. Without `labels.txt` class 0 is the background,
+    and the classes of the tool follow.
 
     Args:
         name_or_dir: Name of a published set, or folder of own data.
         split: Which part; for own data the name of its folder, or None.
         root: For published sets, the folder itself or the one it was
             unpacked in.
-        labels: For own data without `labels.txt`, or in its place: the
-            classes, and the colours of coloured masks. Pixels of
-            `labels.ignore_label` come out as 255.
+        labels: For own data: the classes, and the colors of colored masks.
+            A `labels.txt` of the same classes in the same order says what
+            masks hold; without one, pixels of `labels.ignore_label` come out
+            as 255. Or the path of another `labels.txt`. Or a mapping of
+            names, class 0 first, to what masks hold: a value 0..65535, a
+            color `(r, g, b)` or `"#rrggbb"`, or a list of such; `"ignore"`
+            is 255: `{"background": 0, "membrane": 255, "ignore": [127, 128]}`.
+        ignore_label: Label whose pixels come out as 255; it may be a class.
+        ignore_unknown: Whether values and colors without a class become 255
+            instead of an error.
+        max_pixels: Larger images and masks are refused.
         cache_bytes: Decoded pairs are kept up to this many bytes, and are
             read-only then.
         strict: Whether to raise if an image or mask is missing, a name
             occurs twice, or there is no pair at all. Otherwise such pairs are
             left out, and `keras_pspnet.data.check` tells which.
+        bands: Bands of the images, whose values are kept as they are stored;
+            3 are RGB in 0..255: see `keras_pspnet.data.read_image`.
 
     Returns:
         The pairs: `len(data)`, `data[i]`, iteration, `data.labels`,
-        `data.files(i)`.
+        `data.files(i)`, and `data.form`, what was recognized.
 
     Raises:
         FileNotFoundError: If a folder, or `labels.txt`, is missing; for
@@ -207,7 +287,7 @@ def load(
         if labels is not None:
             raise ValueError(
                 f"`labels` must be None for {name!r}, which has its own. "
-                f"Received: labels={labels.name!r}"
+                f"Received: labels={getattr(labels, 'name', labels)!r}"
             )
         if split is None:
             raise ValueError(
@@ -226,11 +306,23 @@ def load(
             "`name_or_dir` must be an existing folder of own data, or one of "
             f"{', '.join(DATASETS)}. Received: name_or_dir={name!r}"
         )
+    elif labels is not None and not isinstance(labels, LabelSet):
+        title = Path(name).resolve().name
+        own, marks = (
+            read_label_map(labels, title)
+            if isinstance(labels, Mapping)
+            else read_label_file(labels, title)
+        )
+        listing = list_source(Path(name), split, own)
+        if marks:
+            encoding = plain_encoding(own, "`labels`", marks)
+            listing = replace_encoding(listing, "labels", lambda _: encoding)
     else:
-        listing = list_folder(Path(name), split, labels)
+        listing = list_source(Path(name), split, labels)
+    listing = ignore(listing, ignore_label, ignore_unknown)
     if strict:
         check_listing(listing, split, name)
-    return SegmentationData(listing, cache_bytes)
+    return SegmentationData(listing, cache_bytes, max_pixels, bands)
 
 
 def check_listing(listing: Listing, split: str | None, name: str) -> None:
@@ -244,138 +336,10 @@ def check_listing(listing: Listing, split: str | None, name: str) -> None:
     Raises:
         ValueError: If something was.
     """
-    if listing.issues:
+    faults = [issue for issue in listing.issues if not issue.is_warning]
+    if faults:
         raise ValueError(
-            f"`split` must be complete, but {listing.issues[0]} (1 of "
-            f"{len(listing.issues)} issues; keras_pspnet.data.check(load(..., "
+            f"`split` must be complete, but {faults[0]} (1 of "
+            f"{len(faults)} issues; keras_pspnet.data.check(load(..., "
             f"strict=False)) lists all). Received: split={split!r} of {name!r}"
-        )
-
-
-def pair_folders(
-    images_dir: str | os.PathLike[str], masks_dir: str | os.PathLike[str]
-) -> list[FilePair]:
-    """Pairs the images of one folder with the masks of another by name.
-
-    Args:
-        images_dir: Folder of images.
-        masks_dir: Folder of masks named like their images.
-
-    Returns:
-        The paths of every image and its mask, sorted by name.
-
-    Raises:
-        OSError: If a folder cannot be read.
-        ValueError: If an image has no mask, a mask no image, a name occurs
-            twice, or there is no pair.
-    """
-    folders = {"images_dir": images_dir, "masks_dir": masks_dir}
-    for argument, folder in folders.items():
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(
-                f"`{argument}` must be a folder that exists. "
-                f"Received: {argument}={os.fspath(folder)!r}"
-            )
-    pairs, issues = list_pairs(Path(images_dir), Path(masks_dir))
-    check_complete(issues)
-    return pairs
-
-
-def label_pairs(
-    pairs: Sequence[FilePair],
-    labels: LabelSet,
-    ignore_label: int | None = None,
-    label_file: Path | None = None,
-) -> SegmentationData:
-    """Opens pairs to score a model on.
-
-    Args:
-        pairs: Paths of images and masks, as of `pair_folders`.
-        labels: The model's classes, and the colours of coloured masks.
-        ignore_label: Label to ignore besides 255; it may be a class. None
-            is `labels.ignore_label`. Its pixels come out as 255.
-        label_file: A `labels.txt` whose colours stand in for those of
-            `labels`.
-
-    Returns:
-        The pairs.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it lists other classes.
-    """
-    encoding = label_set_encoding(labels, ignore_label)
-    if label_file is not None:
-        listed, encoding = label_file_encoding(
-            label_file, label_file.name, ignore_label
-        )
-        _check_classes(listed, labels, label_file)
-    samples = [Sample(*pair, encoding) for pair in pairs]
-    return SegmentationData(Listing(labels, samples, []))
-
-
-def read_pair(
-    image: str | os.PathLike[str] | bytes,
-    mask: str | os.PathLike[str] | bytes,
-    encoding: Encoding,
-) -> Pair:
-    """Reads an image and its mask, and checks that they fit.
-
-    Args:
-        image: Path of the image, or the bytes of the file.
-        mask: Path of the mask, likewise.
-        encoding: What the mask's values and colours mean.
-
-    Returns:
-        The image, uint8 `(H, W, 3)`, and its classes and 255, uint8 `(H, W)`.
-
-    Raises:
-        OSError: If a file cannot be opened.
-        ValueError: If a file cannot be decoded, the sizes differ, or the mask
-            holds a value without a meaning.
-    """
-    pixels, classes = read_image(image), read_encoded(mask, encoding)
-    issue = size_issue(pixels, classes, named(image), named(mask))
-    if issue:
-        raise ValueError(issue)
-    return pixels, classes
-
-
-def size_issue(
-    pixels: np.ndarray, classes: np.ndarray, image: str, mask: str
-) -> str:
-    """Tells how the sizes of an image and its mask differ.
-
-    Args:
-        pixels: The image, `(H, W, 3)`.
-        classes: The mask, `(H, W)`.
-        image: What errors call the image.
-        mask: What errors call the mask.
-
-    Returns:
-        An error message, or "" if they do not differ.
-    """
-    (height, width), (rows, columns) = pixels.shape[:2], classes.shape
-    if (height, width) == (rows, columns):
-        return ""
-    hint = ""
-    if (height, width) == (columns, rows):
-        # Cameras note how they were held; images are read upright.
-        hint = "; has the mask been drawn before the picture was turned?"
-    return (
-        "`mask` must have the size of its picture. Received: "
-        f"mask={mask} of {columns}x{rows}, image={image} of "
-        f"{width}x{height}{hint}"
-    )
-
-
-def _check_classes(listed: LabelSet, labels: LabelSet, path: Path) -> None:
-    """Refuses a file of other classes, or of the same in another order."""
-    names = listed.names
-    reordered = sorted(names) == sorted(labels.names) and names != labels.names
-    if listed.num_classes != labels.num_classes or reordered:
-        raise ValueError(
-            f"`{path.name}` must list the {labels.num_classes} classes of the "
-            f"model in their order: {', '.join(labels.names)}. Received: "
-            f"{', '.join(names)} in {path.name}={str(path)!r}"
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
-from typing import IO, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -30,24 +30,21 @@ _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "TIFF": (rb"(II|MM)([*+]\0|\0[*+])", TiffImageFile),
 }
 IMAGE_FORMATS = tuple(_READERS)
-# Lossy formats change indices, so none of them can hold a mask.
-MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 
 # The longest header of those below, in bytes.
 _HEADER = 30
 
 _ORIENTATION = 274
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-_TIFF_COMPRESSION, _RAW = 259, 1
+TIFF_COMPRESSION, _RAW = 259, 1
 _TIFF_PHOTOMETRIC, _MIN_IS_WHITE, _YCBCR = 262, 0, 6
 _TIFF_SAMPLE_FORMAT, _SIGNED = 339, 2
 _TIFF_SUBSAMPLING = 530
 
-# Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
-_GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 # Side of the squares, in pixels, in which decoded images are converted.
 _BLOCK = 512
+_BYTE = np.dtype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +75,8 @@ class Request:
         if width * height > self.max_pixels:
             raise ValueError(
                 f"`{self.argument}` must have at most {self.max_pixels} "
-                f"pixels. Received: {self.argument}={self.received} of "
-                f"{width}x{height}"
+                "pixels, or `max_pixels` be larger. Received: "
+                f"{self.argument}={self.received} of {width}x{height}"
             )
 
 
@@ -96,49 +93,81 @@ def decode_image(stream: IO[bytes], request: Request) -> np.ndarray:
     Raises:
         ValueError: If the file is another, or broken.
     """
-    opened = _open(stream, request)
+    opened = open_image(stream, request)
     to_rgb = _rgb_converter(opened, request)
-    _load(opened, request)
-    return _upright(opened, to_rgb, (3,))
+    load_pixels(opened, request)
+    return upright(opened, to_rgb, (3,))
 
 
-def decode_mask(
-    stream: IO[bytes], request: Request, allow_colors: bool
-) -> np.ndarray:
-    """Decodes an index mask.
-
-    Args:
-        stream: The file.
-        request: As of `decode_image`.
-        allow_colors: Whether a PNG file of 8-bit RGB or RGBA gives colours.
+def read_header(
+    stream: IO[bytes], request: Request
+) -> tuple[tuple[int, int], int]:
+    """Reads the upright size of an image, and how it is stored.
 
     Returns:
-        The indices, uint8 `(H, W)`, or the colours, uint8 `(H, W, 3)`.
+        Width and height as of `decode_image`, and as of `orientation_of`.
 
     Raises:
         ValueError: If the file is another, or broken.
     """
-    opened = _open(stream, request)
-    # The modes of 16 bits per channel are "RGB;16B" and "RGBA;16B".
-    is_colored = opened.format == "PNG" and _raw_mode(opened) in ("RGB", "RGBA")
-    if allow_colors and is_colored:
-        _load(opened, request)
-        return _upright(opened, _block_to_rgb, (3,))
-    to_index = _index_converter(opened, request)
-    _load(opened, request)
-    return _upright(opened, to_index, ())
+    opened = open_image(stream, request)
+    (width, height), orientation = opened.size, orientation_of(opened)
+    # Of TIFF files Pillow gives the size that they will have.
+    if orientation > 4 and not isinstance(opened, TiffImageFile):
+        width, height = height, width
+    return (width, height), orientation
 
 
-def _open(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
+def decode_channels(
+    stream: IO[bytes], request: Request, bands: int
+) -> np.ndarray:
+    """Decodes an upright image of so many channels, without scaling them.
+
+    Args:
+        stream: The file.
+        request: Which formats and how many pixels it may have.
+        bands: 1 makes any image grey (ITU-R 601), 2 takes grey and alpha, 4
+            takes RGB and alpha.
+
+    Returns:
+        `(H, W, bands)`, uint8, or uint16 of grey files of 16 bits.
+
+    Raises:
+        ValueError: If the file is another, or broken, or has other channels.
+    """
+    opened = open_image(stream, request)
+    to_rgb = _rgb_converter(opened, request)
+    is_deep = bands == 1 and opened.mode.startswith("I;16")
+    kept = {1: opened.mode, 2: "LA", 4: "RGBA"}.get(bands)
+    if opened.mode != kept or (bands > 1 and raw_mode(opened)[-3:] == "16B"):
+        request.refuse(
+            f"must be a TIFF file of {bands} bands, or have as many channels "
+            f"of 8 bits, not {raw_mode(opened)}"
+        )
+
+    def convert(block: Image.Image) -> np.ndarray:
+        if bands == 1 and not is_deep and block.mode != "L":
+            block = Image.fromarray(to_rgb(block)).convert("L")
+        return np.asarray(block).reshape(*block.size[::-1], bands)
+
+    load_pixels(opened, request)
+    dtype = np.uint16 if is_deep else np.uint8
+    return upright(opened, convert, (bands,), np.dtype(dtype))
+
+
+def open_image(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
     """Reads the header alone, and refuses sizes that would fill the memory."""
     header = stream.read(_HEADER)
-    for name in request.formats:
-        start, reader = _READERS[name]
-        if re.match(start, header, re.DOTALL):
-            break
-    else:
-        formats = ", ".join(request.formats)
-        request.refuse(f"must be {request.noun} file ({formats})")
+    kinds = [
+        name
+        for name, (start, _) in _READERS.items()
+        if re.match(start, header, re.DOTALL)
+    ]
+    name = kinds[0] if kinds else ""
+    if name not in request.formats:
+        rule = f"must be {request.noun} file ({', '.join(request.formats)})"
+        request.refuse(f"{rule}, not {name}" if name else rule)
+    _, reader = _READERS[name]
     request.check_size(*_early_size(name, header))
     try:
         stream.seek(0)
@@ -146,7 +175,7 @@ def _open(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
     except MemoryError:
         raise
     # Pillow's readers raise whatever broken bytes lead them into (OSError,
-    # SyntaxError, struct.error, IndexError, ...), here and in `_load`.
+    # SyntaxError, struct.error, IndexError, ...), here and in `load_pixels`.
     except Exception as error:
         request.refuse(
             f"must be a {name} file that can be decoded ({error})", error
@@ -178,7 +207,7 @@ def _early_size(name: str, header: bytes) -> tuple[int, int]:
     return number(26, 2) % 2**14, number(28, 2) % 2**14
 
 
-def _load(opened: ImageFile.ImageFile, request: Request) -> None:
+def load_pixels(opened: ImageFile.ImageFile, request: Request) -> None:
     """Decodes the pixels."""
     rule = f"must be a {opened.format} file that can be decoded"
     if isinstance(opened, TiffImageFile):
@@ -205,12 +234,13 @@ def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
     return total
 
 
-def _upright(
+def upright(
     image: ImageFile.ImageFile,
     convert: Callable[[Image.Image], np.ndarray],
     channels: tuple[int, ...],
+    dtype: np.dtype = _BYTE,
 ) -> np.ndarray:
-    """Converts a decoded image to uint8 (H, W, *channels), and turns it.
+    """Converts a decoded image to (H, W, *channels), and turns it.
 
     Pillow would need a copy of the image for every step. Here it is
     converted block by block, each written where it belongs.
@@ -218,7 +248,7 @@ def _upright(
     orientation = orientation_of(image)
     width, height = image.size
     shape = (height, width) if orientation < 5 else (width, height)
-    upright = np.empty((*shape, *channels), np.uint8)
+    upright = np.empty((*shape, *channels), dtype)
     # The same memory, with rows and columns as they are in the file.
     stored = upright
     if orientation in (2, 3, 6, 7):
@@ -258,7 +288,7 @@ def _rgb_converter(
     opened: ImageFile.ImageFile, request: Request
 ) -> Callable[[Image.Image], np.ndarray]:
     """Returns what makes arrays that broadcast to RGB of a file's blocks."""
-    tags = opened.tag_v2 if isinstance(opened, TiffImageFile) else {}
+    tags = tiff_tags(opened)
     signed = _SIGNED in tags.get(_TIFF_SAMPLE_FORMAT, ())
     if signed or opened.mode in ("I", "F"):
         request.refuse(
@@ -267,17 +297,17 @@ def _rgb_converter(
         )
     if (
         tags.get(_TIFF_PHOTOMETRIC) == _YCBCR
-        and tags.get(_TIFF_COMPRESSION, _RAW) == _RAW
+        and tags.get(TIFF_COMPRESSION, _RAW) == _RAW
         and (opened.mode != "YCbCr" or tags.get(_TIFF_SUBSAMPLING) != (1, 1))
     ):
-        # Pillow reads them as if every pixel had its own colour, which the
+        # Pillow reads them as if every pixel had its own color, which the
         # default of TIFF is not, and old versions as if it were RGB.
-        request.refuse("must not have subsampled colours uncompressed in TIFF")
+        request.refuse("must not have subsampled colors uncompressed in TIFF")
     if opened.mode == "P" and opened.palette is None:
         request.refuse("must have a palette, or be of another kind")
     if not opened.mode.startswith("I;16"):
-        return _block_to_rgb
-    white = 4095 if _raw_mode(opened) == "I;12" else 65535
+        return block_to_rgb
+    white = 4095 if raw_mode(opened) == "I;12" else 65535
     scaled = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
     if tags.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE:
         # Pillow inverts shorter channels, but not these.
@@ -285,38 +315,20 @@ def _rgb_converter(
     return lambda block: scaled[np.asarray(block)][..., None]
 
 
-def _block_to_rgb(block: Image.Image) -> np.ndarray:
+def block_to_rgb(block: Image.Image) -> np.ndarray:
+    """Converts a part of an image of any mode to RGB, uint8 (H, W, 3)."""
     if block.mode == "La":
         # Premultiplied alpha has no direct way to RGB.
         block = block.convert("LA")
     return np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
 
 
-def _index_converter(
-    opened: ImageFile.ImageFile, request: Request
-) -> Callable[[Image.Image], np.ndarray]:
-    """Returns what makes arrays of class indices of a file's blocks."""
-    if len(opened.getbands()) > 1 or opened.mode == "F":
-        request.refuse(
-            "must be an index mask, one class index per pixel in a grey or "
-            f"palette file, not {opened.mode}"
-        )
-    step = _GREY_STEPS.get(_raw_mode(opened)[:3], 1)
-
-    def convert(block: Image.Image) -> np.ndarray:
-        stored = np.asarray(block)
-        low, high = int(stored.min()), int(stored.max())
-        if low < 0 or high > 255:
-            request.refuse(
-                "must hold class indices within 0..255, not "
-                f"{high if high > 255 else low}"
-            )
-        return stored.astype(np.uint8) // step
-
-    return convert
+def tiff_tags(opened: ImageFile.ImageFile) -> Mapping[int, Any]:
+    """Returns the tags of a TIFF file by number; none of other files."""
+    return opened.tag_v2 if isinstance(opened, TiffImageFile) else {}
 
 
-def _raw_mode(opened: ImageFile.ImageFile) -> str:
+def raw_mode(opened: ImageFile.ImageFile) -> str:
     """Returns how pixels lie in a file that is not decoded yet."""
     arguments = opened.tile[0][3] if opened.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)

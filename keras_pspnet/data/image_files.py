@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def find_images(
@@ -49,6 +49,26 @@ def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
     ]
 
 
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Lists the files of a folder and of those inside, none hidden."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for name, inner, _ in os.walk(folder, onerror=fail, followlinks=True):
+        inner[:] = sorted(each for each in inner if not each.startswith("."))
+        place = Path(name)
+        if place.is_symlink() and place.parent.resolve().is_relative_to(
+            place.resolve()
+        ):
+            # A link that leads upwards leads in a circle.
+            inner.clear()
+        else:
+            found += files_in(place, suffixes)
+    return found
+
+
 def _is_file(path: Path, suffixes: Collection[str]) -> bool:
     # Broken links count, so that reading them tells.
     return path.suffix.lower() in suffixes and not path.is_dir()
@@ -62,8 +82,8 @@ def _images_at(path: str | os.PathLike[str]) -> list[Path]:
         images = files_in(Path(name), IMAGE_SUFFIXES)
         if not images:
             raise ValueError(
-                "`paths` must be pictures, or folders that hold some "
-                f"({', '.join(IMAGE_SUFFIXES)}). {received} without a picture"
+                "`paths` must be images, or folders that hold some "
+                f"({', '.join(IMAGE_SUFFIXES)}). {received} without an image"
             )
         return images
     if os.path.exists(name):
@@ -77,8 +97,8 @@ def _images_at(path: str | os.PathLike[str]) -> list[Path]:
     images = [match for match in matches if _is_file(match, IMAGE_SUFFIXES)]
     if not images:
         raise FileNotFoundError(
-            "`paths` must be patterns that match pictures "
+            "`paths` must be patterns that match images "
             f"({', '.join(IMAGE_SUFFIXES)}). {received}, which matches "
-            f"{len(matches)} files, none of them a picture"
+            f"{len(matches)} files, none of them an image"
         )
     return images

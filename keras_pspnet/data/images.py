@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from io import BytesIO
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image
 
+from keras_pspnet.data.bands import (
+    KEPT_DTYPES,
+    count_pages,
+    decode_bands,
+    decode_deep_rgb,
+    describe_bands,
+    naming_tiff_errors,
+    open_bands,
+    read_tiff_size,
+)
 from keras_pspnet.data.decoders import (
     IMAGE_FORMATS,
-    MASK_FORMATS,
     Request,
     decode_image,
-    decode_mask,
-    orientation_of,
+    read_header,
 )
-from keras_pspnet.utils import as_integer, check_rule, naming_errors
+from keras_pspnet.data.mask_decoders import (
+    MASK_FORMATS,
+    StoredMask,
+    decode_mask,
+)
+from keras_pspnet.data.tiff_windows import TiffWindows
+from keras_pspnet.utils import (
+    as_integer,
+    check_integer,
+    check_rule,
+    naming_errors,
+)
+from keras_pspnet.utils.georeference import Georeference, read_georeference
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
 
 # As many pixels as fill 256 MiB in RGB; Pillow warns above the same count.
 MAX_PIXELS = 2**28 // 3
+# The number of bands whose values are 0..255.
+RGB = 3
 
 
-def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads an image as upright RGB.
+def read_image(
+    source: Source, max_pixels: int = MAX_PIXELS, bands: int = 3
+) -> np.ndarray:
+    """Reads an image as upright RGB, or the values of other bands.
 
     Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, grey,
     palette, RGB, CMYK, YCbCr or Lab form; of several frames or pages the first
     is read. Channels of more than 8 bits are scaled to 8. Alpha is dropped,
     not composited, as `tf.io.decode_image` does when asked for 3 channels.
-    Colour profiles are not applied, and CMYK in JPEG files is taken to be
+    Color profiles are not applied, and CMYK in JPEG files is taken to be
     inverted, as Adobe writes it.
+
+    Other bands than 3 are read without scaling: of TIFF and GeoTIFF files of
+    8 and 16 bits and of floats (numbers of other sizes become float32), in
+    strips or tiles, and of one page. Pixels that the file declares to be
+    without data (GDAL_NODATA) get the mean of their band; NaN is refused
+    otherwise. For 1 band every other file becomes grey (ITU-R 601), at its 8
+    or 16 bits; 2 are grey and alpha, 4 are RGB and alpha.
 
     At the peak, the decoded image (4 bytes per pixel at most) and the result
     (3 bytes) are in memory; a turned TIFF file takes 8 bytes per pixel, and
@@ -41,93 +74,138 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         source: A path, the bytes of a file, or an array of shape `(H, W, 3)`,
-            either uint8 or of floats within 0..255.
+            either uint8 or of floats within 0..255; for other bands an array
+            `(H, W, bands)` of finite numbers.
         max_pixels: Files with more pixels are refused before they are
             decoded. Pillow's own limit, which a whole process shares, is
             neither consulted nor changed; but its readers of WebP and GIF may
             refuse files of more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+        bands: Bands of the image; 3 are RGB.
 
     Returns:
-        An array of shape `(H, W, 3)`: uint8, or float32 for a float array. A
-        uint8 or float32 array comes back itself, not as a copy.
+        An array of shape `(H, W, bands)`: uint8, or float32 for a float array;
+        for other bands than 3 also uint16 or int16. An array of such a dtype
+        comes back itself, not as a copy.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
         TypeError: If `source` is none of the above, or of another dtype.
-        ValueError: If the file is not a complete image, has more than
-            `max_pixels` pixels, or channels that are signed, floats or longer
-            than 16 bits, of which none tells what is white; if an array has
-            another shape or values outside 0..255; or if `max_pixels` is not
+        ImportError: If the compression of a TIFF file of other bands needs
+            imagecodecs: `pip install keras-pspnet[tiff]`.
+        ValueError: If the file is not a complete image, has other bands, more
+            than `max_pixels` pixels, or, for RGB, channels that are signed,
+            floats or longer than 16 bits, of which none tells what is white;
+            if an array has another shape or values outside 0..255; or if
+            `max_pixels` or `bands` is not
             a positive integer.
     """
     _check_max_pixels(max_pixels)
+    check_integer("bands", bands)
     if isinstance(source, np.ndarray):
-        return _check_image_array(source)
+        return _check_image_array(source, bands)
     with _stream("image", source) as stream:
         request = Request(
-            "image", "a picture", IMAGE_FORMATS, max_pixels, named(source)
+            "image", "an image", IMAGE_FORMATS, max_pixels, named(source)
         )
-        return decode_image(stream, request)
+        if bands != RGB:
+            return decode_bands(stream, request, bands)
+        deep = decode_deep_rgb(stream, request)
+        if deep is not None:
+            return deep
+        try:
+            return decode_image(stream, request)
+        except ValueError as error:
+            stream.seek(0)
+            found = describe_bands(stream)
+            if not found:
+                raise
+            raise ValueError(
+                "`image` must be RGB of 8 bits, or `bands` be as many as it "
+                f"has. Received: image={named(source)}, a TIFF file of {found} "
+                f"({error})"
+            ) from error
 
 
-def read_mask(
-    source: Source, max_pixels: int = MAX_PIXELS, allow_colors: bool = False
-) -> np.ndarray:
+@contextlib.contextmanager
+def image_windows(
+    source: Source, max_pixels: int = MAX_PIXELS, bands: int = RGB
+) -> Iterator[Any]:
+    """Opens an image of which windows are read as they are needed.
+
+    Args:
+        source: As of `read_image`, as are the others and the errors.
+        max_pixels: Files with more pixels are refused.
+        bands: Bands of the image.
+
+    Yields:
+        The image as `read_image` reads it; or, of a TIFF file of other bands
+        than 3, a `TiffWindows`, which is sliced as an array is.
+    """
+    if bands == RGB or not isinstance(source, str | os.PathLike):
+        yield read_image(source, max_pixels, bands)
+        return
+    _check_max_pixels(max_pixels)
+    with _stream("image", source) as stream:
+        request = Request("image", "", IMAGE_FORMATS, max_pixels, named(source))
+        page = open_bands(stream, request, bands)
+        if page is not None:
+            with naming_tiff_errors(request):
+                windows = TiffWindows(page, request)
+            yield windows
+            return
+    yield read_image(source, max_pixels, bands)
+
+
+def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
-    Palette files give the index, never the colour. Grey files of 1, 2, 4, 8
+    Palette files give the index, never the color. Grey files of 1, 2, 4, 8
     or 16 bits give the stored value, counted from black.
 
     Args:
         source: A path to a PNG, BMP, TIFF or GIF file, the bytes of one, or
             an integer array of shape `(H, W)` within 0..255.
         max_pixels: As of `read_image`.
-        allow_colors: Whether a PNG file of 8-bit RGB or RGBA gives its colours
-            instead of an error.
 
     Returns:
-        A uint8 array of shape `(H, W)`, or `(H, W, 3)` of colours; a uint8
-        array comes back itself.
+        A uint8 array of shape `(H, W)`; a uint8 array comes back itself.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
         TypeError: If `source` is none of the above, or of another dtype.
-        ValueError: If the file is not a complete index mask (a coloured one,
+        ValueError: If the file is not a complete index mask (a colored one,
             for instance) or has more than `max_pixels` pixels; if an array
             has another rank or values outside 0..255; or if `max_pixels` is
             not a positive integer.
     """
-    _check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
+        _check_max_pixels(max_pixels)
         return _check_mask_array(source)
-    with _stream("mask", source) as stream:
-        request = Request(
-            "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
-        )
-        return decode_mask(stream, request, allow_colors)
+    return _decode_mask(source, max_pixels, indices_only=True).pixels
 
 
-def mask_palette(source: str | os.PathLike[str] | bytes) -> np.ndarray | None:
-    """Reads the colours of a palette file, without its pixels.
+def read_stored_mask(
+    source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS
+) -> StoredMask:
+    """Reads a mask of any values or colors, as its file has it.
 
     Args:
-        source: A path or the bytes of a file that `read_mask` reads.
+        source: As of `read_mask`, or an RGB or RGBA file of 8 bits per
+            channel (alpha is dropped).
+        max_pixels: As of `read_image`.
 
     Returns:
-        uint8 (N, 3), None if the file has no palette, or one of a rare order.
+        Values within 0..65535, uint8 or uint16 `(H, W)`, or colors, uint8
+        `(H, W, 3)`; and the palette if there is one.
+
+    Raises:
+        OSError: If the path cannot be opened.
+        ValueError: If the file is no complete mask, or has more than
+            `max_pixels` pixels.
     """
-    with _stream("mask", source) as stream, Image.open(stream) as opened:
-        if opened.mode != "P" or opened.palette is None:
-            return None
-        mode, colors = opened.palette.getdata()
-    channels = {"RGB": 3, "BGR": 3, "BGRX": 4}.get(mode)
-    if channels is None:
-        return None
-    table = np.frombuffer(colors, np.uint8).reshape(-1, channels)[:, :3]
-    # BMP files have blue first.
-    return table if mode == "RGB" else table[:, ::-1]
+    return _decode_mask(source, max_pixels, indices_only=False)
 
 
 def image_orientation(source: str | os.PathLike[str] | bytes) -> int:
@@ -138,9 +216,71 @@ def image_orientation(source: str | os.PathLike[str] | bytes) -> int:
 
     Returns:
         EXIF's orientation: 1 upright, 3 upside down, up to 8.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is no image.
     """
-    with _stream("image", source) as stream, Image.open(stream) as opened:
-        return orientation_of(opened)
+    return _read_header(source)[1]
+
+
+def image_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Reads the width and height of an upright image, without its pixels.
+
+    Args:
+        source: A path or the bytes of a file that `read_image` reads.
+
+    Returns:
+        Width and height as of `read_image`.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is no image.
+    """
+    return _read_header(source)[0]
+
+
+def _read_header(
+    source: str | os.PathLike[str] | bytes,
+) -> tuple[tuple[int, int], int]:
+    with _stream("image", source) as stream:
+        # Its pixels are not read, so that any number will do.
+        request = Request(
+            "image", "an image", IMAGE_FORMATS, sys.maxsize, named(source)
+        )
+        try:
+            return read_header(stream, request)
+        except ValueError:
+            # TIFF files of bands that Pillow does not know are read if upright.
+            size = read_tiff_size(stream, request)
+            if size is None:
+                raise
+            return size, 1
+
+
+def tiff_pages(source: str | os.PathLike[str] | bytes) -> int:
+    """Counts the pages of a TIFF file; other files have one.
+
+    Args:
+        source: A path or the bytes of a file.
+    """
+    with _stream("image", source) as stream:
+        return count_pages(stream)
+
+
+def image_georeference(
+    source: str | os.PathLike[str] | bytes,
+) -> Georeference | None:
+    """Reads where an image is on Earth, without its pixels.
+
+    Args:
+        source: A path or the bytes of a file that `read_image` reads.
+
+    Returns:
+        The georeference of a GeoTIFF, None for other files.
+    """
+    with _stream("image", source) as stream:
+        return read_georeference(stream)
 
 
 def named(source: str | os.PathLike[str] | bytes) -> str:
@@ -148,6 +288,17 @@ def named(source: str | os.PathLike[str] | bytes) -> str:
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
     return repr(os.fspath(source))
+
+
+def _decode_mask(
+    source: str | os.PathLike[str] | bytes, max_pixels: int, indices_only: bool
+) -> StoredMask:
+    _check_max_pixels(max_pixels)
+    with _stream("mask", source) as stream:
+        request = Request(
+            "mask", "an index mask", MASK_FORMATS, max_pixels, named(source)
+        )
+        return decode_mask(stream, request, indices_only)
 
 
 def _check_max_pixels(max_pixels: int) -> None:
@@ -168,12 +319,14 @@ def _stream(argument: str, source: str | os.PathLike[str] | bytes) -> IO[bytes]:
         return open(source, "rb")
 
 
-def _check_image_array(image: np.ndarray) -> np.ndarray:
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+def _check_image_array(image: np.ndarray, bands: int) -> np.ndarray:
+    if image.ndim != 3 or image.shape[-1] != bands or 0 in image.shape:
         raise ValueError(
-            "`image` must have the shape (height, width, 3). Received: "
+            f"`image` must have the shape (height, width, {bands}). Received: "
             f"image of shape {image.shape}"
         )
+    if bands != RGB:
+        return _check_bands(image)
     if image.dtype == np.uint8:
         return image
     if not np.issubdtype(image.dtype, np.floating):
@@ -189,6 +342,22 @@ def _check_image_array(image: np.ndarray) -> np.ndarray:
             f"{low:g}..{high:g}"
         )
     return image.astype(np.float32, copy=False)
+
+
+def _check_bands(image: np.ndarray) -> np.ndarray:
+    if image.dtype.kind not in "uif":
+        raise TypeError(
+            "`image` must hold integers or floats. Received: "
+            f"image of dtype {image.dtype}"
+        )
+    if not np.isfinite(image).all():
+        raise ValueError(
+            "`image` must have finite values. Received: image with "
+            f"{int((~np.isfinite(image)).sum())} values that are NaN or "
+            "infinite"
+        )
+    kept = image.dtype.name in KEPT_DTYPES
+    return image if kept else image.astype(np.float32)
 
 
 def _check_mask_array(mask: np.ndarray) -> np.ndarray:

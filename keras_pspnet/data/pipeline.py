@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_pspnet.data.augment.augmentation import Augmentation
+from keras_pspnet.data.images import RGB
 
 _CORES = os.cpu_count() or 1
 if hasattr(os, "sched_getaffinity"):
@@ -48,9 +49,10 @@ def training_dataset(
 
     Args:
         pairs: uint8 images (H, W, 3) and masks (H, W), as
-            `keras_pspnet.data.load` gives them.
+            `keras_pspnet.data.load` gives them; images of other bands may be
+            of any dtype.
         augment: Makes every pair the same size, from a seed. It is given
-            images as they are, uint8.
+            images as they are, uint8; those of other bands as float32.
         batch_size: Pairs in a global batch.
         total_steps: Batches of the whole run.
         seed: Seed of order and changes.
@@ -62,7 +64,7 @@ def training_dataset(
 
     Returns:
         Data set of (total_steps - first_step) * parts / count elements:
-        images (B / parts, H, W, 3) float32 in 0..255 and masks
+        images (B / parts, H, W, bands) float32, RGB in 0..255, and masks
         (B / parts, H, W) uint8.
 
     Raises:
@@ -84,7 +86,7 @@ def training_dataset(
     if parts < 1 or batch_size % parts:
         raise ValueError(
             "`batch_size` must be a multiple of the number of replicas, so "
-            "that each has as many pictures. Received: "
+            "that each has as many images. Received: "
             f"batch_size={batch_size} for {parts} replicas"
         )
     if not 0 <= index < shards or parts % shards:
@@ -94,13 +96,16 @@ def training_dataset(
             f"shard={shard}, parts={parts}"
         )
     count = len(pairs)
+    bands = getattr(pairs, "bands", RGB)
+    if isinstance(pairs, list | tuple) and pairs:
+        bands = pairs[0][0].shape[-1]
     share = batch_size // shards
 
     def sample(number: Any) -> tuple[Any, Any]:
         # From the number of a pair in the shard to that in the run.
         step, rest = number // share, number % share
         position = step * batch_size + index * share + rest
-        image, mask = _read(pairs, _index_at(position, count, seed))
+        image, mask = _read(pairs, _index_at(position, count, seed), bands)
         step_seed = tf.stack([tf.constant(seed, tf.int64), position])
         return augment(image, mask, tf.cast(step_seed, tf.int32))
 
@@ -155,14 +160,23 @@ def batch_indices(
     return np.array(found, np.int64)
 
 
-def _read(pairs: Pairs, index: Any) -> tuple[Any, Any]:
-    image, mask = tf.numpy_function(
-        lambda i: pairs[int(i)], [index], (tf.uint8, tf.uint8)
-    )
-    image = tf.ensure_shape(image, (None, None, 3))
+@tf.autograph.experimental.do_not_convert
+def _read(pairs: Pairs, index: Any, bands: int) -> tuple[Any, Any]:
+    # Values of other bands are of as many dtypes as there are files.
+    dtype = tf.uint8 if bands == RGB else tf.float32
+
+    def pair(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = pairs[int(index)]
+        if bands != RGB:
+            image = image.astype(np.float32, copy=False)
+        return image, mask
+
+    image, mask = tf.numpy_function(pair, [index], (dtype, tf.uint8))
+    image = tf.ensure_shape(image, (None, None, bands))
     return image, tf.ensure_shape(mask, (None, None))
 
 
+@tf.autograph.experimental.do_not_convert
 def _index_at(position: Any, count: int, seed: int) -> Any:
     """The pair at a place of the run; both int64 scalars."""
     epoch, place = position // count, position % count

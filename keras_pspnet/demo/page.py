@@ -102,7 +102,7 @@ class _Page:
             self._classes = gr.CheckboxGroup(label="Classes shown")
             with gr.Row():
                 self._alpha = gr.Slider(0, 1, 0.55, step=0.05, label="Opacity")
-                self._colorblind = gr.Checkbox(label="Colour-blind palette")
+                self._colorblind = gr.Checkbox(label="Color-blind palette")
             with gr.Row():
                 self._mask = gr.DownloadButton("Download mask (PNG)")
                 self._file = gr.DownloadButton("Download overlay (PNG)")

@@ -78,7 +78,7 @@ class Result:
         """Writes the overlay at the image's own size, as PNG beside the mask.
 
         Args:
-            alpha: Opacity of the colours, 0..1.
+            alpha: Opacity of the colors, 0..1.
             colorblind: As of `Segmentation.overlay`.
             classes: Ids of the classes that are drawn, None for all.
 
@@ -142,6 +142,8 @@ def sentence(error: Exception) -> str:
     if not isinstance(error, ValueError):
         return "There is not enough memory for this image at these scales."
     told, _, received = str(error).partition(" Received: ")
+    # Arguments that would let it in are not the user's to give.
+    told = re.sub(r", or `(max_pixels|bands)` be [^.]*", "", told)
     told = told.replace("`image`", "the image").replace("`", "")
     told = re.sub(r"\d{5,}", lambda number: f"{int(number[0]):,}", told)
     size = re.search(r" of (\d+)x(\d+)$", received)

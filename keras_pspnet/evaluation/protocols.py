@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pspnet.data import RGB
 from keras_pspnet.evaluation.reference_resize import (
     matlab_resize,
     opencv_resize,
@@ -104,6 +105,7 @@ def make_protocol(
         Protocol(name='semseg', scales=(1.0,), flip=True, window=473, base=512)
     """
     check_choice("protocol", name, NAMES)
+    check_choice("flip", flip, (None, True, False))
     scales = check_scales(scales)
     window = check_window(window)
     if name in ("semseg", "caffe"):
@@ -138,7 +140,7 @@ def predict_mask(
 
     Args:
         predictor: What computes the logits.
-        image: RGB uint8 (H, W, 3), or float32 in 0..255.
+        image: RGB uint8 (H, W, 3), or float32 in 0..255; or other bands.
         protocol: From `make_protocol`.
 
     Returns:
@@ -146,7 +148,9 @@ def predict_mask(
     """
     if protocol.name == "plain":
         return _mean_of_views(predictor, image, protocol)
-    image = as_uint8(image)
+    # The sources read RGB of 8 bits alone.
+    is_rgb = image.shape[-1] == RGB
+    image = as_uint8(image) if is_rgb else image.astype("float32")
     size = image.shape[:2]
     if protocol.name == "mmseg":
         return _mean_of_views(
@@ -269,7 +273,8 @@ def _pad(
 ) -> np.ndarray:
     """Pads to at least a window, float32."""
     height, width = image.shape[:2]
-    padded = np.empty((max(height, window), max(width, window), 3), "float32")
+    sides = max(height, window), max(width, window)
+    padded = np.empty((*sides, image.shape[-1]), "float32")
     padded[:] = fill
     padded[before[0] : before[0] + height, before[1] : before[1] + width] = (
         image

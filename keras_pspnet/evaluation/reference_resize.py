@@ -33,8 +33,8 @@ def opencv_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     0.0001 pixels in images of up to 2048 pixels.
 
     Checked against opencv-python 4.5.5, 4.11.0 and 5.0.0 on x86-64, over a
-    thousand sizes from 1 to 9000 pixels, enlarged, shrunk and halved: every
-    number of uint8 was equal, and floats to 3e-7 of the largest.
+    thousand sizes from 1 to 9000 pixels, upsampled, downsampled and halved:
+    every number of uint8 was equal, and floats to 3e-7 of the largest.
 
     Args:
         image: uint8 (H, W, 3), or float32 (H, W, C).

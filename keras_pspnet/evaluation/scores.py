@@ -42,9 +42,9 @@ class Scores:
     classes leaves it out (it is NaN itself if no class has a value). These
     are the rules of mmsegmentation's IoUMetric, whose IoU, Acc, mIoU, mAcc
     and aAcc are `iou`, `accuracy`, `mean_iou`, `mean_accuracy` and
-    `pixel_accuracy` here. Scores of parts of a set, of one model and
-    protocol, add up with `+` to those of the set. That no part is counted
-    twice is up to the caller.
+    `pixel_accuracy` here. The recall of a class is its accuracy. Scores of
+    parts of a set, of one model and protocol, add up with `+` to those of the
+    set. That no part is counted twice is up to the caller.
 
     Args:
         confusion: Integer (C, C) pixel counts, rows are true classes; kept
@@ -117,6 +117,17 @@ class Scores:
         return _ratio(self.confusion.diagonal(), self.confusion.sum(1))
 
     @property
+    def precision(self) -> np.ndarray:
+        """Share of each class's predicted pixels that are right, (C,)."""
+        return _ratio(self.confusion.diagonal(), self.confusion.sum(0))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """F1 or Dice of each class, (C,); 0 for one only predicted."""
+        both = self.confusion.sum(0) + self.confusion.sum(1)
+        return _ratio(2 * self.confusion.diagonal(), both)
+
+    @property
     def share(self) -> np.ndarray:
         """Share of the counted pixels that are truly of each class, (C,)."""
         return _ratio(self.confusion.sum(1), self.confusion.sum())
@@ -125,6 +136,11 @@ class Scores:
     def mean_iou(self) -> float:
         """Mean IoU over the classes in ground truth or predictions."""
         return _mean(self.iou)
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean F1 over the classes in ground truth or predictions."""
+        return _mean(self.f1)
 
     @property
     def mean_accuracy(self) -> float:
@@ -173,6 +189,7 @@ class Scores:
         names = self.labels.names
         return {
             "mean_iou": _number(self.mean_iou),
+            "mean_f1": _number(self.mean_f1),
             "mean_accuracy": _number(self.mean_accuracy),
             "pixel_accuracy": _number(self.pixel_accuracy),
             "frequency_weighted_iou": _number(self.frequency_weighted_iou),
@@ -261,6 +278,7 @@ class Scores:
         """
         summary = {
             "mean IoU": _shown(self.mean_iou),
+            "mean F1": _shown(self.mean_f1),
             "mean accuracy": _shown(self.mean_accuracy),
             "pixel accuracy": _shown(self.pixel_accuracy),
             "frequency-weighted IoU": _shown(self.frequency_weighted_iou),
@@ -270,11 +288,13 @@ class Scores:
         names = self.labels.names
         width = max(map(len, (*names, *summary)))
         columns = self._by_class().values()
-        lines = [f"{'class':{width}}  {'IoU':6}  accuracy   share"]
-        for name, iou, accuracy, share in zip(names, *columns, strict=True):
+        heads = "IoU     F1      precision  accuracy   share"
+        lines = [f"{'class':{width}}  {heads}"]
+        for name, *values, share in zip(names, *columns, strict=True):
+            iou, f1, precision, accuracy = map(_shown, values)
             lines.append(
-                f"{name:{width}}  {_shown(iou):6}  {_shown(accuracy):8}  "
-                f"{_shown(share, '6.2%'):>6}"
+                f"{name:{width}}  {iou:6}  {f1:6}  {precision:9}  "
+                f"{accuracy:8}  {_shown(share, '6.2%'):>6}"
             )
         lines += [f"{name:{width}}  {text}" for name, text in summary.items()]
         for axis, what in ((1, "no ground truth"), (0, "never predicted")):
@@ -287,6 +307,8 @@ class Scores:
     def _by_class(self) -> dict[str, np.ndarray]:
         return {
             "iou": self.iou,
+            "f1": self.f1,
+            "precision": self.precision,
             "accuracy": self.accuracy,
             "share": self.share,
         }

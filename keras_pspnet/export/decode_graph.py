@@ -21,7 +21,7 @@ _ORIENTATION = 0x0112
 _IFD_ENTRIES = 64
 
 
-def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
+def decode(data: Any, max_pixels: int, channels: int = 3) -> tuple[Any, Any]:
     """Decodes one JPEG or PNG file as `read_image` does.
 
     Sizes are read from the header before anything is decoded. JPEG files are
@@ -30,9 +30,10 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
     Args:
         data: Scalar string, the file.
         max_pixels: Larger images are not decoded.
+        channels: 3 for RGB, 1 for grey.
 
     Returns:
-        float32 (H, W, 3), and a scalar string: OK, or why the image is
+        float32 (H, W, channels), and a scalar string: OK, or why the image is
         empty.
     """
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
@@ -60,12 +61,23 @@ def decode(data: Any, max_pixels: int) -> tuple[Any, Any]:
         # whose frames would all be decoded: the format is settled here.
         return tf.cond(
             is_jpeg,
-            lambda: _attempt(_decode_jpeg, data, _nothing()),
-            lambda: _attempt(_decode_png, data, _nothing()),
+            lambda: _attempt(decode_jpeg, data, nothing()),
+            lambda: _attempt(decode_png, data, nothing()),
         )
 
-    image = tf.cond(small & whole, decoded_image, _nothing)
-    image = tf.ensure_shape(image, [None, None, 3])
+    def decode_jpeg(data: Any) -> Any:
+        # The accurate transform is the one that Pillow uses.
+        image = tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")
+        return _upright(image, _orientation(data))
+
+    def decode_png(data: Any) -> Any:
+        return tf.io.decode_png(data, channels)
+
+    def nothing() -> Any:
+        return tf.zeros([0, 0, channels], tf.uint8)
+
+    image = tf.cond(small & whole, decoded_image, nothing)
+    image = tf.ensure_shape(image, [None, None, channels])
     decoded = tf.size(image) > 0
     status = tf.constant(OK)
     for wrong, name in (
@@ -92,20 +104,6 @@ def _attempt(function: Callable[[Any], Any], data: Any, instead: Any) -> Any:
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return dataset.take(1).with_options(options).get_single_element()
-
-
-def _nothing() -> Any:
-    return tf.zeros([0, 0, 3], tf.uint8)
-
-
-def _decode_png(data: Any) -> Any:
-    return tf.io.decode_png(data, channels=3)
-
-
-def _decode_jpeg(data: Any) -> Any:
-    # The accurate transform is the one that Pillow uses.
-    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _upright(image, _orientation(data))
 
 
 def _upright(image: Any, orientation: Any) -> Any:

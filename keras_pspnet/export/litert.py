@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_pspnet.export.flatbuffer import take_pixels, widen_strided_kernels
 from keras_pspnet.export.logs import quiet_tensorflow
 from keras_pspnet.export.metadata import add_metadata
 from keras_pspnet.export.verify import Parity, compare, sample_images
-from keras_pspnet.inference import SIDE_ENTRY, description, model_labels
+from keras_pspnet.inference import (
+    SIDE_ENTRY,
+    as_uint8,
+    description,
+    model_labels,
+    num_bands,
+)
 from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.utils import write_atomically
 
@@ -26,6 +34,8 @@ def write_litert(
     size: tuple[int, int],
     precision: str,
     calibration: Sequence[np.ndarray],
+    output: str = "logits",
+    input_dtype: str = "float32",
 ) -> Parity:
     """Does the work of `keras_pspnet.export_litert`, documented there.
 
@@ -34,19 +44,27 @@ def write_litert(
         path: File to write.
         size: (height, width) of the images.
         precision: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: Images (1, H, W, 3) of this size for int8.
+        calibration: Images (1, H, W, bands) of this size for int8.
+        output: `"logits"` or `"mask"`.
+        input_dtype: `"float32"` or `"uint8"`.
 
     Returns:
         How far the export is from the model.
     """
+    network = fold(model, size, fixed_head=True)
     data = add_metadata(
-        _convert(fold(model, size), size, precision, calibration),
+        _convert(network, precision, calibration, output, input_dtype),
         model_labels(model).names,
+        num_bands(model),
         {SIDE_ENTRY: json.dumps(description(model))},
+        output,
     )
     # Integers hold the range that calibration saw and nothing else.
     seen = list(calibration[:_COMPARED])
-    images = seen or [image[None] for image in sample_images(size, seed=0)]
+    samples = sample_images(size, 0, model)
+    images = seen or [image[None] for image in samples]
+    if input_dtype == "uint8":
+        images = [as_uint8(image).astype("float32") for image in images]
     parity = compare(model, _runner(data), "LiteRT", precision, images)
     write_atomically(path, data)
     return parity
@@ -54,15 +72,29 @@ def write_litert(
 
 def _convert(
     network: keras.Model,
-    size: tuple[int, int],
     precision: str,
     calibration: Sequence[np.ndarray],
+    output: str,
+    input_dtype: str,
 ) -> bytes:
     logits = as_constants(network)
+    # Of integers alone, the converter makes an input of bytes by itself.
+    all_integers = precision == "int8" and input_dtype == "uint8"
+
+    def run(images: Any) -> dict[str, Any]:
+        found = logits(tf.cast(images, tf.float32))
+        if output == "mask":
+            best = tf.argmax(found, axis=-1, output_type=tf.int32)
+            found = tf.cast(best, tf.uint8)
+        return {output: found}
 
     module = tf.Module()
-    module.run = tf.function(lambda images: {"logits": logits(images)})
-    signature = tf.TensorSpec((1, *size, 3), tf.float32, "images")
+    module.run = tf.function(run, autograph=False)
+    signature = tf.TensorSpec(
+        (1, *network.inputs[0].shape[1:]),
+        tf.float32 if all_integers else input_dtype,
+        "images",
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [module.run.get_concrete_function(signature)], module
     )
@@ -72,8 +104,13 @@ def _convert(
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
         converter.representative_dataset = lambda: ([x] for x in calibration)
+    if all_integers:
+        converter.inference_input_type = tf.uint8
     with quiet_tensorflow():
-        return bytes(converter.convert())
+        data = bytes(converter.convert())
+    if precision in ("dynamic", "int8"):
+        data = widen_strided_kernels(data)
+    return take_pixels(data) if all_integers else data
 
 
 def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
@@ -81,8 +118,13 @@ def _runner(data: bytes) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
 
     interpreter = Interpreter(model_content=data, num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner()
+    (dtype,) = (each["dtype"] for each in runner.get_input_details().values())
+    (output,) = runner.get_output_details()
 
     def run(images: list[np.ndarray]) -> list[np.ndarray]:
-        return [np.array(runner(images=image)["logits"]) for image in images]
+        return [
+            np.array(runner(images=image.astype(dtype))[output])
+            for image in images
+        ]
 
     return run

@@ -16,38 +16,46 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from keras_pspnet.export.flatbuffer import pack, unpack
 from keras_pspnet.version import __version__
 
 LABELS_FILE = "labels.txt"
 _ENTRY = "TFLITE_METADATA"
 # Values of the schema's enumerations and unions.
 _TENSOR_AXIS_LABELS = 2
-_RGB = 1
+_TENSOR_VALUE_LABELS = 3
+# Color spaces by the number of bands.
+_COLOR_SPACES = {1: 2, 3: 1}
 _FEATURE_PROPERTIES = 1
 _IMAGE_PROPERTIES = 2
 _NORMALIZATION_OPTIONS = 1
 # All that is written here is in the schema since its first version.
 _MIN_PARSER_VERSION = "1.0.0"
-# What `schema.fbs` demands of the data of buffers.
-_ALIGNMENT = 16
 
 
 def add_metadata(
-    data: bytes, names: Sequence[str], files: Mapping[str, str]
+    data: bytes,
+    names: Sequence[str],
+    bands: int,
+    files: Mapping[str, str],
+    output: str = "logits",
 ) -> bytes:
     """Adds metadata and class names to a converted network.
 
     Args:
-        data: What the converter made of a network with one input, RGB in
-            0..255, and one output, logits.
+        data: What the converter made of a network with one input, images,
+            and one output.
         names: The class names, in the order of the logits.
+        bands: Bands of the images. The schema has images of RGB and of grey
+            alone, which MediaPipe takes; others are described as features.
         files: Text by name, to be zipped beside `labels.txt`.
+        output: `"logits"` or `"mask"`.
 
     Returns:
         The network with an entry `TFLITE_METADATA`, otherwise unchanged, and
         the files zipped to its end.
     """
-    stream = BytesIO(_embed(data, _metadata(len(names))))
+    stream = BytesIO(_embed(data, _metadata(len(names), bands, output)))
     with zipfile.ZipFile(stream, "a") as archive:
         archive.writestr(LABELS_FILE, "\n".join(names) + "\n")
         for name, text in files.items():
@@ -55,25 +63,35 @@ def add_metadata(
     return stream.getvalue()
 
 
-def _metadata(num_classes: int) -> bytes:
+def _metadata(num_classes: int, bands: int, output: str) -> bytes:
     """Returns a ModelMetadata; a tuple is a table, in the schema's order."""
+    is_rgb = bands == 3
+    content: tuple[Any, ...] = (_FEATURE_PROPERTIES, ())
+    if bands in _COLOR_SPACES:
+        content = (_IMAGE_PROPERTIES, (_COLOR_SPACES[bands],))
     images = (
         "images",
-        "The image: red, green and blue in 0..255.",
+        "The image: red, green and blue in 0..255."
+        if is_rgb
+        else f"The image: the values of its {bands} bands.",
         None,  # dimension_names
-        (_IMAGE_PROPERTIES, (_RGB,)),
-        # The network normalises by itself.
+        content,
+        # The network normalizes by itself.
         [(_NORMALIZATION_OPTIONS, (_floats(0), _floats(1)))],
-        (_floats(255), _floats(0)),  # max, min
+        (_floats(255), _floats(0)) if is_rgb else None,  # max, min
     )
+    is_mask = output == "mask"
     labels = (
         LABELS_FILE,
-        "Names of the classes, one a line, in the order of the last axis.",
-        _TENSOR_AXIS_LABELS,
+        "Names of the classes, one a line, in the order of "
+        + ("their ids." if is_mask else "the last axis."),
+        _TENSOR_VALUE_LABELS if is_mask else _TENSOR_AXIS_LABELS,
     )
-    logits = (
-        "logits",
-        "Scores of the classes, on the last axis, before softmax.",
+    scores = (
+        output,
+        "The id of the class of every pixel."
+        if is_mask
+        else "Scores of the classes, on the last axis, before softmax.",
         None,  # dimension_names
         (_FEATURE_PROPERTIES, ()),
         None,  # process_units
@@ -84,7 +102,7 @@ def _metadata(num_classes: int) -> bytes:
         "PSPNet",
         f"Semantic segmentation: every pixel scored for {num_classes} classes.",
         __version__,
-        [(None, None, [images], [logits])],  # The one subgraph.
+        [(None, None, [images], [scores])],  # The one subgraph.
         None,  # author
         None,  # license
         None,  # associated_files
@@ -135,25 +153,13 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
     return builder.EndObject()
 
 
-class _Builder(flatbuffers.Builder):
-    """Aligns bytes, which the generated code packs wherever they fall."""
-
-    def StartVector(self, size: int, count: int, alignment: int) -> int:
-        if size == 1:
-            alignment = _ALIGNMENT
-        return super().StartVector(size, count, alignment)
-
-
 def _embed(data: bytes, metadata: bytes) -> bytes:
     """Puts metadata in a new buffer of a model, with an entry for it."""
-    model = schema.ModelT.InitFromPackedBuf(data)
+    model = unpack(data)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.metadata.append(entry)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata, "uint8")
     model.buffers.append(buffer)
-    # With room for what is new: out of it, the builder doubles itself.
-    builder = _Builder(len(data) + len(metadata) + 2**16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(model, len(data) + len(metadata))

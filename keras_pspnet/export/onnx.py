@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_pspnet.export.verify import Parity, compare, default_images
+from keras_pspnet.export.quantize import quantize
+from keras_pspnet.export.verify import (
+    ExportError,
+    Parity,
+    compare,
+    default_images,
+)
 from keras_pspnet.inference import (
     SIDE_ENTRY,
     description,
@@ -21,66 +30,138 @@ from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.utils import write_atomically
 
 OPSET = 17
+# Images of the calibration on which the parity is measured.
+_COMPARED = 4
 
 
-def write_onnx(model: keras.Model, path: str | os.PathLike[str]) -> Parity:
+def write_onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    precision: str = "float32",
+    calibration: Iterable[np.ndarray] = (),
+    output: str = "logits",
+) -> Parity:
     """Does the work of `keras_pspnet.export_onnx`, documented there.
 
     Args:
         model: A model with one output.
         path: File to write.
+        precision: `"float32"`, `"float16"` or `"int8"`.
+        calibration: Images (1, H, W, bands) for int8, read one at a time.
+        output: `"logits"` or `"mask"`.
 
     Returns:
         How far the export is from the model.
     """
-    import onnxruntime
-
-    size = network_size(model) or (None, None)
+    # Refuses more classes than a byte can tell apart.
     metadata = {
         "labels": ",".join(model_labels(model).names),
         SIDE_ENTRY: json.dumps(description(model)),
     }
-    data = _convert(fold(model, size), size, metadata)
+    size = network_size(model) or (None, None)
+    # Normalization, the positions of resizing, and logits stay float32.
+    dtype = "float16" if precision == "float16" else "float32"
+    proto = _convert(fold(model, size, dtype, fixed_head=True), size)
+    images = default_images(model)
+    if precision == "int8":
+        # Integers hold the range that calibration saw and nothing else.
+        images = list(islice(calibration := iter(calibration), _COMPARED))
+        proto = quantize(proto, chain(images, calibration))
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    run = _runner(proto.SerializeToString())
+    parity = compare(model, run, "ONNX", precision, images)
+    if output == "mask":
+        found = run(images)
+        _take_greatest(proto)
+        for mask, logits in zip(
+            _runner(proto.SerializeToString())(images), found, strict=True
+        ):
+            if not np.array_equal(mask, logits.argmax(axis=-1)):
+                raise ExportError("the mask must be the greatest of the logits")
+    write_atomically(path, proto.SerializeToString())
+    return parity
+
+
+def _runner(data: bytes) -> Any:
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(
         data, providers=["CPUExecutionProvider"]
     )
 
-    def run(images: list[Any]) -> list[Any]:
-        return [session.run(["logits"], {"images": each})[0] for each in images]
+    def run(images: list[np.ndarray]) -> list[np.ndarray]:
+        return [session.run(None, {"images": each})[0] for each in images]
 
-    parity = compare(model, run, "ONNX", "float32", default_images(model))
-    write_atomically(path, data)
-    return parity
+    return run
 
 
-def _convert(
-    network: keras.Model,
-    size: tuple[int | None, int | None],
-    metadata: dict[str, str],
-) -> bytes:
+def _convert(network: keras.Model, size: tuple[int | None, int | None]) -> Any:
     run = as_constants(network)
 
     def logits(images: Any) -> dict[str, Any]:
         return {"logits": run(images)}
 
-    signature = [tf.TensorSpec((None, *size, 3), tf.float32, "images")]
+    shape = (None, *size, network.inputs[0].shape[-1])
+    signature = [tf.TensorSpec(shape, tf.float32, "images")]
     with warnings.catch_warnings():
         # NumPy's old names, in the converter's own code.
         warnings.simplefilter("ignore")
         import tf2onnx
 
         proto, _ = tf2onnx.convert.from_function(
-            tf.function(logits, input_signature=signature),
+            tf.function(logits, signature, autograph=False),
             input_signature=signature,
             opset=OPSET,
         )
     for node in proto.graph.node:
         if node.op_type == "Conv":
             _state_padding(node)
-    for key, value in metadata.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    return bytes(proto.SerializeToString())
+    _round_scales_up(proto.graph)
+    return proto
+
+
+def _round_scales_up(graph: Any) -> None:
+    """Keeps a size times a scale, which is cut off, from losing a pixel.
+
+    The scale of 21 to 161 is a float32 below 161 / 21, and engines infer 160.
+    """
+    from onnx import numpy_helper
+
+    names = {n.input[2] for n in graph.node if n.op_type == "Resize"}
+    for each in graph.initializer:
+        if each.name in names:
+            scales = numpy_helper.to_array(each)
+            above = np.nextafter(scales, np.float32(np.inf))
+            scales = np.where(scales % 1, above, scales)
+            each.CopyFrom(numpy_helper.from_array(scales, each.name))
+
+
+def _take_greatest(proto: Any) -> None:
+    """Puts `mask` in the place of the output `logits`."""
+    from onnx import TensorProto, helper
+
+    graph = proto.graph
+    (logits,) = graph.output
+    sides = [
+        side.dim_param or side.dim_value or None
+        for side in logits.type.tensor_type.shape.dim
+    ]
+    graph.node.extend(
+        [
+            helper.make_node(
+                "ArgMax", [logits.name], ["classes"], axis=-1, keepdims=0
+            ),
+            helper.make_node(
+                "Cast", ["classes"], ["mask"], to=TensorProto.UINT8
+            ),
+        ]
+    )
+    graph.output.remove(logits)
+    graph.output.append(
+        helper.make_tensor_value_info("mask", TensorProto.UINT8, sides[:3])
+    )
 
 
 def _state_padding(conv: Any) -> None:

@@ -50,12 +50,13 @@ with np.load(requests) as images:
         for name, image in images.items()
     }
     first = tf.cast(next(iter(images.values()))[0], tf.uint8)
-file = tf.io.encode_png(first)
-answer = served["serving_default"](image_bytes=file[None])
-assert answer["status"].numpy()[0] == b"OK", answer
-mask = tf.io.decode_png(answer["mask_png_bytes"][0])[None, ..., 0]
 array = served["predict_uint8"](images=first[None])["mask"]
-assert (mask.numpy() == array.numpy()).all(), "files and arrays differ"
+if "scores" in served:
+    file = tf.io.encode_png(first)
+    answer = served["serving_default"](image_bytes=file[None])
+    assert answer["status"].numpy()[0] == b"OK", answer
+    mask = tf.io.decode_png(answer["mask_png_bytes"][0])[None, ..., 0]
+    assert (mask.numpy() == array.numpy()).all(), "files and arrays differ"
 assert "keras_pspnet" not in sys.modules
 np.savez(answers, **found)
 """
@@ -68,6 +69,7 @@ def write_saved_model(
     precision: str,
     options: ServingOptions,
     batch_sizes: Sequence[int],
+    freeze: bool,
 ) -> Parity:
     """Does the work of `keras_pspnet.export_saved_model`, documented there.
 
@@ -77,6 +79,7 @@ def write_saved_model(
         precision: `"float32"` or `"bfloat16"`.
         options: How the served model looks at images.
         batch_sizes: Of the warm-up requests.
+        freeze: Whether weights are constants of the graph.
 
     Returns:
         How far the export is from the model.
@@ -88,7 +91,7 @@ def write_saved_model(
     parent = tempfile.mkdtemp(prefix=".export-", dir=folder.parent)
     try:
         written = os.path.join(parent, "model")
-        module = ServingModule(model, options, precision)
+        module = ServingModule(model, options, precision, freeze)
         side = math.isqrt(options.max_pixels)
         with quiet_tensorflow():
             tf.saved_model.save(module, written, signatures=module.signatures)
@@ -99,9 +102,13 @@ def write_saved_model(
             precision,
             [image[:, :side, :side] for image in default_images(model)],
         )
-        image = sample_images(network_size(model) or _WARMUP_SIZE, seed=0)[0]
-        file = tf.io.encode_jpeg(image.astype("uint8")).numpy()
-        write_warmup(written, file, batch_sizes)
+        size = network_size(model) or _WARMUP_SIZE
+        image = sample_images(size, 0, model)[0]
+        if module.takes_files:
+            file = tf.io.encode_jpeg(image.astype("uint8")).numpy()
+            write_warmup(written, "image_bytes", file, batch_sizes)
+        else:
+            write_warmup(written, "images", image, batch_sizes)
         _write_side_file(model, written, parity)
         _write_sums(Path(written))
         os.rename(written, folder)
@@ -143,7 +150,7 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
         },
         "parity": {
             "precision": parity.precision,
-            "difference": max(row.difference for row in parity.rows),
+            "difference": max(row.difference or 0.0 for row in parity.rows),
             "agreement": min(row.agreement for row in parity.rows),
         },
     }

@@ -12,12 +12,23 @@ import tensorflow as tf
 from keras_pspnet.data import MAX_PIXELS
 from keras_pspnet.export import decode_graph
 from keras_pspnet.export.graph_ops import argmax_at, rounded, shrink, slide
-from keras_pspnet.inference import check_scales, fill_color, network_size
-from keras_pspnet.inference.fold import as_constants, fold
+from keras_pspnet.inference import (
+    check_scales,
+    fill_color,
+    network_size,
+    num_bands,
+)
+from keras_pspnet.inference.fold import as_constants, as_variables, fold
 from keras_pspnet.layers import resize, spatial_size
 from keras_pspnet.utils import as_integer, check_rule
 
-IMAGES = (None, None, None, 3)
+# Functions of arrays, and what these hold.
+_OF_ARRAYS = {
+    "predict_array": tf.float32,
+    "predict_uint8": tf.uint8,
+    "probabilities": tf.float32,
+    "logits": tf.float32,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +79,7 @@ class ServingModule(tf.Module):
         model: A model with one output, as `PSPNet.inference_model()` gives.
         options: How it looks at images.
         precision: `"float32"` or `"bfloat16"`.
+        freeze: Whether weights are constants of the graph, not variables.
     """
 
     def __init__(
@@ -75,38 +87,56 @@ class ServingModule(tf.Module):
         model: keras.Model,
         options: ServingOptions,
         precision: str = "float32",
+        freeze: bool = False,
     ) -> None:
         super().__init__(name="pspnet_serving")
         self._options = options
         self._size = network_size(model)
         self._fill = fill_color(model)
         self._classes = int(model.outputs[0].shape[-1])
+        self._bands = num_bands(model)
         folded = fold(model, self._size or (None, None), precision)
-        # One concrete function, so that the weights are written once.
+        if freeze:
+            network = as_constants(folded)
+        else:
+            # An attribute, so that they are saved.
+            network, self._weights = as_variables(folded)
+        # One concrete function, so that constants are written once.
         self._network = tf.function(
-            as_constants(folded), autograph=False
+            network, autograph=False
         ).get_concrete_function(
-            tf.TensorSpec((None, *(self._size or (None, None)), 3))
+            tf.TensorSpec((None, *(self._size or (None, None)), self._bands))
         )
+        for name, dtype in _OF_ARRAYS.items():
+            images = tf.TensorSpec(self._shape, dtype, "images")
+            function = tf.function(
+                getattr(self, name), [images], autograph=False
+            )
+            setattr(self, name, function)
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether JPEG and PNG files have the bands that the model takes."""
+        return self._bands in (1, 3)
 
     @property
     def signatures(self) -> dict[str, Any]:
         """The functions by the name under which servers offer them."""
-        return {
-            "serving_default": self.predict_bytes,
-            "predict_array": self.predict_array,
-            "predict_uint8": self.predict_uint8,
-            "probabilities": self.probabilities,
-            "logits": self.logits,
-            "scores": self.scores,
-        }
+        found = {name: getattr(self, name) for name in _OF_ARRAYS}
+        if not self.takes_files:
+            return found | {"serving_default": self.predict_array}
+        found["serving_default"] = self.predict_bytes
+        return found | {"scores": self.scores}
 
-    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
+    @property
+    def _shape(self) -> tuple[int | None, ...]:
+        return None, None, None, self._bands
+
     def predict_array(self, images: Any) -> dict[str, Any]:
         """Segments images of one size.
 
         Args:
-            images: float32 (B, H, W, 3), RGB in 0..255.
+            images: float32 (B, H, W, 3), RGB in 0..255, or other bands.
 
         Returns:
             `mask`: uint8 (B, H, W) class ids.
@@ -114,12 +144,11 @@ class ServingModule(tf.Module):
         images = self._checked(images)
         return {"mask": self._masks(images)}
 
-    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.uint8, "images")])
     def predict_uint8(self, images: Any) -> dict[str, Any]:
         """As `predict_array`, at a quarter of the bytes.
 
         Args:
-            images: uint8 (B, H, W, 3), RGB.
+            images: uint8 (B, H, W, 3), RGB, or other bands.
 
         Returns:
             `mask`: uint8 (B, H, W) class ids.
@@ -129,12 +158,11 @@ class ServingModule(tf.Module):
 
     # A signature of its own: servers compute every output of a signature,
     # whichever a client asks for, and this one is large.
-    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
     def probabilities(self, images: Any) -> dict[str, Any]:
         """Gives the probability of every class at every pixel.
 
         Args:
-            images: float32 (B, H, W, 3), RGB in 0..255.
+            images: float32 (B, H, W, 3), RGB in 0..255, or other bands.
 
         Returns:
             `probabilities`: float32 (B, H, W, C).
@@ -147,12 +175,11 @@ class ServingModule(tf.Module):
         total = tf.reduce_sum(scores, axis=-1, keepdims=True)
         return {"probabilities": scores / total}
 
-    @tf.function(input_signature=[tf.TensorSpec(IMAGES, tf.float32, "images")])
     def logits(self, images: Any) -> dict[str, Any]:
         """Gives what the network alone computes, to compare or to score.
 
         Args:
-            images: float32 (B, H, W, 3), RGB in 0..255.
+            images: float32 (B, H, W, 3), RGB in 0..255, or other bands.
 
         Returns:
             `logits`: float32 (B, h, w, C), h and w as of `predict_logits`.
@@ -160,7 +187,8 @@ class ServingModule(tf.Module):
         return {"logits": self._logits(self._checked(images))}
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
+        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")],
+        autograph=False,
     )
     def predict_bytes(self, image_bytes: Any) -> dict[str, Any]:
         """Segments encoded images of any sizes.
@@ -194,7 +222,8 @@ class ServingModule(tf.Module):
         )
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
+        input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")],
+        autograph=False,
     )
     def scores(self, image_bytes: Any) -> dict[str, Any]:
         """Gives the share of each image that every class covers.
@@ -240,7 +269,9 @@ class ServingModule(tf.Module):
         image_bytes = tf.ensure_shape(image_bytes, [None])
 
         def one(data: Any) -> dict[str, Any]:
-            image, status = decode_graph.decode(data, self._options.max_pixels)
+            image, status = decode_graph.decode(
+                data, self._options.max_pixels, self._bands
+            )
             mask = tf.cond(
                 status == decode_graph.OK,
                 lambda: self._masks(image[None])[0],
@@ -261,7 +292,7 @@ class ServingModule(tf.Module):
         """Refuses images that the network could not make sense of."""
         # A tensor of another rank would abort the process in a convolution:
         # servers check names and not shapes.
-        images = tf.ensure_shape(images, IMAGES)
+        images = tf.ensure_shape(images, self._shape)
         sizes = tf.shape(images, tf.int64)[:3]
         most = self._options.max_pixels
         checks = [
@@ -283,7 +314,7 @@ class ServingModule(tf.Module):
             return tf.identity(images)
 
     def _masks(self, images: Any) -> Any:
-        """Computes uint8 masks (B, H, W) of float32 images (B, H, W, 3)."""
+        """Computes uint8 masks (B, H, W) of float32 images."""
         return argmax_at(self._network_scores(images), tf.shape(images)[1:3])
 
     def _network_scores(self, images: Any) -> Any:
@@ -321,7 +352,7 @@ class ServingModule(tf.Module):
         missing = size - fitted
         x = tf.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
         logits = self._network(
-            tf.ensure_shape(x + self._fill, (None, *self._size, 3))
+            tf.ensure_shape(x + self._fill, (None, *self._size, self._bands))
         )
         return logits[:, : fitted[0], : fitted[1]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,7 +16,8 @@ _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 def write_warmup(
     folder: str | os.PathLike[str],
-    image_bytes: bytes,
+    name: str,
+    item: Any,
     batch_sizes: Sequence[int],
 ) -> None:
     """Puts warm-up requests for `serving_default` into a SavedModel.
@@ -26,17 +28,18 @@ def write_warmup(
 
     Args:
         folder: The SavedModel.
-        image_bytes: An encoded image.
+        name: Name of the input.
+        item: An encoded image, or an array.
         batch_sizes: How many times it is in each of the requests.
     """
     path = Path(folder, _FILE)
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in batch_sizes:
-            writer.write(_prediction_log(tf.constant([image_bytes] * size)))
+            writer.write(_prediction_log(name, tf.constant([item] * size)))
 
 
-def _prediction_log(images: tf.Tensor) -> bytes:
+def _prediction_log(name: str, images: tf.Tensor) -> bytes:
     """Encodes a PredictionLog of TensorFlow Serving.
 
     Its classes are in the package tensorflow-serving-api, which is not needed
@@ -47,7 +50,7 @@ def _prediction_log(images: tf.Tensor) -> bytes:
     # The model's name stays out: RunPredict, in predict_util.cc, only copies
     # it into the answer, and it is chosen at deployment.
     model_spec = _field(3, b"serving_default")
-    entry = _field(1, b"image_bytes") + _field(2, tensor)
+    entry = _field(1, name.encode()) + _field(2, tensor)
     request = _field(1, model_spec) + _field(2, entry)
     return _field(6, _field(1, request))
 

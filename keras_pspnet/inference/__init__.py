@@ -14,6 +14,8 @@ from keras_pspnet.inference.model_info import (
 )
 from keras_pspnet.inference.model_info import model_labels as model_labels
 from keras_pspnet.inference.model_info import network_size as network_size
+from keras_pspnet.inference.model_info import normalization as normalization
+from keras_pspnet.inference.model_info import num_bands as num_bands
 from keras_pspnet.inference.model_info import weights_sha256 as weights_sha256
 from keras_pspnet.inference.predictor import PRECISIONS as PRECISIONS
 from keras_pspnet.inference.predictor import Predictor as Predictor
@@ -30,5 +32,8 @@ from keras_pspnet.inference.sliding_window import (
     mean_of_windows as mean_of_windows,
 )
 from keras_pspnet.inference.views import check_scales as check_scales
+from keras_pspnet.inference.views import (
+    check_single_view as check_single_view,
+)
 from keras_pspnet.inference.views import check_window as check_window
 from keras_pspnet.inference.views import make_plan as make_plan

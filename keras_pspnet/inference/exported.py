@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from keras_pspnet.inference.predictor import Predictor
+from keras_pspnet.inference.segment import as_uint8
 from keras_pspnet.labels import LabelSet, generic_labels
+from keras_pspnet.utils.arguments import finite_numbers
 
 # Where exports keep `model_info.description`: a file of a SavedModel, a file in
 # a LiteRT file's archive, an entry of an ONNX file's metadata.
@@ -43,7 +45,8 @@ def load_exported(path: str | os.PathLike[str]) -> Predictor:
             has written.
 
     Returns:
-        A predictor for `segment` and `evaluate`.
+        A predictor for `segment` and `evaluate`. Of a file that gives masks
+        they take single views of whole images.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
@@ -106,15 +109,19 @@ def _load_litert(path: Path) -> Predictor:
 
     interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
     runner = interpreter.get_signature_runner()
+    ends = runner.get_input_details(), runner.get_output_details()
     inputs, outputs = (
         {name: detail["shape"].tolist() for name, detail in details.items()}
-        for details in (runner.get_input_details(), runner.get_output_details())
+        for details in ends
     )
+    takes_bytes = any(each["dtype"] == np.uint8 for each in ends[0].values())
 
     # Such a file takes one image at a time.
     def run(images: np.ndarray) -> np.ndarray:
-        found = [runner(images=image[None])["logits"] for image in images]
-        return np.concatenate(found)
+        if takes_bytes:
+            images = as_uint8(images)
+        found = [runner(images=image[None]) for image in images]
+        return np.concatenate([each for (each,) in map(dict.values, found)])
 
     return _predictor(run, inputs, outputs, _read_side_entry(path))
 
@@ -147,7 +154,7 @@ def _load_onnx(path: Path) -> Predictor:
     text = session.get_modelmeta().custom_metadata_map.get(SIDE_ENTRY)
 
     def run(images: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], {"images": images})[0]
+        return session.run(None, {"images": images})[0]
 
     return _predictor(run, inputs, outputs, text)
 
@@ -163,9 +170,12 @@ def _predictor(
 ) -> Predictor:
     """Checks names and shapes; labels are made up if no text says them."""
     images, logits = inputs.get("images", ()), outputs.get("logits", ())
+    gives_masks = set(outputs) == {"mask"}
+    if gives_masks:
+        logits = [*outputs["mask"], _classes_of(text)]
     if (
         (len(inputs), len(images), len(logits)) != (1, 4, 4)
-        or images[-1] != 3
+        or not isinstance(images[-1], int)
         or not isinstance(logits[-1], int)
     ):
         raise ValueError(f"inputs {inputs} and outputs {outputs}")
@@ -173,17 +183,35 @@ def _predictor(
     fixed = isinstance(height, int) and isinstance(width, int)
     size = (height, width) if fixed else None
     if text is None:
-        return Predictor(run, generic_labels(classes), size)
+        fill = (0.0,) * images[-1]
+        return Predictor(run, generic_labels(classes), size, fill)
     try:
         said = json.loads(text)
         labels = LabelSet.from_dict(said["labels"])
-        red, green, blue = map(float, said["fill"])
+        fill = finite_numbers(said["fill"])
+        if len(fill) != images[-1]:
+            raise ValueError(f"fill for {images[-1]} bands: {said['fill']}")
         align_corners = bool(said["align_corners"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"a broken description ({error})") from error
     if labels.num_classes != classes:
         raise ValueError(f"{labels.num_classes} labels for {classes} classes")
-    return Predictor(run, labels, size, (red, green, blue), align_corners)
+    if not gives_masks:
+        return Predictor(run, labels, size, fill, align_corners)
+    one_hot = np.eye(classes, dtype="float32")
+    predictor = Predictor(
+        lambda images: one_hot[run(images)], labels, size, fill, align_corners
+    )
+    predictor.gives_masks = True
+    return predictor
+
+
+def _classes_of(text: str | bytes | None) -> int | None:
+    """Counts the classes of a description, None if there is none."""
+    try:
+        return len(json.loads(text or "")["labels"]["names"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def check_installed(module: str, package: str, extra: str, what: str) -> None:

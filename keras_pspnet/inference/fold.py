@@ -1,4 +1,4 @@
-"""The network as it is deployed: no batch normalisation, no dropout."""
+"""The network as it is deployed: no batch normalization, no dropout."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_pspnet.inference.fixed_head import (
+    FixedPyramid,
+    FixedResize,
+    convolve_upsampled,
+)
 from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
@@ -25,16 +30,21 @@ _FOLLOWING = (
     layers.ReLU,
     layers.ZeroPadding2D,
 )
+_FIXED: dict[type, Any] = {
+    PyramidPoolingModule: FixedPyramid,
+    Resize: FixedResize,
+}
 
 
 def fold(
     model: keras.Model,
     size: tuple[int | None, int | None],
     dtype: str = "float32",
+    fixed_head: bool = False,
 ) -> keras.Model:
     """Copies a network for inference.
 
-    Batch normalisation goes into the convolution before it, and dropout goes
+    Batch normalization goes into the convolution before it, and dropout goes
     away. The copy has weights of its own and does not follow later changes
     of the model; `refold` brings it up to date.
 
@@ -43,8 +53,12 @@ def fold(
             `PSPNet.inference_model()`. Layers that are not known here are
             copied as they are.
         size: (height, width) of the copy's input, None for any.
-        dtype: `"float32"`, or `"bfloat16"` for the convolutions and what is
-            between them; normalisation and logits stay float32.
+        dtype: `"float32"`, or `"bfloat16"` or `"float16"` for the
+            convolutions and what is between them; normalization and logits
+            stay float32.
+        fixed_head: Whether a head of known size has the operations that every
+            engine takes, see `keras_pspnet.inference.fixed_head`. One of
+            unknown size keeps its products of matrices.
 
     Returns:
         A model with the same input and outputs.
@@ -54,14 +68,17 @@ def fold(
     """
     norms = _norms_of_convs(model)
     absorbed = {id(norm) for norm in norms.values()}
+    fixed_head = fixed_head and None not in size
 
     def replace(layer: Any) -> Any:
         if _is_nested(layer):
             return fold(layer, (None, None), dtype)
         if isinstance(layer, PyramidConv):
-            return _folded_head(layer, dtype)
+            return _folded_head(layer, dtype, fixed_head)
+        if fixed_head and type(layer) in _FIXED:
+            return _FIXED[type(layer)].from_config(layer.get_config())
         if _is_plain_conv(layer):
-            # Classifiers, which no normalisation follows, keep float32.
+            # Classifiers, which no normalization follows, keep float32.
             return _folded_conv(layer, dtype if id(layer) in norms else None)
         if id(layer) in absorbed or isinstance(layer, _TRAINING_ONLY):
             return _PassThrough(name=layer.name, dtype=dtype)
@@ -120,7 +137,7 @@ def refold(model: keras.Model, copy: keras.Model) -> None:
 def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
     """Returns a function for TensorFlow graphs that contain the weights.
 
-    Engines re-lay constants once, and variables at every call.
+    TensorFlow folds and re-lays constants once, for every signature anew.
 
     Args:
         copy: A model; the function has the weights of this moment.
@@ -138,6 +155,28 @@ def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
             return copy(images, training=False)
 
     return network
+
+
+def as_variables(
+    copy: keras.Model,
+) -> tuple[Callable[[Any], Any], list[Any]]:
+    """Returns a function for TensorFlow graphs that read the weights.
+
+    All signatures of a SavedModel share its variables.
+
+    Args:
+        copy: A model that `fold` made. Its weights have the dtype that they
+            are used in, so that no request casts them.
+
+    Returns:
+        Function of images to logits, and the `tf.Variable`s that it reads:
+        whoever saves the function must track them.
+    """
+
+    def network(images: Any) -> Any:
+        return copy(images, training=False)
+
+    return network, [each.value for each in copy.variables]
 
 
 def _weights(layer: Any) -> list[Any]:
@@ -167,7 +206,7 @@ def _conv_before(norm: Any) -> Any:
 
 
 def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
-    """Maps id(convolution) to the normalisation that alone reads it."""
+    """Maps id(convolution) to the normalization that alone reads it."""
     norms = {}
     for layer in model.layers:
         if not isinstance(layer, layers.BatchNormalization):
@@ -175,14 +214,14 @@ def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
         conv = _conv_before(layer)
         foldable = isinstance(conv, PyramidConv) or _is_plain_conv(conv)
         # Whoever else reads the convolution wants it without the
-        # normalisation.
+        # normalization.
         if foldable and keras_private.num_readers(conv) == 1:
             norms[id(conv)] = layer
     return norms
 
 
 def _folded(conv: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel and bias of a convolution and what normalises it."""
+    """Returns kernel and bias of a convolution and what normalizes it."""
 
     def exact(variable: Any) -> np.ndarray:
         return ops.convert_to_numpy(variable).astype("float64")
@@ -259,6 +298,9 @@ class _FoldedPyramidConv(PyramidConv):
     In the layout of training, the kernel is cut up at every call.
     """
 
+    # The order of the taps in the kernels: (dy, dx), axes 0 and 1.
+    _tap_axes = (0, 1)
+
     def _build_kernels(self, channels: int, concatenated: int) -> None:
         self.own = self._zeros((3, 3, channels, self.filters), "kernel")
         reduced = self.pyramid.map_channels(channels)
@@ -282,7 +324,7 @@ class _FoldedPyramidConv(PyramidConv):
         return ops.transpose(product, (0, 3, 1, 4, 2, 5))
 
     def assign(self, layer: PyramidConv, norm: Any) -> None:
-        """Takes the weights of a layer and of what normalises it."""
+        """Takes the weights of a layer and of what normalizes it."""
         kernel, bias = _folded(layer, norm)
         channels = self.own.shape[2]
         self.own.assign(kernel[:, :, :channels])
@@ -290,7 +332,8 @@ class _FoldedPyramidConv(PyramidConv):
         start = channels
         for tap in self.taps:
             part = kernel[:, :, start : start + tap.shape[0]]
-            tap.assign(part.transpose(2, 0, 1, 3).reshape(tap.shape))
+            part = part.transpose(2, *self._tap_axes, 3)
+            tap.assign(part.reshape(tap.shape))
             start += tap.shape[0]
         pyramid = layer.pyramid
         norms = pyramid.norms or [None] * len(pyramid.convs)
@@ -300,10 +343,29 @@ class _FoldedPyramidConv(PyramidConv):
             _assign(target, *_folded(conv, own))
 
 
-def _folded_head(layer: PyramidConv, dtype: str) -> _FoldedPyramidConv:
-    pyramid = PyramidPoolingModule.from_config(
+class _FixedPyramidConv(_FoldedPyramidConv):
+    """A `_FoldedPyramidConv` for inputs of known size."""
+
+    _tap_axes = (1, 0)
+
+    def _convolve_upsampled(
+        self, maps: list[Any], taps: list[Any], size: tuple[Any, Any]
+    ) -> Any:
+        products = [
+            ops.conv(pooled, tap[None, None], data_format="channels_last")
+            for pooled, tap in zip(maps, taps, strict=True)
+        ]
+        return convolve_upsampled(products, size, self.pyramid.align_corners)
+
+
+def _folded_head(
+    layer: PyramidConv, dtype: str, fixed: bool
+) -> _FoldedPyramidConv:
+    pyramid_kind = FixedPyramid if fixed else PyramidPoolingModule
+    kind = _FixedPyramidConv if fixed else _FoldedPyramidConv
+    pyramid = pyramid_kind.from_config(
         {**layer.pyramid.get_config(), "use_bias": True, "dtype": dtype}
     )
-    return _FoldedPyramidConv(
+    return kind(
         layer.filters, pyramid, use_bias=True, dtype=dtype, name=layer.name
     )

@@ -1,4 +1,4 @@
-"""What a Keras model says of itself: labels, size, colours, its hash."""
+"""What a Keras model says of itself: labels, size, colors, its hash."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pspnet.data import RGB
 from keras_pspnet.labels import LabelSet, generic_labels
 from keras_pspnet.layers import InputNormalization, PyramidConv
 from keras_pspnet.models import PSPNet
@@ -81,18 +82,42 @@ def align_corners(model: keras.Model) -> bool:
 
 
 def fill_color(model: keras.Model) -> tuple[float, ...]:
-    """Returns the colour of padding: what normalisation turns into zeros.
+    """Returns the color of padding: what normalization turns into zeros.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
 
     Returns:
-        R, G, B in 0..255; black where the model does not normalise.
+        A value for each band, R, G, B in 0..255 for 3; zeros where the
+        model does not normalize.
+    """
+    found = normalization(model)
+    return found[0] if found else (0.0,) * num_bands(model)
+
+
+def normalization(
+    model: keras.Model,
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Returns mean and standard deviation of each band, None without them.
+
+    Args:
+        model: Any Keras model.
     """
     for layer in model.layers:
         if isinstance(layer, InputNormalization):
-            return layer.mean
-    return (0.0, 0.0, 0.0)
+            return layer.mean, layer.std
+    return None
+
+
+def num_bands(model: keras.Model) -> int:
+    """Returns the bands of the images that a model takes.
+
+    Args:
+        model: Any Keras model.
+    """
+    inputs = getattr(model, "inputs", None)
+    # A subclassed model has none, and one for any bands does not say how many.
+    return (inputs[0].shape[-1] if inputs else None) or RGB
 
 
 def float32_inference_model(model: keras.Model) -> keras.Model:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pspnet.data import RGB
 from keras_pspnet.inference import model_info
 from keras_pspnet.inference.fold import fold, refold
 from keras_pspnet.inference.resize import resize
@@ -30,7 +31,7 @@ class Predictor:
     """Images in, logits out: what `segment` and `evaluate` run.
 
     Of a Keras model it is a snapshot: the network is copied once, without
-    auxiliary branch and with batch normalisation folded into the
+    auxiliary branch and with batch normalization folded into the
     convolutions, and traced once for images of all sizes. It does not follow
     later training, unlike `segment(model, ...)`, and so spares every call the
     comparison of the weights. A model that cannot be copied, one of a
@@ -40,13 +41,13 @@ class Predictor:
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or another Keras model
-            from RGB images to logits. Or any function of float32 images
-            (B, H, W, 3), RGB in 0..255, to float32 logits (B, H, W, C), both
-            NumPy arrays.
+            from images to logits. Or any function of float32 images
+            (B, H, W, bands), RGB in 0..255 for 3, to float32 logits
+            (B, H, W, C), both NumPy arrays.
         labels: Names of the C classes; a Keras model has its own.
         size: The (height, width) that it takes, None for any or the model's.
-        fill: Colour of padding, R, G, B in 0..255; None is the model's, or
-            black.
+        fill: Color of padding, R, G, B in 0..255, or a value for each band
+            of other images; None is the model's, or black.
         align_corners: How the network resizes, and with it mmsegmentation;
             None is as the model does, or False.
         precision: `"float32"`, or `"bfloat16"` for the convolutions of a
@@ -116,14 +117,16 @@ class Predictor:
         )
         self.labels = labels
         self.size = size
-        self.fill = fill or (0.0, 0.0, 0.0)
+        self.fill = fill or (0.0,) * RGB
         self.align_corners = bool(align_corners)
+        # Whether the logits say only which class is the greatest.
+        self.gives_masks = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes logits at the network's own resolution.
 
         Args:
-            images: RGB (B, H, W, 3) in 0..255. Where the network takes
+            images: (B, H, W, bands), RGB in 0..255. Where the network takes
                 another size, they are resized to fit inside, keeping their
                 ratio, and padded with `fill`.
 
@@ -136,9 +139,10 @@ class Predictor:
                 shape.
         """
         shape = tuple(images.shape)
-        if len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        if len(shape) != 4 or shape[-1] != self.bands or 0 in shape:
+            kind = "RGB images" if self.bands == RGB else "images"
             raise ValueError(
-                "`images` must be RGB images of shape (B, H, W, 3). "
+                f"`images` must be {kind} of shape (B, H, W, {self.bands}). "
                 f"Received: images of shape {shape}"
             )
         images = np.asarray(images, dtype="float32")
@@ -158,7 +162,7 @@ class Predictor:
         """Computes logits at the size of the images.
 
         Args:
-            images: RGB (B, H, W, 3) in 0..255.
+            images: (B, H, W, bands), RGB in 0..255.
 
         Returns:
             float32 (B, H, W, C).
@@ -168,6 +172,11 @@ class Predictor:
         if logits.shape[1:3] == size:
             return logits
         return np.stack([resize(each, size) for each in logits])
+
+    @property
+    def bands(self) -> int:
+        """The bands of the images that it takes; 3 are RGB in 0..255."""
+        return len(self.fill)
 
     def weights_sha256(self) -> str | None:
         """Returns the hash of the Keras model's weights, None without one."""
@@ -227,7 +236,7 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
     Args:
         model: A `PSPNet`, or another Keras model from images to logits.
-        images: RGB (B, H, W, 3) in 0..255.
+        images: (B, H, W, bands), RGB in 0..255.
 
     Returns:
         float32 (B, h, w, C), see `Predictor`.
@@ -312,7 +321,9 @@ def _traced(copy: keras.Model, size: tuple[int | None, int | None]) -> Any:
     import tensorflow as tf
 
     @tf.function(
-        input_signature=[tf.TensorSpec((None, *size, 3), tf.float32)],
+        input_signature=[
+            tf.TensorSpec((None, *size, copy.inputs[0].shape[-1]), tf.float32)
+        ],
         autograph=False,
     )
     def network(images: Any) -> Any:
@@ -339,13 +350,13 @@ def fit_inside(
     """Resizes images to fit into a size, keeping their ratio, and pads them.
 
     Args:
-        images: float32 (B, H, W, 3).
+        images: float32 (B, H, W, bands).
         size: (height, width) of the result.
-        fill: Colour of the padding, at the bottom and on the right.
+        fill: Color of the padding, at the bottom and on the right.
 
     Returns:
-        float32 (B, height, width, 3), and the (height, width) of what is not
-        padding.
+        float32 (B, height, width, bands), and the (height, width) of what is
+        not padding.
     """
     height, width = images.shape[1:3]
     if (height, width) == tuple(size):
@@ -353,7 +364,7 @@ def fit_inside(
     factor = min(size[0] / height, size[1] / width)
     height = min(max(1, round(height * factor)), size[0])
     width = min(max(1, round(width * factor)), size[1])
-    fitted = np.empty((len(images), *size, 3), "float32")
+    fitted = np.empty((len(images), *size, images.shape[-1]), "float32")
     fitted[:] = fill
     fitted[:, :height, :width] = ops.convert_to_numpy(
         resize_batch(ops.convert_to_tensor(images), (height, width))

@@ -10,7 +10,13 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
-from keras_pspnet.data import MAX_PIXELS, Source, read_image
+from keras_pspnet.data import (
+    MAX_PIXELS,
+    RGB,
+    Source,
+    image_georeference,
+    image_windows,
+)
 from keras_pspnet.inference.predictor import Predictor, as_predictor
 from keras_pspnet.inference.resize import Span, axes_of
 from keras_pspnet.inference.sliding_window import RowBuffer, slide
@@ -18,14 +24,15 @@ from keras_pspnet.inference.views import (
     Plan,
     Strip,
     check_scales,
+    check_single_view,
     check_window,
     columns_in,
     make_plan,
     scaled,
 )
-from keras_pspnet.utils import as_integer, check_rule
+from keras_pspnet.utils import as_integer, check_choice, check_rule
 from keras_pspnet.utils.plausibility import ImageRange
-from keras_pspnet.visualization import Segmentation
+from keras_pspnet.visualization import Segmentation, as_rgb
 
 # Longest side of images that the network sees whole, unless told otherwise.
 MAX_SIDE = 1024
@@ -41,12 +48,15 @@ def segment(
     max_pixels: int = MAX_PIXELS,
     confidence: bool = False,
     verbose: bool = False,
+    show_bands: Sequence[int] | None = None,
 ) -> Segmentation:
     """Segments one image.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
-        image: Path, encoded bytes, or RGB array (H, W, 3) in 0..255.
+        image: Path, encoded bytes, or RGB array (H, W, 3) in 0..255; for a
+            model of other bands (H, W, bands), see
+            `keras_pspnet.data.read_image`.
         scales: The class probabilities at these sizes, relative to the
             image's, are averaged.
         flip: Whether flipped images are averaged in as well.
@@ -61,13 +71,17 @@ def segment(
         max_pixels: Files with more pixels are refused before decoding.
         confidence: Whether to keep the probability of each pixel's class.
         verbose: Whether to show a progress bar over the windows.
+        show_bands: Which bands the result shows, see
+            `keras_pspnet.visualization.as_rgb`.
 
     Returns:
-        The image, its mask (H, W) uint8 of class ids, and the class names.
+        The image, its mask (H, W) uint8 of class ids, and the class names;
+        the georeference of a GeoTIFF.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not an image, or an argument is out of range.
+        ValueError: If it is not an image, or an argument is out of range, or
+            wants logits of a file that gives masks.
 
     Warns:
         DataWarning: If an array seems scaled to 0..1.
@@ -79,25 +93,35 @@ def segment(
         >>> result.save("out.png")
     """
     scales = check_scales(scales)
+    check_choice("flip", flip, (True, False))
     window = check_window(window)
     max_side = check_max_side(max_side, window)
-    pixels = read_image(image, max_pixels)
-    if isinstance(image, np.ndarray):
-        seen = ImageRange()
-        seen.add(pixels)
-        seen.warn("`image`")
     predictor = as_predictor(model)
-    shrunk = shrink(pixels, max_side)
-    plan = make_plan(
-        shrunk.shape[:2],
-        predictor.labels.num_classes,
-        scales,
-        flip,
-        window,
-        size=pixels.shape[:2],
-    )
-    mask, certainty = predict_plan(predictor, shrunk, plan, confidence, verbose)
-    return Segmentation(as_uint8(pixels), mask, predictor.labels, certainty)
+    if predictor.gives_masks:
+        check_single_view(scales, flip, window, confidence)
+    georeference = None
+    with image_windows(image, max_pixels, predictor.bands) as pixels:
+        if isinstance(image, np.ndarray):
+            seen = ImageRange(predictor.fill)
+            seen.add(pixels)
+            seen.warn("`image`")
+        else:
+            georeference = image_georeference(image)
+        shown = pixels if predictor.bands != RGB else as_uint8(pixels)
+        shown = as_rgb(shown, show_bands)
+        shrunk = shrink(pixels, max_side)
+        plan = make_plan(
+            shrunk.shape[:2],
+            predictor.labels.num_classes,
+            scales,
+            flip,
+            window,
+            size=pixels.shape[:2],
+        )
+        mask, certainty = predict_plan(
+            predictor, shrunk, plan, confidence, verbose
+        )
+    return Segmentation(shown, mask, predictor.labels, certainty, georeference)
 
 
 def predict_masks(
@@ -107,7 +131,7 @@ def predict_masks(
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
-        images: RGB (B, H, W, 3) in 0..255.
+        images: (B, H, W, bands), RGB in 0..255.
 
     Returns:
         uint8 (B, H, W).
@@ -133,7 +157,7 @@ def predict_plan(
 
     Args:
         predictor: What computes the logits.
-        image: RGB (H, W, 3) in 0..255.
+        image: (H, W, bands), RGB in 0..255.
         plan: From `make_plan`.
         confidence: Whether to compute the second result.
         verbose: Whether to show a progress bar.
@@ -210,21 +234,28 @@ def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
     """Shrinks an image to a longest side, keeping its ratio.
 
     Args:
-        image: RGB (H, W, 3) in 0..255.
+        image: (H, W, bands), RGB in 0..255.
         max_side: The longest side, None for any.
 
     Returns:
-        The image itself if it is not longer, or else uint8 (h, w, 3).
+        The image itself if it is not longer, or else uint8 (h, w, 3), or
+        float32 (h, w, bands) of other bands than 3.
     """
     longest = max(image.shape[:2])
     if max_side is None or longest <= max_side:
         return image
     height, width = scaled(image.shape[:2], max_side / longest)
+
     # Pillow averages over the pixels that fall together.
-    small = Image.fromarray(as_uint8(image)).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
-    return np.asarray(small)
+    def smaller(pixels: np.ndarray) -> np.ndarray:
+        bilinear = Image.Resampling.BILINEAR
+        opened = Image.fromarray(pixels)
+        return np.asarray(opened.resize((width, height), bilinear))
+
+    if image.shape[-1] == RGB:
+        return smaller(as_uint8(image))
+    bands = np.moveaxis(image[:], -1, 0).astype("float32")
+    return np.stack([smaller(band) for band in bands], axis=-1)
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:

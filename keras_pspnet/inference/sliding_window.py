@@ -89,10 +89,10 @@ def slide(
     """Averages the scores of windows, and gives rows that are finished.
 
     Args:
-        image: (H, W, 3). Windows are cut out of it as resized to the grid's
+        image: (H, W, bands). Windows are cut out of it as resized to the grid's
             size, which it never is as a whole.
         grid: Where the windows stand.
-        score: Scores crops, float32 (B, h, w, 3): float32 (B, h, w, C).
+        score: Scores crops, float32 (B, h, w, bands): float32 (B, h, w, C).
         done: Called with the number of windows whenever some are computed.
 
     Yields:
@@ -155,7 +155,7 @@ def mean_of_windows(
     """Averages the scores of windows over a whole image.
 
     Args:
-        image: (H, W, 3).
+        image: (H, W, bands).
         window: Side of the windows.
         score: As of `slide`.
 

@@ -10,7 +10,7 @@ from keras_pspnet.inference.resize import Axis, Span, axes_of, split
 from keras_pspnet.inference.sliding_window import Grid, place_windows
 from keras_pspnet.utils import as_integer, check_rule
 
-# Bytes of scores that are resized, normalised and compared at a time, and
+# Bytes of scores that are resized, normalized and compared at a time, and
 # those that rows of windows may take together.
 _BAND_BYTES = 2**25
 _WINDOW_BYTES = 2**30
@@ -203,6 +203,39 @@ def check_scales(scales: Any) -> tuple[float, ...]:
     kept = bool(values) and all(0.1 <= value <= 10 for value in values)
     check_rule("scales", scales, rule, kept)
     return values
+
+
+def check_single_view(
+    scales: Sequence[float],
+    flip: bool,
+    window: int | None,
+    confidence: bool = False,
+) -> None:
+    """Refuses what takes logits, for a file whose output is the mask.
+
+    Args:
+        scales: As of `make_plan`.
+        flip: Likewise.
+        window: Likewise.
+        confidence: Whether the probability of each class is asked for.
+
+    Raises:
+        ValueError: If there is more than one view, or a confidence.
+    """
+    asked: dict[str, Any] = {
+        "flip": flip,
+        "window": window,
+        "confidence": confidence,
+    }
+    asked |= {"scales": scales if len(scales) > 1 else None}
+    text = ", ".join(
+        f"{key}={value!r}" for key, value in asked.items() if value
+    )
+    if text:
+        raise ValueError(
+            "`model` must be a file of logits, not of masks, for several "
+            f"views, windows or a confidence. Received: {text}"
+        )
 
 
 def check_window(window: Any) -> int | None:

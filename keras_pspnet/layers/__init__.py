@@ -1,6 +1,9 @@
 """Keras layers and operations: the pyramid, resizing, batch statistics."""
 
 from keras_pspnet.layers.batch_norm import BatchNorm as BatchNorm
+from keras_pspnet.layers.dilated_pooling import (
+    DilatedPooling2D as DilatedPooling2D,
+)
 from keras_pspnet.layers.distribute import (
     claim_collectives as claim_collectives,
 )

@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, in TensorFlow's fused kernels."""
+"""Batch normalization over the global batch, in TensorFlow's fused kernels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from keras_pspnet.layers.distribute import num_replicas, replica_sum
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation over the global batch, as the paper trains with.
+    """Batch normalization over the global batch, as the paper trains with.
 
-    Statistics are synchronised whenever more than one TensorFlow replica runs,
+    Statistics are synchronized whenever more than one TensorFlow replica runs,
     and computed by the cheaper local formula otherwise. That choice belongs to
     the run and not to the model, so it is not part of the config and a model
     saved on one backend loads on every other.
 
-    In training on TensorFlow, images are normalised by its fused kernels,
+    In training on TensorFlow, images are normalized by its fused kernels,
     which compute in float32 whatever the dtype, and keep for the gradient
     nothing but their input: Keras's own formula keeps float32 copies of it.
 
@@ -86,7 +86,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 def _normalize(
     x: Any, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[Any, Any, Any]:
-    """Normalises with the statistics of this batch.
+    """Normalizes with the statistics of this batch.
 
     Args:
         x: Tensor (B, H, W, C).
@@ -116,7 +116,7 @@ def _normalize(
 def _normalize_together(
     x: Any, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[Any, Any, Any]:
-    """Normalises with the statistics of all replicas' batches.
+    """Normalizes with the statistics of all replicas' batches.
 
     Arguments and results are those of `_normalize`.
     """

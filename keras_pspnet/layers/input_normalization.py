@@ -1,4 +1,4 @@
-"""The normalisation of images, inside the model."""
+"""The normalization of images, inside the model."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from keras_pspnet.utils.arguments import check_rule, finite_numbers
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class InputNormalization(keras.layers.Layer):
-    """Standardises RGB images: (image - mean) / standard deviation.
+    """Standardises images: (image - mean) / standard deviation.
 
     It is part of the model, so that neither a training script nor a server
     can forget it.
 
     Args:
-        mean: Three values in units of 0..255, in the order R, G, B.
-        std: Three positive values in units of 0..255.
+        mean: A value for each band, in the units of the images: for RGB
+            three in 0..255.
+        std: As many positive values.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
-        (B, H, W, 3), uint8 or float, 0..255.
+        (B, H, W, C) for C values, integers or floats; RGB is 0..255.
 
     Output shape:
-        (B, H, W, 3), float32 unless a `dtype` says otherwise.
+        (B, H, W, C), float32 unless a `dtype` says otherwise.
 
     Examples:
         >>> from keras_pspnet.layers import InputNormalization
@@ -45,9 +46,20 @@ class InputNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mean = finite_numbers(mean)
         self.std = finite_numbers(std)
-        check_rule("mean", mean, "hold three numbers", len(self.mean) == 3)
-        kept = len(self.std) == 3 and min(self.std) > 0
-        check_rule("std", std, "hold three positive numbers", kept)
+        bands = len(self.mean)
+        check_rule("mean", mean, "hold a number for each band", bands > 0)
+        kept = len(self.std) == bands and min(self.std) > 0
+        rule = f"hold a positive number for each band, as `mean` has {bands}"
+        check_rule("std", std, rule, kept)
+
+    def build(self, input_shape: Any) -> None:
+        # A single value would be broadcast to all bands, and one band to
+        # all values.
+        if input_shape[-1] not in (None, len(self.mean)):
+            raise ValueError(
+                f"`inputs` must have {len(self.mean)} bands, as `mean` and "
+                f"`std` have. Received: inputs of shape {tuple(input_shape)}"
+            )
 
     def call(self, inputs: Any) -> Any:
         x = ops.cast(inputs, self.compute_dtype)

@@ -41,7 +41,7 @@ class PyramidPoolingModule(keras.layers.Layer):
     """The paper's pyramid pooling module.
 
     Every bin size makes one map: adaptive pooling to bins x bins cells, a 1x1
-    convolution with batch normalisation and ReLU, and bilinear resizing back
+    convolution with batch normalization and ReLU, and bilinear resizing back
     to the input's size. The input and all maps are concatenated.
 
     Args:
@@ -54,7 +54,7 @@ class PyramidPoolingModule(keras.layers.Layer):
             without "DR", table 1).
         align_corners: Corner-aligned (True) or half-pixel (False) resizing.
         use_bias: True gives the 1x1 convolutions biases in place of batch
-            normalisation, as networks for inference have.
+            normalization, as networks for inference have.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
@@ -138,12 +138,12 @@ class PyramidPoolingModule(keras.layers.Layer):
 
         Args:
             x: Float tensor (B, H, W, C).
-            training: Whether batch normalisation uses the batch's statistics.
+            training: Whether batch normalization uses the batch's statistics.
 
         Returns:
             One tensor (B, bins, bins, filters) for each of `bin_sizes`.
         """
-        maps = [adaptive_pool(x, bins, self.pooling) for bins in self.bin_sizes]
+        maps = self._pool(x)
         if not self.reduce:
             return maps
         maps = [
@@ -155,6 +155,9 @@ class PyramidPoolingModule(keras.layers.Layer):
                 for reduced, norm in zip(maps, self.norms, strict=True)
             ]
         return [ops.relu(reduced) for reduced in maps]
+
+    def _pool(self, x: Any) -> list[Any]:
+        return [adaptive_pool(x, bins, self.pooling) for bins in self.bin_sizes]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         size = spatial_size(inputs)

@@ -41,6 +41,24 @@ def interpolation_matrix(
                [0.5, 0.5],
                [0. , 1. ]], dtype=float32)
     """
+    weights = interpolation_weights(in_size, out_size, align_corners)
+    return ops.convert_to_tensor(weights, dtype=dtype)
+
+
+def interpolation_weights(
+    in_size: Any, out_size: Any, align_corners: bool = False
+) -> Any:
+    """Computes what `interpolation_matrix` makes a tensor of.
+
+    Args:
+        in_size: See there.
+        out_size: Likewise.
+        align_corners: Likewise.
+
+    Returns:
+        The matrix: float64, of NumPy, if both sizes are ints, or else a
+        float32 tensor.
+    """
     xp, as_float = _library(in_size, out_size)
     n_in, n_out = as_float(in_size), as_float(out_size)
     source, out = as_float(xp.arange(in_size)), as_float(xp.arange(out_size))
@@ -51,8 +69,7 @@ def interpolation_matrix(
     position = xp.minimum(xp.maximum(position, 0.0), n_in - 1.0)
     distance = xp.abs(position[:, None] - source[None, :])
     # The weights are a hat around each position.
-    weights = xp.maximum(1.0 - distance, 0.0)
-    return ops.convert_to_tensor(weights, dtype=dtype)
+    return xp.maximum(1.0 - distance, 0.0)
 
 
 def _library(*sizes: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -88,19 +105,47 @@ def adaptive_pooling_matrix(
         array([[0.5, 0.5, 0. ],
                [0. , 0.5, 0.5]], dtype=float32)
     """
+    return ops.convert_to_tensor(adaptive_weights(size, bins), dtype=dtype)
+
+
+def adaptive_weights(size: Any, bins: int) -> Any:
+    """Computes what `adaptive_pooling_matrix` makes a tensor of.
+
+    Args:
+        size: See there.
+        bins: Likewise.
+
+    Returns:
+        The matrix: float64, of NumPy, if the size is an int, or else a
+        float32 tensor.
+    """
     xp, as_float = _library(size)
     inside = as_float(_bin_membership(size, bins))
-    inside = inside / xp.sum(inside, axis=1, keepdims=True)
-    return ops.convert_to_tensor(inside, dtype=dtype)
+    return inside / xp.sum(inside, axis=1, keepdims=True)
+
+
+def adaptive_bins(size: Any, bins: int) -> tuple[Any, Any]:
+    """Returns the first sample of each adaptive bin, and where it ends.
+
+    Args:
+        size: Number of samples: an int or a scalar integer tensor.
+        bins: Number of bins.
+
+    Returns:
+        Two integer arrays or tensors (bins,).
+    """
+    xp, _ = _library(size)
+    # Sizes are int32; `keras.ops` would make int64 where floatx is float64.
+    index = xp.arange(bins, dtype="int32")
+    start = (index * size) // bins
+    return start, ((index + 1) * size + bins - 1) // bins
 
 
 def _bin_membership(size: Any, bins: int) -> Any:
     """Tells which samples each adaptive bin covers: bool (bins, size)."""
     xp, _ = _library(size)
-    index = xp.arange(bins)
-    start = (index * size) // bins
-    end = ((index + 1) * size + bins - 1) // bins
-    sample = xp.arange(size)[None, :]
+    start, end = adaptive_bins(size, bins)
+    sample = xp.arange(size, dtype="int32")[None, :]
     return xp.logical_and(sample >= start[:, None], sample < end[:, None])
 
 

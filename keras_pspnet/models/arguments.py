@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_pspnet.optimizers import SGD, PolynomialDecay
+from keras_pspnet.utils import check_number
 
 # The paper's loss weights, section 5.1.
 LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
@@ -20,12 +21,13 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
 
     Args:
         optimizer: None, or what Keras takes.
-        **recipe: `total_steps`, `learning_rate` and `head_lr_multiplier`,
-            see `SegmentationTrainer.compile`; None leaves the default.
+        **recipe: `total_steps`, `learning_rate`, `head_lr_multiplier` and
+            `weight_decay`, see `SegmentationTrainer.compile`; None leaves
+            the default.
 
     Raises:
-        ValueError: If both are given, or `total_steps` is no positive
-            integer.
+        ValueError: If both are given, `total_steps` is no positive integer,
+            or another number is negative or not finite.
     """
     given = {name: each for name, each in recipe.items() if each is not None}
     if optimizer is None:
@@ -33,7 +35,8 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
         if not isinstance(
             decay, keras.optimizers.schedules.LearningRateSchedule
         ):
-            decay = PolynomialDecay(decay, given.get("total_steps"))
+            rate = check_number("learning_rate", decay, ", or a schedule")
+            decay = PolynomialDecay(rate, given.get("total_steps"))
         elif "total_steps" in given:
             raise ValueError(
                 "`total_steps` must be left out where `learning_rate` is a "
@@ -41,12 +44,15 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
                 f"{given['total_steps']}, learning_rate={decay!r}"
             )
         multiplier = given.get("head_lr_multiplier")
+        if multiplier is not None:
+            multiplier = check_number("head_lr_multiplier", multiplier)
         multipliers = {} if multiplier is None else {NEW_LAYERS: multiplier}
-        return SGD(decay, lr_multipliers=multipliers)
+        l2 = check_number("weight_decay", given.get("weight_decay", 1e-4))
+        return SGD(decay, l2=l2, lr_multipliers=multipliers)
     if given:
         received = [f"{name}={each!r}" for name, each in given.items()]
         raise ValueError(
-            "`total_steps`, `learning_rate` and `head_lr_multiplier` must be "
+            f"{' and '.join(f'`{name}`' for name in given)} must be "
             "left out where an optimizer is given. Received: "
             f"{', '.join(received)}, optimizer={optimizer!r}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from keras_pspnet.utils.plausibility import (
     first_fraction,
     is_array,
     pieces,
+    warn_of_one_class,
 )
 
 _DEFAULT_RULE = LabelRule(IGNORE_LABEL)
@@ -24,6 +25,8 @@ _DEFAULT_RULE = LabelRule(IGNORE_LABEL)
 
 def as_array(name: str, value: Any) -> Any:
     """Stacks a list of images or masks; everything else comes back itself.
+
+    Of `{"image": ...}`, after the network's input, the images come back.
 
     Args:
         name: What errors call it.
@@ -35,6 +38,8 @@ def as_array(name: str, value: Any) -> Any:
     Raises:
         ValueError: If their shapes differ.
     """
+    if isinstance(value, Mapping) and list(value) == ["image"]:
+        value = value["image"]
     if not isinstance(value, list | tuple) or not value:
         return value
     if not all(hasattr(each, "__array__") for each in value):
@@ -57,6 +62,8 @@ def check_arrays(
     rule: LabelRule | None = _DEFAULT_RULE,
     names: tuple[str, str] = ("`x`", "`y`"),
     binary: Literal["refuse", "warn", "skip"] = "refuse",
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    whole: bool = True,
 ) -> None:
     """Refuses images and masks that do not fit; data sets are left alone.
 
@@ -69,16 +76,19 @@ def check_arrays(
         names: What errors call the images and the masks.
         binary: What to do where two classes are given as 0 and 255 and no
             mask shows class 1. In a single batch that may be right.
+        whole: Whether this is no single batch, which may well show one class.
+        mean: The model's mean of each band.
 
     Raises:
         ValueError: If a shape, a size or a label does not fit, or two classes
-            are given as 0 and 255.
+            are given as 0 and 255; or if an image holds NaN or infinity.
 
     Warns:
-        DataWarning: If images seem scaled to 0..1 or objects marked 255.
+        DataWarning: If images seem scaled to 0..1, objects marked 255, or
+            all ground truth is of one class.
     """
     if is_array(x):
-        _check_images(x, names[0])
+        _check_images(x, names[0], mean)
         if y is None:
             raise ValueError(
                 f"{names[1]} must be the masks of the images. "
@@ -88,21 +98,61 @@ def check_arrays(
     for mask in masks:
         if is_array(mask) and rule is not None:
             _check_shape(x, mask, num_classes, names)
-            _check_labels(mask, num_classes, rule, names[1], binary)
+            _check_labels(mask, num_classes, rule, names[1], binary, whole)
 
 
-def _check_images(x: Any, name: str) -> None:
-    shape = tuple(x.shape)
-    if len(shape) != 4 or shape[-1] != 3:
+def check_weights(x: Any, weights: Any) -> None:
+    """Refuses sample weights that do not fit; data sets are left alone.
+
+    Args:
+        x: What `fit` was given.
+        weights: Its `sample_weight`, plain or by output.
+
+    Raises:
+        ValueError: If a shape does not fit, or a weight is negative or not
+            finite.
+    """
+    if not is_array(x):
+        return
+    for given in (
+        weights.values() if isinstance(weights, Mapping) else [weights]
+    ):
+        if not is_array(given):
+            continue
+        shape, sides = tuple(given.shape), tuple(x.shape[:3])
+        of_pixels = shape[:3] if shape[3:] in ((), (1,)) else ()
+        if shape not in (sides[:1], (sides[0], 1), (*sides[:1], 1, 1)) and (
+            of_pixels != sides
+        ):
+            raise ValueError(
+                "`sample_weight` must have shape (N,), (N, H, W) or "
+                f"(N, H, W, 1). Received: sample_weight of shape {shape} for "
+                f"x of shape {tuple(x.shape)}"
+            )
+        for _, part in pieces(given):
+            bad = ~((part >= 0) & (part < np.inf))
+            if bad.any():
+                raise ValueError(
+                    "`sample_weight` must hold finite numbers of at least 0. "
+                    f"Received: weight {part[bad][0]:g}"
+                )
+
+
+def _check_images(x: Any, name: str, mean: Sequence[float]) -> None:
+    shape, bands = tuple(x.shape), len(mean)
+    if len(shape) != 4 or shape[-1] != bands:
+        kind = "RGB images" if bands == 3 else "images"
         raise ValueError(
-            f"{name} must be RGB images of shape (N, H, W, 3). "
+            f"{name} must be {kind} of shape (N, H, W, {bands}). "
             f"Received: x of shape {shape}"
         )
-    seen = ImageRange()
+    seen = ImageRange(mean)
     for _, images in pieces(x):
         seen.add(images)
-        if seen.beyond:
+        if images.dtype == np.uint8:
+            # Whatever the others hold says no more.
             break
+        seen.refuse_broken(name)
     seen.warn(name)
 
 
@@ -124,9 +174,15 @@ def _check_shape(
 
 
 def _check_labels(
-    mask: Any, num_classes: int, rule: LabelRule, name: str, binary: str
+    mask: Any,
+    num_classes: int,
+    rule: LabelRule,
+    name: str,
+    binary: str,
+    whole: bool,
 ) -> None:
     counts = BinaryMasks()
+    shown: set[int] = set()
     ignored = rule.ignore_label
     of_two = num_classes == 2 and ignored == IGNORE_LABEL
     for start, labels in pieces(mask):
@@ -148,7 +204,15 @@ def _check_labels(
             )
         if of_two:
             counts.add(labels)
+        if whole and len(shown) < 2:
+            valid = labels if ignored is None else labels[labels != ignored]
+            # Two that differ are enough.
+            shown |= (
+                {int(valid.min()), int(valid.max())} if valid.size else set()
+            )
     if binary == "refuse":
-        counts.check(name)
-    elif binary == "warn":
-        counts.warn(name)
+        warned = counts.check(name)
+    else:
+        warned = binary == "warn" and counts.warn(name)
+    if whole and not warned:
+        warn_of_one_class(name, shown, int(mask.shape[0]))

@@ -8,8 +8,13 @@ from typing import Any
 import keras
 
 from keras_pspnet.labels import IGNORE_LABEL
-from keras_pspnet.models.array_checks import as_array, check_arrays
+from keras_pspnet.models.array_checks import (
+    as_array,
+    check_arrays,
+    check_weights,
+)
 from keras_pspnet.models.compile_checks import LabelRule
+from keras_pspnet.models.fit_checks import plain_errors
 from keras_pspnet.models.stream_checks import InputReport
 from keras_pspnet.utils import keras_private
 from keras_pspnet.utils.plausibility import is_array
@@ -27,8 +32,17 @@ class CheckedInputs(keras.Model):
     # A callback, which Keras neither tracks nor saves with the model.
     _input_report: InputReport | None = None
 
-    def _check_arrays(self, x: Any, y: Any, **kwargs: Any) -> None:
-        check_arrays(x, y, self.num_classes, self._label_rule, **kwargs)
+    @property
+    def _band_means(self) -> tuple[float, ...]:
+        """The mean that the model subtracts from each band."""
+        return getattr(self, "mean", (0.0,) * self.input_shape[-1])
+
+    def _check_arrays(
+        self, x: Any, y: Any, weights: Any = None, **kwargs: Any
+    ) -> None:
+        rule, mean = self._label_rule, self._band_means
+        check_weights(x, weights)
+        check_arrays(x, y, self.num_classes, rule, mean=mean, **kwargs)
 
     def _checked_validation(self, data: Any) -> Any:
         """Checks arrays to validate on; lists of them become arrays."""
@@ -37,7 +51,8 @@ class CheckedInputs(keras.Model):
         names = ("`validation_data` images", "`validation_data` masks")
         x, y, *rest = data
         x, y = as_array(names[0], x), as_array(names[1], y)
-        self._check_arrays(x, y, names=names, binary="warn")
+        weights = rest[0] if rest else None
+        self._check_arrays(x, y, weights, names=names, binary="warn")
         return x, y, *rest
 
     def _reports(self, train: Any, test: Any) -> list[InputReport]:
@@ -64,8 +79,26 @@ class CheckedInputs(keras.Model):
             self.train_function = self.test_function = None
         rule = self._label_rule
         of_two = self.num_classes == 2 and rule == LabelRule(IGNORE_LABEL)
-        self._input_report.watch(in_training, in_testing, of_two)
+        self._input_report.watch(
+            in_training, in_testing, of_two, self._band_means
+        )
         return [self._input_report]
+
+    def test_on_batch(self, x: Any, y: Any = None, **kwargs: Any) -> Any:
+        """Evaluates a batch as `keras.Model.test_on_batch` does.
+
+        Args:
+            x: Images (B, H, W, bands).
+            y: Integer masks (B, H, W) or (B, H, W, 1).
+            **kwargs: Passed to `keras.Model.test_on_batch`.
+
+        Raises:
+            ValueError: As `evaluate`.
+        """
+        x, y = as_array("`x`", x), as_array("`y`", y)
+        self._check_arrays(x, y, whole=False)
+        with plain_errors():
+            return super().test_on_batch(x, y, **kwargs)
 
     @property
     def metrics(self) -> list[Any]:
@@ -79,8 +112,11 @@ class CheckedInputs(keras.Model):
     ) -> Any:
         if self._input_report is not None:
             masks = y.get("main") if isinstance(y, dict) else y
-            if self.num_classes != 2:
-                # Masks of more classes are not reported on.
-                masks = None
-            self._input_report.counts.update_state(x, masks)
+            rule = self._label_rule
+            ignored = None if rule is None else rule.ignore_label
+            # What is no labels, or nobody knows, is not reported on.
+            masks = None if rule is None else masks
+            self._input_report.counts.update_state(
+                as_array("`x`", x), masks, ignored
+            )
         return super().compute_metrics(x, y, y_pred, sample_weight)

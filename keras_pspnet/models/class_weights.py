@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,8 @@ from keras_pspnet.losses import broadcast_weights, squeeze_masks, to_labels
 from keras_pspnet.utils.plausibility import pieces
 
 BALANCED = "balanced"
+# Sums over the pixels of a batch stay far below the end of float32.
+_MOST = 1e12
 
 
 def class_weight_table(
@@ -32,8 +33,9 @@ def class_weight_table(
         float32 array (256,), 1 where nothing is given; None for None.
 
     Raises:
-        ValueError: If an id is not a class, a factor is negative or not
-            finite, their number is not C, or there are no masks to balance.
+        ValueError: If an id is not a class, a factor is negative or beyond
+            1e12, all are 0, their number is not C, or there are no masks to
+            balance.
     """
     if class_weight is None:
         return None
@@ -55,17 +57,22 @@ def class_weight_table(
         if not _is_class(label, num_classes) or not _is_factor(weight):
             raise ValueError(
                 "`class_weight` must map class ids below "
-                f"{num_classes} to factors of at least 0. "
+                f"{num_classes} to factors of at least 0, at most {_MOST:g}. "
                 f"Received: class_weight={class_weight!r}"
             )
         table[operator.index(label)] = weight
+    if not table[:num_classes].any():
+        raise ValueError(
+            "`class_weight` must have a factor above 0, or nothing is "
+            f"learned. Received: class_weight={class_weight!r}"
+        )
     return table
 
 
 def _balanced(
     class_weight: str, num_classes: int, masks: Any
 ) -> dict[int, float]:
-    """Weighs classes so that each has the same share in the loss."""
+    """Returns `balanced_factors` of masks."""
     if class_weight != BALANCED:
         raise ValueError(
             "`class_weight` must be a dictionary, a list, an array or "
@@ -83,9 +90,21 @@ def _balanced(
     for _, labels in pieces(masks):
         for label in range(num_classes):
             counts[label] += np.count_nonzero(labels == label)
+    return balanced_factors(counts)
+
+
+def balanced_factors(counts: np.ndarray) -> dict[int, float]:
+    """Weighs classes so that each has the same share in the loss.
+
+    Args:
+        counts: Pixels of each class, (C,).
+
+    Returns:
+        Class id -> factor, of the classes that have pixels.
+    """
     present = np.flatnonzero(counts)
     return {
-        int(label): counts.sum() / (len(present) * counts[label])
+        int(label): float(counts.sum() / (len(present) * counts[label]))
         for label in present
     }
 
@@ -99,7 +118,7 @@ def _is_class(label: Any, num_classes: int) -> bool:
 
 def _is_factor(weight: Any) -> bool:
     try:
-        return 0 <= float(weight) < math.inf
+        return 0 <= float(weight) <= _MOST
     except (TypeError, ValueError):
         return False
 

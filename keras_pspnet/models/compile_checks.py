@@ -9,7 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_pspnet.losses import SegmentationLoss
+from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.losses import PixelLoss
+from keras_pspnet.utils import check_number
 
 # Of probabilities alone: they have no `from_logits`.
 _PROBABILITIES = (
@@ -18,6 +20,30 @@ _PROBABILITIES = (
     keras.losses.KLDivergence,
     keras.losses.Poisson,
     keras.losses.Tversky,
+)
+# Of numbers, by Keras's functions; labels would be broadcast to the logits.
+_REGRESSIONS = (
+    keras.losses.mean_squared_error,
+    keras.losses.mean_absolute_error,
+    keras.losses.mean_absolute_percentage_error,
+    keras.losses.mean_squared_logarithmic_error,
+    keras.losses.huber,
+    keras.losses.log_cosh,
+    keras.losses.hinge,
+    keras.losses.squared_hinge,
+    keras.losses.poisson,
+)
+# Metrics of labels that ignore none.
+_COUNTING_CLASSES = (
+    keras.metrics.Accuracy,
+    keras.metrics.SparseCategoricalAccuracy,
+    keras.metrics.SparseTopKCategoricalAccuracy,
+)
+_COUNTING_ALL = (
+    "accuracy",
+    "acc",
+    keras.metrics.sparse_categorical_accuracy,
+    keras.metrics.sparse_top_k_categorical_accuracy,
 )
 
 
@@ -44,15 +70,26 @@ def label_rule(loss: Any) -> LabelRule | None:
     """
     if isinstance(loss, Mapping):
         loss = loss.get("main", next(iter(loss.values()), None))
-    if isinstance(loss, SegmentationLoss):
+    if isinstance(loss, PixelLoss):
         return LabelRule(loss.ignore_label)
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return LabelRule(loss.ignore_class)
     return None
 
 
+def ignored_by(rule: LabelRule | None) -> int:
+    """Returns the label that a loss ignores, 255 where it has none.
+
+    Args:
+        rule: The labels that the loss takes.
+    """
+    if rule is None or rule.ignore_label is None:
+        return IGNORE_LABEL
+    return rule.ignore_label
+
+
 def check_losses(losses: Any) -> None:
-    """Refuses losses that would take the network's logits for probabilities.
+    """Refuses losses of probabilities, for logits, and of other numbers.
 
     Args:
         losses: As given to `compile`.
@@ -62,6 +99,12 @@ def check_losses(losses: Any) -> None:
     """
     for given in keras.tree.flatten(losses):
         loss = keras.losses.get(given) if isinstance(given, str) else given
+        if getattr(loss, "fn", loss) in _REGRESSIONS:
+            raise ValueError(
+                "`loss` must take labels or one-hot masks: use "
+                "keras_pspnet.SegmentationLoss(). "
+                f"Received: loss={_name(given)}"
+            )
         if isinstance(loss, _PROBABILITIES) or _from_logits(loss) is False:
             raise ValueError(
                 "`loss` must take logits, which is what the network gives: "
@@ -70,17 +113,43 @@ def check_losses(losses: Any) -> None:
             )
 
 
-def check_metrics(metrics: Any) -> None:
-    """Refuses metrics that would take logits for something else.
+def check_loss_weights(loss_weights: Any) -> None:
+    """Refuses loss weights that would raise a loss, or are not finite.
+
+    Args:
+        loss_weights: As given to `compile`.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for weight in keras.tree.flatten(loss_weights):
+        if weight is not None:
+            check_number("loss_weights", weight)
+
+
+def check_metrics(metrics: Any, rule: LabelRule | None) -> None:
+    """Refuses metrics that take logits for something else, or count too much.
 
     Args:
         metrics: As given to `compile`.
+        rule: The labels that the loss takes.
 
     Raises:
         ValueError: If there is one.
     """
     for given in keras.tree.flatten(metrics):
-        metric = keras.metrics.get(given) if isinstance(given, str) else given
+        # Keras chooses what "accuracy" is by the shape of the masks.
+        is_named = isinstance(given, str) and given not in _COUNTING_ALL
+        metric = keras.metrics.get(given) if is_named else given
+        counts_all = metric in _COUNTING_ALL or isinstance(
+            metric, _COUNTING_CLASSES
+        )
+        if counts_all and rule is not None and rule.ignore_label is not None:
+            raise ValueError(
+                "`metrics` must leave out pixels that the loss ignores: use "
+                "keras_pspnet.metrics.PixelAccuracy(num_classes). "
+                f"Received: metrics with {_name(given)}"
+            )
         if getattr(metric, "sparse_y_pred", False):
             remedy = "use keras_pspnet.MeanIoU, or sparse_y_pred=False"
         elif _from_logits(metric) is False:

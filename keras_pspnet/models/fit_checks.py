@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_pspnet.data import UnknownValuesError
 from keras_pspnet.layers import (
     PyramidPoolingModule,
     claim_collectives,
@@ -19,8 +20,8 @@ from keras_pspnet.models.fit_steps import with_inner
 from keras_pspnet.utils import keras_private
 
 BATCH_OF_ONE = (
-    "the global batch must hold at least 2 images while batch normalisation "
-    "is live, since the 1x1 bin of a single image is normalised to its bias; "
+    "the global batch must hold at least 2 images while batch normalization "
+    "is live, since the 1x1 bin of a single image is normalized to its bias; "
     "use freeze='batch_norm' or drop the last partial batch. "
 )
 FEWER_THAN_REPLICAS = (
@@ -38,6 +39,7 @@ _OF_FILES = {
         NotADirectoryError,
         PermissionError,
         TypeError,
+        UnknownValuesError,
         ValueError,
     )
 }
@@ -132,7 +134,7 @@ def check_replicas(model: keras.Model, in_fit: bool = False) -> None:
 
 
 def needs_two_images(pyramid: PyramidPoolingModule) -> bool:
-    """Tells whether the 1x1 bin normalises over the batch alone."""
+    """Tells whether the 1x1 bin normalizes over the batch alone."""
     return any(
         bins == 1 and norm.trainable
         for bins, norm in zip(pyramid.bin_sizes, pyramid.norms, strict=False)

@@ -75,6 +75,37 @@ def check_decay(optimizer: Any, steps: int | None) -> None:
             )
 
 
+def check_rate_callbacks(optimizer: Any, callbacks: Any) -> None:
+    """Refuses callbacks that set a learning rate which is a schedule.
+
+    Args:
+        optimizer: A Keras optimizer.
+        callbacks: As given to `fit`.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    listed = getattr(callbacks, "callbacks", callbacks)
+    setting = (
+        keras.callbacks.ReduceLROnPlateau,
+        keras.callbacks.LearningRateScheduler,
+    )
+    for callback in keras.tree.flatten(listed or []):
+        if isinstance(callback, setting) and any(
+            isinstance(
+                keras_private.learning_rate_of(each),
+                keras.optimizers.schedules.LearningRateSchedule,
+            )
+            for each in with_inner(optimizer)
+        ):
+            raise ValueError(
+                "`callbacks` must leave the learning rate alone, which is a "
+                "schedule: drop the callback, or give compile() "
+                "optimizer=keras_pspnet.SGD(0.01). "
+                f"Received: {type(callback).__name__}"
+            )
+
+
 @contextlib.contextmanager
 def decaying_over(
     model: keras.Model, steps: int | None, callbacks: Any
@@ -161,6 +192,12 @@ class StepCounter(RestoredCallback):
         self._before = 0
         self._taken: list[tuple[Any, int]] = []
 
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        # On JAX, `self.model` copies the state of the last step into the
+        # variables: in another thread, while the next step gives it away.
+        self._counted: Any = model
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._before = self.model.global_step
@@ -191,6 +228,6 @@ class StepCounter(RestoredCallback):
         # ends within.
         done = min(batch + 1, self.params.get("steps") or batch + 1)
         with self._lock:
-            self.model.global_step = max(
-                self.model.global_step, self._before + done
+            self._counted.global_step = max(
+                self._counted.global_step, self._before + done
             )

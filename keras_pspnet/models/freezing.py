@@ -76,6 +76,28 @@ def _frozen_by(model: Any, freeze: str | None) -> list[Any]:
     return []
 
 
+def check_optimized(model: Any) -> None:
+    """Refuses layers that an optimizer cannot train, or leave alone.
+
+    Args:
+        model: A compiled model whose optimizer is built.
+
+    Raises:
+        ValueError: If a layer was unfrozen since; on JAX also if one was
+            frozen.
+    """
+    optimizer, trained = model.optimizer, model.trainable_variables
+    new = keras_private.unoptimized(optimizer, trained)
+    fewer = len(trained) < keras_private.num_optimized(optimizer)
+    if new or (fewer and keras.backend.backend() == "jax"):
+        change = f"{new[0].path} unfrozen" if new else "layers frozen"
+        raise ValueError(
+            "`trainable` must be set before the first step: call compile() "
+            "again, which begins with a new optimizer. "
+            f"Received: {change} since"
+        )
+
+
 @contextlib.contextmanager
 def refusing_other_optimizers() -> Iterator[None]:
     """Turns Keras's warning of a skipped optimizer into an error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_pspnet.convert import convert_source, fill
+from keras_pspnet.convert import convert_source, fill, with_bands
 from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.utils import cache_folder
 from keras_pspnet.utils.download import download
@@ -28,14 +28,15 @@ def load_backbone(network: Any, source: str | os.PathLike[str]) -> None:
     """
     backbone, stem = network.name, network.stem
     width, stride_on = network.width, network.stride_on
+    shortcut = network.shortcut
     if source != IMAGENET and not os.path.isfile(source):
         raise FileNotFoundError(
             "`backbone_weights` must be 'imagenet' or an existing file. "
             f"Received: backbone_weights={os.fspath(source)!r}"
         )
     if source == IMAGENET:
-        row = find_backbone_weights(backbone, stem)
-        if width != 1 or stride_on != "3x3":
+        row = find_backbone_weights(backbone, stem, shortcut)
+        if (width, stride_on) != (1, "3x3"):
             raise ValueError(
                 "`backbone_weights` must be None or a file unless width=1 and "
                 "stride_on='3x3', which the published weights have. "
@@ -43,11 +44,14 @@ def load_backbone(network: Any, source: str | os.PathLike[str]) -> None:
             )
         source = download(row.url, cache_folder() / "downloads", row.sha256)
     converted = convert_source(source)
-    found = (converted.config["backbone"], converted.config["stem"])
-    if converted.source != IMAGENET or found != (backbone, stem):
+    names = ("backbone", "stem", "shortcut")
+    found = tuple(converted.config[name] for name in names)
+    if converted.source != IMAGENET or found != (backbone, stem, shortcut):
         raise ValueError(
-            f"`backbone_weights` must be those of a {backbone} with the stem "
-            f"{stem!r}. Received: {os.fspath(source)!r} of {found[0]} with "
-            f"{found[1]!r} ({converted.source})"
+            f"`backbone_weights` must be those of a {backbone} with "
+            f"stem={stem!r} and shortcut={shortcut!r}. "
+            f"Received: {os.fspath(source)!r} of {found[0]} with "
+            f"stem={found[1]!r}, shortcut={found[2]!r} ({converted.source})"
         )
-    fill(network.weights, converted.arrays)
+    arrays = with_bands(converted.arrays, network.input_shape[-1])
+    fill(network.weights, arrays)

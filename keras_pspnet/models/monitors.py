@@ -6,9 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
-from keras_pspnet.models.compile_checks import LabelRule
+from keras_pspnet.models.compile_checks import LabelRule, ignored_by
 from keras_pspnet.utils import keras_private
 
 _MODES = {"up": "max", "down": "min"}
@@ -23,9 +22,7 @@ def default_metrics(
         num_classes: Number of classes C.
         rule: The labels that the loss takes.
     """
-    ignored = IGNORE_LABEL
-    if rule is not None and rule.ignore_label is not None:
-        ignored = rule.ignore_label
+    ignored = ignored_by(rule)
     return [MeanIoU(num_classes, ignored), PixelAccuracy(num_classes, ignored)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -20,6 +21,7 @@ from keras_pspnet.layers import (
     PyramidPoolingModule,
     Resize,
 )
+from keras_pspnet.models.custom_backbone import as_backbone, backbone_config
 from keras_pspnet.models.freezing import (
     FREEZES,
     freeze_layers,
@@ -35,6 +37,7 @@ from keras_pspnet.utils import (
     check_rule,
     init_config,
 )
+from keras_pspnet.utils.arguments import finite_numbers
 
 # Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
 # the published weights of torch's and mmsegmentation's backbones expect.
@@ -53,35 +56,49 @@ class PSPNet(SegmentationTrainer):
     Args:
         num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
-            `"resnet152"` or `"resnet269"`.
-        input_shape: (height, width, 3); height and width may be None.
+            `"resnet152"` or `"resnet269"`; or a functional Keras model of
+            one's own that maps an image to features, or to (aux features,
+            features), such as `keras_pspnet.dilate` returns. Arguments of
+            `DilatedResNet` do not concern it.
+        input_shape: (height, width, bands); height and width may be None,
+            and images have 3 bands (RGB) or any other number.
         stem: See `DilatedResNet`; `"deep_wide"` is the paper's.
         output_stride: See `DilatedResNet`; 8 is the paper's.
         contract_dilation: See `DilatedResNet`; False is the paper's.
         stride_on: See `DilatedResNet`.
+        shortcut: See `DilatedResNet`.
         width: Factor on every number of channels.
         align_corners: Corner-aligned (True, the paper's) or half-pixel
             (False) resizing, in the pyramid and of the logits.
         bin_sizes: Bins of the pyramid; empty leaves the pyramid out.
         pooling: Pooling of the pyramid, `"average"` or `"max"`.
         reduce: False leaves out the pyramid's 1x1 convolutions.
+        head_channels: Channels of the 3x3 convolution after the pyramid; None
+            is a quarter of the features', the paper's 512. PaddleSeg's
+            networks have 1,024.
         aux: Whether there is a second classifier on stage 4, for training.
         dropout: Rate of the spatial dropout before both classifiers.
         freeze: `"backbone"` keeps the backbone as it is, `"batch_norm"` all
-            batch normalisation: for batches too small for statistics.
-        mean: Mean of the images, R, G, B in units of 0..255.
-        std: Standard deviation of the images, likewise.
-        labels: Names and colours of the classes; a list of names gets
-            colours of its own.
+            batch normalization: for batches too small for statistics.
+        mean: Mean of each band of the images, in their own units. None is
+            ImageNet's, R, G, B in units of 0..255, or the mean of these for
+            grey images of one band; other images have no default:
+            `keras_pspnet.data.band_statistics` measures them.
+        std: Standard deviation of each band, likewise.
+        labels: Names and colors of the classes; a list of names gets
+            colors of its own.
         backbone_weights: `"imagenet"` starts the backbone from published
             weights, downloaded once; a path starts it from a ResNet of
-            mmcv's or timm's (`.pth`, `.safetensors`). Not part of the
+            mmcv's or timm's (`.pth`, `.safetensors`). For images of other
+            than 3 bands the first kernel is changed as
+            `keras_pspnet.convert.adapt_first_kernel` says. Not part of the
             config: a saved model has its own weights.
         name: Name of the model.
         trainable: As of every Keras layer.
 
     Input shape:
-        (B, H, W, 3), RGB in 0..255, uint8 or float.
+        (B, H, W, 3), RGB in 0..255, uint8 or float; or (B, H, W, C), other
+        bands in units of `mean`.
 
     Output shape:
         (B, H, W, num_classes) for each output, float32.
@@ -99,23 +116,25 @@ class PSPNet(SegmentationTrainer):
     def __init__(
         self,
         num_classes: int,
-        backbone: str = "resnet50",
+        backbone: str | keras.Model | Mapping[str, Any] = "resnet50",
         input_shape: tuple[int | None, int | None, int] = (None, None, 3),
         *,
         stem: str = "deep",
         output_stride: int = 8,
         contract_dilation: bool = True,
         stride_on: str = "3x3",
+        shortcut: str = "conv",
         width: float = 1.0,
         align_corners: bool = False,
         bin_sizes: Sequence[int] = (1, 2, 3, 6),
         pooling: str = "average",
         reduce: bool = True,
+        head_channels: int | None = None,
         aux: bool = True,
         dropout: float = 0.1,
         freeze: str | None = None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         labels: LabelSet | Mapping[str, Any] | Sequence[str] | None = None,
         backbone_weights: str | os.PathLike[str] | None = None,
         name: str | None = None,
@@ -129,9 +148,13 @@ class PSPNet(SegmentationTrainer):
             as_integer(num_classes) != 1,
         )
         num_classes = check_integer("num_classes", num_classes, most=255)
-        check_choice("backbone", backbone, BACKBONES)
+        if isinstance(backbone, str):
+            check_choice("backbone", backbone, BACKBONES)
+        if head_channels is not None:
+            head_channels = check_integer("head_channels", head_channels)
         check_choice("freeze", freeze, FREEZES)
         input_shape = _check_input_shape(input_shape)
+        mean, std = _normalization(input_shape[2], mean, std)
         if isinstance(labels, Mapping):
             labels = LabelSet.from_dict(labels)
         elif labels is not None and not isinstance(labels, LabelSet):
@@ -144,16 +167,20 @@ class PSPNet(SegmentationTrainer):
             )
 
         # === Layers ===
-        backbone_model = DilatedResNet(
-            int(backbone.removeprefix("resnet")),
-            input_shape,
-            stem=stem,
-            output_stride=output_stride,
-            contract_dilation=contract_dilation,
-            stride_on=stride_on,
-            width=width,
-            name=backbone,
-        )
+        if isinstance(backbone, str):
+            backbone_model = DilatedResNet(
+                int(backbone.removeprefix("resnet")),
+                input_shape,
+                stem=stem,
+                output_stride=output_stride,
+                contract_dilation=contract_dilation,
+                stride_on=stride_on,
+                shortcut=shortcut,
+                width=width,
+                name=backbone,
+            )
+        else:
+            backbone_model = as_backbone(backbone, aux)
         pyramid = PyramidPoolingModule(
             bin_sizes,
             pooling=pooling,
@@ -165,8 +192,11 @@ class PSPNet(SegmentationTrainer):
         # === Functional Model ===
         image = keras.Input(input_shape, name="image")
         x = InputNormalization(mean, std, name="normalization")(image)
-        stage4, stage5 = backbone_model(x)
-        head = PyramidConv(stage5.shape[-1] // 4, pyramid, name="head_conv")
+        features = keras.tree.flatten(backbone_model(x))
+        stage4, stage5 = features[0], features[-1]
+        head = PyramidConv(
+            head_channels or stage5.shape[-1] // 4, pyramid, name="head_conv"
+        )
 
         def classify(x: Any, name: str) -> Any:
             """Turns a head's convolution into logits of the image's size."""
@@ -209,6 +239,11 @@ class PSPNet(SegmentationTrainer):
             trainable=trainable,
         )
         self.backbone = backbone_model
+        given = isinstance(backbone, str)
+        # As text, which Keras does not track.
+        self._backbone = json.dumps(
+            backbone if given else backbone_config(backbone_model)
+        )
         self.pyramid = pyramid
 
         # === Config ===
@@ -217,11 +252,13 @@ class PSPNet(SegmentationTrainer):
         self.output_stride = output_stride
         self.contract_dilation = contract_dilation
         self.stride_on = stride_on
+        self.shortcut = shortcut
         self.width = width
         self.align_corners = align_corners
         self.bin_sizes = pyramid.bin_sizes
         self.pooling = pooling
         self.reduce = reduce
+        self.head_channels = head_channels
         self.aux = aux
         self.dropout = dropout
         self.freeze = freeze
@@ -230,6 +267,12 @@ class PSPNet(SegmentationTrainer):
         self.labels: LabelSet | None = labels
         freeze_layers(self, freeze)
         if backbone_weights is not None:
+            check_rule(
+                "backbone_weights",
+                backbone_weights,
+                "be None for a backbone that is a model",
+                isinstance(backbone, str),
+            )
             load_backbone(backbone_model, backbone_weights)
 
     def get_config(self) -> dict[str, Any]:
@@ -237,7 +280,7 @@ class PSPNet(SegmentationTrainer):
         config = {"trainable_layers": flags} if flags else {}
         return init_config(self, PSPNet, without="backbone_weights") | {
             **config,
-            "backbone": self.backbone.name,
+            "backbone": json.loads(self._backbone),
             "input_shape": self.input_shape[1:],
             "labels": None if self.labels is None else self.labels.to_dict(),
         }
@@ -257,8 +300,8 @@ class PSPNet(SegmentationTrainer):
         """Loads a trained model, as `keras_pspnet.load_pretrained` does.
 
         Args:
-            preset: Name of published weights, such as `"voc"`, or a folder
-                that `save_to_preset` wrote.
+            preset: Name of published weights, such as `"voc"`, a folder
+                that `save_to_preset` wrote, or `"hf://owner/name"`.
             **kwargs: Passed to `load_pretrained`.
 
         Returns:
@@ -279,7 +322,8 @@ class PSPNet(SegmentationTrainer):
         """Writes a folder, as `keras_pspnet.save_pretrained` does.
 
         Args:
-            preset_dir: The folder, made if it does not exist.
+            preset_dir: The folder, made if it does not exist, or
+                `"hf://owner/name"`.
             **kwargs: Passed to `save_pretrained`.
         """
         from keras_pspnet.pretrained import save_pretrained
@@ -319,7 +363,24 @@ def _check_input_shape(
         side is not None or each is None
         for side, each in zip(shape, given, strict=True)
     )
-    rule = "be (height, width, 3), with None for sizes that vary"
-    kept = len(shape) == 3 and shape[2] == 3 and sides_ok
+    rule = "be (height, width, bands), with None for sizes that vary"
+    kept = len(shape) == 3 and shape[2] is not None and sides_ok
     check_rule("input_shape", input_shape, rule, kept)
     return cast("tuple[int | None, int | None, int]", shape)
+
+
+def _normalization(
+    bands: int, mean: Any, std: Any
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation of each band, or ImageNet's."""
+    found = []
+    given = {"mean": (mean, IMAGENET_MEAN), "std": (std, IMAGENET_STD)}
+    for name, (values, imagenet) in given.items():
+        if values is None and bands in (1, 3):
+            values = imagenet if bands == 3 else (sum(imagenet) / 3,)
+        numbers = finite_numbers(values)
+        rule = f"hold a number for each of the {bands} bands of `input_shape`"
+        rule += " (keras_pspnet.data.band_statistics measures them)"
+        check_rule(name, values, rule, len(numbers) == bands)
+        found.append(numbers)
+    return found[0], found[1]

@@ -10,7 +10,11 @@ import numpy as np
 
 from keras_pspnet.models.arguments import is_loss_scaled, with_current_names
 from keras_pspnet.models.compile_checks import LabelRule, label_rule
-from keras_pspnet.models.freezing import refusing_other_optimizers
+from keras_pspnet.models.fit_steps import steps_taken
+from keras_pspnet.models.freezing import (
+    check_optimized,
+    refusing_other_optimizers,
+)
 from keras_pspnet.models.monitors import metric_modes
 from keras_pspnet.utils import keras_private
 
@@ -21,6 +25,8 @@ class SavedTraining(keras.Model):
     global_step: int = 0
     _label_rule: LabelRule | None
     _metric_modes: dict[str, str]
+    # Of every layer, whether the compiled step trains it.
+    _trained_flags: tuple[bool, ...] = ()
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -85,6 +91,9 @@ class SavedTraining(keras.Model):
         self._build_optimizer()
         with refusing_other_optimizers():
             super().load_weights(filepath, *args, **kwargs)
+        # Otherwise the file's own count is loaded.
+        if self.compiled and not is_loss_scaled(self.optimizer):
+            self.global_step = steps_taken(self.optimizer)
 
     def _build_optimizer(self) -> None:
         # Not before it has to be: until the first step, layers may be frozen
@@ -94,3 +103,18 @@ class SavedTraining(keras.Model):
         strategy = keras_private.strategy_of(self)
         with strategy.scope() if strategy else contextlib.nullcontext():
             self.optimizer.build(self.trainable_variables)
+
+    def _prepare_step(self) -> None:
+        """Makes the next step train the layers that are to be trained.
+
+        Raises:
+            ValueError: If that needs another optimizer.
+        """
+        self._build_optimizer()
+        check_optimized(self)
+        layers = keras_private.nested_layers(self)
+        flags = tuple(layer.trainable for layer in layers)
+        if flags != self._trained_flags:
+            # They are constants of the compiled step.
+            self.train_function = None
+        self._trained_flags = flags

@@ -2,49 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_pspnet.labels import IGNORE_LABEL
-from keras_pspnet.losses import squeeze_masks
-from keras_pspnet.utils.plausibility import BinaryMasks, ImageRange
+from keras_pspnet.losses import squeeze_masks, to_labels
+from keras_pspnet.utils.plausibility import (
+    BinaryMasks,
+    ImageRange,
+    image_kinds,
+    warn_of_one_class,
+)
+
+# Classes and 255 to ignore.
+_LABELS = 256
+# What is counted beside the kinds of images and the classes of masks.
+_MASKS = 3
 
 
 class InputCounts(keras.metrics.Metric):
     """Counts images and masks that may not mean what they say.
 
-    It reports nothing: its numbers are read when an epoch has ended. Images:
-    those of floats within -1..1, and all others; masks: those that show
-    class 1, those of 0 and 255 without it, and all.
+    It reports nothing: its numbers are read when an epoch has ended. Images
+    are counted by their kinds; of masks, those that show class 1, those of 0
+    and 255 without it, and all; and for each class the masks whose lowest or
+    highest class it is.
     """
 
     def __init__(self, name: str = "input_counts", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self._counts = self.add_weight(
-            shape=(5,), initializer="zeros", dtype="int32", name="counts"
+            shape=(len(ImageRange.KINDS) + _MASKS + _LABELS,),
+            initializer="zeros",
+            dtype="int32",
+            name="counts",
         )
 
-    def update_state(self, images: Any, masks: Any) -> None:
+    def update_state(
+        self, images: Any, masks: Any, ignore_label: int | None
+    ) -> None:
         """Adds a batch.
 
         Args:
             images: (B, H, W, C).
             masks: (B, H, W) or (B, H, W, 1); None or others add nothing.
+            ignore_label: The label without ground truth, None if there is none.
         """
         images = ops.convert_to_tensor(images)
         batch = ops.cast(ops.shape(images)[0], "int32")
-        small = beyond = with_object = only_ignored = ops.zeros((), "int32")
-        if "float" in keras.backend.standardize_dtype(images.dtype):
-            highest = ops.max(ops.abs(images), axis=(1, 2, 3))
-            beyond = _count(highest > 1)
-            small = _count(ops.logical_and(highest > 0, highest <= 1))
+        with_object = only_ignored = ops.zeros((), "int32")
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if dtype == "uint8":
+            # Whatever they hold is right: they need no reading.
+            lowest = ops.zeros_like(images[:, 0, 0, 0], dtype="float32")
+            highest = lowest + 255.0
         else:
-            beyond = batch
+            if dtype == "bool":
+                images = ops.cast(images, "int32")
+            lowest, highest = (
+                ops.cast(each(images, axis=(1, 2, 3)), "float32")
+                for each in (ops.min, ops.max)
+            )
+        kinds = image_kinds(lowest, highest, "float" in dtype)
+        shown = ops.zeros((_LABELS,), "int32")
         masks = None if masks is None else squeeze_masks(masks)
         if masks is not None and len(masks.shape) == 3:
-            masks = ops.cast(masks, "int32")
+            masks = to_labels(masks)
             has_object = _shows(masks, 1)
             with_object = _count(has_object)
             ignored = ops.logical_and(
@@ -53,20 +80,50 @@ class InputCounts(keras.metrics.Metric):
             only_ignored = _count(
                 ops.logical_and(ignored, ops.logical_not(has_object))
             )
-        new = ops.stack([small, beyond, with_object, only_ignored, batch])
-        self._counts.assign(self._counts + new)
+            shown = _extreme_classes(masks, ignore_label)
+        found = [_count(kinds[kind]) for kind in ImageRange.KINDS]
+        new = ops.stack([*found, with_object, only_ignored, batch])
+        self._counts.assign(self._counts + ops.concatenate([new, shown]))
 
     def result(self) -> dict[str, Any]:
         """Returns nothing that a log would show."""
         return {}
 
-    def seen(self) -> tuple[ImageRange, BinaryMasks]:
-        """Returns what was counted since the epoch began."""
+    def seen(
+        self, mean: Sequence[float]
+    ) -> tuple[ImageRange, BinaryMasks, list[int]]:
+        """Returns what was counted since the epoch began.
+
+        Args:
+            mean: The model's mean of each band.
+
+        Returns:
+            The images, the masks, and classes that these show: the only one
+            or several.
+        """
         counts = ops.convert_to_numpy(self._counts)
-        small, beyond, with_object, only_ignored, masks = map(int, counts)
-        images = ImageRange()
-        images.small, images.beyond = small, beyond
-        return images, BinaryMasks(masks, with_object, only_ignored)
+        size = len(ImageRange.KINDS) + _MASKS
+        *kinds, with_object, only_ignored, masks = map(int, counts[:size])
+        images = ImageRange(mean)
+        images.counts = dict(zip(ImageRange.KINDS, kinds, strict=True))
+        images.images = masks
+        shown = np.flatnonzero(counts[size:]).tolist()
+        return images, BinaryMasks(masks, with_object, only_ignored), shown
+
+
+def _extreme_classes(masks: Any, ignore_label: int | None) -> Any:
+    """Counts for each label the masks whose lowest or highest class it is."""
+    valid = ops.ones_like(masks, "bool")
+    if ignore_label is not None:
+        valid = ops.not_equal(masks, ignore_label)
+    # What is no label, where compiled code cannot raise, is another class.
+    masks = ops.minimum(ops.abs(masks), _LABELS - 1)
+    # Without ground truth both are no label, and count nowhere.
+    lowest = ops.min(ops.where(valid, masks, _LABELS), axis=(1, 2))
+    highest = ops.max(ops.where(valid, masks, -1), axis=(1, 2))
+    both = ops.concatenate([lowest, highest])
+    found = ops.equal(both[:, None], ops.arange(_LABELS)[None])
+    return ops.sum(ops.cast(found, "int32"), axis=0)
 
 
 def _shows(masks: Any, label: int) -> Any:
@@ -87,16 +144,21 @@ class InputReport(keras.callbacks.Callback):
         super().__init__()
         self.counts = InputCounts()
         self._train = self._test = self._of_two = False
+        self._mean: Sequence[float] = ()
 
-    def watch(self, train: bool, test: bool, of_two: bool) -> None:
+    def watch(
+        self, train: bool, test: bool, of_two: bool, mean: Sequence[float]
+    ) -> None:
         """Chooses what to report once, of the fit or evaluation that begins.
 
         Args:
             train: Whether the training batches are a data set.
             test: Whether those that are evaluated are one.
             of_two: Whether masks hold 0, 1 and 255 to ignore.
+            mean: The model's mean of each band.
         """
         self._train, self._test, self._of_two = train, test, of_two
+        self._mean = mean
 
     def on_test_begin(self, logs: Any = None) -> None:
         # The counts are still those of the epoch that it validates.
@@ -113,7 +175,7 @@ class InputReport(keras.callbacks.Callback):
         self._test = False
 
     def _warn(self, what: str) -> None:
-        images, masks = self.counts.seen()
+        images, masks, shown = self.counts.seen(self._mean)
         images.warn(what)
-        if self._of_two:
-            masks.warn(what)
+        if not (self._of_two and masks.warn(what)):
+            warn_of_one_class(what, shown, masks.masks)

@@ -20,6 +20,7 @@ from keras_pspnet.models.array_checks import as_array
 from keras_pspnet.models.checked_inputs import CheckedInputs
 from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
 from keras_pspnet.models.compile_checks import (
+    check_loss_weights,
     check_losses,
     check_metrics,
     label_rule,
@@ -31,7 +32,7 @@ from keras_pspnet.models.monitors import (
     metric_modes,
 )
 from keras_pspnet.models.saved_training import SavedTraining
-from keras_pspnet.utils import keras_private
+from keras_pspnet.utils import check_integer, keras_private
 
 
 class SegmentationTrainer(CheckedInputs, SavedTraining):
@@ -61,6 +62,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         total_steps: int | None = None,
         learning_rate: float | None = None,
         head_lr_multiplier: float | None = None,
+        weight_decay: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Configures training, by default as the paper trains.
@@ -78,18 +80,19 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             weighted_metrics: As Keras's.
             total_steps: Length of the decay in steps. None leaves it to the
                 first `fit` that takes a step, which counts its batches.
-            learning_rate: Learning rate of the first step, for
-                `optimizer=None`; None is 0.01.
+            learning_rate: At the start, for `optimizer=None`; None is 0.01.
             head_lr_multiplier: Factor on the learning rate of the layers
                 that do not come with ImageNet weights, for
                 `optimizer=None`; None is 1, semseg trains with 10.
+            weight_decay: L2 for `optimizer=None`; None is 1e-4.
             **kwargs: Passed to `keras.Model.compile`; `jit_compile` is
                 False on TensorFlow unless it is given.
 
         Raises:
-            ValueError: If `total_steps` is not a positive integer, the
-                recipe's arguments are given together with an `optimizer`, or
-                a dictionary names another output than there is.
+            ValueError: If `total_steps` is not a positive integer, a number
+                is negative or not finite, a loss or metric does not fit, the
+                recipe's arguments are given with an `optimizer`, or a
+                dictionary names another output than there is.
 
         Examples:
             >>> net.compile(learning_rate=0.02, total_steps=1000)
@@ -101,12 +104,14 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             total_steps=total_steps,
             learning_rate=learning_rate,
             head_lr_multiplier=head_lr_multiplier,
+            weight_decay=weight_decay,
         )
         if loss is None:
             loss = SegmentationLoss()
         check_losses(loss)
-        check_metrics([metrics, weighted_metrics])
+        check_loss_weights(loss_weights)
         self._label_rule = label_rule(loss)
+        check_metrics([metrics, weighted_metrics], self._label_rule)
         if metrics is None:
             metrics = default_metrics(self.num_classes, self._label_rule)
         self._metric_modes = metric_modes([metrics, weighted_metrics])
@@ -115,8 +120,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
         on_main = ("main",)
         if keras.backend.backend() == "tensorflow":
-            # XLA drops the checks of labels and of the batch's size, which
-            # "auto" would let it do on one GPU.
+            # XLA, which "auto" takes on one GPU, drops checks of the batch.
             kwargs.setdefault("jit_compile", False)
         super().compile(
             optimizer=optimizer,
@@ -155,7 +159,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         """Trains as `keras.Model.fit` does, with plain masks.
 
         Args:
-            x: Images (N, H, W, 3) or a list of them, or a data set of
+            x: Images (N, H, W, bands) or a list of them, or a data set of
                 (images, masks) batches.
             y: Masks (N, H, W) or (N, H, W, 1) of whole numbers; 255, or what
                 the loss ignores, is ignored.
@@ -180,15 +184,14 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         Raises:
             ValueError: If sizes of images and masks differ, a label is no
                 whole number or outside 0..C-1 and 255, two classes are given
-                as 0 and 255, a batch would hold one image while
-                batch normalisation is live, the length of the decay is
-                unknown, the decay ends before this fit does,
-                `check_replicas` refuses, or the model is one of several
-                workers.
+                as 0 and 255, a batch would hold one image while batch
+                normalization is live, the decay is of unknown length or ends
+                before this fit does, or `check_replicas` refuses.
 
         Warns:
-            DataWarning: If images seem scaled to 0..1 or objects marked 255;
-                for a data set after its first epoch.
+            DataWarning: If images seem scaled or normalized, objects marked
+                255, or all ground truth is of one class; for a data set after
+                its first epoch.
 
         Examples:
             >>> net.compile()
@@ -197,9 +200,11 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             ['loss', 'mean_iou', 'pixel_accuracy']
         """
         keras_private.check_compiled(self)
+        if batch_size is not None:
+            batch_size = check_integer("batch_size", batch_size)
         fit_checks.check_replicas(self, in_fit=True)
         x, y = as_array("`x`", x), as_array("`y`", y)
-        self._check_arrays(x, y)
+        self._check_arrays(x, y, kwargs.get("sample_weight"))
         validation_data = self._checked_validation(validation_data)
         count = fit_checks.array_length(x, validation_split)
         if count is not None and fit_checks.needs_two_images(self.pyramid):
@@ -210,10 +215,11 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         if steps is not None:
             steps *= max(0, epochs - initial_epoch)
         self.set_class_weight(class_weight, y)
-        self._build_optimizer()
+        self._prepare_step()
         # Data sets bring their own order; Keras warns about the argument.
         kwargs.setdefault("shuffle", count is not None)
         choose_modes(callbacks, self._metric_modes)
+        fit_steps.check_rate_callbacks(self.optimizer, callbacks)
         # First, since the user's callbacks may ask for the count.
         counter, names = fit_steps.StepCounter(), PlainNames()
         callbacks = [counter, names, *keras.tree.flatten(callbacks or [])]
@@ -250,7 +256,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         if not kwargs.get("_use_cached_eval_dataset"):
             # In a fit, it has checked them before.
             x, y = as_array("`x`", x), as_array("`y`", y)
-            self._check_arrays(x, y)
+            self._check_arrays(x, y, kwargs.get("sample_weight"))
             callbacks = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
             kwargs["callbacks"] = [*callbacks, *self._reports(None, x)]
         with fit_checks.plain_errors():
@@ -267,7 +273,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         """Takes one step as `keras.Model.train_on_batch` does.
 
         Args:
-            x: Images (B, H, W, 3).
+            x: Images (B, H, W, bands).
             y: Integer masks (B, H, W) or (B, H, W, 1).
             sample_weight: As in `fit`.
             class_weight: As in `fit`.
@@ -281,10 +287,10 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         """
         self.check_replicas()
         x, y = as_array("`x`", x), as_array("`y`", y)
-        self._check_arrays(x, y, binary="skip")
+        self._check_arrays(x, y, sample_weight, binary="skip", whole=False)
         fit_steps.check_decay(self.optimizer, 1)
         self.set_class_weight(class_weight, y)
-        self._build_optimizer()
+        self._prepare_step()
         with fit_checks.plain_errors():
             logs = super().train_on_batch(
                 x, y, sample_weight=sample_weight, return_dict=return_dict
@@ -329,10 +335,12 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             >>> net.build_training(None, None)
         """
         keras_private.check_compiled(self)
-        images = keras.KerasTensor((None, height, width, 3), "float32")
+        shape = (None, height, width, self.input_shape[-1])
+        images = keras.KerasTensor(shape, "float32")
         masks = keras.KerasTensor((None, height, width), "int32")
         strategy = keras_private.strategy_of(self)
         with strategy.scope() if strategy else contextlib.nullcontext():
+            keras_private.build_losses(self)
             keras_private.build_training(self, (images, masks, None))
 
     def train_step(self, *arguments: Any) -> Any:
@@ -340,7 +348,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         *state, data = arguments
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = fit_checks.with_checked_batch(
-            x, fit_checks.needs_two_images(self.pyramid)
+            as_array("`x`", x), fit_checks.needs_two_images(self.pyramid)
         )
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         return super().train_step(*state, data)
@@ -366,13 +374,12 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
-        # Keras averages the replicas' parts of the first batch to learn its
-        # shape, and fails where they differ in size.
+    def _maybe_symbolic_build(self, **batch: Any) -> None:
+        # Keras's own fails where replicas' parts of a batch differ in size.
         if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
+        else:
+            keras_private.build_losses(self)
 
     def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
         """Weighs the pixels of classes in the steps that follow.

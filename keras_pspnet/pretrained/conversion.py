@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_pspnet.convert import convert_source, fill
+from keras_pspnet.convert import convert_source, fill, with_bands
 from keras_pspnet.models import PSPNet
 
 # Arguments of PSPNet that a file of another framework cannot tell for sure.
@@ -24,12 +24,13 @@ def convert_file(path: str | os.PathLike[str], **config: Any) -> PSPNet:
     """Builds the network of another framework's file.
 
     Args:
-        path: mmsegmentation's or semseg's `.pth`, or an original
-            `.caffemodel`; which one is recognised from the file.
+        path: mmsegmentation's or semseg's `.pth`, PaddleSeg's `.pdparams`, or
+            an original `.caffemodel`; which one is recognized from the file.
         **config: Arguments of `PSPNet` that override what that source is
             known for, or the file says: `labels`, `output_stride`,
             `contract_dilation`, `stride_on`, `align_corners`, `bin_sizes`,
-            `mean`, `std`.
+            `mean`, `std`; and `input_shape`, where a first kernel for RGB
+            is changed as `keras_pspnet.convert.adapt_first_kernel` says.
 
     Returns:
         The network, with the auxiliary head if the file has one.
@@ -53,7 +54,8 @@ def convert_file(path: str | os.PathLike[str], **config: Any) -> PSPNet:
         )
     model = PSPNet(**(converted.config | config))
     try:
-        fill(model.weights, converted.arrays)
+        arrays = with_bands(converted.arrays, model.input_shape[-1])
+        fill(model.weights, arrays)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     return model

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import safetensors
 
-from keras_pspnet.convert import fill
+from keras_pspnet.convert import fill, with_bands
 from keras_pspnet.models import PSPNet
-from keras_pspnet.presets import PRESET_NAMES, find_preset
-from keras_pspnet.pretrained.model_folder import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    ModelFolder,
-)
-from keras_pspnet.pretrained.published import published_folder
+from keras_pspnet.pretrained.find import find_folder
+from keras_pspnet.pretrained.model_folder import WEIGHTS_FILE
 from keras_pspnet.pretrained.weights_file import StoredWeights
-
-HUB_PREFIX = "hf://"
+from keras_pspnet.utils.arguments import finite_numbers
 
 
 def load_pretrained(
@@ -28,16 +23,21 @@ def load_pretrained(
     num_classes: int | None = None,
     aux: bool = False,
     input_shape: tuple[int | None, int | None, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> PSPNet:
     """Loads a trained model.
 
     Published weights are downloaded once, checked against their hash and
     converted; `KERAS_PSPNET_HOME` names the folder they are kept in,
-    `KERAS_PSPNET_MIRROR` another place to get them from.
+    `KERAS_PSPNET_MIRROR` another place to get them from. PaddleSeg publishes
+    no hashes: its first download records one, which every later one must
+    have.
 
     Args:
         source: Name of a published model (`"voc"`, `"ade20k"`,
-            `"cityscapes"`, `"cityscapes_769"`, or `"aerial"`, which needs no
+            `"cityscapes"`, `"cityscapes_769"`, PaddleSeg's `"voc_paddleseg"`
+            and `"cityscapes_paddleseg"`, or `"aerial"`, which needs no
             download), a folder that `save_pretrained` wrote, or
             `"hf://owner/name"` for such a folder at the Hugging Face Hub.
         backbone: Which of a published model's backbones; None is
@@ -45,8 +45,12 @@ def load_pretrained(
         num_classes: Another number of classes makes new classifiers and
             keeps everything else.
         aux: Whether to have the auxiliary head, for more training.
-        input_shape: Another (height, width, 3) than the one it was saved
-            with.
+        input_shape: Another (height, width, bands) than the one it was saved
+            with. For other than 3 bands a first kernel for RGB is changed as
+            `keras_pspnet.convert.adapt_first_kernel` says.
+        mean: Mean of each band where `input_shape` has other bands, as of
+            `PSPNet`; None averages the saved one for a single band.
+        std: Standard deviation of each band, likewise.
 
     Returns:
         The model, its weights in float32.
@@ -55,7 +59,8 @@ def load_pretrained(
         ImportError: If `"hf://"` needs huggingface_hub.
         OSError: If there is neither such a name nor such a folder, or the
             weights cannot be downloaded or kept.
-        ValueError: If files are damaged or do not belong together.
+        ValueError: If files are damaged or do not belong together, or other
+            bands have no mean and standard deviation.
 
     Examples:
         >>> model = kp.load_pretrained("aerial")
@@ -65,7 +70,7 @@ def load_pretrained(
         >>> model.num_classes
         3
     """
-    folder = _checked_folder(source, backbone)
+    folder = find_folder(source, backbone)
     config = folder.read_config()
     fresh: tuple[str, ...] = ()
     if num_classes is not None and num_classes != config.get("num_classes"):
@@ -76,13 +81,20 @@ def load_pretrained(
     config["aux"] = aux
     if input_shape is not None:
         config["input_shape"] = input_shape
+    for name, given in (("mean", mean), ("std", std)):
+        if given is not None:
+            config[name] = given
+        elif _is_grey(input_shape):
+            config[name] = _mean_of(config.get(name))
     try:
         model = PSPNet.from_config(config)
     except (AttributeError, OverflowError, TypeError) as error:
         raise folder.refuse() from error
     unused = () if aux else ("aux_",)
     try:
-        fill(model.weights, StoredWeights(folder.weights_path), fresh, unused)
+        stored = StoredWeights(folder.weights_path)
+        arrays = with_bands(stored, model.input_shape[-1])
+        fill(model.weights, arrays, fresh, unused)
     # Types that NumPy does not have end in an AttributeError.
     except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
@@ -92,34 +104,12 @@ def load_pretrained(
     return model
 
 
-def _checked_folder(
-    source: str | os.PathLike[str], backbone: str | None
-) -> ModelFolder:
-    """Finds the folder of a source; its weights are those it names."""
-    if isinstance(source, str) and source in PRESET_NAMES:
-        return published_folder(find_preset(source, backbone))
-    if backbone is not None:
-        raise ValueError(
-            "`backbone` must be left out unless `source` is one of "
-            f"{', '.join(PRESET_NAMES)}. Received: source={source!r}, "
-            f"backbone={backbone!r}"
-        )
-    path = Path(source)
-    if isinstance(source, str) and source.startswith(HUB_PREFIX):
-        import huggingface_hub
+def _is_grey(input_shape: Any) -> bool:
+    has_sides = hasattr(input_shape, "__iter__")
+    return has_sides and tuple(input_shape)[-1:] == (1,)
 
-        name = source.removeprefix(HUB_PREFIX)
-        files = [CONFIG_FILE, WEIGHTS_FILE]
-        # It keeps them in a cache of its own.
-        path = Path(
-            huggingface_hub.snapshot_download(name, allow_patterns=files)
-        )
-    if not path.is_dir():
-        names = ", ".join(repr(name) for name in PRESET_NAMES)
-        raise FileNotFoundError(
-            f"`source` must be one of {names} or a folder that "
-            f"save_pretrained wrote. Received: source={os.fspath(source)!r}"
-        )
-    folder = ModelFolder(path)
-    folder.check_weights()
-    return folder
+
+def _mean_of(values: Any) -> Any:
+    """Averages R, G and B; anything else is for `PSPNet` to refuse."""
+    numbers = finite_numbers(values)
+    return (sum(numbers) / len(numbers),) if numbers else values

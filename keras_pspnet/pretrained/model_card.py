@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_pspnet.pretrained.card_facts import METRICS, CardFacts
 from keras_pspnet.version import __version__
 
 _TEXT = """\
 ---
-library_name: keras-pspnet
-pipeline_tag: image-segmentation
-tags:
-- pspnet
-- semantic-segmentation
----
+{front}---
 
 # {title}
 
@@ -25,7 +21,7 @@ keras_pspnet {version}. This folder is what it loads, wherever it lies:
 ```python
 import keras_pspnet as kp
 
-model = kp.load_pretrained("hf://owner/name")  # or the folder
+model = kp.load_pretrained("{source}")  # or the folder
 kp.segment(model, "photo.jpg").save("out.png")
 ```
 
@@ -33,20 +29,22 @@ kp.segment(model, "photo.jpg").save("out.png")
 |---|---|
 | network | {network} |
 | weights | {parameters:,}, {dtype} |
-| input | RGB, 0..255, {size}; normalisation is inside |
+| input | {bands}, {size}; normalization is inside |
 | classes | {classes} |
 
-## What the files cannot tell
+{known}## What the files cannot tell
 
-- Which images it was trained on, and under which terms:
-- The recipe, or the checkpoint that it was converted from:
-- Scores, on which images, measured how:
-- Licence of the weights:
-- What it is not good for:
+{unknown}
 """
 
 
-def model_card(config: Mapping[str, Any], parameters: int, dtype: str) -> str:
+def model_card(
+    config: Mapping[str, Any],
+    parameters: int,
+    dtype: str,
+    facts: CardFacts | None = None,
+    source: str = "hf://owner/name",
+) -> str:
     """Describes a model in Markdown with the metadata of model hubs.
 
     What only its maker knows is left open, with a line for each.
@@ -55,19 +53,27 @@ def model_card(config: Mapping[str, Any], parameters: int, dtype: str) -> str:
         config: `PSPNet.get_config()`.
         parameters: How many numbers its weights are.
         dtype: What they are kept as.
+        facts: What its maker has said of it.
+        source: What it is loaded by.
 
     Returns:
         The text of a `README.md`.
     """
+    facts = facts or CardFacts()
     labels = config["labels"]
-    height, width, _ = config["input_shape"]
+    height, width, bands = config["input_shape"]
     return _TEXT.format(
+        front=facts.front_matter(config["name"]),
+        source=source,
+        known=_known(facts),
+        unknown="\n".join(_unknown(facts)),
         title=config["name"],
         num_classes=config["num_classes"],
         version=__version__,
         network=_network(config),
         parameters=parameters,
         dtype=dtype,
+        bands="RGB, 0..255" if bands == 3 else f"{bands} bands",
         size="any size" if None in (height, width) else f"{height} x {width}",
         classes=(
             f"0 to {config['num_classes'] - 1}, without names"
@@ -86,6 +92,46 @@ def _network(config: Mapping[str, Any]) -> str:
         f"{'corner-aligned' if config['align_corners'] else 'half-pixel'} "
         f"resizing, {'with' if config['aux'] else 'no'} auxiliary head"
     )
+
+
+def _known(facts: CardFacts) -> str:
+    """Returns the sections on what the maker has said."""
+    lines: list[str] = []
+    if facts.recipe:
+        lines.append(f"- Recipe: {_plain(facts.recipe)} (keras_pspnet)")
+    if facts.datasets:
+        lines.append(f"- Data: {_plain(', '.join(facts.datasets))}")
+    if facts.license:
+        lines.append(f"- License of the weights: {facts.license}")
+    sections = [["## How it was made", "", *lines, ""]] if lines else []
+    if facts.scores:
+        sections.append(["## Scores", "", *_score_lines(facts.scores), ""])
+    return "".join(f"{line}\n" for section in sections for line in section)
+
+
+def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield "| | |"
+    yield "|---|---|"
+    for key, name in METRICS.items():
+        if key in scores:
+            yield f"| {name} | {scores[key]:.4f} |"
+    if "images" in scores:
+        yield f"| images | {scores['images']:,} |"
+    if "protocol" in scores:
+        yield f"| protocol | {scores['protocol']} |"
+
+
+def _unknown(facts: CardFacts) -> Iterator[str]:
+    """Yields a line for all that is left for the maker to say."""
+    if not facts.datasets:
+        yield "- Which images it was trained on, and under which terms:"
+    if not facts.recipe:
+        yield "- The recipe, or the checkpoint that it was converted from:"
+    if not facts.scores:
+        yield "- Scores, on which images, measured how:"
+    if not facts.license:
+        yield "- License of the weights:"
+    yield "- What it is not good for:"
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_pspnet.pretrained.card_facts import CardFacts
 from keras_pspnet.pretrained.weights_file import write_weights
 from keras_pspnet.utils import check_writable, file_sha256, write_atomically
 from keras_pspnet.version import __version__
@@ -23,10 +24,14 @@ class ModelFolder:
 
     Args:
         path: The folder.
+        argument: What the caller calls it, for errors.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], argument: str = "source"
+    ) -> None:
         self.path = Path(path)
+        self._argument = argument
         self.config_path = self.path / CONFIG_FILE
         self.weights_path = self.path / WEIGHTS_FILE
         self.card_path = self.path / CARD_FILE
@@ -51,10 +56,11 @@ class ModelFolder:
         try:
             found = file_sha256(self.weights_path)
         except FileNotFoundError as error:
-            raise _missing(self.weights_path) from error
+            raise self._missing(self.weights_path) from error
         if found != digest:
             raise ValueError(
-                f"`source` must hold the weights its {CONFIG_FILE} names; "
+                f"`{self._argument}` must hold the weights its {CONFIG_FILE} "
+                "names; "
                 "their sha256 differs. "
                 f"Received: {os.fspath(self.weights_path)!r}"
             )
@@ -74,6 +80,7 @@ class ModelFolder:
         weights: Mapping[str, Any],
         dtype: str = "float32",
         card: str | None = None,
+        facts: CardFacts | None = None,
     ) -> None:
         """Writes the files, each whole or not at all; the folder must exist.
 
@@ -83,31 +90,64 @@ class ModelFolder:
             dtype: What the weights are stored as.
             card: Text of the model card, or None for no card. A card that
                 somebody has changed is kept.
+            facts: What the card says beyond the files, kept to write it anew.
 
         Raises:
             OSError: If a file cannot be written.
             ValueError: If a weight is not finite in `dtype`.
         """
         check_writable(self.config_path)
-        content = {
+        content: dict[str, Any] = {
             "keras_pspnet": __version__,
             "model": config,
             "weights_sha256": write_weights(self.weights_path, weights, dtype),
         }
         text = (card or "").encode()
-        replaces_card = card is not None and self._may_replace_card()
+        replaces_card = card is not None and not self.card_is_changed
         if card is not None:
-            content["card_sha256"] = hashlib.sha256(text).hexdigest()
-        written = json.dumps(content, indent=2) + "\n"
-        write_atomically(self.config_path, written.encode())
+            content |= _about_card(text, facts or CardFacts())
+        write_atomically(self.config_path, _as_json(content))
         if replaces_card:
             write_atomically(self.card_path, text)
+
+    @property
+    def card_is_changed(self) -> bool:
+        """Whether there is a card that says anything else than was written."""
+        if not os.path.lexists(self.card_path):
+            return False
+        try:
+            written = json.loads(self.config_path.read_bytes())
+            return written["card_sha256"] != file_sha256(self.card_path)
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+
+    def read_facts(self) -> CardFacts:
+        """Reads what `write` was given to say in the card.
+
+        Raises:
+            ValueError: If the config is not one that `write` wrote.
+        """
+        try:
+            content = json.loads(self.config_path.read_bytes())
+            return CardFacts.from_dict(content.get("card", {}))
+        except (ValueError, TypeError) as error:
+            raise self.refuse() from error
+
+    def config_with(self, card: bytes, facts: CardFacts) -> bytes:
+        """Returns the config for another card beside it; writes nothing.
+
+        Args:
+            card: The card.
+            facts: What it says beyond the files.
+        """
+        content = json.loads(self.config_path.read_bytes())
+        return _as_json(content | _about_card(card, facts))
 
     def refuse(self) -> ValueError:
         """Returns the error for a config of somebody else."""
         return ValueError(
-            f"`source` must hold a {CONFIG_FILE} that save_pretrained wrote. "
-            f"Received: {os.fspath(self.config_path)!r}"
+            f"`{self._argument}` must hold a {CONFIG_FILE} that "
+            f"save_pretrained wrote. Received: {os.fspath(self.config_path)!r}"
         )
 
     def _read(self) -> tuple[dict[str, Any], str]:
@@ -117,7 +157,7 @@ class ModelFolder:
             config = dict(content["model"])
             digest = str(content["weights_sha256"])
         except FileNotFoundError as error:
-            raise _missing(self.config_path) from error
+            raise self._missing(self.config_path) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self.refuse() from error
         # A folder from somewhere else must not make us fetch or open files.
@@ -125,19 +165,19 @@ class ModelFolder:
             raise self.refuse()
         return config, digest
 
-    def _may_replace_card(self) -> bool:
-        """Returns whether there is no card, or one that nobody has changed."""
-        if not os.path.lexists(self.card_path):
-            return True
-        try:
-            written = json.loads(self.config_path.read_bytes())
-            return written["card_sha256"] == file_sha256(self.card_path)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+    def _missing(self, path: Path) -> FileNotFoundError:
+        return FileNotFoundError(
+            f"`{self._argument}` must hold the files {CONFIG_FILE} and "
+            f"{WEIGHTS_FILE}. Received: no {os.fspath(path)!r}"
+        )
 
 
-def _missing(path: Path) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"`source` must hold the files {CONFIG_FILE} and {WEIGHTS_FILE}. "
-        f"Received: no {os.fspath(path)!r}"
-    )
+def _about_card(card: bytes, facts: CardFacts) -> dict[str, Any]:
+    return {
+        "card_sha256": hashlib.sha256(card).hexdigest(),
+        "card": facts.to_dict(),
+    }
+
+
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(content, indent=2)}\n".encode()

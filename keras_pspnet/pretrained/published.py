@@ -40,7 +40,7 @@ def published_folder(preset: Preset) -> ModelFolder:
         folder.check_weights()
         return folder
     home = cache_folder()
-    folder = ModelFolder(home / "models" / Path(preset.url).stem)
+    folder = ModelFolder(home / "models" / Path(preset.file_name).stem)
     if folder.is_intact:
         return folder
     shipped = ", ".join(repr(row.name) for row in PRESETS if row.is_shipped)
@@ -53,6 +53,7 @@ def published_folder(preset: Preset) -> ModelFolder:
                 preset.url,
                 home / "downloads",
                 preset.sha256,
+                name=preset.file_name,
                 hint=f"Without network there is {shipped}.",
             )
             _convert(file, preset, folder.path)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_pspnet.models import PSPNet
+from keras_pspnet.pretrained.card_facts import CardFacts
+from keras_pspnet.pretrained.hub import is_hub_name, repository_of
 from keras_pspnet.pretrained.model_card import model_card
 from keras_pspnet.pretrained.model_folder import ModelFolder
+from keras_pspnet.pretrained.push import Report, facts_of, push_folder
+from keras_pspnet.pretrained.push_card import check_license
 from keras_pspnet.pretrained.weights_file import DTYPE_CODES
 from keras_pspnet.utils import check_choice
 
@@ -16,19 +23,37 @@ def save_pretrained(
     model: PSPNet,
     folder: str | os.PathLike[str],
     dtype: str = "float32",
+    *,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
+    recipe: str | None = None,
+    scores: Report | Mapping[str, Any] | None = None,
+    private: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Writes a model as a folder of a config, its weights and a model card.
 
     Args:
-        model: The model; optimiser state is left out.
+        model: The model; optimizer state is left out.
         folder: Made if it does not exist; its files are replaced, but not a
             `README.md` that says anything else than what was written here.
+            Or `"hf://owner/name"`, a repository at the Hugging Face Hub: see
+            `keras_pspnet.pretrained.push_pretrained`, also for what follows.
         dtype: `"float32"`, or `"float16"` at half the size.
+        license: Of the weights, for the card; the Hub's abbreviation, such as
+            `"apache-2.0"`. At the Hub there must be one.
+        datasets: Names of what the model was trained on, for the card.
+        recipe: Name of the recipe that trained it, for the card.
+        scores: `keras_pspnet.Scores` of it, for the card.
+        private: Whether only the owner may see it at the Hub.
+        overwrite: Whether to replace the files of a repository that exists.
 
     Raises:
-        OSError: If the folder cannot be written.
+        ImportError: If huggingface_hub is needed and not installed.
+        OSError: If the folder cannot be written, or the upload fails.
         TypeError: If the model is not a `PSPNet`.
-        ValueError: If `dtype` is neither, or a weight is not finite.
+        ValueError: If `dtype` is neither, a weight is not finite, or an
+            argument does not fit the others.
 
     Examples:
         >>> kp.save_pretrained(model, "my_model", dtype="float16")
@@ -41,13 +66,34 @@ def save_pretrained(
             f"Received: model of type {type(model).__name__}"
         )
     check_choice("dtype", dtype, tuple(DTYPE_CODES))
+    facts = facts_of(license, datasets, recipe, scores)
+    if not isinstance(folder, str) or not is_hub_name(folder):
+        for name, value in (("private", private), ("overwrite", overwrite)):
+            if value:
+                raise ValueError(
+                    f"`{name}` must be left out unless `folder` is "
+                    f"'hf://owner/name'. Received: {name}={value!r}, "
+                    f"folder={os.fspath(folder)!r}"
+                )
+        _write(model, ModelFolder(folder), dtype, facts)
+        return
+    repository_of("folder", folder)
+    check_license("folder", folder, license)
+    with tempfile.TemporaryDirectory() as made:
+        _write(model, ModelFolder(made), dtype, facts)
+        push_folder("folder", folder, made, facts, private, overwrite)
+
+
+def _write(
+    model: PSPNet, saved: ModelFolder, dtype: str, facts: CardFacts
+) -> None:
     config = model.get_config()
     parameters = sum(math.prod(each.shape) for each in model.weights)
-    saved = ModelFolder(folder)
     saved.path.mkdir(parents=True, exist_ok=True)
     saved.write(
         config,
         {variable.path: variable for variable in model.weights},
         dtype,
-        model_card(config, parameters, dtype),
+        model_card(config, parameters, dtype, facts),
+        facts,
     )

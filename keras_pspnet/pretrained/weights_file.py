@@ -33,6 +33,15 @@ class StoredWeights(Mapping[str, np.ndarray]):
     def _open(self) -> Any:
         return safetensors.safe_open(self._path, framework="np")
 
+    def describe(self) -> tuple[int, str]:
+        """Returns how many numbers are stored, and as what; reads none."""
+        with self._open() as stored:
+            slices = [stored.get_slice(name) for name in self._names]
+            count = sum(math.prod(each.get_shape()) for each in slices)
+            codes = sorted({each.get_dtype() for each in slices})
+        names = {code: name for name, code in DTYPE_CODES.items()}
+        return count, ", ".join(names.get(code, code) for code in codes)
+
     def __getitem__(self, name: str) -> np.ndarray:
         with self._open() as stored:
             return stored.get_tensor(name)

@@ -2,13 +2,13 @@
 
     python -m training.train ade20k_resnet50 --data-dir DIR
 
-DIR holds ADEChallengeData2016: 20,210 training pictures.
+DIR holds ADEChallengeData2016: 20,210 training images.
 
 From Zhao et al., 2016, https://arxiv.org/abs/1612.01105: the ImageNet start
-(section 3.3), schedule, batch and changes (section 5.1), pictures (section
+(section 3.3), schedule, batch and changes (section 5.1), images (section
 5.2). From the authors' later code, https://github.com/hszhao/semseg
 (config/ade20k, tool/train.py), what the paper leaves open: crop, share of
-rotated and of blurred pictures, rate of new layers, padding on all sides.
+rotated and of blurred images, rate of new layers, padding on all sides.
 
 To expect: on val, at one scale and at several, the paper has a mean IoU of
 41.68 and 42.78 % and a pixel accuracy of 80.04 and 80.76 % (table 3), semseg a
@@ -38,7 +38,7 @@ RECIPE = Recipe(
     # semseg's, for all that ImageNet has not trained.
     head_lr_multiplier=10.0,
     scales=(0.5, 2.0),
-    # Of every second picture, as in semseg.
+    # Of every second image, as in semseg.
     rotate=10.0,
     blur_probability=0.5,
     center_padding=True,

@@ -1,4 +1,4 @@
-"""CamVid at 480x360, ResNet-18: a set of 367 pictures, for one small GPU.
+"""CamVid at 480x360, ResNet-18: a set of 367 images, for one small GPU.
 
     python -m training.train camvid_resnet18 --data-dir DIR
 
@@ -22,10 +22,10 @@ RECIPE = Recipe(
     backbone="resnet18",
     width=1.0,
     backbone_weights="imagenet",
-    # Whole pictures at factor 1.
+    # Whole images at factor 1.
     crop=(360, 480),
     batch_size=16,
-    # 200 passes over the pictures.
+    # 200 passes over the images.
     steps=4600,
     steps_per_epoch=115,
     learning_rate=0.01,

@@ -20,10 +20,10 @@ RECIPE = Recipe(
     data="camvid",
     backbone="resnet18",
     width=0.5,
-    # A third of a picture: time on a CPU goes by pixels.
+    # A third of an image: time on a CPU goes by pixels.
     crop=(240, 240),
     batch_size=8,
-    # 131 passes over the pictures.
+    # 131 passes over the images.
     steps=6000,
     steps_per_epoch=200,
     # Without ImageNet weights the paper's 0.01 leaves the network behind.

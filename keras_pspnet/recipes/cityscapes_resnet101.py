@@ -2,10 +2,10 @@
 
     python -m training.train cityscapes_resnet101 --data-dir DIR
 
-DIR holds leftImg8bit and gtFine: 2,975 training pictures.
+DIR holds leftImg8bit and gtFine: 2,975 training images.
 
 From Zhao et al., 2016, https://arxiv.org/abs/1612.01105: the ImageNet start
-(section 3.3), schedule, batch and changes (section 5.1), pictures (section
+(section 3.3), schedule, batch and changes (section 5.1), images (section
 5.4, fine annotations alone). From the authors' later code,
 https://github.com/hszhao/semseg (config/cityscapes, tool/train.py), what the
 paper leaves open: crop, rate of new layers, padding on all sides. (That code

@@ -65,15 +65,22 @@ def _naming_the_line(path: str) -> Iterator[None]:
     try:
         yield
     except SyntaxError as error:
-        place = f"{error.filename}, line {error.lineno}"
+        # Bytes of zero have no place.
+        place = path
+        if error.lineno is not None:
+            place = f"{error.filename}, line {error.lineno}"
         raise ValueError(
             f"`recipe` must be valid Python ({error.msg}). Received: {place}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
             if frame.filename == path
         ]
         place = f"{path}, line {lines[-1]}" if lines else path
-        raise ValueError(f"{place}: {error}") from error
+        # A bare assert says nothing.
+        text = str(error) or type(error).__name__
+        if isinstance(error, SystemExit):
+            text = "a recipe must not exit; it only defines RECIPE"
+        raise ValueError(f"{place}: {text}") from error

@@ -3,14 +3,14 @@
     python -m training.train voc2012_resnet50 --data-dir DIR
 
 DIR holds VOCdevkit/VOC2012 and SBD's benchmark_RELEASE, or a folder
-SegmentationClassAug instead of the latter: 10,582 training pictures.
+SegmentationClassAug instead of the latter: 10,582 training images.
 
 The paper trains only ResNet-101 on this set. From it, Zhao et al., 2016,
 https://arxiv.org/abs/1612.01105: the ImageNet start (section 3.3), schedule,
-batch and changes (section 5.1), pictures (section 5.3). From the authors'
+batch and changes (section 5.1), images (section 5.3). From the authors'
 later code, https://github.com/hszhao/semseg (config/voc2012, tool/train.py):
 depth, and what the paper leaves open: crop, share of rotated and of blurred
-pictures, rate of new layers, padding on all sides.
+images, rate of new layers, padding on all sides.
 
 To expect: on val, at one scale and at several, semseg has a mean IoU of 77.05
 and 78.02 %, mmsegmentation 77.29 and 78.48 % by its own recipe.
@@ -39,7 +39,7 @@ RECIPE = Recipe(
     # semseg's, for all that ImageNet has not trained.
     head_lr_multiplier=10.0,
     scales=(0.5, 2.0),
-    # Of every second picture, as in semseg.
+    # Of every second image, as in semseg.
     rotate=10.0,
     blur_probability=0.5,
     center_padding=True,

@@ -9,6 +9,7 @@ and renamed; the last two are kept.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -25,6 +26,7 @@ import safetensors
 import safetensors.numpy
 import tensorflow as tf
 
+from keras_pspnet.callbacks import WeightAverage
 from keras_pspnet.models import PSPNet
 from keras_pspnet.training.recipe_rules import RENAMED
 from keras_pspnet.utils import check_rule, write_atomically
@@ -211,7 +213,9 @@ def check_run(checkpoint: Checkpoint, run: Mapping[str, str]) -> None:
             )
 
 
-def state(model: PSPNet) -> dict[str, np.ndarray]:
+def state(
+    model: PSPNet, average: WeightAverage | None = None
+) -> dict[str, np.ndarray]:
     """Reads all variables of a model that trains.
 
     Under several machines all have to call it: sums of metrics are taken over
@@ -219,28 +223,34 @@ def state(model: PSPNet) -> dict[str, np.ndarray]:
 
     Args:
         model: Compiled and built.
+        average: The average of its weights.
 
     Returns:
         Name -> array: weights, statistics and seed states of the model, its
-        metrics and its optimizer.
+        metrics, its optimizer and its averages.
     """
-    return {
-        name: keras.ops.convert_to_numpy(variable)
-        for name, variable in _variables(model).items()
-    }
+    kept = average.removed() if average else contextlib.nullcontext()
+    with kept:
+        return {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in _variables(model, average).items()
+        }
 
 
-def restore(model: PSPNet, checkpoint: Checkpoint) -> None:
+def restore(
+    model: PSPNet, checkpoint: Checkpoint, average: WeightAverage | None = None
+) -> None:
     """Puts a model where a checkpoint was; sets `global_step`.
 
     Args:
         model: Compiled and built, of the same run.
         checkpoint: The checkpoint.
+        average: The average of its weights, which has begun.
 
     Raises:
         ValueError: If the model has other variables.
     """
-    variables = _variables(model)
+    variables = _variables(model, average)
     have = {name: tuple(each.shape) for name, each in variables.items()}
     got = {name: array.shape for name, array in checkpoint.tensors.items()}
     # Layers first, which say more than what is counted of them.
@@ -275,6 +285,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         run: See `save`.
         every: Steps between checkpoints within an epoch.
         writes: Whether this process writes: one of all machines does.
+        average: The average of the model's weights.
 
     Raises:
         OSError: From `run`, if one cannot be written; earlier ones stay.
@@ -286,8 +297,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         run: Mapping[str, str],
         every: int,
         writes: bool = True,
+        average: WeightAverage | None = None,
     ) -> None:
         super().__init__()
+        self._average = average
         self._folder = folder
         self._run = run
         self._every = every
@@ -308,17 +321,18 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._save()
 
     def _save(self) -> None:
-        tensors = state(self.model)
+        tensors = state(self.model, self._average)
         if self._writes:
             step, steps = self.model.global_step, self.params["steps"]
             save(self._folder, tensors, self._run, step, steps)
 
 
-def _variables(model: PSPNet) -> dict[str, Any]:
+def _variables(model: PSPNet, average: WeightAverage | None) -> dict[str, Any]:
     groups = {
         "model": model.variables,
         "metrics": model.metrics_variables,
         "optimizer": model.optimizer.variables,
+        "average": average.averages if average else [],
     }
     known: set[int] = set()
     named: dict[str, Any] = {}

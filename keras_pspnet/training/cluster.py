@@ -184,6 +184,15 @@ def _cause(error: tf.errors.OpError) -> str:
     return text.strip().rstrip(".:")[:_MAX_CHARACTERS]
 
 
+def _is_of_peer(error: tf.errors.OpError) -> bool:
+    # A peer that has started again does not know this run's operations.
+    restarted = (
+        isinstance(error, tf.errors.FailedPreconditionError)
+        and "restarted" in error.message
+    )
+    return restarted or isinstance(error, _PEER_ERRORS)
+
+
 @contextlib.contextmanager
 def watching(cluster: Cluster) -> Iterator[None]:
     """Turns TensorFlow's errors for a lost peer into `WorkerLostError`.
@@ -205,11 +214,10 @@ def watching(cluster: Cluster) -> Iterator[None]:
         return
     try:
         yield
-    except _PEER_ERRORS as error:
-        time.sleep(_GRACE)
-        raise cluster.lost(error) from error
     except BaseException as error:
         time.sleep(_GRACE)
+        if isinstance(error, tf.errors.OpError) and _is_of_peer(error):
+            raise cluster.lost(error) from error
         text = " ".join(f"{type(error).__name__}: {error}".split())
         # They may have reported their own first.
         with contextlib.suppress(tf.errors.OpError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -14,15 +15,21 @@ import tensorflow as tf
 
 from keras_pspnet.data import (
     DATASETS,
+    RGB,
+    BandStatistics,
     Issue,
     SegmentationData,
+    band_statistics,
     check,
+    check_label_file,
+    divide,
     load,
     scene_arrays,
 )
 from keras_pspnet.data.pipeline import batch_indices, training_dataset
 from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.utils import check_rule
+from keras_pspnet.visualization import Segmentation
 
 # Decoded images of a split are cached up to this.
 _CACHE_BYTES = 2**31
@@ -97,7 +104,10 @@ def _scene_data(recipe: Recipe, train: int, val: int) -> RunData:
 def _folder_data(recipe: Recipe, folder: Path) -> RunData:
     """Returns images and masks on disk."""
     pairs = _load(recipe, recipe.train_split, folder)
-    val = _load(recipe, recipe.val_split, folder)
+    if recipe.val_share is None:
+        val = _load(recipe, recipe.val_split, folder)
+    else:
+        pairs, val = divide(pairs, recipe.val_share, recipe.seed)
     if recipe.val_images is not None:
         del val.samples[recipe.val_images :]
     # Training pairs are checked as they are read; these would be read only
@@ -158,9 +168,66 @@ def check_data(
     folder = _data_folder(recipe, data)
     return [
         issue
-        for split in (recipe.train_split, recipe.val_split)
+        for split in _splits(recipe)
         for issue in check(_load(recipe, split, folder, strict=False))
     ]
+
+
+def measure(
+    recipe: Recipe, data: str | os.PathLike[str] | None
+) -> BandStatistics | None:
+    """Measures mean and standard deviation of the training images' bands.
+
+    Args:
+        recipe: The run.
+        data: Folder of the data.
+
+    Returns:
+        Both, as the recipe's `network` takes them; None for RGB, for which
+        ImageNet's serve.
+
+    Raises:
+        OSError: If data cannot be read.
+        ValueError: If the data does not fit.
+    """
+    if recipe.bands == RGB:
+        return None
+    folder = _data_folder(recipe, data)
+    return band_statistics(_load(recipe, recipe.train_split, folder))
+
+
+def first_overlays(
+    recipe: Recipe, data: str | os.PathLike[str] | None, count: int
+) -> list[Segmentation]:
+    """Reads the first training images that can be read, with their masks.
+
+    Args:
+        recipe: The run.
+        data: Folder of the data.
+        count: How many.
+
+    Returns:
+        The images and masks, at most `count`.
+
+    Raises:
+        OSError: If a folder or list is missing or cannot be read.
+        ValueError: If the data does not fit.
+    """
+    folder = _data_folder(recipe, data)
+    pairs = _load(recipe, recipe.train_split, folder, strict=False)
+    found: list[Segmentation] = []
+    for index in range(len(pairs)):
+        if len(found) == count:
+            break
+        # What is wrong with the others `check_data` says.
+        with contextlib.suppress(OSError, ValueError):
+            found.append(Segmentation(*pairs[index], pairs.labels))
+    return found
+
+
+def _splits(recipe: Recipe) -> list[str | None]:
+    splits = [recipe.train_split, recipe.val_split]
+    return splits[:1] if recipe.val_share is not None else splits
 
 
 def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
@@ -177,10 +244,12 @@ def _data_folder(recipe: Recipe, data: str | os.PathLike[str] | None) -> Path:
 
 
 def _load(
-    recipe: Recipe, split: str, folder: Path, strict: bool = True
+    recipe: Recipe, split: str | None, folder: Path, strict: bool = True
 ) -> SegmentationData:
     options: dict[str, Any] = {"cache_bytes": _CACHE_BYTES, "strict": strict}
+    options["bands"] = recipe.bands
     if recipe.data is None:
+        check_label_file(recipe.labels, folder, split)
         return load(folder, split, labels=recipe.labels, **options)
     data = load(recipe.data, split, folder, **options)
     rule = f"be those of {recipe.data!r} for recipe {recipe.name!r}"

@@ -56,7 +56,7 @@ def run(
         model=model,
     )
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: Any) -> dict[str, Any]:
         strategy.run(model.train_step, (batch,))
         return model.get_metrics_result()

@@ -6,13 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from keras.optimizers import Adam, AdamW
+
+from keras_pspnet.data import RGB
 from keras_pspnet.data.augment.augmentation import (
     Augmentation,
     train_augmentation,
 )
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.losses import PixelLoss, named_losses
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.class_weights import class_weight_table
+from keras_pspnet.models.pspnet import IMAGENET_MEAN
+from keras_pspnet.optimizers import PolynomialDecay
+from keras_pspnet.pretrained import start_from
 from keras_pspnet.training.recipe_rules import check_names, check_values
 
 # Fields that the weights do not depend on.
@@ -23,8 +31,18 @@ _WITHOUT_EFFECT = {
     "evaluations",
     "checkpoint_steps",
 }
-# Fields that were added since: runs that were begun before do not have them.
-_ADDED = {"network", "class_weight"}
+# Fields that were added since, and what runs that were begun before have.
+_ADDED: dict[str, Any] = {
+    "network": {},
+    "class_weight": None,
+    "bands": RGB,
+    "loss": None,
+    "optimizer": "sgd",
+    "weight_decay": 1e-4,
+    "ema": None,
+    "start_from": None,
+    "val_share": None,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +54,12 @@ class Recipe:
         labels: Names of the classes.
         data: Name of a published set, see `keras_pspnet.data.load`; None
             for a folder of the user's, or `scenes`.
-        train_split: Split to train on.
+        train_split: Split to train on; None for data that is not split.
         val_split: Split to score on.
-        val_images: How many pictures of that split are scored, or None
+        val_share: Share in 0..1 of the images of `train_split` that the run
+            is scored on instead of `val_split`; they are chosen by `seed`,
+            and leave no class without a training image.
+        val_images: How many images of that split are scored, or None
             for all.
         backbone: See `PSPNet`.
         width: See `PSPNet`.
@@ -54,18 +75,18 @@ class Recipe:
         reduce: See `PSPNet`.
         aux_weight: Weight of the auxiliary loss beside the main one's 1; 0
             leaves the auxiliary branch out.
-        fixed_size: Whether the network takes pictures of the crops' size
+        fixed_size: Whether the network takes images of the crops' size
             only, rather than any.
         scales: See `train_augmentation`, as all that follows up to
             `photometric`.
         flip: Whether to mirror at random.
         rotate90: Whether to turn by quarters at random.
-        base_size: Box that a picture fills at factor 1, or None.
+        base_size: Box that an image fills at factor 1, or None.
         rotate: Greatest angle in degrees.
         cat_max_ratio: Share of a crop that one class has to stay below.
-        center_padding: Whether small pictures lie in the crop's middle.
-        blur_probability: Share of the pictures that are blurred.
-        photometric: Whether to change the colours.
+        center_padding: Whether small images lie in the crop's middle.
+        blur_probability: Share of the images that are blurred.
+        photometric: Whether to change the colors.
         scenes: Procedural scenes to train on and to validate on, or None
             for a folder of the user's.
         evaluations: How often the run is scored on the validation split, at
@@ -78,8 +99,19 @@ class Recipe:
         dtype_policy: Keras dtype policy.
         seed: Seed of weights, order and changes.
         network: Further arguments of `PSPNet`, such as
-            `{"freeze": "batch_norm"}`.
+            `{"freeze": "batch_norm"}`; for other than 1 or 3 bands it has
+            `"mean"` and `"std"`, which `--check-data` measures.
         class_weight: See `PSPNet.fit`; numbers, by class or for each.
+        loss: Name of a loss -> factor, see `keras_pspnet.losses.named_losses`,
+            or a loss of `keras_pspnet.losses`; None is the cross-entropy.
+        optimizer: `"sgd"`, the paper's, or `"adam"` or `"adamw"`.
+        weight_decay: L2 of `"sgd"`, or Keras's `weight_decay` of the others.
+        ema: Decay of the average of the weights that is scored and saved,
+            see `keras_pspnet.callbacks.WeightAverage`; None takes the weights
+            themselves.
+        start_from: A trained model of the same network, which gives all
+            weights but those of other classes: see `load_pretrained`.
+        bands: Bands of the images, see `keras_pspnet.data.load`.
 
     Raises:
         ValueError: If the run is no whole number of epochs, a name is no
@@ -98,8 +130,9 @@ class Recipe:
     head_lr_multiplier: float = 1.0
     backbone_weights: str | None = None
     data: str | None = None
-    train_split: str = "train"
-    val_split: str = "val"
+    train_split: str | None = "train"
+    val_split: str | None = "val"
+    val_share: float | None = None
     val_images: int | None = None
     bin_sizes: tuple[int, ...] = (1, 2, 3, 6)
     pooling: str = "average"
@@ -123,12 +156,20 @@ class Recipe:
     seed: int = 0
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     class_weight: Any = None
+    bands: int = RGB
+    loss: Mapping[str, float] | PixelLoss | None = None
+    optimizer: str = "sgd"
+    weight_decay: float = 1e-4
+    ema: float | None = None
+    start_from: str | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Recipe:
         check_names(kwargs, [each.name for each in dataclasses.fields(cls)])
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_weight, np.ndarray):
+            object.__setattr__(self, "class_weight", self.class_weight.tolist())
         check_values(self)
         # Keras would warn of missing data in the last, shorter epoch.
         if self.steps % self.steps_per_epoch:
@@ -140,11 +181,11 @@ class Recipe:
         self.augmentation()
 
     def model(self) -> PSPNet:
-        """Builds the untrained network."""
-        return PSPNet(
+        """Builds the network with the weights that the run starts from."""
+        model = PSPNet(
             self.labels.num_classes,
             self.backbone,
-            (*self.crop, 3) if self.fixed_size else (None, None, 3),
+            (*(self.crop if self.fixed_size else (None, None)), self.bands),
             width=self.width,
             bin_sizes=self.bin_sizes,
             pooling=self.pooling,
@@ -154,6 +195,28 @@ class Recipe:
             backbone_weights=self.backbone_weights,
             **self.network,
         )
+        if self.start_from is not None:
+            start_from(model, self.start_from)
+        return model
+
+    def compile(self, model: PSPNet) -> None:
+        """Configures a network of `model` for the run."""
+        if self.optimizer == "sgd":
+            how: dict[str, Any] = {
+                "total_steps": self.steps,
+                "learning_rate": self.learning_rate,
+                "head_lr_multiplier": self.head_lr_multiplier,
+                "weight_decay": self.weight_decay,
+            }
+        else:
+            kind = {"adam": Adam, "adamw": AdamW}[self.optimizer]
+            rate = PolynomialDecay(self.learning_rate, self.steps)
+            how = {"optimizer": kind(rate, weight_decay=self.weight_decay)}
+        loss: Any = self.loss
+        if isinstance(loss, Mapping):
+            loss = named_losses(loss)
+        model.compile(loss=loss, loss_weights=self.loss_weights, **how)
+        model.set_class_weight(self.class_weight)
 
     @property
     def loss_weights(self) -> dict[str, float] | None:
@@ -175,7 +238,15 @@ class Recipe:
             center_padding=self.center_padding,
             blur_probability=self.blur_probability,
             photometric=self.photometric,
+            mean=self._mean(),
         )
+
+    def _mean(self) -> tuple[float, ...]:
+        """Returns the mean of each band; zeros before it is measured."""
+        mean = self.network.get("mean")
+        if mean is not None:
+            return tuple(mean)
+        return IMAGENET_MEAN if self.bands == RGB else (0.0,) * self.bands
 
     def identity(self) -> dict[str, str]:
         """Returns name -> value of all that the weights depend on."""
@@ -183,7 +254,10 @@ class Recipe:
             field.name: repr(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.name not in _WITHOUT_EFFECT
-            and not (field.name in _ADDED and not getattr(self, field.name))
+            and not (
+                field.name in _ADDED
+                and getattr(self, field.name) == _ADDED[field.name]
+            )
         }
 
     def evaluated_epochs(self) -> list[int]:
@@ -199,11 +273,14 @@ class Recipe:
             width=min(self.width, 1 / 8),
             crop=(64, 64),
             batch_size=4,
-            # Statistics of normalisation keep 1.5 % of their start.
+            # Statistics of normalization keep 1.5 % of their start.
             steps=40,
-            steps_per_epoch=20,
+            # Rows of the history that show whether the loss falls.
+            steps_per_epoch=10,
+            evaluations=2,
             # Published weights are of full width.
             backbone_weights=None,
+            start_from=None,
             val_images=8,
             scenes=None if self.scenes is None else (8, 4),
         )

@@ -8,11 +8,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from keras_pspnet.data import DATASETS
+from keras_pspnet.data import DATASETS, RGB
 from keras_pspnet.labels import LabelSet
+from keras_pspnet.losses import PixelLoss, named_losses
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.pspnet import BACKBONES
-from keras_pspnet.utils import as_integer, check_rule
+from keras_pspnet.utils import as_integer, check_rule, is_number
+from keras_pspnet.utils.arguments import finite_numbers
 
 # Field -> what it was called up to version 0.1.0.
 RENAMED = {
@@ -20,6 +22,7 @@ RENAMED = {
     "rotate90": "turns",
     "val_images": "val_pictures",
 }
+OPTIMIZERS = ("sgd", "adam", "adamw")
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float64")
 
 
@@ -27,18 +30,10 @@ def _integer(least: int) -> Callable[[Any], bool]:
     return lambda value: as_integer(value, least) is not None
 
 
-def _number(least: float = 0.0, above: bool = False) -> Callable[[Any], bool]:
-    def kept(value: Any) -> bool:
-        if isinstance(value, bool | str):
-            return False
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            return False
-        in_range = number > least if above else number >= least
-        return in_range and number < math.inf
-
-    return kept
+def _number(
+    least: float = 0.0, above: bool = False, most: float = math.inf
+) -> Callable[[Any], bool]:
+    return lambda value: is_number(value, least, above) and value <= most
 
 
 def _several(
@@ -62,6 +57,11 @@ def _of(*types: type) -> Callable[[Any], bool]:
 
 _POSITIVE = _integer(1)
 _SIZE = _several(_POSITIVE, 2)
+# The stride of the network: smaller crops are a single cell of its features.
+_LEAST_CROP = 8
+# The factor at which the stem's 32 channels become one.
+_LEAST_WIDTH = 1 / 32
+_LEAST_SCALE = 0.05
 _FLAG = (_of(bool), "be True or False")
 _COUNT = (_POSITIVE, "be an integer of at least 1")
 _TEXT = (_of(str), "be a text")
@@ -71,9 +71,18 @@ _SIDES = "be two integers of at least 1"
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": _TEXT,
     "labels": (_of(LabelSet), "be a LabelSet"),
-    "backbone": (BACKBONES.__contains__, f"be one of {', '.join(BACKBONES)}"),
-    "width": (_number(above=True), "be a number above 0"),
-    "crop": (_SIZE, f"{_SIDES} (height, width)"),
+    "backbone": (
+        tuple(BACKBONES).__contains__,
+        f"be one of {', '.join(BACKBONES)}",
+    ),
+    "width": (
+        _number(_LEAST_WIDTH, most=8),
+        "be a number from 1/32, which leaves the stem one channel, to 8",
+    ),
+    "crop": (
+        _several(_integer(_LEAST_CROP), 2),
+        f"be two integers of at least {_LEAST_CROP} (height, width)",
+    ),
     "batch_size": _COUNT,
     "steps": _COUNT,
     "steps_per_epoch": _COUNT,
@@ -81,11 +90,15 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "head_lr_multiplier": (_number(above=True), "be a number above 0"),
     "backbone_weights": (_none_or(_of(str)), "be None, 'imagenet' or a path"),
     "data": (
-        lambda value: value is None or value in DATASETS,
+        lambda value: value is None or value in tuple(DATASETS),
         f"be None or one of {', '.join(DATASETS)}",
     ),
-    "train_split": _TEXT,
-    "val_split": _TEXT,
+    "train_split": (_none_or(_of(str)), "be a text, or None without splits"),
+    "val_split": (_none_or(_of(str)), "be a text, or None with `val_share`"),
+    "val_share": (
+        _none_or(lambda value: is_number(value, 0, True) and value < 1),
+        "be None or a number between 0 and 1",
+    ),
     "val_images": (_none_or(_POSITIVE), "be None or an integer of at least 1"),
     "bin_sizes": (
         _several(_POSITIVE, None),
@@ -96,8 +109,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "aux_weight": (_number(), "be a finite number, at least 0"),
     "fixed_size": _FLAG,
     "scales": (
-        _none_or(_several(_number(above=True), 2)),
-        "be None or a least and a greatest positive number",
+        _none_or(_several(_number(_LEAST_SCALE), 2)),
+        f"be None or a least and a greatest number, at least {_LEAST_SCALE}",
     ),
     "flip": _FLAG,
     "rotate90": _FLAG,
@@ -119,9 +132,38 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "network": (_of(Mapping), "be a dictionary of arguments of PSPNet"),
     "class_weight": (
         _none_or(_of(Mapping, list, tuple)),
-        "be None, a dictionary, or a factor for each class",
+        "be None, a dictionary, or a factor for each class ('balanced' is for "
+        "arrays of masks in `fit` alone)",
+    ),
+    "bands": _COUNT,
+    "loss": (
+        _none_or(_of(Mapping, PixelLoss)),
+        "be None, a loss of keras_pspnet, or names of losses with factors, "
+        "such as {'cross_entropy': 1.0, 'dice': 0.5}",
+    ),
+    "optimizer": (
+        OPTIMIZERS.__contains__,
+        f"be one of {', '.join(OPTIMIZERS)}",
+    ),
+    "weight_decay": (_number(), "be a finite number, at least 0"),
+    "ema": (
+        _none_or(lambda value: is_number(value, 0, True) and value < 1),
+        "be None or a number between 0 and 1",
+    ),
+    "start_from": (
+        _none_or(_of(str)),
+        "be None, the name of a published model, or the path of a folder",
     ),
 }
+
+
+def _bands_rule(recipe: Any) -> str:
+    """Returns what is wrong with mean and standard deviation, or nothing."""
+    for name in ("mean", "std"):
+        values = recipe.network.get(name)
+        if values is not None and len(finite_numbers(values)) != recipe.bands:
+            return f"have {recipe.bands} numbers as {name!r}, one for each band"
+    return ""
 
 
 def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -164,6 +206,35 @@ def check_values(recipe: Any) -> None:
         value = getattr(recipe, name)
         check_rule(name, value, rule, kept(value))
     _check_network(recipe.network)
+    rule = (
+        "be at least 2 while batch normalization is live, since the 1x1 bin "
+        "of a single crop is normalized to its bias; "
+        "network={'freeze': 'batch_norm'} freezes it"
+    )
+    fits = recipe.batch_size > 1 or not _needs_two(recipe)
+    check_rule("batch_size", recipe.batch_size, rule, fits)
+    if isinstance(recipe.loss, Mapping):
+        named_losses(recipe.loss)
+    rule = "be 1 unless `optimizer` is 'sgd'"
+    fits = recipe.optimizer == "sgd" or recipe.head_lr_multiplier == 1
+    check_rule("head_lr_multiplier", recipe.head_lr_multiplier, rule, fits)
+    rule = "be left out where `start_from` gives all weights"
+    fits = recipe.start_from is None or recipe.backbone_weights is None
+    check_rule("backbone_weights", recipe.backbone_weights, rule, fits)
+    rule = "be named unless `val_share` is given"
+    fits = recipe.val_split is not None or recipe.val_share is not None
+    check_rule("val_split", recipe.val_split, rule, fits or bool(recipe.scenes))
+    rule = _bands_rule(recipe)
+    check_rule("network", dict(recipe.network), rule, not rule)
+    rule = "be 3 where the recipe makes its own scenes"
+    fits = recipe.scenes is None or recipe.bands == RGB
+    check_rule("bands", recipe.bands, rule, fits)
+
+
+def _needs_two(recipe: Any) -> bool:
+    """As `fit_checks.needs_two_images`, before there is a network."""
+    is_frozen = recipe.network.get("freeze") == "batch_norm"
+    return recipe.reduce and 1 in recipe.bin_sizes and not is_frozen
 
 
 def _check_network(network: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ from keras_pspnet.callbacks import (
     HistoryFile,
     StopOnNaN,
     ValidationScores,
+    WeightAverage,
     prediction_sheet,
     read_history,
 )
@@ -132,33 +133,38 @@ def train(
             start["checkpoint"] = f"step {checkpoint.step}, {checkpoint.digest}"
         check_same(cluster, strategy, run | start)
         keras.utils.set_random_seed(recipe.seed)
+        average = None if recipe.ema is None else WeightAverage(recipe.ema)
         with strategy.scope():
-            model = _model(recipe, checkpoint)
+            model = _model(recipe, checkpoint, average)
         if cluster.is_chief:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder / "step")
-        scores = _train(recipe, output, source, model, run, cluster, verbose)
+        scores = _train(
+            recipe, output, source, model, average, run, cluster, verbose
+        )
         if cluster.size > 1:
             # Should the chief die while it scores, all start again.
             exchange(strategy, "end")
     return scores
 
 
-def _model(recipe: Recipe, checkpoint: checkpoints.Checkpoint | None) -> PSPNet:
+def _model(
+    recipe: Recipe,
+    checkpoint: checkpoints.Checkpoint | None,
+    average: WeightAverage | None,
+) -> PSPNet:
     if checkpoint is not None:
-        # What its backbone started from is in the checkpoint.
-        recipe = dataclasses.replace(recipe, backbone_weights=None)
+        # What it started from is in the checkpoint.
+        recipe = dataclasses.replace(
+            recipe, backbone_weights=None, start_from=None
+        )
     model = recipe.model()
-    model.compile(
-        total_steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
-        head_lr_multiplier=recipe.head_lr_multiplier,
-        loss_weights=recipe.loss_weights,
-    )
-    model.set_class_weight(recipe.class_weight)
+    recipe.compile(model)
     model.build_training(*recipe.crop)
+    if average is not None:
+        average.begin(model)
     if checkpoint is not None:
-        checkpoints.restore(model, checkpoint)
+        checkpoints.restore(model, checkpoint, average)
     return model
 
 
@@ -167,6 +173,7 @@ def _train(
     output: Path,
     source: RunData,
     model: PSPNet,
+    average: WeightAverage | None,
     run: dict[str, str],
     cluster: Cluster,
     verbose: int,
@@ -176,17 +183,23 @@ def _train(
     )
     history = output / "history.csv"
     callbacks: list[keras.callbacks.Callback] = [StopOnNaN(source.batch)]
+    if average is not None:
+        callbacks.append(average)
     if cluster.is_chief:
         callbacks += [
             validation,
-            BestModel(output / "best", validation),
+            BestModel(output / "best", validation, recipe.name),
             HistoryFile(history),
             EventLog(output / "logs", validation, source.samples),
         ]
     folder = output / "checkpoints"
     callbacks.append(
         checkpoints.SaveCheckpoints(
-            folder, run, recipe.checkpoint_steps, writes=cluster.is_chief
+            folder,
+            run,
+            recipe.checkpoint_steps,
+            writes=cluster.is_chief,
+            average=average,
         )
     )
     first_step = model.global_step
@@ -219,12 +232,15 @@ def _train(
     if not cluster.is_chief:
         return None
     seconds = time.time() - started
+    if average is not None:
+        average.apply()
     # The last epoch ends with an evaluation; only a run that was finished
     # before has none.
     scores = validation.scores or evaluate(
         model, source.validation, verbose=bool(verbose)
     )
-    save_pretrained(model, output / MODEL_FOLDER)
+    folder = output / MODEL_FOLDER
+    save_pretrained(model, folder, recipe=recipe.name, scores=scores)
     with writing_atomically(output / "predictions.png") as stream:
         prediction_sheet(model, source.samples).save(stream, "PNG")
     with writing_atomically(output / "curves.png") as stream:

@@ -4,11 +4,14 @@ from keras_pspnet.utils.arguments import as_integer as as_integer
 from keras_pspnet.utils.arguments import as_integers as as_integers
 from keras_pspnet.utils.arguments import check_choice as check_choice
 from keras_pspnet.utils.arguments import check_integer as check_integer
+from keras_pspnet.utils.arguments import check_number as check_number
 from keras_pspnet.utils.arguments import check_rule as check_rule
 from keras_pspnet.utils.arguments import init_config as init_config
+from keras_pspnet.utils.arguments import is_number as is_number
 from keras_pspnet.utils.download import HOME_VARIABLE as HOME_VARIABLE
 from keras_pspnet.utils.download import cache_folder as cache_folder
 from keras_pspnet.utils.files import check_absent as check_absent
+from keras_pspnet.utils.files import check_data_folder as check_data_folder
 from keras_pspnet.utils.files import check_writable as check_writable
 from keras_pspnet.utils.files import file_sha256 as file_sha256
 from keras_pspnet.utils.files import locked as locked

@@ -77,6 +77,51 @@ def check_integer(
     return cast(int, number)
 
 
+def is_number(value: Any, least: float = 0.0, above: bool = False) -> bool:
+    """Tells whether a value is a finite number, and no bool or text.
+
+    Args:
+        value: What the user gave.
+        least: The smallest allowed value.
+        above: Whether it has to be greater than that.
+    """
+    if isinstance(value, bool | str):
+        return False
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return (number > least if above else number >= least) and number < math.inf
+
+
+def check_number(
+    name: str,
+    value: Any,
+    also: str = "",
+    most: float | None = None,
+    above: bool = False,
+) -> float:
+    """Returns an argument that must be a finite number of at least 0.
+
+    Args:
+        name: Name of the argument.
+        value: What the user gave.
+        also: What the argument may be instead, for the error.
+        most: The largest allowed value, None for any.
+        above: Whether it must be above 0.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    rule = "above 0" if above else "of at least 0"
+    if most is not None:
+        rule += f" and at most {most:g}"
+    kept = is_number(value, above=above)
+    kept = kept and (most is None or float(value) <= most)
+    check_rule(name, value, f"be a finite number {rule}{also}", kept)
+    return float(value)
+
+
 def init_config(item: Any, cls: type, without: str = "") -> dict[str, Any]:
     """Returns a constructor's arguments, by the attributes of their names.
 

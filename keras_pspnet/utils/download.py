@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -18,7 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from keras_pspnet.utils.files import file_sha256, locked, naming_errors
+from keras_pspnet.utils.files import (
+    file_sha256,
+    locked,
+    naming_errors,
+    write_atomically,
+)
 from keras_pspnet.version import __version__
 
 HOME_VARIABLE = "KERAS_PSPNET_HOME"
@@ -58,6 +64,7 @@ def download(
     folder: Path,
     sha256: str,
     *,
+    name: str = "",
     hint: str = "",
 ) -> Path:
     """Downloads a file, or finds that it is there.
@@ -69,7 +76,9 @@ def download(
 
     `$KERAS_PSPNET_MIRROR`, a base URL or a folder, replaces all of `url`
     but the file name: the file is taken from `$KERAS_PSPNET_MIRROR/<name>`.
-    Proxies are found as `urllib.request` finds them.
+    Where the source publishes no hash, the first download records its own in
+    `<name>.sha256`, as `sha256sum --check` reads it, and every later one must
+    have that. Proxies are found as `urllib.request` finds them.
 
     A progress bar is shown in a notebook, and where standard error is a
     terminal (or `FORCE_COLOR` is set).
@@ -80,6 +89,9 @@ def download(
         folder: Where the file is kept under its name; made if missing.
         sha256: The file's SHA-256 in lower-case hex digits, or its first 8 or
             more. 8 digits find damage; only all 64 also stop an attacker.
+            Empty where the source publishes none.
+        name: Under which name it is kept, and a mirror has it; empty is that
+            at the end of `url`.
         hint: What else may help where the file cannot be had; ends the
             message of the error.
 
@@ -91,23 +103,35 @@ def download(
             of the mirror does not have the file, a redirect that is not
             allowed comes, or the connection breaks four times.
         OSError: If `folder` cannot be written to or the disk is full.
-        ValueError: If `url` leads to another file or more than 8 GiB.
+        ValueError: If `url` leads to another file or more than 8 GiB, or the
+            record of a hash is damaged.
     """
-    name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
-    name = name.rpartition("/")[2]
+    if not name:
+        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+        name = name.rpartition("/")[2]
     path, part = folder / name, folder / f"{name}.part"
-    if _fits(path, sha256):
+    record = folder / f"{name}.sha256"
+    expected = sha256 or _recorded(record)
+    if _fits(path, expected):
         return path
     source, received = _find_source(url, name)
     with naming_errors("folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(path):
         # Another process may have been downloading it until now.
-        if _fits(path, sha256):
+        expected = sha256 or _recorded(record)
+        if _fits(path, expected):
             return path
+        if not expected:
+            # Nothing would tell whether the rest is of the same file.
+            part.unlink(missing_ok=True)
+        elif not sha256:
+            received = (
+                f"{received}, with the first download's in {str(record)!r}"
+            )
         try:
             with _progress_bar(name) as bar:
-                _complete(part, source, sha256, bar)
+                _complete(part, source, expected, bar)
         except ConnectionError as error:
             raise ConnectionError(
                 f"`url` must be within reach ({error}). {received}. The "
@@ -117,6 +141,9 @@ def download(
         except ValueError as error:
             raise ValueError(f"{error}. {received}") from error
         with naming_errors("folder", folder):
+            if not expected:
+                line = f"{file_sha256(part)}  {name}\n"
+                write_atomically(record, line.encode())
             os.replace(part, path)
     return path
 
@@ -149,7 +176,7 @@ def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
                 if pause is None or source.startswith("file:"):
                     raise ConnectionError(str(error)) from error
             time.sleep(pause)
-        if _fits(part, sha256):
+        if not sha256 or _fits(part, sha256):
             return
         found = file_sha256(part)
         part.unlink()
@@ -215,7 +242,23 @@ def _breaking_connection() -> Iterator[None]:
 
 
 def _fits(path: Path, sha256: str) -> bool:
-    return path.is_file() and file_sha256(path).startswith(sha256)
+    if not sha256 or not path.is_file():
+        return False
+    return file_sha256(path).startswith(sha256)
+
+
+def _recorded(record: Path) -> str:
+    """Returns the hash of the first download, or nothing before it."""
+    if not record.exists():
+        return ""
+    match = re.match(rb"([0-9a-f]{64})\s", record.read_bytes())
+    if match is None:
+        raise ValueError(
+            "`folder` must hold the hash of the first download as it was "
+            "written, or no such file, which trusts the next download. "
+            f"Received: {str(record)!r}"
+        )
+    return match[1].decode()
 
 
 def _find_source(url: str, name: str) -> tuple[str, str]:

@@ -40,6 +40,22 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         pass
 
 
+def check_data_folder(data: str | os.PathLike[str]) -> None:
+    """Refuses data that is no folder, before a model is loaded.
+
+    Args:
+        data: The folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not os.path.isdir(data):
+        raise FileNotFoundError(
+            "`data` must be a folder that exists. "
+            f"Received: data={os.fspath(data)!r}"
+        )
+
+
 def check_absent(folder: str | os.PathLike[str]) -> None:
     """Checks that a folder that is to be made does not exist yet.
 

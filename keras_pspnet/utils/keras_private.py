@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 # Private methods that the package overrides, of Keras on TensorFlow.
 OVERRIDDEN = ("Model._maybe_symbolic_build",)
 
@@ -33,6 +35,24 @@ def num_readers(layer: Any) -> int:
 def check_compiled(model: Any) -> None:
     """Raises ValueError, as Keras does, unless a model is compiled."""
     model._assert_compile_called()
+
+
+def build_losses(model: Any) -> None:
+    """Creates the variables of a model's losses and metrics.
+
+    Keras creates them in the first step, and TensorFlow traces a function that
+    creates variables twice; or it runs the network to learn their shapes.
+
+    Args:
+        model: A compiled functional model whose outputs are logits.
+    """
+    logits = model._outputs_struct
+    masks = keras.tree.map_structure(
+        lambda each: keras.KerasTensor(each.shape[:-1], "int32"), logits
+    )
+    for part in (model._compile_metrics, model._compile_loss):
+        if part is not None and not part.built:
+            part.build(masks, logits)
 
 
 def build_training(model: Any, batch: Any) -> None:
@@ -79,6 +99,19 @@ def keras_variable(optimizer: Any, variable: Any) -> Any:
     """
     index = optimizer._get_variable_index(variable)
     return optimizer._trainable_variables[index]
+
+
+def unoptimized(optimizer: Any, variables: Any) -> list[Any]:
+    """Returns the variables that an optimizer was not built for."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    known = inner._trainable_variables_indices
+    return [each for each in variables if inner._var_key(each) not in known]
+
+
+def num_optimized(optimizer: Any) -> int:
+    """Returns the number of variables that an optimizer was built for."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return len(inner._trainable_variables_indices)
 
 
 def direction_of(metric: Any) -> str | None:

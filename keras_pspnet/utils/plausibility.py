@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,50 @@ FRACTIONS = (
     "nearest neighbour"
 )
 SMALL_IMAGES = (
-    "images must be in 0..255, since the model normalises them itself. "
+    "images must be in 0..255, since the model normalizes them itself. "
     "Received: {count} whose values are all within -1..1; multiply them by "
     "255, or leave out the rescaling"
+)
+NORMALISED_IMAGES = (
+    "images must be in 0..255, since the model normalizes them itself. "
+    "Received: {count} with values that are below 0 or beyond 255; leave out "
+    "the normalization, or scale images of more bits to 0..255"
+)
+OTHER_UNITS = (
+    "images must be in the units of the model's mean, which is {mean}, since "
+    "the model normalizes them itself. Received: {count} whose values are all "
+    "within -1..1"
+)
+LARGE_IMAGES = (
+    "images must be in the units of the model's mean, which is {mean}, since "
+    "the model normalizes them itself. Received: {count} with values as in "
+    "0..255; divide them by 255, or give PSPNet `mean` and `std` in 0..255"
+)
+NOT_FINITE = (
+    "{what}: images must hold finite numbers. Received: {count} of {of} with "
+    "NaN or infinity"
 )
 OBJECT_AS_255 = (
     "two classes must be 0 and 1, but 255, which means ignore, is where "
     "class 1 is expected. Received: {only_ignored} of {masks} masks that hold "
     "0 and 255 without 1, and {with_object} that hold 1. If 255 marks the "
-    "object, map it: masks = (masks == 255).astype('uint8'). If pixels have "
-    "to be ignored as well, give them another value and choose it as the "
-    "ignore label"
+    "object, {remedy}"
+)
+ONE_CLASS = (
+    "masks must show at least two classes, since always predicting the same "
+    "one would be perfect otherwise. Received: {masks} masks in which only "
+    "class {label} has ground truth; pixels of another class must not hold "
+    "the ignore label"
+)
+MAP_ARRAYS = (
+    "map it: masks = (masks == 255).astype('uint8'). If pixels have to be "
+    "ignored as well, give them another value and choose it as the ignore "
+    "label"
+)
+MAP_FILES = (
+    "write the lines '{0} 0' and '{1} 255' into labels.txt, without others "
+    "(in Python: labels={{'{0}': 0, '{1}': 255}}). Pixels to ignore need "
+    "another value, in a line such as 'ignore 128'"
 )
 
 
@@ -51,11 +84,13 @@ class BinaryMasks:
         masks: How many there are.
         with_object: How many show class 1.
         only_ignored: How many show 0 and 255, and not class 1.
+        remedy: What to do if 255 marks the object.
     """
 
     masks: int = 0
     with_object: int = 0
     only_ignored: int = 0
+    remedy: str = MAP_ARRAYS
 
     def add(self, masks: np.ndarray) -> None:
         """Counts masks of whole numbers, (H, W) or (B, H, W)."""
@@ -71,59 +106,172 @@ class BinaryMasks:
         """Returns what is wrong and what to do, in one line."""
         return OBJECT_AS_255.format(**dataclasses.asdict(self))
 
-    def check(self, what: str = "`y`") -> None:
+    def check(self, what: str = "`y`") -> bool:
         """Raises, or warns, where 255 seems to mark the object.
 
         Args:
             what: Whose masks they are, for the message.
+
+        Returns:
+            Whether it warned.
 
         Raises:
             ValueError: If no mask shows class 1, and some hold 0 and 255.
         """
         if self.only_ignored and not self.with_object:
             raise ValueError(f"{what}: {self.message()}")
-        self.warn(what)
+        return self.warn(what)
 
-    def warn(self, what: str) -> None:
+    def warn(self, what: str) -> bool:
         """Warns where most of the objects seem to be 255.
 
         Args:
             what: Whose masks they are, for the message.
+
+        Returns:
+            Whether it did.
         """
-        if self.only_ignored > self.with_object:
+        seems_wrong = self.only_ignored > self.with_object
+        if seems_wrong:
             warn(f"{what}: {self.message()}")
+        return seems_wrong
+
+
+# Resizing by cubics overshoots: 0..1 stays below the first, and 0..255 within
+# the others. Standardised values stay within the second.
+_SMALL, _STANDARD, _LOWEST, _HIGHEST = 2, 16, -100, 400
+
+
+def image_kinds(lowest: Any, highest: Any, is_float: bool) -> dict[str, Any]:
+    """Sorts images by their values; an image of zeros is of no kind.
+
+    Args:
+        lowest: Array or tensor (B,) of the least value of each image.
+        highest: Likewise of the greatest value.
+        is_float: Whether they are floating-point numbers.
+
+    Returns:
+        Kind -> boolean (B,). `broken`: not finite; `small`: as of 0..1 or
+        -1..1; `signed`: as standardised ones; `wide`: beyond 0..255;
+        `bright`: more than standardised ones hold.
+    """
+    span = highest - lowest
+    finite = (span >= 0) & (span < float("inf"))
+    filled = finite & ((lowest != 0) | (highest != 0))
+    if is_float:
+        small = filled & (highest < _SMALL) & (lowest > -_SMALL)
+        wide = finite & ((lowest < _LOWEST) | (highest > _HIGHEST))
+        signed = filled & (lowest < 0) & (highest < _STANDARD)
+        signed = signed & (lowest > -_STANDARD) & ~small
+    else:
+        small = filled & (highest == 1)
+        wide = filled & ((lowest < 0) | (highest > 255))
+        signed = filled & False
+    return {
+        "broken": ~finite,
+        "small": small,
+        "signed": signed,
+        "wide": wide,
+        "usual": filled & ~small & ~signed,
+        "bright": filled & (highest > _STANDARD),
+    }
 
 
 class ImageRange:
-    """Whether floating-point images were scaled to 0..1 or -1..1.
+    """Whether images are in the units that a model takes.
 
-    An image of zeros says nothing.
+    Args:
+        mean: The mean of each band that the model expects. RGB is in 0..255;
+            bands of other units may be small themselves.
     """
 
-    def __init__(self) -> None:
-        self.small = 0
-        self.beyond = 0
+    KINDS = ("broken", "small", "signed", "wide", "usual", "bright")
+
+    def __init__(self, mean: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+        self.mean = tuple(mean)
+        self.counts = dict.fromkeys(self.KINDS, 0)
+        self.images = 0
 
     def add(self, images: np.ndarray) -> None:
         """Counts images (H, W, C) or (B, H, W, C)."""
-        if not np.issubdtype(images.dtype, np.floating) or self.beyond:
-            # One image that is right is enough.
-            self.beyond += 1
-            return
         images = images.reshape(-1, *images.shape[-3:])
-        highest = np.abs(images).max(axis=(1, 2, 3))
-        self.beyond += int((highest > 1).sum())
-        self.small += int(((highest > 0) & (highest <= 1)).sum())
+        self.images += len(images)
+        if images.dtype == np.uint8:
+            # They need no reading.
+            self.counts["usual"] += len(images)
+            self.counts["bright"] += len(images)
+            return
+        lowest, highest = (
+            each(axis=(1, 2, 3)).astype("float64")
+            for each in (images.min, images.max)
+        )
+        is_float = np.issubdtype(images.dtype, np.floating)
+        with np.errstate(invalid="ignore"):
+            found = image_kinds(lowest, highest, is_float)
+        for kind, flags in found.items():
+            self.counts[kind] += int(np.count_nonzero(flags))
 
-    def warn(self, what: str) -> None:
-        """Warns if all images are small.
+    def refuse_broken(self, what: str) -> None:
+        """Raises ValueError if an image holds NaN or infinity.
 
         Args:
             what: Whose images they are, for the message.
         """
-        if self.small and not self.beyond:
-            count = "1 image" if self.small == 1 else f"{self.small} images"
-            warn(f"{what}: {SMALL_IMAGES.format(count=count)}")
+        if self.counts["broken"]:
+            raise ValueError(self._not_finite(what))
+
+    def warn(self, what: str) -> None:
+        """Warns if the images seem to be in other units.
+
+        Args:
+            what: Whose images they are, for the message.
+        """
+        if self.counts["broken"]:
+            warn(self._not_finite(what))
+        text, count = self._verdict()
+        if count:
+            images = "1 image" if count == 1 else f"{count} images"
+            warn(f"{what}: {text.format(count=images, mean=self.mean)}")
+
+    def _not_finite(self, what: str) -> str:
+        count = self.counts["broken"]
+        return NOT_FINITE.format(what=what, count=count, of=self.images)
+
+    def _verdict(self) -> tuple[str, int]:
+        """Returns what is wrong, and of how many images."""
+        small, signed, usual = (
+            self.counts[kind] for kind in ("small", "signed", "usual")
+        )
+        rgb, highest = len(self.mean) == 3, max(map(abs, self.mean))
+        if rgb and 0 < highest <= 1:
+            return LARGE_IMAGES, self._if_most("bright")
+        if small and not usual and not signed:
+            applies = rgb or max(self.mean) > 1
+            return SMALL_IMAGES if rgb else OTHER_UNITS, small * applies
+        # Nobody knows what a mean of 0, or one beyond bytes, is of.
+        if not rgb or not highest or min(self.mean) < 0 or highest > 255:
+            return "", 0
+        if signed and not usual:
+            return NORMALISED_IMAGES, small + signed
+        return NORMALISED_IMAGES, self._if_most("wide")
+
+    def _if_most(self, kind: str) -> int:
+        """Returns how many images are of a kind, 0 if most are not."""
+        count = self.counts[kind]
+        return count if 2 * count > self.images else 0
+
+
+def warn_of_one_class(what: str, classes: Iterable[int], masks: int) -> None:
+    """Warns where all ground truth of several masks is of one class.
+
+    Args:
+        what: Whose masks they are, for the message.
+        classes: The classes that they show.
+        masks: How many there are; a single one may well be of one class.
+    """
+    shown = set(classes)
+    if masks > 1 and len(shown) == 1:
+        warn(f"{what}: {ONE_CLASS.format(masks=masks, label=shown.pop())}")
 
 
 def warn(message: str) -> None:

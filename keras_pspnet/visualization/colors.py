@@ -1,4 +1,4 @@
-"""Colours: of classes, for colour-blind people too, and of confidence."""
+"""Colors: of classes, for color-blind people too, and of confidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTOUR: Color = (255, 255, 255)
 # Stands out from every grey, whatever kinds of cones an eye has.
 WRONG: Color = (255, 80, 0)
 
-# The seven colours of Okabe and Ito (Color Universal Design, 2008), black left
+# The seven colors of Okabe and Ito (Color Universal Design, 2008), black left
 # to ignored pixels, and others far from those before: to normal vision,
 # protanopia, deuteranopia and tritanopia, any two are 16 apart in CIELAB among
 # the first 21, 11 among 40 and 5 among 150.
@@ -50,13 +50,13 @@ COLORBLIND = tuple(
 
 
 def class_colors(labels: LabelSet, colorblind: bool = False) -> np.ndarray:
-    """Returns the colour of every value of a mask.
+    """Returns the color of every value of a mask.
 
     Args:
-        labels: Classes and their own colours.
-        colorblind: Whether to take colours that colour-blind people tell
+        labels: Classes and their own colors.
+        colorblind: Whether to take colors that color-blind people tell
             apart instead. Up to 21 classes are well apart; the more there
-            are, the closer their colours get.
+            are, the closer their colors get.
 
     Returns:
         A uint8 array of shape `(256, 3)`, ignored pixels black.
@@ -71,15 +71,15 @@ def class_colors(labels: LabelSet, colorblind: bool = False) -> np.ndarray:
 def colorize(
     mask: np.ndarray, labels: LabelSet, colorblind: bool = False
 ) -> np.ndarray:
-    """Paints each class in its colour, and ignored pixels black.
+    """Paints each class in its color, and ignored pixels black.
 
     Args:
         mask: Integers of shape `(H, W)`, each a class of `labels` or its
             ignore label.
-        labels: Classes and colours.
-        colorblind: Whether to paint in colours that colour-blind people tell
+        labels: Classes and colors.
+        colorblind: Whether to paint in colors that color-blind people tell
             apart, instead of those of `labels`. Up to 21 classes are well
-            apart; with more of them, colours get close.
+            apart; with more of them, colors get close.
 
     Returns:
         A uint8 array of shape `(H, W, 3)`.
@@ -95,7 +95,7 @@ def colorize(
 def index_image(
     mask: np.ndarray, labels: LabelSet, colorblind: bool = False
 ) -> Image.Image:
-    """Makes an image whose pixels are class ids, drawn in their colours.
+    """Makes an image whose pixels are class ids, drawn in their colors.
 
     Args:
         mask: Class ids, uint8 `(H, W)`.
@@ -122,7 +122,7 @@ def confidence_colors(confidence: np.ndarray) -> np.ndarray:
     """
     from matplotlib import colormaps
 
-    # Its lightness grows evenly, for colour-blind people as well.
+    # Its lightness grows evenly, for color-blind people as well.
     return colormaps["viridis"](confidence, bytes=True)[..., :3].copy()
 
 

@@ -1,4 +1,4 @@
-"""Sheets of images, their ground truth, predictions and errors."""
+"""Sheets of images with their ground truth, and with predictions and errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_pspnet.labels import LabelSet
+from keras_pspnet.labels import Color, LabelSet
+from keras_pspnet.utils import check_rule
 from keras_pspnet.visualization.checks import (
     check_image,
     check_mask,
@@ -22,6 +23,7 @@ from keras_pspnet.visualization.legend import (
     stack,
     text_size,
 )
+from keras_pspnet.visualization.segmentation import Segmentation
 
 _TITLES = ("image", "ground truth", "prediction", "error")
 _GAP = 8
@@ -36,7 +38,7 @@ def comparison_sheet(
 ) -> Image.Image:
     """Lays out rows of image, ground truth, prediction and error.
 
-    The error shows wrong pixels in one strong colour on the dimmed image, and
+    The error shows wrong pixels in one strong color on the dimmed image, and
     ignored pixels black. A legend follows the rows.
 
     Args:
@@ -45,7 +47,7 @@ def comparison_sheet(
         ground_truths: One integer mask `(H, W)` per image; ignored pixels
             are black.
         predictions: One integer mask `(H, W)` per image.
-        labels: Classes and colours.
+        labels: Classes and colors.
 
     Returns:
         An RGB image.
@@ -62,14 +64,66 @@ def comparison_sheet(
             "number of entries, at least one. Received: {} images, {} masks, "
             "{} predictions".format(*counts)
         )
-    check_image(images[0])
-    height, width = images[0].shape[:2]
-    cell = _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
+    cell = _cell(images[0])
     rows = [
         _row(*arrays, labels, cell)
         for arrays in zip(images, ground_truths, predictions, strict=True)
     ]
     masks = *ground_truths, *predictions
+    entries = _entries(masks, labels)
+    entries.append(("wrong", WRONG))
+    width = rows[0].width
+    top = _titles(_TITLES, width)
+    return stack([top, *rows, legend(entries, width)], width)
+
+
+def overlay_sheet(
+    segmentations: Sequence[Segmentation],
+) -> Image.Image:
+    """Lays out images beside overlays of their masks, two in each row.
+
+    Args:
+        segmentations: Images and masks of one label set, at least one; the
+            first sets the shape of the cells.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    rule = "hold at least one"
+    check_rule("segmentations", segmentations, rule, len(segmentations) > 0)
+    cell = _cell(segmentations[0].image)
+    panels = [
+        _fit(Image.fromarray(pixels), cell)
+        for each in segmentations
+        for pixels in (each.image, each.overlay())
+    ]
+    columns = min(len(panels), 4)
+    rows = [
+        _paste(panels[first : first + columns], cell, columns)
+        for first in range(0, len(panels), columns)
+    ]
+    masks = [each.mask for each in segmentations]
+    entries = _entries(masks, segmentations[0].labels)
+    width = rows[0].width
+    titles = ("image", "ground truth") * (columns // 2)
+    top = _titles(titles, width)
+    return stack([top, *rows, legend(entries, width)], width)
+
+
+def _cell(image: np.ndarray) -> tuple[int, int]:
+    """Returns the width and height of the cells, by the first image."""
+    check_image(image)
+    height, width = image.shape[:2]
+    return _CELL, min(max(round(_CELL * height / width), 60), 2 * _CELL)
+
+
+def _entries(
+    masks: Sequence[np.ndarray], labels: LabelSet
+) -> list[tuple[str, Color]]:
+    """Returns the legend's entries of the classes that masks show."""
     present = {each for mask in masks for each in np.unique(mask).tolist()}
     entries = [
         (shorten(labels.names[index]), labels.colors[index])
@@ -77,20 +131,43 @@ def comparison_sheet(
     ]
     if labels.ignore_label in present:
         entries.append(("ignored", IGNORED))
-    entries.append(("wrong", WRONG))
-    width = rows[0].width
-    return stack([_titles(width), *rows, legend(entries, width)], width)
+    return entries
 
 
-def _titles(width: int) -> Image.Image:
+def _titles(titles: Sequence[str], width: int) -> Image.Image:
     size = text_size(width)
     image = Image.new("RGB", (width, 2 * size), PAPER)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
-    for column, title in enumerate(_TITLES):
-        center = (2 * column + 1) * width / (2 * len(_TITLES)), size
+    for column, title in enumerate(titles):
+        center = (2 * column + 1) * width / (2 * len(titles)), size
         draw.text(center, title, TEXT, font, "mm")
     return image
+
+
+def _fit(
+    image: Image.Image,
+    cell: tuple[int, int],
+    how: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """Resizes an image to fit into a cell; tiny ones keep their pixels."""
+    scale = min(cell[0] / image.width, cell[1] / image.height)
+    if scale > 1:
+        how = Image.Resampling.NEAREST
+    width, height = (max(round(side * scale), 1) for side in image.size)
+    return image.resize((width, height), how)
+
+
+def _paste(
+    panels: Sequence[Image.Image], cell: tuple[int, int], columns: int
+) -> Image.Image:
+    """Puts panels side by side, each in the middle of its cell."""
+    pitch = cell[0] + _GAP
+    row = Image.new("RGB", (columns * pitch + _GAP, cell[1] + _GAP), PAPER)
+    for column, panel in enumerate(panels):
+        left = _GAP + column * pitch + (cell[0] - panel.width) // 2
+        row.paste(panel, (left, (cell[1] - panel.height) // 2))
+    return row
 
 
 def _row(
@@ -106,16 +183,14 @@ def _row(
     for name, mask in shown.items():
         check_mask(mask, labels, name)
         check_same_size(image, mask, name)
-    height, width = ground_truth.shape
-    scale = min(cell[0] / width, cell[1] / height)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    resized = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-    image = np.asarray(resized)
+    resized = _fit(Image.fromarray(image), cell)
     # Classes must not mix at the borders of objects.
     masks = [
         np.asarray(
-            Image.fromarray(mask.astype(np.uint8)).resize(
-                size, Image.Resampling.NEAREST
+            _fit(
+                Image.fromarray(mask.astype(np.uint8)),
+                cell,
+                Image.Resampling.NEAREST,
             )
         )
         for mask in (ground_truth, prediction)
@@ -125,11 +200,6 @@ def _row(
     error = np.array(grey.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED
-    panels = image, *(colorize(mask, labels) for mask in masks), error
-    pitch = cell[0] + _GAP
-    row = Image.new("RGB", (4 * pitch + _GAP, cell[1] + _GAP), PAPER)
-    top = (cell[1] - size[1]) // 2
-    for column, panel in enumerate(panels):
-        left = _GAP + column * pitch + (cell[0] - size[0]) // 2
-        row.paste(Image.fromarray(panel), (left, top))
-    return row
+    drawn = (*(colorize(mask, labels) for mask in masks), error)
+    panels = [resized, *map(Image.fromarray, drawn)]
+    return _paste(panels, cell, len(panels))

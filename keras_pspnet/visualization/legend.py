@@ -47,7 +47,7 @@ def legend(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
     """Draws swatches and their texts in as many columns as fit the width.
 
     Args:
-        entries: Texts and their colours, at least one.
+        entries: Texts and their colors, at least one.
         width: Width of the image in pixels.
 
     Returns:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 _DPI = 100
-# Colour-blind people tell them apart, too (Okabe and Ito).
+# Color-blind people tell them apart, too (Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00", "#009e73")
 _INK, _GRID = "#202124", "#bdc1c6"
 _UNSEEN = "#dadce0"
@@ -89,9 +89,9 @@ def confusion_plot(
 ) -> Image.Image:
     """Plots a confusion matrix: which share of each class went where.
 
-    Rows are true classes, columns predicted ones. A cell's colour is its
+    Rows are true classes, columns predicted ones. A cell's color is its
     share of the row, with the percentage written into cells that have room; on
-    the diagonal it is the class's recall. Colours go with the square root of
+    the diagonal it is the class's recall. Colors go with the square root of
     the share, so that small shares show. Rows of classes without any pixels
     are grey.
 

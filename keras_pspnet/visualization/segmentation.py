@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from keras_pspnet.labels import Color, LabelSet
 from keras_pspnet.utils import check_choice, check_rule, write_atomically
+from keras_pspnet.utils.georeference import Georeference, encode_geotiff
 from keras_pspnet.visualization.checks import (
     check_confidence,
     check_image,
@@ -28,8 +31,12 @@ from keras_pspnet.visualization.colors import (
     index_image,
 )
 from keras_pspnet.visualization.legend import legend, percent, shorten, stack
+from keras_pspnet.visualization.polygons import feature_collection
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_TIFF, _GEOJSON = (".tif", ".tiff"), ".geojson"
+# What only masks are written to.
+OF_MASKS = (*_TIFF, _GEOJSON)
 _WHATS = ("overlay", "mask", "confidence")
 
 # Smaller images are enlarged, and their legends need this width.
@@ -43,12 +50,14 @@ class Segmentation:
     In a notebook it shows itself as `with_legend()`.
 
     Args:
-        image: The image, uint8 of shape `(H, W, 3)`.
+        image: The image, uint8 of shape `(H, W, 3)`; of other bands what
+            `keras_pspnet.visualization.as_rgb` shows of them.
         mask: Classes of `labels`, or its ignore label, as uint8 of shape
             `(H, W)`.
-        labels: Names and colours of the classes.
+        labels: Names and colors of the classes.
         confidence: The probability 0..1 of each pixel's class, as float32 of
             shape `(H, W)`, where it was asked for.
+        georeference: Where the image is, of a GeoTIFF.
 
     Raises:
         TypeError: If an array has another dtype.
@@ -71,6 +80,7 @@ class Segmentation:
     mask: np.ndarray
     labels: LabelSet
     confidence: np.ndarray | None = None
+    georeference: Georeference | None = None
 
     def __post_init__(self) -> None:
         check_image(self.image)
@@ -101,15 +111,15 @@ class Segmentation:
         colorblind: bool = False,
         classes: Collection[int] | None = None,
     ) -> np.ndarray:
-        """Blends the class colours over the image.
+        """Blends the class colors over the image.
 
         A thin light line separates the classes, so that neighbours of similar
-        colour stay apart.
+        color stay apart.
 
         Args:
-            alpha: The colours' share, 0 (the image alone) to 1.
-            colorblind: Whether to take the colours of `colorize` for
-                colour-blind people, and a line that stands out from all.
+            alpha: The colors' share, 0 (the image alone) to 1.
+            colorblind: Whether to take the colors of `colorize` for
+                color-blind people, and a line that stands out from all.
             classes: Ids of the classes that are drawn; elsewhere the image
                 stays as it is. None draws all, ignored pixels too.
 
@@ -160,10 +170,10 @@ class Segmentation:
         return _above_legend(self.overlay(colorblind=colorblind), entries)
 
     def confidence_image(self) -> Image.Image:
-        """Returns a map of the confidence above a legend of its colours.
+        """Returns a map of the confidence above a legend of its colors.
 
         Dark violet is 0, yellow is 1; the lightness grows with the
-        confidence, so that colour-blind people read it as well. Tiny images
+        confidence, so that color-blind people read it as well. Tiny images
         are enlarged.
 
         Returns:
@@ -187,21 +197,52 @@ class Segmentation:
         ]
         return _above_legend(confidence_colors(self.confidence), entries)
 
+    def polygons(
+        self, classes: Collection[int] | None = None
+    ) -> dict[str, Any]:
+        """Returns the outlines of all regions in GeoJSON.
+
+        They run along the edges of pixels, and filled they give the mask.
+
+        Args:
+            classes: Ids of the classes that are outlined, None for all.
+
+        Returns:
+            A FeatureCollection with a Polygon for every connected region: see
+            `keras_pspnet.visualization.polygons.feature_collection`. Its
+            coordinates are those of the image's map, or pixels.
+
+        Raises:
+            ValueError: If the georeference has control points alone.
+
+        Examples:
+            >>> result = kp.segment(model, "photo.jpg")
+            >>> result.polygons()["type"]
+            'FeatureCollection'
+        """
+        return feature_collection(
+            self.mask, self.labels, self.georeference, classes
+        )
+
     def save(
         self,
         path: str | os.PathLike[str],
-        what: str = "overlay",
+        what: str | None = None,
         colorblind: bool = False,
     ) -> None:
         """Writes the result to a file, in the format of its suffix.
 
         Args:
-            path: A `.png`, `.jpg` or `.jpeg` file to write or replace.
+            path: A `.png`, `.jpg` or `.jpeg` file to write or replace; for a
+                mask a `.png`, `.tif` or `.geojson` file.
             what: `"overlay"` for the overlay with its legend, `"mask"` for an
-                index mask in a palette PNG, which `read_mask` reads back, or
-                `"confidence"` for the confidence map with its legend.
-            colorblind: Whether the colours of classes are those that
-                colour-blind people tell apart; those of confidence always
+                index mask in a palette PNG or TIFF, which `read_mask` reads
+                back, or `"confidence"` for the confidence map with its legend.
+                None is the mask for `.tif` and `.geojson`, else the overlay.
+                The TIFF of a GeoTIFF's mask has its georeference; GeoJSON is
+                what `polygons` returns.
+            colorblind: Whether the colors of classes are those that
+                color-blind people tell apart; those of confidence always
                 are.
 
         Raises:
@@ -210,13 +251,26 @@ class Segmentation:
                 result has no confidence.
         """
         suffix = check_suffix(path, what)
-        if what == "overlay":
+        if suffix in OF_MASKS:
+            write_atomically(path, self._encode_mask(suffix, colorblind))
+            return
+        if what in (None, "overlay"):
             image = self.with_legend(colorblind)
         elif what == "confidence":
             image = self.confidence_image()
         else:
             image = index_image(self.mask, self.labels, colorblind)
         write_atomically(path, _encode(image, _FORMATS[suffix]))
+
+    def _encode_mask(self, suffix: str, colorblind: bool) -> bytes:
+        if suffix == _GEOJSON:
+            return json.dumps(self.polygons()).encode()
+        return encode_geotiff(
+            self.mask,
+            class_colors(self.labels, colorblind),
+            self.labels.ignore_label,
+            self.georeference,
+        )
 
     def _hidden(self, classes: Collection[int]) -> np.ndarray:
         count = self.labels.num_classes
@@ -243,12 +297,15 @@ class Segmentation:
         return _encode(self.with_legend(), "PNG")
 
 
-def check_suffix(path: str | os.PathLike[str], what: str = "overlay") -> str:
+def check_suffix(
+    path: str | os.PathLike[str], what: str | None = "overlay"
+) -> str:
     """Checks that a path's suffix names a format for what is to be saved.
 
     Args:
         path: Path of the file to write.
-        what: `"overlay"`, `"mask"` or `"confidence"`.
+        what: `"overlay"`, `"mask"` or `"confidence"`; None is the mask where
+            only masks have the suffix, else the overlay.
 
     Returns:
         The suffix in lower case.
@@ -256,10 +313,12 @@ def check_suffix(path: str | os.PathLike[str], what: str = "overlay") -> str:
     Raises:
         ValueError: If `what` or the suffix is none of those possible.
     """
+    suffix = Path(path).suffix.lower()
+    if what is None:
+        what = "mask" if suffix in OF_MASKS else "overlay"
     check_choice("what", what, _WHATS)
     # A JPEG would turn indices into others.
-    allowed = (".png",) if what == "mask" else tuple(_FORMATS)
-    suffix = Path(path).suffix.lower()
+    allowed = (".png", *OF_MASKS) if what == "mask" else tuple(_FORMATS)
     if suffix not in allowed:
         raise ValueError(
             f"`path` must end in {' or '.join(allowed)} for a {what}. "

@@ -45,6 +45,7 @@ def make_resnet(depth: int = 50, **kwargs: Any) -> DilatedResNet:
         (50, (33, 47), False, {"stem": "7x7", "stride_on": "1x1"}),
         (18, (41, 64), True, {"stem": "deep_wide"}),
         (18, (34, 33), False, {}),
+        (50, (35, 49), True, {"shortcut": "average_pool"}),
     ],
 )
 def test_features_are_those_of_the_definition(
@@ -140,7 +141,7 @@ def test_every_variable_names_its_stage() -> None:
         stage: len({name for name in stages if name.startswith(stage)})
         for stage in ("stem", "stage2", "stage3", "stage4", "stage5")
     }
-    # A convolution and its normalisation count two; projections come once.
+    # A convolution and its normalization count two; projections come once.
     assert counts == {
         "stem": 2 * 3,
         "stage2": 2 * (3 * 3 + 1),

@@ -12,11 +12,9 @@ from PIL import Image
 from pipelines import RUNNER, errors, run
 from support import picture
 
-import keras_pspnet.inference.load as load_module
 from keras_pspnet.beam import EvaluateImages
 from keras_pspnet.data.images import read_image, read_mask
 from keras_pspnet.evaluation.evaluate import Scores, evaluate
-from keras_pspnet.models.pspnet import PSPNet
 
 pytestmark = [pytest.mark.long, pytest.mark.beam]
 COUNT = 7
@@ -47,8 +45,7 @@ def pairs(tmp_path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def transform(tmp_path: Path, model: Any, **options: Any) -> EvaluateImages:
-    folders = (tmp_path / "set/images", tmp_path / "set/masks")
-    return EvaluateImages(*folders, model, tmp_path / "out", **options)
+    return EvaluateImages(tmp_path / "set", model, tmp_path / "out", **options)
 
 
 def assert_same(scores: Scores, want: Scores) -> None:
@@ -138,14 +135,23 @@ def test_no_scores_of_a_part_of_the_set(tmp_path, pairs, model_folder) -> None:
 def test_folders_model_and_output_elsewhere(
     tmp_path, pairs, model_folder, model
 ) -> None:
-    folders = [
-        f"elsewhere://{tmp_path}/{name}"
-        for name in ("set/images", "set/masks/", "out")
-    ]
+    folders = [f"elsewhere://{tmp_path}/{name}" for name in ("set/", "out")]
     evaluation = EvaluateImages(
-        *folders[:2], f"elsewhere://{model_folder}", folders[2]
+        folders[0], f"elsewhere://{model_folder}", folders[1]
     )
     assert run(evaluation) == {"scored": COUNT}
+    want = evaluate(model, pairs)
+    assert_same(Scores.load(tmp_path / "out/scores.json"), want)
+
+
+def test_pairs_are_found_as_on_disk(tmp_path, pairs, model_folder, model):
+    for index in range(COUNT):
+        for kind, behind in (("images", ""), ("masks", "_mask")):
+            (path,) = (tmp_path / "set" / kind).glob(f"{index}.*")
+            inner = path.parent / f"site{index % 2}"
+            inner.mkdir(exist_ok=True)
+            path.rename(inner / f"{index}{behind}{path.suffix}")
+    assert run(transform(tmp_path, model_folder)) == {"scored": COUNT}
     want = evaluate(model, pairs)
     assert_same(Scores.load(tmp_path / "out/scores.json"), want)
 
@@ -153,29 +159,21 @@ def test_folders_model_and_output_elsewhere(
 # === Refused before anything is done ===
 
 
-@pytest.fixture
-def no_model(monkeypatch) -> None:
-    def load(*_: Any, **__: Any) -> PSPNet:
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr(load_module, "load_pretrained", load)
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("x.png", r"of the same names.* 1\.png has no .* in"),
-        ("2.jpg", r"Received: 2\.jpg and 2\.png are two files of"),
-        (".1.png", r"1\.png has no .* in .*set/images \(1 of 1 iss"),
+        ("x.png", r"`split` must be complete.*/1\.png has no .* in"),
+        ("2.jpg", r"/2\.jpg and .*/2\.png are 2 files of"),
+        (".1.png", r"1\.png has no .* in .*set/images .*1 of 1 iss"),
     ],
 )
 def test_folders_that_do_not_pair_refused(
-    tmp_path, pairs, no_model, name: str, text: str
+    tmp_path, pairs, model_folder, name: str, text: str
 ) -> None:
     path = tmp_path / "set/images/1.png"
     path.rename(path.with_name(name))
     with pytest.raises(ValueError, match=text):
-        transform(tmp_path, "voc")
+        transform(tmp_path, model_folder)
     assert not (tmp_path / "out").exists()
 
 

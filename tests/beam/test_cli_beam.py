@@ -89,9 +89,12 @@ def test_evaluate_gives_no_scores_of_a_part(data, model_folder, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("evaluate --data none", "`images_dir` and `masks_dir` must hold"),
+        ("evaluate --data none", "`data` must be a folder that"),
         ("evaluate --data set --base 64", "`base` must be None for protocol"),
-        ("evaluate --data set --model mars", "'cityscapes_769' or a folder"),
+        (
+            "evaluate --data set --model mars",
+            "'cityscapes_paddleseg' or a folder",
+        ),
         ("segment --input none", "`patterns` must match files. Received: 'no"),
     ],
 )

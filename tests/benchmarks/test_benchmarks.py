@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import assert_close, picture, randomize, tiny_pspnet
+from support import assert_close, conv_model, picture, randomize, tiny_pspnet
 
 import keras_pspnet as kp
 from keras_pspnet.inference.segment import predict_masks, segment
@@ -65,9 +66,9 @@ def test_all_exports_give_the_masks_of_the_model(
 
     PSPNet = kp.PSPNet
     monkeypatch.setattr(kp, "PSPNet", tiny)
-    names = [
-        engine.name for engine in export.ENGINES if engine.module != "peer"
-    ]
+    # Every export that only the benchmark makes, and one of each of ours.
+    names = ["keras-savedmodel", "keras-onnx", "savedmodel-float32"]
+    names += ["onnx", "litert-float32"]
     export.write(tmp_path, names, "resnet18", 49)
     any_size, fixed = made
     assert any_size.input_shape == (None, None, None, 3)
@@ -85,6 +86,39 @@ def test_all_exports_give_the_masks_of_the_model(
             assert got.shape == want.shape
             exact = engine.dtype == "float32"
             assert (got == want).mean() >= (0.99 if exact else 0.8)
+
+
+def test_start_asks_every_signature_of_a_saved_model(
+    benchmark: Any, tmp_path: Path
+) -> None:
+    export: ModuleType = benchmark("export")
+    module: ModuleType = benchmark("export_start")
+    export.write_picture(tmp_path, 33)
+    kp.export_saved_model(conv_model(), tmp_path / "float32")
+    options = ["--child", "start-savedmodel-float32", "--folder", str(tmp_path)]
+    export.run_to_end("start", [sys.executable, export.__file__, *options])
+    (path,) = tmp_path.glob("*.start.json")
+    start = module.read(path)
+    assert path.name == "savedmodel-float32.start.json"
+    assert start.load > 0 and start.first > 0
+    assert 0 < start.imported < start.loaded < start.answered
+    # A signature that is new to the session has a graph of its own.
+    assert start.answered < start.all_signatures
+
+
+def test_the_table_of_starts_compares_with_keras(benchmark: Any) -> None:
+    module: ModuleType = benchmark("export_start")
+    starts = {
+        "keras": module.Start(400, 1.5, 2.5, 800, 1000, 1000),
+        "ours": module.Start(400, 1.0, 2.0, 600, 700, 800),
+    }
+    _, keras, ours = (line.split() for line in module.table(starts, "keras"))
+    assert "0.75" not in keras
+    assert ours[0] == "ours" and (ours[4], ours[7], ours[9]) == (
+        "0.75",
+        "0.70",
+        "0.80",
+    )
 
 
 def test_ours_is_what_segment_does(

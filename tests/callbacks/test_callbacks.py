@@ -54,6 +54,7 @@ class Scored:
     """What callbacks ask for scores, without a model."""
 
     scores = None
+    is_done = True
 
 
 class Untrained:

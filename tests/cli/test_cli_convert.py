@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import refusal
-from source_states import mmseg_state, random_pspnet
+from paddle_files import write_paddle
+from source_states import (
+    PADDLESEG,
+    mmseg_state,
+    paddleseg_state,
+    random_pspnet,
+)
 from support import numpy
 from torch_files import pickled, raw, tensor, write_zip
 
@@ -39,6 +45,20 @@ def test_convert_writes_what_load_pretrained_reads(checkpoint, capsys) -> None:
     for got, expected in zip(model.weights, want.weights, strict=True):
         if "seed_generator" not in got.path:
             np.testing.assert_array_equal(numpy(got), numpy(expected))
+
+
+def test_convert_reads_paddles_files(tmp_path, capsys) -> None:
+    want = random_pspnet(50, head_channels=128, **PADDLESEG)
+    path = tmp_path / "model.pdparams"
+    write_paddle(path, paddleseg_state(want, 50))
+    folder = str(tmp_path / "made")
+    assert main(["convert", str(path), "-o", folder]) == 0
+    assert "PSPNet(backbone='resnet50'" in capsys.readouterr().out
+    model = load_pretrained(folder, aux=True)
+    assert model.head_channels == 128
+    for got, expected in zip(model.weights, want.weights, strict=True):
+        if "seed_generator" not in got.path:
+            np.testing.assert_allclose(numpy(got), numpy(expected), 1e-3)
 
 
 def test_convert_takes_another_geometry(checkpoint, capsys) -> None:

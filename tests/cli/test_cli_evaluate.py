@@ -113,7 +113,7 @@ def test_evaluate_takes_the_model_s_ignore_label(data, monkeypatch) -> None:
     assert scores.protocol["ignore_label"] == 77
 
 
-def test_evaluate_reads_the_colours_that_train_takes(data, monkeypatch) -> None:
+def test_evaluate_reads_the_colors_that_train_takes(data, monkeypatch) -> None:
     load_conv_model(monkeypatch)
     colors = np.arange(3 * 256, dtype=np.uint8).reshape(256, 3)
     lines = [
@@ -125,8 +125,8 @@ def test_evaluate_reads_the_colours_that_train_takes(data, monkeypatch) -> None:
     assert main([*EVALUATE, "-o", "indices.json"]) == 0
     for index, name in enumerate("abcde"):
         Image.fromarray(colors[data[index][1]]).save(f"set/masks/{name}.png")
-    assert main([*EVALUATE, "-o", "colours.json"]) == 0
-    want, scores = Scores.load("indices.json"), Scores.load("colours.json")
+    assert main([*EVALUATE, "-o", "colors.json"]) == 0
+    want, scores = Scores.load("indices.json"), Scores.load("colors.json")
     np.testing.assert_array_equal(scores.confusion, want.confusion)
     assert scores.pixels == want.pixels > 0
 
@@ -169,7 +169,7 @@ def test_evaluate_stops_at_a_bad_pair_before_it_predicts(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--data none", "`images_dir` must be a folder that exists"),
+        ("--data none", "`data` must be a folder that exists"),
         ("--data set -o no/all.json", "No such file"),
         ("--data set --confusion-plot no/c.png", "No such file"),
         (

@@ -15,6 +15,7 @@ from support import picture
 import keras_pspnet as kp
 import keras_pspnet.export
 from keras_pspnet.cli.main import main
+from keras_pspnet.data import read_image
 
 BFLOAT16 = {"precision": "bfloat16"}
 DYNAMIC = {"precision": "dynamic"}
@@ -56,10 +57,21 @@ def spy_on_export(monkeypatch, function: str) -> Mock:
             "export_saved_model",
             {"max_side": None},
         ),
+        ("savedmodel --freeze", "export_saved_model", {"freeze": True}),
         ("onnx", "export_onnx", {}),
+        (
+            "onnx --precision float16 --outputs mask",
+            "export_onnx",
+            {"precision": "float16", "output": "mask"},
+        ),
         ("litert", "export_litert", {}),
         ("litert --size 24 32", "export_litert", {"size": [24, 32]}),
         ("litert --precision dynamic", "export_litert", DYNAMIC),
+        (
+            "litert --outputs mask --input-dtype uint8",
+            "export_litert",
+            {"output": "mask", "input_dtype": "uint8"},
+        ),
     ],
 )
 def test_export_passes_on_what_is_given(
@@ -105,7 +117,7 @@ def test_export_calibrates_on_images_and_folders(
     assert passed["precision"] == "int8"
     wanted = [images[1], images[0], picture(33, 47)]
     for got, want in zip(passed["calibration"], wanted, strict=True):
-        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(read_image(got), want)
 
 
 def test_export_refuses_what_is_in_the_way(photo, no_model, capsys) -> None:
@@ -124,7 +136,7 @@ def test_export_refuses_what_is_in_the_way(photo, no_model, capsys) -> None:
         ("onnx", "--max-side 512", "unrecognized arguments: --max-side 512;"),
         ("litert", "--flip", "unrecognized arguments: --flip;"),
         ("savedmodel", "--size 24 32", "unrecognized arguments: --size 24 32;"),
-        ("onnx", "--precision float32", "unrecognized arguments: --precision"),
+        ("onnx", "--precision dynamic", "invalid choice: 'dynamic'"),
         ("savedmodel", "--precision int8", "invalid choice: 'int8'"),
         ("litert", "--precision bfloat16", "invalid choice: 'bfloat16'"),
         ("savedmodel", "--max-side all", "must be an integer of at least 1"),
@@ -140,6 +152,18 @@ def test_export_refuses_what_is_of_other_formats(
 
 
 def test_not_every_name_that_the_shell_listed_is_told(photo, capsys) -> None:
-    command = ("export", "onnx", "-o", "made", "--calibration", *"abcdef")
+    command = ("export", "savedmodel", "-o", "made", "--calibration", *"abcdef")
     line = usage_error(capsys, *command)
     assert "unrecognized arguments: --calibration a b c d ...; see" in line
+
+
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_int8_without_images_is_refused_before_a_model_is_loaded(
+    photo, no_model, capsys, form: str
+) -> None:
+    command = ("export", form, "-o", "made")
+    line = refusal(capsys, *command, "--precision", "int8")
+    assert "`calibration` must hold images for precision='int8'" in line
+    line = refusal(capsys, *command, "--calibration", photo)
+    assert "`calibration` must hold images for precision='int8'" in line
+    assert os.listdir() == ["photo.png"]

@@ -19,6 +19,8 @@ from keras_pspnet.cli.main import make_parser, parse
 from keras_pspnet.data.images import MAX_PIXELS
 from keras_pspnet.evaluation import protocols
 from keras_pspnet.inference import PRECISIONS
+from keras_pspnet.inference.benchmark import benchmark
+from keras_pspnet.pretrained import push_pretrained
 
 COMMANDS = (
     "",
@@ -30,17 +32,20 @@ COMMANDS = (
     "export savedmodel",
     "export litert",
     "export onnx",
+    "benchmark",
     "convert",
     "beam",
     "beam segment",
     "beam evaluate",
+    "masks",
+    "push",
     "info",
 )
 VIEWS = {"scales", "flip", "window"}
 LIMITS = {"max_side", "max_pixels"}
 # The shortest of each command, and which options its function takes.
 SIGNATURES = [
-    ("segment a -o b", kp.segment, VIEWS | LIMITS),
+    ("segment a -o b", kp.segment, VIEWS | LIMITS | {"show_bands"}),
     ("demo", kp.segment, VIEWS | LIMITS),
     (
         "beam segment --input a -o b",
@@ -52,15 +57,21 @@ SIGNATURES = [
     (
         "export savedmodel -o b",
         kp.export_saved_model,
-        VIEWS | LIMITS | {"precision", "batch_sizes"},
+        VIEWS | LIMITS | {"precision", "batch_sizes", "freeze"},
     ),
     (
         "export litert -o b",
         kp.export_litert,
-        {"size", "precision", "calibration"},
+        {"size", "precision", "calibration", "input_dtype"},
     ),
-    ("export onnx -o b", kp.export_onnx, set()),
+    ("export onnx -o b", kp.export_onnx, {"precision", "calibration"}),
+    ("benchmark a", benchmark, {"threads", "rounds"}),
     ("train scenes", training.train, {"worker_timeout"}),
+    (
+        "push a b",
+        push_pretrained,
+        {"license", "datasets", "private", "overwrite", "dry_run"},
+    ),
 ]
 
 
@@ -71,7 +82,8 @@ def test_defaults_are_those_of_the_functions(
     options = vars(parse(command.split()))
     parameters = inspect.signature(function).parameters
     # What is loaded or written by name; the ignore label is the model's.
-    others = {"model", "data", "output", "recipe", "ignore_label"}
+    others = {"model", "data", "output", "recipe", "ignore_label", "image"}
+    others |= {"paths", "folder", "target"}
     assert names == (set(options) & set(parameters)) - others
     for name in names:
         value = options[name]
@@ -85,8 +97,19 @@ def test_choices_are_those_of_the_functions() -> None:
         ("segment a -o b", PRECISIONS),
         ("export savedmodel -o b", PRECISIONS),
         ("export litert -o b", keras_pspnet.export.LITERT_PRECISIONS),
+        ("export onnx -o b", keras_pspnet.export.ONNX_PRECISIONS),
     ):
         assert choices_of(command, "--precision") == choices
+    for command, option, choices in (
+        ("export onnx -o b", "--outputs", keras_pspnet.export.OUTPUTS),
+        ("export litert -o b", "--outputs", keras_pspnet.export.OUTPUTS),
+        (
+            "export litert -o b",
+            "--input-dtype",
+            keras_pspnet.export.INPUT_DTYPES,
+        ),
+    ):
+        assert choices_of(command, option) == choices
     assert choices_of("evaluate", "--protocol") == protocols.NAMES
     assert parse(["demo"]).max_pixels == MAX_PIXELS
 
@@ -118,7 +141,7 @@ def choices_of(command: str, option: str) -> tuple[str, ...]:
         ),
         ("evaluate", "required: --data", "evaluate"),
         ("evaluate --protocol mine", "invalid choice: 'mine'", "evaluate"),
-        ("info --colour", "unrecognized arguments: --colour", ""),
+        ("info --color", "unrecognized arguments: --color", ""),
         ("beam", "the following arguments are required: JOB", "beam"),
         ("beam segment", "required: --input, -o/--output", "beam segment"),
     ],
@@ -155,7 +178,7 @@ sys.exit(status)
         ("info", 0, "voc"),
         ("segment", 2, ""),
         ("export savedmodel -o x --max-side all", 2, ""),
-        ("evaluate --data a --colour", 2, ""),
+        ("evaluate --data a --color", 2, ""),
     ],
 )
 def test_what_needs_no_keras_does_not_import_it(
@@ -221,3 +244,17 @@ def test_a_process_says_one_line_and_nothing_of_tensorflow(tmp_path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "error: `image` must be a" in done.stderr
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_reader_may_stop_reading() -> None:
+    """As `keras-pspnet info | head -1` does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_pspnet_command", "info"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()

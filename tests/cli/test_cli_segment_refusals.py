@@ -62,7 +62,7 @@ def test_segment_never_replaces_what_it_segments(
         ("photo.png -o no/x.png", "No such file", "no/x.png"),
         ("photo.png -o notes.txt/x.png", "Not a directory", "notes.txt/x.png"),
         ("photo.png -o x.webp", "`path` must end in .png or .jpg", "x.webp"),
-        ("photo.png -o x.jpg --mask", "end in .png for a mask", "x.jpg"),
+        ("photo.png -o x.jpg --mask", ".geojson for a mask", "x.jpg"),
         ("two -o x.png", "`output` must be a folder for 2 images", "x.png"),
         ("two -o notes.txt", "must be a folder that can be", "notes.txt"),
         ("two -o notes.txt/x", "must be a folder that can be", "notes.txt/x"),
@@ -100,7 +100,7 @@ def test_segment_refuses_sizes(photo, capsys, options: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--model", "mars"], "'cityscapes_769' or a folder"),
+        (["--model", "mars"], "'cityscapes_paddleseg' or a folder"),
         (["--model", "empty"], "must hold the files config.json and"),
         (["--model", "no.onnx"], "`path` must exist"),
     ],

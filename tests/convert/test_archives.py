@@ -177,7 +177,7 @@ def test_a_path_that_leads_out(
     pack(given, Path(SEGNET), "zip", right)
     refuse_archive(
         *(place, monkeypatch, CamVid, attack),
-        "`split` must be complete, but .*train_0.png has no picture",
+        "`split` must be complete, but .*train_0.png has no image",
     )
     accept_archive(place, monkeypatch, CamVid, right)
 
@@ -224,7 +224,7 @@ def test_a_member_that_is_no_file(
     assert convert_file(checkpoint).num_classes == 19
     refuse_archive(
         *(place, monkeypatch, Voc2012Segmentation, attack),
-        "`split` must be complete, but .*a.png has no picture",
+        "`split` must be complete, but .*a.png has no image",
     )
     accept_archive(place, monkeypatch, Voc2012Segmentation, right)
 

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 from source_states import (
+    PADDLESEG,
     WIDTH,
     State,
     caffe_layers,
     mmcv_state,
     mmseg_state,
+    paddleseg_state,
     random_pspnet,
     semseg_state,
     timm_state,
@@ -24,6 +26,7 @@ from keras_pspnet.convert.assign import Converted, fill
 from keras_pspnet.convert.caffe import convert_caffe
 from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
 from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
+from keras_pspnet.convert.paddleseg import convert_paddleseg, is_paddleseg
 from keras_pspnet.convert.semseg import convert_semseg, is_semseg
 from keras_pspnet.labels import CITYSCAPES, VOC
 
@@ -89,6 +92,40 @@ def test_caffe_networks_come_over(depth: int, stride_on: str) -> None:
     assert_same(convert_caffe(caffe_layers(model, depth)), model)
 
 
+# A quarter of the features' 256, and PaddleSeg's half.
+@pytest.mark.parametrize("head_channels", [None, 128])
+@pytest.mark.parametrize(("depth", "aux"), [(50, True), (101, False)])
+def test_paddleseg_networks_come_over(
+    depth: int, aux: bool, head_channels: int | None
+) -> None:
+    model = random_pspnet(
+        depth, aux=aux, head_channels=head_channels, **PADDLESEG
+    )
+    state = paddleseg_state(model, depth)
+    assert is_paddleseg(state)
+    assert not (is_mmseg(state) or is_semseg(state) or is_backbone(state))
+    if depth == 50:
+        # As Paddle counts them, with the biases of the heads.
+        assert len(state) == 315
+    converted = convert_paddleseg(state)
+    assert converted.config["head_channels"] == head_channels
+    assert converted.config["labels"] == VOC
+    assert_same(converted, model)
+
+
+def test_heads_may_have_any_number_of_channels_up_to_half() -> None:
+    for channels in (1, 32):
+        model = random_pspnet(head_channels=channels)
+        assert_same(convert_mmseg(mmseg_state(model), {}), model)
+    # Half of the 64 features is the most that is built.
+    state = mmseg_state(random_pspnet())
+    state["decode_head.bottleneck.conv.weight"] = np.zeros((9999, 1, 1, 1))
+    converted = convert_mmseg(state, {})
+    assert converted.config["head_channels"] is None
+    with pytest.raises(ValueError, match="head_conv/kernel has shape .*9999"):
+        fill(random_pspnet().weights, converted.arrays)
+
+
 def test_the_oldest_caffe_files_have_four_axes_everywhere() -> None:
     model = random_pspnet(50, stem="deep_wide", aux=False)
     layers = caffe_layers(model, 50)
@@ -99,23 +136,28 @@ def test_the_oldest_caffe_files_have_four_axes_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "depth", "stem"),
-    [("mmcv", 18, "deep"), ("timm", 50, "deep"), ("timm", 50, "deep_wide")],
+    ("source", "depth", "stem", "shortcut"),
+    [
+        ("mmcv", 18, "deep", "conv"),
+        ("timm", 50, "deep", "average_pool"),
+        ("timm", 50, "deep_wide", "conv"),
+    ],
 )
 def test_imagenet_backbones_come_over(
-    source: str, depth: int, stem: str
+    source: str, depth: int, stem: str, shortcut: str
 ) -> None:
-    model = random_pspnet(depth, stem=stem)
+    kwargs = {"stem": stem, "shortcut": shortcut}
+    model = random_pspnet(depth, **kwargs)
     make = timm_state if source == "timm" else mmcv_state
     state = make(model, depth)
     assert is_backbone(state)
     converted = convert_backbone(state)
     assert converted.config == {
         "backbone": f"resnet{depth}",
-        "stem": stem,
+        **kwargs,
         "width": WIDTH,
     }
-    backbone = random_pspnet(depth, stem=stem, num_classes=2).backbone
+    backbone = random_pspnet(depth, num_classes=2, **kwargs).backbone
     for variable in backbone.weights:
         variable.assign(variable * 0)
     fill(backbone.weights, converted.arrays)
@@ -264,6 +306,46 @@ def test_nothing_wider_than_published_is_built() -> None:
     state["backbone.layer1.0.conv1.weight"] = np.zeros((512, 1, 1, 1))
     with pytest.raises(ValueError, match=r"a stem of \[4, 4, 8\] channels"):
         convert_mmseg(state, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("head.conv.bias"), "missing head.conv.bias"),
+        (added("head.ocr.weight"), "unexpected head.ocr.weight"),
+        # A bias is taken off the mean behind it; where there is none, or one
+        # of another kind, it is left over.
+        (added("backbone.fc._conv.bias"), "unexpected backbone.fc._conv.bias"),
+        (
+            added("head.auxlayer.conv_bn_relu._conv.bias"),
+            "unexpected head.auxlayer.conv_bn_relu._conv.bias",
+        ),
+        (
+            lambda state: state.update(
+                {"head.auxlayer.conv_bn_relu._conv.bias": np.array(["x"] * 32)}
+            ),
+            "unexpected head.auxlayer.conv_bn_relu._conv.bias",
+        ),
+        (
+            without("backbone.bb_2_1.conv0._conv.weight"),
+            r"backbone of a PSPNet. Received: \(3, 4, 1, 3\) bottleneck",
+        ),
+    ],
+)
+def test_another_network_of_paddleseg_is_refused(
+    change: Callable[[State], None], message: str
+) -> None:
+    state = paddleseg_state(random_pspnet(50, **PADDLESEG), 50)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        convert_paddleseg(state)
+
+
+def test_basic_blocks_of_paddleseg_are_refused() -> None:
+    model = random_pspnet(18, **PADDLESEG)
+    state = paddleseg_state(model, 18)
+    with pytest.raises(ValueError, match="must have bottlenecks.*resnet18"):
+        convert_paddleseg(state)
 
 
 def test_caffe_files_of_other_networks_are_refused() -> None:

@@ -367,7 +367,7 @@ def test_shared_objects_stay_shared(tmp_path, form) -> None:
 
 @BOTH
 @PROTOCOLS
-def test_a_checkpoint_is_recognised(tmp_path, form, protocol) -> None:
+def test_a_checkpoint_is_recognized(tmp_path, form, protocol) -> None:
     path = save(tmp_path / "any.name", {"a": 1}, form, protocol)
     assert is_torch_file(path)
     assert is_torch_file(str(path))
@@ -389,7 +389,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_files_are_recognised(tmp_path, name) -> None:
+def test_other_files_are_recognized(tmp_path, name) -> None:
     content, match = OTHERS[name]
     path = tmp_path / "x.pth"
     path.write_bytes(content)

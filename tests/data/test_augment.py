@@ -2,7 +2,7 @@
 
 What was drawn is read from the crops themselves: a picture of its own
 coordinates tells of every pixel of a crop where it comes from, and a picture
-painted in its labels' colours which label belongs to it.
+painted in its labels' colors which label belongs to it.
 """
 
 import functools
@@ -20,7 +20,7 @@ from keras_pspnet.data.augment.augmentation import (
 )
 from keras_pspnet.data.augment.photometric import gaussian_blur
 
-# A colour for every label; 255 is what a crop pads with.
+# A color for every label; 255 is what a crop pads with.
 COLORS = np.random.default_rng(1).uniform(0, 255, (256, 3)).astype("float32")
 COLORS[255] = FILL
 
@@ -87,7 +87,7 @@ def apply(
 
 
 def is_painted(image: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether every pixel has the colour of its label."""
+    """Whether every pixel has the color of its label."""
     return image.shape[:2] == mask.shape and np.allclose(
         image, COLORS[mask], rtol=0, atol=1e-3
     )
@@ -462,7 +462,7 @@ def test_nothing_is_sought_where_nothing_can_be_found() -> None:
         assert classes <= set(np.unique(mask).tolist()) | {255}
 
 
-# === Blur and colours ===
+# === Blur and colors ===
 
 
 def test_blur_smooths_every_other_crop_after_it_is_cut() -> None:
@@ -480,7 +480,7 @@ def test_blur_smooths_every_other_crop_after_it_is_cut() -> None:
     assert_share(blurred, 100, 1 / 2)
 
 
-def test_colours_change_neither_labels_nor_padding() -> None:
+def test_colors_change_neither_labels_nor_padding() -> None:
     mask = blocks(5, 6)
     plain = train_augmentation((9, 11), (1.0, 1.5))
     colored = train_augmentation((9, 11), (1.0, 1.5), photometric=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from data_trees import (
     SIZE,
     first_label,
@@ -20,14 +21,12 @@ from image_files import png
 
 from keras_pspnet.data import (
     check,
+    check_label_file,
     find_label_file,
-    label_pairs,
     label_set_encoding,
     load,
-    pair_folders,
     read_pair,
 )
-from keras_pspnet.data.sources.label_files import read_label_file
 from keras_pspnet.labels import LabelSet
 
 OWN = LabelSet("own", ("sky", "road"), ((0, 0, 255), (9, 9, 9)))
@@ -57,7 +56,7 @@ def test_own_data_may_have_hidden_files_and_dots_in_names(tmp_path) -> None:
     assert names(load(tmp_path, labels=OWN)) == ["v1.2", "v1.3"]
 
 
-def test_own_data_in_colours(tmp_path) -> None:
+def test_own_data_in_colors(tmp_path) -> None:
     colors = np.array(
         [(128, 64, 128), (250, 170, 30), (0, 0, 0), (255, 255, 255)], np.uint8
     )
@@ -76,23 +75,22 @@ def test_own_data_in_colours(tmp_path) -> None:
     assert data.labels.colors == ((128, 64, 128), (250, 170, 30))
 
 
-def test_colours_must_be_exact(tmp_path) -> None:
+def test_colors_must_be_exact(tmp_path) -> None:
     mask = np.zeros((*SIZE, 3), np.uint8)
     mask[2, 3] = 1, 2, 3
     mask[3, 0] = 4, 5, 6
     write_own(tmp_path, a=mask)
     write_text(tmp_path / "labels.txt", "sky 0 0 0\n")
-    rule = (
-        r"labels\.txt lists.*\[1, 2, 3\] \(#010203\) at x=3, y=2 .*a\.png.* 2 "
-    )
+    rule = r"labels\.txt lists.*\[1, 2, 3\] \(#010203\) \(1 pixels\), .*"
+    rule += "at x=3, y=2,"
     with pytest.raises(ValueError, match=rule):
         load(tmp_path)[0]
 
 
-def test_coloured_masks_need_colours_that_tell_classes_apart(tmp_path) -> None:
+def test_colored_masks_need_colors_that_tell_classes_apart(tmp_path) -> None:
     write_own(tmp_path, a=np.zeros((*SIZE, 3), np.uint8), b=full(1))
     write_text(tmp_path / "labels.txt", "sky\nroad\n")
-    with pytest.raises(ValueError, match=r"labels\.txt lists no colours.*a"):
+    with pytest.raises(ValueError, match=r"labels\.txt lists no colors.*a"):
         load(tmp_path)[0]
     write_text(tmp_path / "labels.txt", "sky #000000\nroad 0 0 0\n")
     data = load(tmp_path)
@@ -113,7 +111,7 @@ def test_a_label_set_stands_in_for_the_file(tmp_path) -> None:
     assert (data.num_classes, data.ignore_label) == (2, 255)
 
 
-def test_colours_of_16_bits_are_refused(tmp_path) -> None:
+def test_colors_of_16_bits_are_refused(tmp_path) -> None:
     write_own(tmp_path, a=full(0, (1, 1)))
     # 0x0001 would be black in 8 bits.
     content = png(1, 1, 16, 2, [b"\0\1" * 3])
@@ -123,10 +121,10 @@ def test_colours_of_16_bits_are_refused(tmp_path) -> None:
         load(tmp_path)[0]
 
 
-def test_long_indices_are_never_taken_for_colours(tmp_path) -> None:
+def test_long_indices_are_never_taken_for_colors(tmp_path) -> None:
     write_own(tmp_path, a=np.full(SIZE, 65535, np.uint16))
     write_text(tmp_path / "labels.txt", "sky 255 255 255\n")
-    with pytest.raises(ValueError, match=r"within 0\.\.255, not 65535"):
+    with pytest.raises(ValueError, match=r"within 0, or 255.*65535"):
         load(tmp_path)[0]
 
 
@@ -137,60 +135,15 @@ def test_missing_folders_and_files(tmp_path) -> None:
         load(tmp_path / "flat", "train", labels=OWN)
     with pytest.raises(FileNotFoundError, match="split='val'. Received"):
         load(tmp_path / "split", "val", labels=OWN)
-    with pytest.raises(FileNotFoundError, match="split='train' takes"):
-        load(tmp_path / "split", labels=OWN)
+    # The only split need not be named.
+    assert names(load(tmp_path / "split", labels=OWN)) == ["a"]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="must hold images and masks"):
-        load(tmp_path, labels=OWN)
+        load(tmp_path / "empty", labels=OWN)
     with pytest.raises(FileNotFoundError, match=r"must hold labels\.txt"):
         load(tmp_path / "flat")
     with pytest.raises(FileNotFoundError, match="existing folder.*'nothing'"):
         load("nothing", "train")
-
-
-# === labels.txt ===
-
-
-def test_label_files_may_have_comments_and_windows_ends(tmp_path) -> None:
-    path = tmp_path / "labels.txt"
-    text = "# streets\r\n\r\n  class 1 \r\nbus\u00e9\t1  2\t3\r\n"
-    path.write_bytes(("\ufeff" + text.replace("1 \r", "1 #0A0b0C\r")).encode())
-    labels, colors = read_label_file(path, "own")
-    assert labels == LabelSet(
-        "own", ("class 1", "bus\u00e9"), ((10, 11, 12), (1, 2, 3))
-    )
-    assert colors == (((10, 11, 12), 0), ((1, 2, 3), 1))
-
-
-@pytest.mark.parametrize(
-    "text, match",
-    [
-        ("", "must have 1 to 255 entries.*labels"),
-        ("a\nb\na\n", "must be different.*labels"),
-        ("\n".join(f"c{k}" for k in range(256)), "must have 1 to 255 entries"),
-        ("a 0 0 0\nb\n", r"all classes .* a colour, or .*line 2, 'b'"),
-        ("a\nb 0 0 0\n", r"all classes .* a colour, or .*line 2"),
-        ("a 0 0 256\n", r"within 0\.\.255.*line 1, 'a 0 0 256'"),
-        ("a\n\nb #00ff0\n", "numbers or #rrggbb.*line 3, 'b #00ff0'"),
-        ("a 0 0 0\nignore\n", "and 'ignore' a colour, or have none.*line 2"),
-        ("a\nignore\n", "and 'ignore' a colour.*line 2"),
-        ("a\nignore 0 0 0\n", "and 'ignore' a colour.*line 2"),
-    ],
-)
-def test_label_files_are_checked(tmp_path, text, match) -> None:
-    path = tmp_path / "labels.txt"
-    write_text(path, text)
-    with pytest.raises(ValueError, match=match) as caught:
-        read_label_file(path, "own")
-    assert str(path) in str(caught.value)
-
-
-def test_label_files_that_cannot_be_read(tmp_path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes(b"stra\xdfe\n")
-    with pytest.raises(ValueError, match="must be UTF-8 text"):
-        read_label_file(path, "own")
-    with pytest.raises(FileNotFoundError, match=r"`labels.txt` must be readab"):
-        read_label_file(tmp_path / "other.txt", "own")
 
 
 # === Readers ===
@@ -235,7 +188,7 @@ def test_files_that_went_away_are_named(tmp_path) -> None:
 def test_pairs_can_be_checked_before_long_work(tmp_path) -> None:
     write_own(tmp_path, a=full(1), b=row(0, 2))
     data = load(tmp_path, labels=OWN)
-    with pytest.raises(ValueError, match=r"0\.\.1, .*label 2, .*b\.png"):
+    with pytest.raises(ValueError, match=r"0\.\.1, .*label 2 .*b\.png"):
         data.check_pairs()
     write_array(tmp_path / "masks/b.png", full(255))
     data.check_pairs()
@@ -261,39 +214,55 @@ def test_arguments_are_checked(tmp_path) -> None:
 # === Scoring ===
 
 
-def test_masks_of_a_model_s_classes_and_colours(tmp_path) -> None:
+def test_masks_of_a_model_s_classes_and_colors(tmp_path) -> None:
     colors = np.array([*OWN.colors, (1, 2, 3)], np.uint8)
     write_own(tmp_path, a=row(0, 1, 255, 7), b=colors[row(0, 1)])
-    pairs = pair_folders(tmp_path / "images", str(tmp_path / "masks"))
-    data = label_pairs(pairs, OWN, ignore_label=7)
+    data = load(tmp_path, labels=OWN, ignore_label=7)
     np.testing.assert_array_equal(data[0][1], row(0, 1, 255, 255))
     np.testing.assert_array_equal(data[1][1], row(0, 1))
     # A class may be ignored as well.
-    data = label_pairs(pairs, OWN, ignore_label=1)
+    data = load(tmp_path, labels=OWN, ignore_label=1)
     np.testing.assert_array_equal(data[1][1], row(0, 255))
-    with pytest.raises(ValueError, match=r"within 0\.\.1, or 255.*label 7, "):
+    with pytest.raises(ValueError, match=r"within 0\.\.1, or 255.*label 7 "):
         data[0]
-    # The colours of a file stand in for the model's.
+    # The colors of a file stand in for the model's.
     write_array(tmp_path / "masks/b.png", colors[row(2, 1)])
     with pytest.raises(ValueError, match=r"label set 'own' lists.*\[1, 2, 3\]"):
-        label_pairs(pairs, OWN)[1]
+        load(tmp_path, labels=OWN)[1]
     path = tmp_path / "labels.txt"
     write_text(path, "sky 1 2 3\nroad 9 9 9\n")
     assert find_label_file(tmp_path) == path
     # Splits lie beside it.
     assert find_label_file(tmp_path / "images") == path
     assert find_label_file(tmp_path / "images/deeper") is None
-    data = label_pairs(pairs, OWN, label_file=path)
+    data = load(tmp_path, labels=OWN)
     np.testing.assert_array_equal(data[1][1], row(0, 1))
+
+
+def test_masks_of_values_are_scored_by_their_label_file(tmp_path) -> None:
+    write_own(tmp_path, a=row(0, 255, 7))
+    path = tmp_path / "labels.txt"
+    write_text(path, "sky 0\nroad 255\n")
+    with pytest.raises(ValueError, match=r"0, 255, as .*labels\.txt.*label 7 "):
+        load(tmp_path, labels=OWN)[0]
+    data = load(tmp_path, labels=OWN, ignore_unknown=True)
+    np.testing.assert_array_equal(data[0][1], row(0, 1, 255))
+    data = load(tmp_path, labels=OWN, ignore_label=1, ignore_unknown=True)
+    np.testing.assert_array_equal(data[0][1], row(0, 255, 255))
+    with pytest.raises(ValueError, match="at most 23 pixels"):
+        load(tmp_path, labels=OWN, max_pixels=23)[0]
 
 
 def test_pairs_are_read_from_bytes_as_well(tmp_path) -> None:
     colors = np.array(OWN.colors, np.uint8)
     write_own(tmp_path, a=colors[row(0, 1)], b=full(0, (6, 4)))
-    pairs = pair_folders(tmp_path / "images", tmp_path / "masks")
+    data = load(tmp_path, labels=OWN)
     encoding = label_set_encoding(OWN)
-    files = [[Path(path).read_bytes() for path in pair] for pair in pairs]
-    want = label_pairs(pairs, OWN)[0]
+    files = [
+        [Path(path).read_bytes() for path in data.files(index)]
+        for index in range(2)
+    ]
+    want = data[0]
     for array, expected in zip(
         read_pair(*files[0], encoding), want, strict=True
     ):
@@ -306,29 +275,31 @@ def test_pairs_are_read_from_bytes_as_well(tmp_path) -> None:
 @pytest.mark.parametrize("text", ["road\nsky\n", "sky\nroad\nfish\n"])
 def test_other_classes_than_the_model_s_are_refused(tmp_path, text) -> None:
     write_own(tmp_path, a=full(0))
-    path = tmp_path / "labels.txt"
-    write_text(path, text)
+    check_label_file(OWN, tmp_path, None)
+    write_text(tmp_path / "labels.txt", text)
     rule = r"must list the 2 classes of the model in their order: sky, road\. "
     with pytest.raises(ValueError, match=rf"{rule}Received: .*labels\.txt"):
-        label_pairs([], OWN, label_file=path)
-
-
-def test_folders_must_be_complete(tmp_path) -> None:
-    write_own(tmp_path, a=full(0))
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    write_noise(images / "b.jpg")
-    with pytest.raises(
-        ValueError, match=r"of the same names.*b\.jpg has no mask in .*1 of 1 "
-    ):
-        pair_folders(images, masks)
-    for folders in ((tmp_path / "none", masks), (images, masks / "a.png")):
-        with pytest.raises(
-            FileNotFoundError, match="_dir` must be a folder that exists"
-        ):
-            pair_folders(*folders)
+        check_label_file(OWN, tmp_path, None)
+    # The same by other names.
+    write_text(tmp_path / "labels.txt", "heaven\nstreet\n")
+    check_label_file(OWN, tmp_path, None)
 
 
 # === check ===
+
+
+def test_check_warns_of_pages_that_are_not_read(tmp_path) -> None:
+    write_own(tmp_path, a=row(0, 1))
+    (tmp_path / "images/a.jpg").unlink()
+    pages = np.full((3, *SIZE), 80, np.uint8)
+    tifffile.imwrite(tmp_path / "images/a.tif", pages, photometric="minisblack")
+    (issue,) = check(load(tmp_path, labels=OWN))
+    assert issue.is_warning and "a.tif has 3 pages, of which" in issue.text
+    # Overviews are no pages.
+    with tifffile.TiffWriter(tmp_path / "images/a.tif") as file:
+        file.write(pages[0], photometric="minisblack")
+        file.write(pages[0, ::2, ::2], photometric="minisblack", subfiletype=1)
+    assert check(load(tmp_path, labels=OWN)) == []
 
 
 def test_check_finds_nothing_in_a_sound_set(tmp_path) -> None:
@@ -371,16 +342,21 @@ def test_check_lists_every_fault(tmp_path) -> None:
     ]
     want = [
         (False, ("lost_mask.jpg",), "lossy files change indices"),
-        (False, ("twice.jpg", "twice.png"), "two files of one name"),
+        (False, ("twice.jpg", "twice.png"), "2 files of one name"),
         (False, ("lost_mask.jpg",), "has no mask in"),
-        (False, ("lost_picture.png",), "has no picture in"),
-        (False, ("bad_label.png",), "labels 5, 77, the first at x=2, y=0"),
+        (False, ("lost_picture.png",), "has no image in"),
+        (
+            False,
+            ("bad_label.png",),
+            "labels 5 (6 pixels), 77 (6 pixels), the first at x=2, y=0",
+        ),
         (False, ("bad_size.jpg", "bad_size.png"), "of 6x5"),
         (False, ("both_bad.jpg",), "can be decoded"),
         (False, ("both_bad.png",), "label 9"),
-        (False, ("colored.png",), "labels.txt lists no colours"),
+        (False, ("colored.png",), "labels.txt lists no colors"),
         (True, ("no_truth.png",), "warning: "),
         (False, ("unreadable.png",), "can be decoded"),
+        (False, ("bad_label.png", "both_bad.png"), "2 masks hold values"),
         (True, ("masks",), f"no mask in {masks} that can be read shows these "),
     ]
     assert [each[:2] for each in found] == [each[:2] for each in want]
@@ -394,7 +370,7 @@ def test_check_lists_what_lists_get_wrong(tmp_path) -> None:
     write_text(path, "a\nghost\na\n")
     issues = check(load("voc", "train", root=tmp_path, strict=False))
     assert issues[0].text == f"{path} lists a 2 times"
-    text = f"{path} lists 'ghost', which has neither a picture in "
+    text = f"{path} lists 'ghost', which has neither an image in "
     assert issues[1].text.startswith(text)
     write_text(path, "\n")
     with pytest.raises(ValueError, match=r"no pair .* that .*train\.txt lists"):

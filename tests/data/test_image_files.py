@@ -89,16 +89,16 @@ def test_paths_without_pictures_refused(photos):
         find_images(["x1.png", "no.png"])
     for path, count in (("none/*", 1), ("*.webp", 0)):
         with pytest.raises(
-            FileNotFoundError, match="`paths` must be patterns that match pict"
+            FileNotFoundError, match="`paths` must be patterns that match imag"
         ) as caught:
             find_images([path])
         assert str(caught.value).endswith(
             f". Received: paths={path!r}, which matches {count} files, none "
-            "of them a picture"
+            "of them an image"
         )
     with pytest.raises(
         ValueError,
-        match=r"`paths` must be pictures, or folders that hold some \(\.jpg, "
-        r".*\)\. Received: paths='none' without a picture",
+        match=r"`paths` must be images, or folders that hold some \(\.jpg, "
+        r".*\)\. Received: paths='none' without an image",
     ):
         find_images(["photos", Path("none")])

@@ -116,7 +116,7 @@ def test_truncated_files_refused(tmp_path, form, options):
     for length in (*range(0, len(data) - 24, 17), len(data) - 24):
         path.write_bytes(data[:length])
         told = refusal(read_image, path)
-        assert told.startswith("`image` must be a "), told
+        assert told.startswith("`image` must be a"), told
         assert told.endswith(f"Received: image={str(path)!r}"), told
     # What follows the last pixel may be missing.
     for length in range(len(data) - 24, len(data)):
@@ -162,11 +162,11 @@ def test_broken_bytes_end_in_a_picture_or_a_value_error(form):
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "must be a picture file (JPEG, PNG, WEBP, BMP, GIF, TIFF)."),
-        (b"Dear diary", "must be a picture file (JPEG, PNG, WEBP, BMP, GIF, "),
+        (b"", "must be an image file (JPEG, PNG, WEBP, BMP, GIF, TIFF)."),
+        (b"Dear diary", "must be an image file (JPEG, PNG, WEBP, BMP, GIF, "),
         (b"BM, as in the car", "must be a BMP file that can be decoded ("),
         (b"\xff\xd8\xff", "must be a JPEG file that can be decoded ("),
-        (encoded(RGB, "PPM"), "must be a picture file (JPEG, PNG, WEBP, BMP"),
+        (encoded(RGB, "PPM"), "must be an image file (JPEG, PNG, WEBP, BMP"),
     ],
 )
 def test_other_files_refused(tmp_path, monkeypatch, data, told):
@@ -239,12 +239,12 @@ def test_channels_without_a_white_refused(order, bits, sample_format, code):
         assert "must have unsigned channels of at most 16 bits, not" in told
 
 
-def test_subsampled_colours_without_compression_refused():
+def test_subsampled_colors_without_compression_refused():
     # Six bytes for four pixels; of twelve, Pillow makes four other pixels.
     for further in (bytes(6), b""):
         data = tiff([2, 2], [8] * 3, 6, b"\x4c\x4c\x4c\x4c\x55\xff" + further)
         told = refusal(read_image, data)
-        assert "`image` must not have subsampled colours uncompressed" in told
+        assert "`image` must not have subsampled colors uncompressed" in told
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,8 @@ def test_bombs_refused_without_allocating(read, name, side):
             warnings.simplefilter("error")
             with pytest.raises(
                 ValueError,
-                match=f"`{name}` must have at most 89478485 pixels. Received: "
+                match=f"`{name}` must have at most 89478485 pixels, or "
+                "`max_pixels` be larger. Received: "
                 f"{name}=<68 bytes> of {side}x{side}",
             ):
                 read(bomb)
@@ -300,7 +301,8 @@ def test_limit_of_pixels(tmp_path, monkeypatch, form):
 
     monkeypatch.setattr(decoders._READERS[form][1], "load", load)
     assert refusal(lambda file: read_image(file, max_pixels=34), "a.png") == (
-        "`image` must have at most 34 pixels. Received: image='a.png' of 7x5"
+        "`image` must have at most 34 pixels, or `max_pixels` be larger. "
+        "Received: image='a.png' of 7x5"
     )
 
 
@@ -309,7 +311,8 @@ def test_limit_of_pixels_of_masks(tmp_path, monkeypatch):
     Path("m.png").write_bytes(encoded(INDEX))
     assert read_mask("m.png", max_pixels=35).shape == (5, 7)
     assert refusal(lambda file: read_mask(file, max_pixels=34), "m.png") == (
-        "`mask` must have at most 34 pixels. Received: mask='m.png' of 7x5"
+        "`mask` must have at most 34 pixels, or `max_pixels` be larger. "
+        "Received: mask='m.png' of 7x5"
     )
 
 
@@ -340,7 +343,7 @@ def test_frames_that_exceed_their_gif():
     frame = b",\0\0\0\0" + struct.pack("<HHB", 30, 20, 0) + b"\x08\0;"
     data = b"GIF89a" + struct.pack("<HHBBB", 2, 3, 0, 0, 0) + frame
     told = refusal(lambda file: read_image(file, max_pixels=599), data)
-    assert "`image` must have at most 599 pixels." in told
+    assert "`image` must have at most 599 pixels," in told
     assert told.endswith(" of 30x20")
 
 

@@ -178,7 +178,7 @@ def test_grey_tiff(bits, photometric, order, data, want):
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_16_bit_colour(order):
+def test_16_bit_color(order):
     values = [0, 65535, 32896, 257, 514, 771]
     want = [[[0, 255, 128], [1, 2, 3]]]
     rows = [struct.pack(">6H", *values)]
@@ -229,7 +229,7 @@ def test_alpha_is_dropped(mode):
         (b"\xff\xff\0\0", 16, 0, b"\xff\xff"),
     ],
 )
-def test_transparent_colour_is_dropped(rows, bits, color_type, transparent):
+def test_transparent_color_is_dropped(rows, bits, color_type, transparent):
     data = png(2, 1, bits, color_type, [rows], chunk(b"tRNS", transparent))
     np.testing.assert_array_equal(
         read_image(data), [[[255, 255, 255], [0, 0, 0]]]
@@ -307,7 +307,7 @@ def test_what_old_pillows_cannot_read_is_refused():
     assert "TIFF file that can be decoded" in refusal(read_image, grey)
     red = Image.new("RGB", (16, 16), "red").convert("YCbCr")
     data = encoded(red, "TIFF", compression="raw")
-    assert "must not have subsampled colours" in refusal(read_image, data)
+    assert "must not have subsampled colors" in refusal(read_image, data)
 
 
 def test_lab_tiff():
@@ -334,7 +334,7 @@ def test_lab_tiff():
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_profiles_are_not_applied(form):
-    # Under this one, the pixels would be other colours.
+    # Under this one, the pixels would be other colors.
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     data = encoded(NOISE, form, icc_profile=profile)
     with Image.open(BytesIO(data)) as picture:

@@ -14,11 +14,11 @@ from keras_pspnet.export.decode_graph import decode
 
 FORMS: dict[str, dict[str, Any]] = {
     "as cameras write": {"quality": 95, "subsampling": "4:2:0"},
-    "full colours": {"quality": 90, "subsampling": "4:4:4"},
+    "full colors": {"quality": 90, "subsampling": "4:4:4"},
     "half as many columns": {"quality": 75, "subsampling": "4:2:2"},
     "coarse": {"quality": 10},
     "progressive": {"quality": 85, "progressive": True},
-    "optimised": {"quality": 85, "optimize": True},
+    "optimized": {"quality": 85, "optimize": True},
     "restarts": {"quality": 85, "restart_marker_blocks": 2},
 }
 
@@ -39,7 +39,7 @@ def assert_same(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(37, 50), (64, 48), (1, 1), (7, 200)])
 @pytest.mark.parametrize("form", FORMS)
-def test_colour(form: str, size: tuple[int, int]) -> None:
+def test_color(form: str, size: tuple[int, int]) -> None:
     data = encoded(picture(*size), form="JPEG", **FORMS[form])
     want = assert_same(data)
     accurate = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
@@ -70,6 +70,6 @@ def test_orientations(orientation: int, order: str) -> None:
 
 def test_the_fast_transform_would_be_another() -> None:
     # Else the tests above would not tell the two apart.
-    data = encoded(picture(64, 48), form="JPEG", **FORMS["full colours"])
+    data = encoded(picture(64, 48), form="JPEG", **FORMS["full colors"])
     fast = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_FAST")
     assert (fast.numpy() != read_image(data)).any()

@@ -1,4 +1,4 @@
-"""Tests of keras_pspnet.data.read_mask: indices, never colours."""
+"""Tests of keras_pspnet.data.read_mask: indices, never colors."""
 
 import struct
 import zlib
@@ -37,7 +37,7 @@ def test_grey_masks(form):
     np.testing.assert_array_equal(read_mask(encoded(INDEX, form)), INDEX)
 
 
-# Colour type 0 is grey and 3 is palette, which ends at 8 bits.
+# Color type 0 is grey and 3 is palette, which ends at 8 bits.
 @pytest.mark.parametrize(
     ("color_type", "bits"),
     [*((0, bits) for bits in (1, 2, 4, 8, 16)), (3, 1), (3, 2), (3, 4), (3, 8)],
@@ -98,7 +98,7 @@ def test_mask_turns_as_its_picture_does(monkeypatch, orientation):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_coloured_masks_refused(tmp_path, mode):
+def test_colored_masks_refused(tmp_path, mode):
     path = tmp_path / "m.png"
     Image.fromarray(RGB).convert(mode).save(path)
     with pytest.raises(
@@ -109,8 +109,12 @@ def test_coloured_masks_refused(tmp_path, mode):
 
 
 def test_lossy_masks_refused():
-    with pytest.raises(ValueError, match="`mask` must be an index mask file"):
-        read_mask(encoded(INDEX, "JPEG"))
+    for form in ("JPEG", "WEBP"):
+        rule = rf"`mask` must be an index mask file \(.*\), not {form}\. Rec"
+        with pytest.raises(ValueError, match=rule):
+            read_mask(encoded(RGB, form))
+    with pytest.raises(ValueError, match=r"index mask file \(.*TIFF\)\. Rec"):
+        read_mask(b"no image")
 
 
 def test_labels_above_255_refused():

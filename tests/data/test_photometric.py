@@ -1,4 +1,4 @@
-"""Tests of colours and sharpness, against loops over pixels in float64."""
+"""Tests of colors and sharpness, against loops over pixels in float64."""
 
 import colorsys
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from keras_pspnet.data.augment.photometric import (
     random_distortion,
 )
 
-# Two greys tell brightness and contrast, a pale colour saturation and hue:
+# Two greys tell brightness and contrast, a pale color saturation and hue:
 # no change that is drawn takes any of the three to the ends of 0..255.
 PROBES = np.float32([[[100] * 3, [120] * 3, [90, 100, 120]]])
 
@@ -35,7 +35,7 @@ def random_image(height: int, width: int) -> np.ndarray:
 def distorted(
     image: np.ndarray, changes: Changes, contrast_first: bool
 ) -> np.ndarray:
-    """One pixel and one change at a time, colours by Python's colorsys."""
+    """One pixel and one change at a time, colors by Python's colorsys."""
     out = np.empty(image.shape)
     for place in np.ndindex(image.shape[:2]):
         pixel = np.clip(
@@ -73,7 +73,7 @@ def changes_of(probes: np.ndarray) -> Changes:
     contrast = (lighter[0] - grey[0]) / 20
     before = colorsys.rgb_to_hsv(*PROBES[0, 2].tolist())
     after = colorsys.rgb_to_hsv(*color)
-    # Brightness makes colours paler.
+    # Brightness makes colors paler.
     brightness = grey[0] / contrast - 100
     paler = before[1] * before[2] / (before[2] + brightness)
     turn = (after[0] - before[0] + 0.5) % 1 - 0.5
@@ -100,7 +100,7 @@ def test_blur_is_the_sum_over_the_kernel(size, kernel) -> None:
     np.testing.assert_allclose(gaussian_blur(image, kernel), want, atol=1e-4)
 
 
-def test_blur_keeps_one_colour_and_the_mean_of_a_spot() -> None:
+def test_blur_keeps_one_color_and_the_mean_of_a_spot() -> None:
     image = np.full((8, 9, 3), (10, 200, 255), "float32")
     np.testing.assert_allclose(gaussian_blur(image), image, atol=1e-4)
     spot = np.zeros((9, 9, 3), "float32")
@@ -128,7 +128,7 @@ def test_blur_comes_as_often_as_it_is_said() -> None:
         assert abs(changed - 400 * probability) <= spread
 
 
-# === Colours ===
+# === Colors ===
 
 
 @pytest.mark.parametrize("contrast_first", [False, True])
@@ -147,7 +147,7 @@ def test_blur_comes_as_often_as_it_is_said() -> None:
         Changes(-25, 0.7, 0.6, -11),
     ],
 )
-def test_colours_are_what_colorsys_makes_of_them(
+def test_colors_are_what_colorsys_makes_of_them(
     changes: Changes, contrast_first: bool
 ) -> None:
     image = random_image(8, 9)

@@ -38,7 +38,7 @@ def write_pair(
 
 
 def numbered(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pictures of one colour and label each, both the picture's index."""
+    """Pictures of one color and label each, both the picture's index."""
     return [
         (np.full((*SIZE, 3), k, "uint8"), np.full(SIZE, k, "uint8"))
         for k in range(count)

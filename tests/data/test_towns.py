@@ -39,7 +39,7 @@ def test_classes_are_those_of_the_labels() -> None:
 
 
 def test_the_shipped_model_knows_its_way_about() -> None:
-    """Wrong colours, a wrong order of channels or of classes would show."""
+    """Wrong colors, a wrong order of channels or of classes would show."""
     model = kp.load_pretrained("aerial")
     scores = kp.evaluate(model, [make_town(seed) for seed in range(2)])
     assert scores.mean_iou > 0.6

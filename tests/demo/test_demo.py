@@ -36,7 +36,7 @@ SEVERAL = {"scales": (0.75, 1.0, 1.5), "flip": True}
 
 
 def blocks(height=20, width=30, seed=0):
-    """Blocks of colours, so that other scales give other masks."""
+    """Blocks of colors, so that other scales give other masks."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (-(-height // 3), -(-width // 3), 3), np.uint8)
     return small.repeat(3, 0).repeat(3, 1)[:height, :width]
@@ -132,8 +132,8 @@ def test_what_was_let_in_is_shown(tmp_path, upload, monkeypatch):
     """With --max-pixels above the library's own limit."""
     path = upload(png(blocks()))
     result, _ = segment_file(NETWORK, path, tmp_path, max_pixels=600)
-    for function in (read_image, read_mask):
-        monkeypatch.setattr(function, "__defaults__", (599,))
+    monkeypatch.setattr(read_image, "__defaults__", (599, 3))
+    monkeypatch.setattr(read_mask, "__defaults__", (599,))
     with pytest.raises(ValueError, match="at most 599 pixels"):
         read_image(path)
     assert result.layers(1)[0].shape == (20, 30, 3)
@@ -189,8 +189,7 @@ def floats():
         ),
         (
             floats(),
-            "must have unsigned channels of at most 16 bits, not floats or "
-            r"longer integers\.",
+            r"must be RGB of 8 bits\.",
         ),
     ],
 )

@@ -40,7 +40,7 @@ def logits_of(images: np.ndarray) -> np.ndarray:
     """
     rng = np.random.default_rng(1)
     kernel = rng.normal(0, 0.02, (3, 3, 3, CLASSES))
-    # Zero mean over the colours: differences decide, not the brightness.
+    # Zero mean over the colors: differences decide, not the brightness.
     kernel -= kernel.mean(axis=2, keepdims=True)
     down, across = rng.normal(0, 1.5, (2, CLASSES))
     height, width = images.shape[1:3]

@@ -23,6 +23,7 @@ COUNTS = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]], "int64")
 DIGEST = "0123456789abcdef" * 4
 SUMMARIES = (
     "mean_iou",
+    "mean_f1",
     "mean_accuracy",
     "pixel_accuracy",
     "frequency_weighted_iou",
@@ -89,13 +90,23 @@ def expected_scores(mask, prediction, classes, ignore):
         for b, t, g in zip(both, truth, guess, strict=True)
     ]
     accuracy = [ratio(len(b), len(t)) for b, t in zip(both, truth, strict=True)]
+    precision = [
+        ratio(len(b), len(g)) for b, g in zip(both, guess, strict=True)
+    ]
+    f1 = [
+        ratio(2 * len(b), len(t) + len(g))
+        for b, t, g in zip(both, truth, guess, strict=True)
+    ]
     share = [ratio(len(t), len(pairs)) for t in truth]
     weighted = [s * i for s, i in zip(share, iou, strict=True) if s > 0]
     return {
         "iou": iou,
         "accuracy": accuracy,
+        "precision": precision,
+        "f1": f1,
         "share": share,
         "mean_iou": mean(iou),
+        "mean_f1": mean(f1),
         "mean_accuracy": mean(accuracy),
         "pixel_accuracy": ratio(sum(map(len, both)), len(pairs)),
         "frequency_weighted_iou": sum(weighted) if weighted else NAN,
@@ -299,7 +310,7 @@ def test_counts_beyond_32_bits_are_exact():
 
 def test_nothing_seen_has_no_score():
     scores = Scores(np.zeros((3, 3), "int64"), LABELS)
-    for name in ("iou", "accuracy", "share"):
+    for name in ("iou", "f1", "precision", "accuracy", "share"):
         assert np.isnan(getattr(scores, name)).all()
     for name in SUMMARIES:
         assert np.isnan(getattr(scores, name))
@@ -320,6 +331,7 @@ def test_to_dict_says_it_all():
     # JSON proper: without NaN.
     assert json.loads(json.dumps(scores.to_dict(), allow_nan=False)) == {
         "mean_iou": pytest.approx(15 / 28),
+        "mean_f1": pytest.approx((2 / 3 + 8 / 11) / 2),
         "mean_accuracy": pytest.approx(17 / 24),
         "pixel_accuracy": pytest.approx(0.7),
         "frequency_weighted_iou": pytest.approx(0.2 + 2.4 / 7),
@@ -328,6 +340,12 @@ def test_to_dict_says_it_all():
             "traffic light": pytest.approx(4 / 7),
             "sea": None,
         },
+        "f1": {
+            "sky": pytest.approx(2 / 3),
+            "traffic light": pytest.approx(8 / 11),
+            "sea": None,
+        },
+        "precision": {"sky": 0.6, "traffic light": 0.8, "sea": None},
         "accuracy": {
             "sky": 0.75,
             "traffic light": pytest.approx(2 / 3),
@@ -354,11 +372,12 @@ def test_to_dict_says_it_all():
 def test_table():
     scores = Scores(COUNTS * 1000, LABELS, images=1234)
     assert scores.table().splitlines() == [
-        "class                   IoU     accuracy   share",
-        "sky                     0.5000  0.7500    40.00%",
-        "traffic light           0.5714  0.6667    60.00%",
-        "sea                     -       -          0.00%",
+        "class                   IoU     F1      precision  accuracy   share",
+        "sky                     0.5000  0.6667  0.6000     0.7500    40.00%",
+        "traffic light           0.5714  0.7273  0.8000     0.6667    60.00%",
+        "sea                     -       -       -          -          0.00%",
         "mean IoU                0.5357",
+        "mean F1                 0.6970",
         "mean accuracy           0.7083",
         "pixel accuracy          0.7000",
         "frequency-weighted IoU  0.5429",
@@ -368,7 +387,8 @@ def test_table():
         "never predicted: sea",
     ]
     nothing = Scores(np.zeros((3, 3), "int64"), LABELS).table().splitlines()
-    assert nothing[1] == "sky                     -       -              -"
+    dashes = "-       -       -          -              -"
+    assert nothing[1] == f"sky                     {dashes}"
     assert nothing[4] == "mean IoU                -"
 
 

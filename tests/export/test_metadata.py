@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from band_files import band_conv
 from flatbuffers.number_types import Uint8Flags, Uint32Flags
 from flatbuffers.table import Table
 from support import picture, tiny_pspnet
@@ -42,9 +43,9 @@ class Export:
 def export(request, tmp_path_factory) -> Export:
     given = []
 
-    def add_metadata(data: bytes, names: Any, files: Any) -> bytes:
+    def add_metadata(data: bytes, *rest: Any) -> bytes:
         given.append(data)
-        return add(data, names, files)
+        return add(data, *rest)
 
     add = litert.add_metadata
     path = tmp_path_factory.mktemp("litert") / "model.tflite"
@@ -151,6 +152,23 @@ def test_the_input_is_a_picture_in_0_to_255(export) -> None:
     assert array(stats, 1, "<f4").tolist() == [0]  # min
 
 
+@pytest.mark.parametrize("bands", [1, 4])
+def test_other_bands_are_grey_or_no_image(bands, tmp_path) -> None:
+    path = tmp_path / "model.tflite"
+    export_litert(band_conv(bands), path, (16, 16))
+    (subgraph,) = children(root(metadata_of(path.read_bytes())), 3)
+    (images,) = children(subgraph, 2)
+    # Their values have no range that all models share.
+    assert slots(images) == {0, 1, 3, 4}
+    assert f"its {bands} bands" in text(images, 1)
+    content = child(images, 3)
+    if bands == 1:
+        assert number(content, 0, Uint8Flags) == 2  # ImageProperties
+        assert number(child(content, 1), 0, Uint8Flags) == 2  # GRAYSCALE
+    else:
+        assert number(content, 0, Uint8Flags) == 1  # FeatureProperties
+
+
 def test_the_output_names_the_file_of_its_classes(export) -> None:
     (subgraph,) = children(root(metadata_of(export.data)), 3)
     (logits,) = children(subgraph, 3)
@@ -171,6 +189,17 @@ def test_the_output_names_the_file_of_its_classes(export) -> None:
         assert archive.infolist()[0].compress_type == zipfile.ZIP_STORED
         names = archive.read("labels.txt").decode()
     assert names == "grass\nStraße\nwater\nsand\n"
+
+
+def test_a_mask_is_of_ids_of_the_classes(tmp_path) -> None:
+    path = tmp_path / "model.tflite"
+    export_litert(band_conv(), path, (16, 16), output="mask")
+    (subgraph,) = children(root(metadata_of(path.read_bytes())), 3)
+    (mask,) = children(subgraph, 3)
+    assert text(mask, 0) == "mask"
+    assert "id of the class" in text(mask, 1)
+    (labels,) = children(mask, 6)
+    assert number(labels, 2, Uint8Flags) == 3  # TENSOR_VALUE_LABELS
 
 
 # === What stays ===

@@ -255,7 +255,8 @@ def test_probabilities_and_logits_are_the_model_s(model, good) -> None:
     assert_close(good["logits"], want, 1e-5)
     want = np.exp(want - want.max(-1, keepdims=True))
     want /= want.sum(-1, keepdims=True)
-    assert_close(good["probabilities"], want, 1e-5)
+    # Logits may differ by 1e-5 of the greatest, which is above 1.
+    assert_close(good["probabilities"], want, 2e-5)
     np.testing.assert_array_equal(good["uint8"], good["array"])
 
 
@@ -275,24 +276,100 @@ def test_bad_requests_end_in_an_error_and_no_abort(answers, name) -> None:
 # === What is written ===
 
 
-def test_the_network_is_written_once_as_constants(model, exported) -> None:
-    graph = (exported / "saved_model.pb").read_bytes()
-    assert b"aux_" not in graph
-    assert b"FusedBatchNorm" not in graph
-    main = model.inference_model().weights
-    weights = 4 * sum(int(np.prod(weight.shape)) for weight in main)
+def functions_of(folder: Path) -> dict[str, list[Any]]:
+    """Nodes of every function of the graph."""
+    graph = (folder / "saved_model.pb").read_bytes()
     found = saved_model_pb2.SavedModel.FromString(graph)
     graph_def = found.meta_graphs[0].graph_def
-    nodes = [
-        node for each in graph_def.library.function for node in each.node_def
-    ]
-    constants = sum(
+    nodes = {
+        each.signature.name: list(each.node_def)
+        for each in graph_def.library.function
+    }
+    return {"": list(graph_def.node), **nodes}
+
+
+def constants_of(functions: dict[str, list[Any]]) -> list[int]:
+    """Bytes of every constant that is a number or an array of numbers."""
+    return [
         node.attr["value"].tensor.ByteSize()
+        for nodes in functions.values()
         for node in nodes
         if node.op == "Const"
+        and node.attr["dtype"].type != tf.string.as_datatype_enum
+    ]
+
+
+def count_weights(model: keras.Model) -> int:
+    main = model.inference_model().weights
+    return sum(int(np.prod(weight.shape)) for weight in main)
+
+
+@pytest.fixture(scope="module")
+def bfloat16(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bfloat16") / "1"
+    parity = export_saved_model(model, folder, "bfloat16")
+    assert parity.passed and parity.rows[0].difference > 1e-5
+    assert "bfloat16: at most 0.05" in str(parity)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frozen(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen") / "1"
+    export_saved_model(model, folder, freeze=True)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "size"), [("exported", 4), ("bfloat16", 2)])
+def test_signatures_share_one_copy_of_the_weights(
+    model, request, name, size
+) -> None:
+    folder = request.getfixturevalue(name)
+    values = folder / "variables" / "variables.data-00000-of-00001"
+    weights = size * count_weights(model)
+    # Normalization, most of a network so narrow, has been folded.
+    assert 0.8 * weights < values.stat().st_size < 1.1 * weights
+    functions = functions_of(folder)
+    assert max(constants_of(functions)) < 256
+    (network,) = (
+        nodes
+        for nodes in functions.values()
+        if any(node.op == "Conv2D" for node in nodes)
     )
-    assert 0.9 * weights < constants < 1.5 * weights
+    reads = [node for node in network if node.op == "ReadVariableOp"]
+    handles = [node for node in functions[""] if node.op == "VarHandleOp"]
+    assert len({node.input[0] for node in reads}) == len(reads) > 40
+    assert len(reads) == len(handles)
+    # Whatever is stored in another dtype is cast by every request.
+    cast = {node.input[0] for node in network if node.op == "Cast"}
+    assert not cast & {f"{node.name}:value:0" for node in reads}
+
+
+def test_frozen_weights_are_constants_written_once(
+    model, exported, frozen
+) -> None:
+    functions = functions_of(frozen)
+    weights = 4 * count_weights(model)
+    assert 0.9 * weights < sum(constants_of(functions)) < 1.5 * weights
+    nodes = [node for each in functions.values() for node in each]
     assert not [node for node in nodes if "Variable" in node.op]
+    assert not [node for node in nodes if node.op == "VarHandleOp"]
+    shared, constant = (
+        tf.saved_model.load(str(folder)).signatures["logits"](
+            images=tf.constant(IMAGES.astype("float32"))
+        )["logits"]
+        for folder in (exported, frozen)
+    )
+    assert_close(constant, shared, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["exported", "bfloat16", "frozen"])
+def test_graphs_have_neither_normalization_nor_auxiliary_branch(
+    request, name
+) -> None:
+    graph = (request.getfixturevalue(name) / "saved_model.pb").read_bytes()
+    assert b"aux_" not in graph
+    assert b"FusedBatchNorm" not in graph
 
 
 def test_the_c_loader_of_servers_gives_the_same(exported, good) -> None:
@@ -301,6 +378,12 @@ def test_the_c_loader_of_servers_gives_the_same(exported, good) -> None:
 
     with ChildSession(exported) as child:
         array = run("predict_array", "images", IMAGES, "float32")
+        for signature in ("logits", "predict_array", "probabilities"):
+            answers = [
+                run(signature, "images", IMAGES, "float32") for _ in range(3)
+            ]
+            for again in answers[1:]:
+                np.testing.assert_equal(again, answers[0])
         files = run("serving_default", "image_bytes", encoded(), "O")
         poor = run("serving_default", "image_bytes", [b"x"], "O")
     np.testing.assert_array_equal(array["mask"], good["array"])
@@ -360,35 +443,41 @@ def masks_of(folder: Path, images: np.ndarray) -> np.ndarray:
     return served["predict_array"](images=tf.constant(images))["mask"].numpy()
 
 
-def test_long_pictures_are_shrunk_for_the_network(model, tmp_path) -> None:
-    export_saved_model(model, tmp_path / "1", max_side=48)
-    image = picture(60, 90)
-    got = masks_of(tmp_path / "1", image[None].astype("float32"))[0]
+@pytest.fixture(scope="module")
+def limited(model, tmp_path_factory) -> Path:
+    """Shrinks images, and refuses those of more pixels than 20 x 90."""
+    folder = tmp_path_factory.mktemp("limited") / "1"
+    export_saved_model(model, folder, max_side=48, max_pixels=20 * 90)
+    return folder
+
+
+def test_long_images_are_shrunk_for_the_network(model, limited) -> None:
+    image = picture(20, 90)
+    got = masks_of(limited, image[None].astype("float32"))[0]
     want = segment(model, image, max_side=48).mask
-    # Pillow and TensorFlow round some levels of the small picture apart.
+    # Pillow and TensorFlow round some levels of the small image apart.
     assert got.shape == want.shape
     assert (got == want).mean() > 0.99
 
 
-def test_larger_pictures_than_allowed_are_refused(model, tmp_path) -> None:
-    export_saved_model(model, tmp_path / "1", max_pixels=30 * 40)
-    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+def test_larger_images_than_allowed_are_refused(limited) -> None:
+    served = tf.saved_model.load(str(limited)).signatures
     fitting, larger = (
-        tf.constant(picture(*size)[None]) for size in ((30, 40), (31, 39))
+        tf.constant(picture(*size)[None]) for size in ((20, 90), (21, 86))
     )
-    assert served["predict_uint8"](images=fitting)["mask"].shape == (1, 30, 40)
+    assert served["predict_uint8"](images=fitting)["mask"].shape == (1, 20, 90)
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match="at most 1200 pixels"
+        tf.errors.InvalidArgumentError, match="at most 1800 pixels"
     ):
         served["predict_uint8"](images=larger)
     stream = BytesIO()
-    Image.fromarray(picture(31, 39)).save(stream, "PNG")
+    Image.fromarray(picture(21, 86)).save(stream, "PNG")
     answer = served["serving_default"](tf.constant([stream.getvalue()]))
     assert answer["status"].numpy().tolist() == [b"TOO_LARGE"]
 
 
 def test_views_are_averaged_in_the_graph(model, tmp_path) -> None:
-    scales = (0.75, 1.0, 1.25)
+    scales = (0.75, 1.25)
     export_saved_model(model, tmp_path / "1", scales=scales, flip=True)
     image = picture(41, 57)
     got = masks_of(tmp_path / "1", image[None].astype("float32"))[0]
@@ -396,9 +485,15 @@ def test_views_are_averaged_in_the_graph(model, tmp_path) -> None:
     assert (got == want).mean() > 0.999
 
 
+@pytest.fixture(scope="module")
+def by_windows(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("windows") / "1"
+    export_saved_model(model, folder, window=32)
+    return folder
+
+
 @pytest.mark.parametrize("size", [(30, 70), (64, 33), (20, 25)])
-def test_windows_slide_in_the_graph(model, tmp_path, size) -> None:
-    export_saved_model(model, tmp_path / "1", window=32)
+def test_windows_slide_in_the_graph(model, by_windows, size) -> None:
     image = picture(*size)[None].astype("float32")
     total = np.zeros((*size, 3))
     count = np.zeros((*size, 1))
@@ -411,20 +506,15 @@ def test_windows_slide_in_the_graph(model, tmp_path, size) -> None:
             total[here] += predict_logits(model, image[:, *here])[0]
             count[here] += 1
     want = (total / count).argmax(-1)
-    got = masks_of(tmp_path / "1", image)[0]
+    got = masks_of(by_windows, image)[0]
     assert (got == want).mean() > 0.999
 
 
-def test_bfloat16_computes_in_bfloat16(model, tmp_path) -> None:
-    parity = export_saved_model(model, tmp_path / "1", "bfloat16")
-    assert parity.passed and parity.rows[0].difference > 1e-5
-    assert "bfloat16: at most 0.05" in str(parity)
-    graph = (tmp_path / "1" / "saved_model.pb").read_bytes()
-    found = saved_model_pb2.SavedModel.FromString(graph)
+def test_bfloat16_computes_in_bfloat16(bfloat16) -> None:
     kinds = [
         node.attr["T"].type
-        for each in found.meta_graphs[0].graph_def.library.function
-        for node in each.node_def
+        for nodes in functions_of(bfloat16).values()
+        for node in nodes
         if node.op == "Conv2D"
     ]
     assert kinds.count(tf.bfloat16.as_datatype_enum) == len(kinds) - 1
@@ -441,14 +531,14 @@ def test_a_server_may_read_what_was_written(exported, tmp_path) -> None:
     assert os.listdir(exported.parent) == ["1"]
 
 
-@pytest.mark.parametrize("size", [(33, 47), (24, 40)])
-def test_a_network_of_fixed_size_serves_every_picture(tmp_path, size) -> None:
+def test_a_network_of_fixed_size_serves_every_image(tmp_path) -> None:
     model = conv_model(size=(24, 40))
     export_saved_model(model, tmp_path / "1")
     served = tf.saved_model.load(str(tmp_path / "1")).signatures
-    images = np.stack([picture(*size).astype("float32")] * 2)
-    mask = served["predict_array"](images=tf.constant(images))["mask"]
-    np.testing.assert_array_equal(mask, predict_masks(model, images))
+    for size in ((33, 47), (24, 40)):
+        images = np.stack([picture(*size).astype("float32")] * 2)
+        mask = served["predict_array"](images=tf.constant(images))["mask"]
+        np.testing.assert_array_equal(mask, predict_masks(model, images))
 
 
 # === What is refused ===

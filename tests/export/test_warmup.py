@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -18,12 +19,12 @@ def records(folder: Path) -> list[bytes]:
     return list(dataset.as_numpy_iterator())
 
 
-def oracle(image: bytes, size: int) -> Any:
+def oracle(image: Any, size: int, name: str = "image_bytes") -> Any:
     log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.signature_name = "serving_default"
-    tensor = tf.make_tensor_proto([image] * size)
-    request.inputs["image_bytes"].CopyFrom(tensor)
+    tensor = tf.make_tensor_proto(tf.constant([image] * size))
+    request.inputs[name].CopyFrom(tensor)
     return log
 
 
@@ -32,7 +33,7 @@ def oracle(image: bytes, size: int) -> Any:
 def test_the_bytes_are_those_of_the_real_classes(tmp_path, length) -> None:
     image = bytes(range(256)) * (length // 256 + 1)
     image = image[:length]
-    write_warmup(tmp_path, image, (1, 4, 2))
+    write_warmup(tmp_path, "image_bytes", image, (1, 4, 2))
     wanted = [oracle(image, size) for size in (1, 4, 2)]
     assert records(tmp_path) == [
         log.SerializeToString(deterministic=True) for log in wanted
@@ -40,3 +41,10 @@ def test_the_bytes_are_those_of_the_real_classes(tmp_path, length) -> None:
     parsed = [PredictionLog.FromString(each) for each in records(tmp_path)]
     assert parsed == wanted
     assert os.listdir(tmp_path / "assets.extra") == [FILE.name]
+
+
+def test_requests_may_be_arrays(tmp_path) -> None:
+    image = np.arange(24, dtype="float32").reshape(2, 3, 4)
+    write_warmup(tmp_path, "images", image, (2,))
+    (found,) = records(tmp_path)
+    assert PredictionLog.FromString(found) == oracle(image, 2, "images")

@@ -71,7 +71,7 @@ class CSession:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        library = _library()
+        library = load_library()
         with ExitStack() as stack, ExitStack() as graph_stack:
             status = _new(stack, "Status")
             options = _new(stack, "SessionOptions")
@@ -130,7 +130,7 @@ class CSession:
                 _to_tensor(stack, np.asarray(array))
                 for array in inputs.values()
             ]
-            _library().TF_SessionRun(
+            load_library().TF_SessionRun(
                 self._session,
                 None,
                 (_Output * len(feeds))(*feeds),
@@ -145,7 +145,7 @@ class CSession:
                 status,
             )
             for result in filter(None, results):
-                stack.callback(_library().TF_DeleteTensor, result)
+                stack.callback(load_library().TF_DeleteTensor, result)
             _check(status)
             arrays = [_to_array(result) for result in results]
         return dict(zip(names, arrays, strict=True))
@@ -158,14 +158,14 @@ class CSession:
         session, self._session = self._session, None
         with ExitStack() as stack:
             status = _new(stack, "Status")
-            _library().TF_CloseSession(session, status)
+            load_library().TF_CloseSession(session, status)
             _check(status)
-            _library().TF_DeleteSession(session, status)
+            load_library().TF_DeleteSession(session, status)
             _check(status)
 
     def _find(self, tensor: str) -> _Output:
         operation, _, index = tensor.rpartition(":")
-        found = _library().TF_GraphOperationByName(
+        found = load_library().TF_GraphOperationByName(
             self._graph, operation.encode()
         )
         if found is None:
@@ -322,7 +322,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
+def load_library() -> ctypes.CDLL:
+    """Returns TensorFlow's C library; the first session loads it otherwise."""
     library = ctypes.CDLL(str(_tensorflow_folder() / "libtensorflow_cc.so.2"))
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(library, name)
@@ -339,21 +340,21 @@ def _tensorflow_folder() -> Path:
 
 def _new(stack: ExitStack, name: str) -> int:
     """Makes a TF_`name` that is deleted with the stack."""
-    made = getattr(_library(), f"TF_New{name}")()
-    stack.callback(getattr(_library(), f"TF_Delete{name}"), made)
+    made = getattr(load_library(), f"TF_New{name}")()
+    stack.callback(getattr(load_library(), f"TF_Delete{name}"), made)
     return made
 
 
 def _check(status: int) -> None:
-    code = _library().TF_GetCode(status)
+    code = load_library().TF_GetCode(status)
     if code:
-        message = _library().TF_Message(status)
+        message = load_library().TF_Message(status)
         raise SessionError(code, message.decode(errors="replace"))
 
 
 def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
     """Copies an array into a TF_Tensor that is deleted with the stack."""
-    library = _library()
+    library = load_library()
     code = _CODES[array.dtype]
     size = array.size * (_STRING_SIZE if code == _STRING else array.itemsize)
     shape = (c_int64 * array.ndim)(*array.shape)
@@ -375,7 +376,7 @@ def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
 
 def _to_array(tensor: int) -> np.ndarray:
     """Copies a TF_Tensor."""
-    library = _library()
+    library = load_library()
     code = library.TF_TensorType(tensor)
     shape = [
         library.TF_Dim(tensor, axis)
@@ -408,7 +409,7 @@ def _read_signatures(meta_graph: bytes) -> dict[str, Any]:
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
     signatures = dict(MetaGraphDef.FromString(meta_graph).signature_def)
-    # What the loader runs to initialise; it has no tensors.
+    # What the loader runs to initialize; it has no tensors.
     signatures.pop("__saved_model_init_op", None)
     return signatures
 

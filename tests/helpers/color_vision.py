@@ -1,4 +1,4 @@
-"""How colours look to eyes of every kind, as tests measure it."""
+"""How colors look to eyes of every kind, as tests measure it."""
 
 import numpy as np
 
@@ -41,7 +41,7 @@ _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
 def lab(colors, matrix=VISIONS["normal"]):
-    """CIELAB of sRGB colours (..., 3) as seen through a matrix."""
+    """CIELAB of sRGB colors (..., 3) as seen through a matrix."""
     share = np.asarray(colors, float) / 255
     linear = np.where(
         share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
@@ -66,6 +66,6 @@ def distances(colors, others):
 
 
 def least_distance(colors):
-    """The distance of the two colours that are hardest to tell apart."""
+    """The distance of the two colors that are hardest to tell apart."""
     pairs = np.triu_indices(len(colors), 1)
     return distances(colors, colors)[pairs].min()

@@ -15,7 +15,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 SIZE = (4, 6)
 RNG = np.random.default_rng(0)
-# VOC draws the outlines of objects in this colour.
+# VOC draws the outlines of objects in this color.
 _OUTLINE = (224, 224, 192)
 
 
@@ -45,7 +45,7 @@ def write_noise(path: Path, size: tuple[int, int] = SIZE) -> None:
 
 
 def write_palette(path: Path, mask: np.ndarray) -> None:
-    """Writes an index mask in VOC's colours."""
+    """Writes an index mask in VOC's colors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
     colors = [*VOC.colors, *[(0, 0, 0)] * (255 - len(VOC.colors)), _OUTLINE]

@@ -11,7 +11,7 @@ def batch(height: int, width: int, count: int = 2) -> np.ndarray:
 
 
 def normalized_model(channels: int = 8) -> keras.Model:
-    """A convolution with batch normalisation, and a classifier."""
+    """A convolution with batch normalization, and a classifier."""
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False)(image)
     x = keras.layers.BatchNormalization(name="norm")(x)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from keras_pspnet.convert.paddle_file import read_paddle_file
 from keras_pspnet.convert.torch_file import read_torch_file
 
 
@@ -27,7 +28,10 @@ def main(memory: int, seconds: int, paths: list[str]) -> None:
         limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
         said = {"path": path, "error": "none", "message": ""}
         try:
-            read_torch_file(path)
+            if path.endswith(".pdparams"):
+                read_paddle_file(path)
+            else:
+                read_torch_file(path)
         except BaseException as error:
             said |= {"error": type(error).__name__, "message": str(error)}
         print(json.dumps(said), flush=True)

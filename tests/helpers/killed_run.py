@@ -53,6 +53,7 @@ RECIPE = Recipe(
     evaluations=3,
     checkpoint_steps=3,
     deterministic=True,
+    ema=0.9,
 )
 
 

@@ -121,6 +121,18 @@ def max_pool(
     return out
 
 
+def average_pool(x: np.ndarray, window: int) -> np.ndarray:
+    """Means of windows side by side; the last ones may hold fewer pixels."""
+    rows, columns = (-(-side // window) for side in x.shape[1:3])
+    out = np.zeros((x.shape[0], rows, columns, x.shape[3]))
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * window, j * window
+            cell = x[:, top : top + window, left : left + window]
+            out[:, i, j] = cell.mean(axis=(1, 2))
+    return out
+
+
 def batch_norm(
     x: np.ndarray,
     gamma: np.ndarray,
@@ -129,7 +141,7 @@ def batch_norm(
     variance: np.ndarray | None = None,
     epsilon: float = 1e-5,
 ) -> np.ndarray:
-    """Normalises by given statistics, or by the batch's own without any."""
+    """Normalizes by given statistics, or by the batch's own without any."""
     x = np.asarray(x, "float64")
     if mean is None:
         mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
@@ -202,6 +214,7 @@ class ResNet:
         dilation: int,
         basic: bool,
         stride_on: str,
+        shortcut: str,
     ) -> np.ndarray:
         if basic:
             y = np.maximum(self.conv_bn(x, "_1", stride, dilation), 0)
@@ -212,6 +225,8 @@ class ResNet:
             y = np.maximum(self.conv_bn(y, "_2", second, dilation), 0)
             y = self.conv_bn(y, "_3")
         if y.shape != x.shape:
+            if shortcut == "average_pool" and stride > 1:
+                x, stride = average_pool(x, stride), 1
             x = self.conv_bn(x, "_shortcut", stride)
         return np.maximum(x + y, 0)
 
@@ -222,6 +237,7 @@ class ResNet:
         first_dilations: tuple[int, int],
         stem: str = "deep",
         stride_on: str = "3x3",
+        shortcut: str = "conv",
     ) -> list[np.ndarray]:
         """Runs at output stride 8; dilations of stages 4 and 5 start so."""
         for index in range(1 if stem == "7x7" else 3):
@@ -246,6 +262,7 @@ class ResNet:
                     first if index == 0 else dilation,
                     depth < 50,
                     stride_on,
+                    shortcut,
                 )
             outputs.append(x)
         return outputs[-2:]

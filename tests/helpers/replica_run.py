@@ -2,15 +2,7 @@
 
 A process has one strategy, and its number of devices is fixed before
 TensorFlow starts: so every number of replicas is a process of its own.
-
-    python tests/helpers/replica_run.py REPLICAS FOLDER CASE...
 """
-
-import os
-import sys
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import keras
 import numpy as np
@@ -18,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 from small import CLASSES, Small
 
+from keras_pspnet.callbacks import WeightAverage
 from keras_pspnet.layers import (
     InputNormalization,
     PyramidConv,
@@ -52,7 +45,7 @@ class Dropping(SegmentationTrainer):
     def __init__(self):
         image = keras.Input((None, None, 3))
         x = InputNormalization((120,) * 3, (60,) * 3)(image)
-        # A bias would be normalised away: its gradient is rounding alone.
+        # A bias would be normalized away: its gradient is rounding alone.
         x = layers.Conv2D(8, 3, strides=4, padding="same", use_bias=False)(x)
         pyramid = PyramidPoolingModule((1, 2))
         x = BatchNorm()(PyramidConv(8, pyramid)(x))
@@ -63,10 +56,11 @@ class Dropping(SegmentationTrainer):
 
 
 # Name -> what makes the model, the size of the global batch, the seed of
-# dropout, whether batch normalisation is synchronised.
+# dropout, whether batch normalization is synchronized.
 CASES = {
     "pspnet": (pspnet, 4, 1, True),
     "small": (Small, 4, 1, True),
+    "averaged": (Small, 4, 1, True),
     # Parts of 4 and 3, or of 2, 2, 2 and 1.
     "dropout": (Dropping, 7, 1, True),
     # What must not come out the same.
@@ -91,7 +85,7 @@ def data(size):
     return batches.batch(size, drop_remainder=True)
 
 
-def run(strategy, make, size, seed):
+def run(strategy, make, size, seed, callbacks):
     """Trains, and gives every replica's copy of all variables.
 
     Returns:
@@ -112,7 +106,7 @@ def run(strategy, make, size, seed):
             states.append(layer.seed_generator.state)
             states[-1].assign([seed, 0])
     start = [weight.numpy() for weight in model.trainable_weights]
-    model.fit(data(size), verbose=0)
+    model.fit(data(size), verbose=0, callbacks=callbacks)
     found = {}
     for group, variables in {
         "weight": model.weights,
@@ -129,7 +123,8 @@ def run(strategy, make, size, seed):
     return found
 
 
-def main(replicas, folder, *cases):
+def train_cases(replicas, folder, cases):
+    """Saves FOLDER/CASE_REPLICAS.npz of every case."""
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 4,
@@ -139,15 +134,12 @@ def main(replicas, folder, *cases):
         {"disable_meta_optimizer": True}
     )
     strategy = tf.distribute.MirroredStrategy(
-        [f"CPU:{index}" for index in range(int(replicas))]
+        [f"CPU:{index}" for index in range(replicas)]
     )
     for case in cases:
-        make, size, seed, synchronised = CASES[case]
-        if not synchronised:
+        make, size, seed, synchronized = CASES[case]
+        if not synchronized:
             batch_norm.num_replicas = lambda: 1
-        found = run(strategy, make, size, seed)
+        callbacks = [WeightAverage(0.8)] if case == "averaged" else []
+        found = run(strategy, make, size, seed, callbacks)
         np.savez(f"{folder}/{case}_{replicas}.npz", **found)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -27,7 +27,7 @@ def residual_names(depth: int, first: str, caffe: bool) -> dict[str, str]:
                     for index in (1, 2, 3):
                         name = f"{part}{index}"
                         names[f"{ours}.{name}"] = f"{theirs}.{name}"
-                for index in (0, 1):
+                for index in (0, 1, 2):
                     name = f"downsample.{index}"
                     names[f"{ours}.{name}"] = f"{theirs}.{name}"
                 continue
@@ -90,7 +90,41 @@ def timm_names(depth: int) -> dict[str, str]:
     return names
 
 
-def our_names(depth: int, stem: str = "deep") -> dict[str, str]:
+def paddleseg_names(depth: int) -> dict[str, str]:
+    """The peer's layers -> PaddleSeg's; both have their blocks pooled."""
+    names = {}
+    for index in (0, 3, 6):
+        theirs = f"backbone.conv1_{index // 3 + 1}"
+        names[f"backbone.stem.{index}"] = f"{theirs}._conv"
+        names[f"backbone.stem.{index + 1}"] = f"{theirs}._batch_norm"
+    for layer, count in enumerate(BLOCKS[depth]):
+        for block in range(count):
+            ours = f"backbone.layer{layer + 1}.{block}"
+            theirs = f"backbone.bb_{layer}_{block}"
+            for index in (1, 2, 3):
+                conv = f"{theirs}.conv{index - 1}"
+                names[f"{ours}.conv{index}"] = f"{conv}._conv"
+                names[f"{ours}.bn{index}"] = f"{conv}._batch_norm"
+            names[f"{ours}.downsample.1"] = f"{theirs}.short._conv"
+            names[f"{ours}.downsample.2"] = f"{theirs}.short._batch_norm"
+    heads = {
+        "decode_head.bottleneck": "head.psp_module.conv_bn_relu2",
+        "auxiliary_head.convs.0": "head.auxlayer.conv_bn_relu",
+    }
+    for index in range(4):
+        ours = f"decode_head.psp_modules.{index}.1"
+        heads[ours] = f"head.psp_module.stages.{index}.1"
+    for ours, theirs in heads.items():
+        names[f"{ours}.conv"] = f"{theirs}._conv"
+        names[f"{ours}.bn"] = f"{theirs}._batch_norm"
+    names["decode_head.conv_seg"] = "head.conv"
+    names["auxiliary_head.conv_seg"] = "head.auxlayer.conv"
+    return names
+
+
+def our_names(
+    depth: int, stem: str = "deep", shortcut: str = "conv"
+) -> dict[str, str]:
     """Our layers -> mmsegmentation's, without their kind at the end."""
     names = {"stem1_conv": "backbone.conv1", "stem1_bn": "backbone.bn1"}
     if stem != "7x7":
@@ -105,8 +139,9 @@ def our_names(depth: int, stem: str = "deep") -> dict[str, str]:
             for index in (1, 2, 3):
                 names[f"{ours}_{index}_conv"] = f"{theirs}.conv{index}"
                 names[f"{ours}_{index}_bn"] = f"{theirs}.bn{index}"
-            names[f"{ours}_shortcut_conv"] = f"{theirs}.downsample.0"
-            names[f"{ours}_shortcut_bn"] = f"{theirs}.downsample.1"
+            first = 1 if shortcut == "average_pool" else 0
+            names[f"{ours}_shortcut_conv"] = f"{theirs}.downsample.{first}"
+            names[f"{ours}_shortcut_bn"] = f"{theirs}.downsample.{first + 1}"
     for index, bins in enumerate((1, 2, 3, 6)):
         theirs = f"decode_head.psp_modules.{index}.1"
         names[f"head_conv/pyramid/bin{bins}_conv"] = f"{theirs}.conv"
@@ -144,10 +179,14 @@ def caffe_layers(
         if layer.endswith("/bn"):
             value = value.reshape(1, -1, 1, 1)
         if layer == "conv5_4":
-            # [features, 1, 2, 3, 6] -> Caffe's [features, 6, 3, 2, 1].
-            own, *maps = np.split(
-                value, value.shape[1] // 8 * np.arange(4, 8), axis=1
-            )
-            value = np.concatenate([own, *maps[::-1]], axis=1)
+            value = falling_bins(value)
         layers.setdefault(layer, []).append(value)
     return layers
+
+
+def falling_bins(kernel: np.ndarray) -> np.ndarray:
+    """[features, 1, 2, 3, 6] -> [features, 6, 3, 2, 1] of Caffe, PaddleSeg."""
+    own, *maps = np.split(
+        kernel, kernel.shape[1] // 8 * np.arange(4, 8), axis=1
+    )
+    return np.concatenate([own, *maps[::-1]], axis=1)

@@ -36,7 +36,7 @@ def mmseg_state(model: PSPNet) -> State:
     """The model's weights as mmsegmentation names and shapes them."""
     config = model.get_config()
     depth = int(config["backbone"].removeprefix("resnet"))
-    names = source_names.our_names(depth, config["stem"])
+    names = source_names.our_names(depth, config["stem"], config["shortcut"])
     state: State = {}
     for variable in model.weights:
         if "seed_generator" in variable.path:
@@ -63,6 +63,38 @@ def caffe_layers(model: PSPNet, depth: int) -> dict[str, list[np.ndarray]]:
     first = layers["conv1_1_3x3_s2"]
     first[0] = first[0][:, ::-1]
     return layers
+
+
+# What `convert_paddleseg` knows of every network of its source.
+PADDLESEG = {
+    "shortcut": "average_pool",
+    "contract_dilation": False,
+    "mean": (127.5,) * 3,
+    "std": (127.5,) * 3,
+}
+
+
+def paddleseg_state(model: PSPNet, depth: int) -> State:
+    """The model's weights as PaddleSeg names and shapes them.
+
+    Heads have biases before their batch normalization, each as large as the
+    mean that it is taken off again, which is exact.
+    """
+    names = source_names.paddleseg_names(depth)
+    kinds = {"running_mean": "_mean", "running_var": "_variance"}
+    state: State = {}
+    for name, value in renamed(mmseg_state(model), names).items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "num_batches_tracked":
+            continue
+        if layer == "head.psp_module.conv_bn_relu2._conv":
+            value = source_names.falling_bins(value)
+        if kind == "running_mean" and layer.startswith("head."):
+            conv = layer.replace("._batch_norm", "._conv")
+            state[f"{conv}.bias"] = value
+            value = value + value
+        state[f"{layer}.{kinds.get(kind, kind)}"] = value
+    return state
 
 
 def mmcv_state(model: PSPNet, depth: int) -> State:

@@ -18,6 +18,16 @@ OUT = 5
 numpy = ops.convert_to_numpy
 
 
+# The environment of a process with Keras on JAX. For a few steps, compiling
+# takes longer than running.
+ON_JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true",
+}
+
+
 def random_map(
     height: int, width: int, dtype: str = "float32", channels: int = CHANNELS
 ) -> np.ndarray:
@@ -118,7 +128,7 @@ def operations(function: Any, x: np.ndarray) -> list[tf.Operation]:
 
 
 def picture(height: int, width: int) -> np.ndarray:
-    """Large patches of colour and some noise, uint8 (height, width, 3)."""
+    """Large patches of color and some noise, uint8 (height, width, 3)."""
     rng = np.random.default_rng(height * 100 + width)
     patches = rng.uniform(0, 255, (1, 4, 5, 3))
     smooth = reference.bilinear(patches, (height, width))[0]
@@ -151,7 +161,7 @@ def conv_model(
     layer = keras.layers.Conv2D(num_classes, 3, padding="same")
     model = keras.Model(image, layer(image))
     rng = np.random.default_rng(5)
-    # Zero mean over the colours: differences decide, not the brightness.
+    # Zero mean over the colors: differences decide, not the brightness.
     kernel = rng.normal(0, 0.02, layer.kernel.shape)
     layer.kernel.assign(kernel - kernel.mean(axis=2, keepdims=True))
     layer.bias.assign(rng.normal(0, 0.1, num_classes))

@@ -414,7 +414,7 @@ def test_max_side_is_checked(max_side) -> None:
     ("source", "error", "match"),
     [
         ("no_such.jpg", FileNotFoundError, "`image` must.*no_such.jpg"),
-        (b"some notes", ValueError, "`image` must be a picture file"),
+        (b"some notes", ValueError, "`image` must be an image file"),
         (np.zeros((5, 7), "uint8"), ValueError, r"`image` must.*\(5, 7\)"),
         (np.zeros((5, 7, 4), "uint8"), ValueError, r"`image`.*\(5, 7, 4\)"),
         (np.full((5, 7, 3), 300.0), ValueError, r"within 0\.\.255"),

@@ -1,4 +1,4 @@
-"""Tests of batch normalisation, on one replica and on two."""
+"""Tests of batch normalization, on one replica and on two."""
 
 from typing import Any
 
@@ -177,7 +177,7 @@ def test_masked_pixels_do_not_count() -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("known", [True, False])
-def test_two_replicas_normalise_like_one(
+def test_two_replicas_normalize_like_one(
     dtype: str, known: bool, two_replicas
 ) -> None:
     x = tf.cast(random_batch(), dtype).numpy()
@@ -216,7 +216,7 @@ def test_two_replicas_normalise_like_one(
         )
 
 
-def test_inference_does_not_synchronise(two_replicas) -> None:
+def test_inference_does_not_synchronize(two_replicas) -> None:
     with two_replicas.scope():
         layer = BatchNorm()
         layer.build((None, None, None, CHANNELS))

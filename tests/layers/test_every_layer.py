@@ -47,7 +47,7 @@ LAYERS = {
         random_map(13, 9),
         "bfloat16",
     ),
-    "batch normalisation": (
+    "batch normalization": (
         lambda: BatchNorm(momentum=0.5, epsilon=1e-3),
         random_map(5, 7),
         "bfloat16",

@@ -1,4 +1,4 @@
-"""Tests of the normalisation of images."""
+"""Tests of the normalization of images."""
 
 from typing import Any
 
@@ -33,15 +33,23 @@ def test_normalization_keeps_every_level_of_an_image() -> None:
 @pytest.mark.parametrize(
     "mean, std, message",
     [
-        ((1, 2), (1, 1, 1), r"`mean` must hold three numbers.*=\(1, 2\)"),
-        (5, (1, 1, 1), "`mean` must hold three numbers.*=5"),
-        ("abc", (1, 1, 1), "`mean` must hold three numbers.*='abc'"),
-        ((1, 2, 3), (1, 1), "`std` must hold three positive numbers"),
-        ((1, 2, 3), (1, 1, 0), "`std` must hold three positive numbers"),
-        ((1, 2, 3), None, "`std` must hold three positive numbers.*=None"),
-        ((1, 2, 3), (1, float("nan"), 1), "`std` must hold three positive"),
+        ((), (), r"`mean` must hold a number for each band.*=\(\)"),
+        (5, (1, 1, 1), "`mean` must hold a number for each band.*=5"),
+        ("abc", (1, 1, 1), "`mean` must hold a number for each band.*='abc'"),
+        ((1, 2), (1, 1, 1), "`std` must hold a positive number.*has 2"),
+        ((1, 2, 3), (1, 1), "`std` must hold a positive number.*has 3"),
+        ((1, 2, 3), (1, 1, 0), "`std` must hold a positive number"),
+        ((1, 2, 3), None, "`std` must hold a positive number.*=None"),
+        ((1, 2, 3), (1, float("nan"), 1), "`std` must hold a positive"),
     ],
 )
 def test_normalization_refuses(mean: Any, std: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         InputNormalization(mean, std)
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_one_value_is_not_broadcast_to_other_bands(bands: int) -> None:
+    layer = InputNormalization((1, 2, 3), (1, 1, 1))
+    with pytest.raises(ValueError, match=f"must have 3 bands.*5, {bands}"):
+        layer(np.zeros((1, 5, 5, bands)))

@@ -58,7 +58,7 @@ def test_known_and_unknown_sizes_give_the_same_numbers() -> None:
     assert_close(unknown(x), known(x), 1e-5)
 
 
-def test_biases_stand_in_place_of_normalisation() -> None:
+def test_biases_stand_in_place_of_normalization() -> None:
     plain, biased = make_pyramid(), make_pyramid(use_bias=True)
     assert biased.norms == []
     assert [len(conv.weights) for conv in biased.convs] == [2] * 4
@@ -94,7 +94,7 @@ def test_shapes_that_are_known_stay_known() -> None:
         assert out.shape == (None, height, width, OUT)
 
 
-def test_half_precision_normalises_without_overflow() -> None:
+def test_half_precision_normalizes_without_overflow() -> None:
     # 300 squared is above the largest float16.
     pyramid = make_pyramid("mixed_float16")
     result = pyramid(300 + 100 * random_map(7, 5), training=True)

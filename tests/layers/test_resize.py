@@ -177,6 +177,15 @@ def test_adaptive_pool(bins: int, pooling: str) -> None:
         np.testing.assert_allclose(double, want, atol=1e-14)
 
 
+def test_unknown_sizes_in_float64() -> None:
+    keras.config.set_floatx("float64")
+    x = random_map(13, 9, dtype="float64")
+    unknown = tf.TensorSpec((None, None, None, 3), "float64")
+    pool = tf.function(lambda x: adaptive_pool(x, 6, "average"), [unknown])
+    want = reference.adaptive_average_pool(x, 6)
+    np.testing.assert_allclose(pool(x), want, rtol=1e-6, atol=1e-6)
+
+
 def test_sizes_that_are_known_stay_known() -> None:
     x = keras.Input((13, 9, 4))
     assert adaptive_pool(x, 3).shape == (None, 3, 3, 4)

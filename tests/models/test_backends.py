@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from support import ON_JAX
 
 from keras_pspnet.models.pspnet import PSPNet
 
@@ -41,7 +42,7 @@ except ValueError as error:
     beyond = str(error)
 trained = "tensorflow" in sys.modules
 model.save_weights(folder + "/end.weights.h5")
-# Keras's own serialisation imports TensorFlow on every backend.
+# Keras's own serialization imports TensorFlow on every backend.
 model.save(folder + "/jax.keras")
 try:
     model.fit(data["x"], data["y"] + np.uint8(classes), verbose=0)
@@ -80,17 +81,10 @@ def runs(tmp_path_factory):
     np.savez(folder / "data.npz", x=x, y=y)
     model = make_model()
     model.save_weights(folder / "start.weights.h5")
-    environment = {
-        "KERAS_BACKEND": "jax",
-        "JAX_PLATFORMS": "cpu",
-        # For three steps, compiling takes longer than running.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-        "--xla_llvm_disable_expensive_passes=true",
-    }
     arguments = json.dumps([str(folder), ARGUMENTS, CLASSES])
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, **ON_JAX},
         capture_output=True,
         text=True,
     )

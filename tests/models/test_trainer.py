@@ -129,6 +129,23 @@ def test_train_on_batch():
 # === Arguments ===
 
 
+def test_the_first_steps_are_traced_once(monkeypatch):
+    calls = []
+    compute_loss = Small.compute_loss
+
+    def noting(self, x, y, y_pred, sample_weight, training=True):
+        calls.append(training)
+        return compute_loss(self, x, y, y_pred, sample_weight, training)
+
+    monkeypatch.setattr(Small, "compute_loss", noting)
+    model = small(eager=False)
+    model.fit(IMAGES[:4], MASKS[:4], batch_size=2, verbose=0)
+    assert calls == [True]
+    model = small(eager=False)
+    model.evaluate(IMAGES[:4], MASKS[:4], batch_size=2, verbose=0)
+    assert calls == [True, False]
+
+
 def test_labels_are_checked_on_every_device():
     # Compiled by XLA, the graph would lose its assertions.
     assert small().jit_compile is False

@@ -17,7 +17,7 @@ PHOTO = "https://storage.googleapis.com/download.tensorflow.org/example_images/"
 
 
 def test_what_it_finds(session: Session) -> None:
-    scores = session.ask("kp.evaluate(model, [(picture, truth)]).to_dict()")
+    scores = session.ask("kp.evaluate(model, [(town, mask)]).to_dict()")
     assert scores["mean_iou"] > 0.7
     assert min(scores["iou"].values()) > 0.4
     assert session.ask("list(result.mask.shape)") == [384, 512]
@@ -44,7 +44,7 @@ def test_what_it_fetches(session: Session, tmp_path) -> None:
         place = {PHOTO: server.url("/")}
         # The photograph alone is not enough.
         said = session.again("voc-picture", place)
-        assert said.startswith("Skipped: the published model, because")
+        assert said.startswith("Skipped: the published model, which")
         assert "openmmlab" in said
         session.do(mirror_of_voc(tmp_path))
         assert session.again("voc-picture", place) == ""

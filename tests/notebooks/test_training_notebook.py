@@ -50,7 +50,7 @@ def tar_gz(part: str, files: dict[str, bytes]) -> bytes:
 def test_the_folder_is_one_s_own(session: Session) -> None:
     for split, count in (("train", 240), ("val", 40)):
         for part in ("images", "masks"):
-            folder = session.folder / "my_pictures" / split / part
+            folder = session.folder / "my_images" / split / part
             assert len(os.listdir(folder)) == count
 
 
@@ -73,13 +73,13 @@ def test_what_it_saves_is_what_it_trained(session: Session) -> None:
 
 def test_pets(session: Session, tmp_path) -> None:
     """With weights and pictures from this machine, smaller and shorter."""
-    assert "Skipped: Oxford Pets, because" in session.again("pets-fit")
+    assert "Skipped: Oxford Pets, which" in session.again("pets-fit")
     session.do(mirror_of_voc(tmp_path))
     with serving() as server:
         smaller = {"(129, 40)": "(17, 2)", PETS: server.url("/")}
         # The weights alone are not enough.
         said = session.again("pets-fit", smaller)
-        assert said.startswith("Skipped: Oxford Pets, because")
+        assert said.startswith("Skipped: Oxford Pets, which")
         assert "404" in said
         server.files = archives()
         said = session.again("pets-fit", smaller)

@@ -93,7 +93,7 @@ def test_looks(browser, model, photo) -> None:
     check_layers(browser, result, names[1:])
     slider = browser.all("input[aria-label*=Opacity][type=number]")[0]
     changes(browser, lambda: (slider.clear(), slider.send_keys("1\t")))
-    changes(browser, browser.part("label", "Colour-blind").click)
+    changes(browser, browser.part("label", "Color-blind").click)
     check_layers(browser, result, names[1:], 1, True)
     overlay = browser.download("overlay", "my photo_overlay.png")
     drawn = [result.labels.names.index(name) for name in names[1:]]
@@ -160,7 +160,7 @@ def test_bad_input_gets_a_sentence_and_the_page_goes_on(
         "page.html": (b"<script>alert(1)</script>", r"must be an? \w+ file"),
         "cut.jpg": (jpeg[: len(jpeg) // 2], "must be a JPEG file that can be"),
         "huge.png": (huge, "must have at most 1,000,000 pixels; it has 5000 x"),
-        "floats.tif": (encoded(floats, "TIFF"), "must have unsigned channels"),
+        "floats.tif": (encoded(floats, "TIFF"), r"must be RGB of 8 bits\."),
     }
     browser.part("button", "Segment").click()
     assert browser.message() == "Upload an image, or choose an example."
@@ -192,7 +192,7 @@ def test_large_files_are_refused_with_a_sentence(browser, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_has_the_colours_of_the_system(browser, scheme) -> None:
+def test_the_page_has_the_colors_of_the_system(browser, scheme) -> None:
     feature = {"name": "prefers-color-scheme", "value": scheme}
     command = "Emulation.setEmulatedMedia"
     browser.driver.execute_cdp_cmd(command, {"features": [feature]})
@@ -224,5 +224,5 @@ def test_keys_alone(browser) -> None:
     box = reach("land 3")
     changes(browser, lambda: box.send_keys(Keys.SPACE))
     assert not box.is_selected()
-    for name in ("number input for Opacity", "Colour", "Download mask"):
+    for name in ("number input for Opacity", "Color", "Download mask"):
         reach(name)

@@ -194,7 +194,7 @@ def test_a_card_is_replaced_unless_somebody_has_written_one(
     save_pretrained(model, folder, dtype="float16")
     replaced = card.read_text(encoding="utf-8")
     assert replaced == before.replace("float32", "float16") != before
-    own = replaced + "- Licence of the weights: CC0\n"
+    own = replaced + "- License of the weights: CC0\n"
     for text in (own, ""):
         card.write_text(text, encoding="utf-8")
         for _ in range(2):

@@ -16,11 +16,14 @@ import pytest
 import safetensors.numpy
 from caffe_files import caffe_model
 from http_server import serving
+from paddle_files import write_paddle
 from source_states import (
+    PADDLESEG,
     WIDTH,
     caffe_layers,
     mmcv_state,
     mmseg_state,
+    paddleseg_state,
     random_pspnet,
     semseg_state,
     timm_state,
@@ -42,8 +45,9 @@ from keras_pspnet.presets import (
     find_preset,
 )
 from keras_pspnet.pretrained import published
+from keras_pspnet.pretrained.start import start_from
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3))
 
 
@@ -131,9 +135,7 @@ def turn_last_bit(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        ("config.json", turn_last_bit),
         ("config.json", Path.unlink),
-        ("model.safetensors", Path.unlink),
         ("model.safetensors", turn_last_bit),
     ],
 )
@@ -233,15 +235,75 @@ def test_rows_are_named_once_and_found() -> None:
     assert not find_preset("cityscapes").align_corners
     with pytest.raises(ValueError, match="`name` must be one of aerial, voc"):
         find_preset("pascal")
+    files = [row.file_name for row in PRESETS if row.url]
+    assert len(set(files)) == len(files)
     for row in (*PRESETS, *BACKBONE_WEIGHTS):
-        if row.url:
+        if not row.sha256:
+            assert row.name == "aerial" or row.name.endswith("_paddleseg")
+            assert row.is_shipped or row.url.endswith("/model.pdparams")
+        elif row.url:
             # The name of the file carries the start of its hash.
             assert re.search(rf"-{row.sha256[:8]}\.pth$", row.url)
             assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", row.sha256)
 
 
-def test_the_readme_has_the_table_of_models() -> None:
-    table = README.read_text().split("## Pretrained models")[1]
+def write_preset(row: presets_module.Preset, mirror: Path) -> PSPNet:
+    model = random_pspnet(50, head_channels=128, **PADDLESEG)
+    write_paddle(mirror / row.file_name, paddleseg_state(model, 50))
+    return model
+
+
+def test_paddleseg_publishes_no_hash_so_the_first_download_says_it(
+    home: Path, mirror: Path
+) -> None:
+    row = find_preset("voc_paddleseg")
+    assert row.sha256 == ""
+    run = "pspnet_resnet50_os8_voc12aug_512x512_40k"
+    assert row.file_name == f"{run}.pdparams"
+    model = write_preset(row, mirror)
+    digest = hashlib.sha256((mirror / row.file_name).read_bytes()).hexdigest()
+    loaded = load_pretrained("voc_paddleseg", aux=True)
+    assert_same_weights(loaded, model)
+    config = loaded.get_config()
+    assert config["head_channels"] == 128
+    assert config["shortcut"] == "average_pool"
+    assert config["mean"] == (127.5,) * 3
+    assert loaded.labels == VOC
+    record = f"downloads/{run}.pdparams.sha256"
+    assert files_below(home) == [
+        record,
+        f"models/{run}/config.json",
+        f"models/{run}/model.safetensors",
+    ]
+    assert (home / record).read_text() == f"{digest}  {row.file_name}\n"
+    # The folder that was made of it is checked at every use; where it is
+    # fetched again, it must be the same file.
+    (path,) = home.rglob("model.safetensors")
+    turn_last_bit(path)
+    load_pretrained("voc_paddleseg")
+    turn_last_bit(path)
+    turn_last_bit(mirror / row.file_name)
+    with pytest.raises(ValueError, match=f"starts with {digest}.*{record}"):
+        load_pretrained("voc_paddleseg")
+
+
+def test_training_goes_on_from_a_wider_head(home: Path, mirror: Path) -> None:
+    trained = write_preset(find_preset("voc_paddleseg"), mirror)
+    config = trained.get_config() | {"num_classes": 4, "labels": None}
+    model = PSPNet.from_config(config)
+    start_from(model, "voc_paddleseg")
+    np.testing.assert_array_equal(
+        numpy(model.get_layer("head_conv").kernel),
+        numpy(trained.get_layer("head_conv").kernel),
+    )
+    other = PSPNet.from_config(config | {"head_channels": None})
+    with pytest.raises(ValueError, match="whose `head_channels` is that of"):
+        start_from(other, "voc_paddleseg")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_pages_have_the_table_of_models(page: str) -> None:
+    table = (ROOT / page).read_text().split("# Pretrained models")[1]
     table = table.split("\n## ")[0]
     name = ""
     found = {}
@@ -312,6 +374,15 @@ SOURCES = {
         lambda path, model: write_state(path, mmseg_state(model), True),
     ),
     "semseg_in_its_wrapper": (PAPER, write_semseg),
+    "paddle.bin": (
+        PADDLESEG | {"head_channels": 128},
+        lambda path, model: write_paddle(path, paddleseg_state(model, 50)),
+    ),
+    # PyTorch's reader would refuse it; what is in the file decides.
+    "paddle.pth": (
+        PADDLESEG,
+        lambda path, model: write_paddle(path, paddleseg_state(model, 50), 2),
+    ),
     "caffe.bin": (
         CAFFE,
         lambda path, model: path.write_bytes(
@@ -363,8 +434,12 @@ def test_what_a_source_is_known_for_can_be_overridden(
         ("x.pth", b"", r"PyTorch checkpoint \(it is empty\)"),
         ("x.pt", b"<!DOCTYPE html><html></html>", r"\(it is a web page\)"),
         ("x.pth", os.urandom(1000), "does not begin like one"),
-        ("x", b"", "must be a PyTorch checkpoint, a .caffemodel or a .safet"),
-        ("x.bin", os.urandom(1000), "must be a PyTorch checkpoint, a .caffe"),
+        ("x", b"", "must be a PyTorch checkpoint, a .pdparams, a .caffemodel"),
+        ("x.bin", b"?" * 99, "must be a PyTorch checkpoint, a .pdparams, a"),
+        ("x.pdparams", b"", r"that paddle.save wrote \(it is empty\)"),
+        ("x.pdparams", b"<html></html>", r"wrote \(it is a web page\)"),
+        ("x.pdparams", b"?" * 99, r"wrote \(it does not begin like one\)"),
+        ("x", b"\x80\x04N.", r"wrote \(it holds no dict\)"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(
@@ -427,12 +502,15 @@ def test_a_tensor_named_twice_is_refused(tmp_path: Path) -> None:
 # === ImageNet backbones ===
 
 
+@pytest.mark.parametrize("shortcut", ["conv", "average_pool"])
 def test_a_backbone_starts_from_imagenet(
-    home: Path, tmp_path: Path, model: PSPNet, monkeypatch
+    home: Path, tmp_path: Path, monkeypatch, shortcut: str
 ) -> None:
-    row = find_backbone_weights("resnet50", "deep")
+    model = random_pspnet(50, num_classes=4, shortcut=shortcut)
+    row = find_backbone_weights("resnet50", "deep", shortcut)
     path = tmp_path / row.url.rpartition("/")[2]
-    write_state(path, mmcv_state(model, 50))
+    names = mmcv_state if shortcut == "conv" else timm_state
+    write_state(path, names(model, 50))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setenv("KERAS_PSPNET_MIRROR", str(tmp_path))
     monkeypatch.setattr(
@@ -440,7 +518,7 @@ def test_a_backbone_starts_from_imagenet(
         "BACKBONE_WEIGHTS",
         (dataclasses.replace(row, sha256=digest),),
     )
-    started = PSPNet(4, width=WIDTH)
+    started = PSPNet(4, width=WIDTH, shortcut=shortcut)
     # The published ones are of full width, which takes longer.
     started.backbone.width = 1.0
     load_backbone(started.backbone, "imagenet")
@@ -476,11 +554,15 @@ def test_a_backbone_starts_from_a_file_of_ones_own(
 
 def test_a_stem_without_published_weights_says_so() -> None:
     with pytest.raises(
-        ValueError, match="resnet50 with 'deep'.*backbone='resnet34'"
+        ValueError, match="resnet50 with 'deep' and 'conv'.*'resnet34', stem"
     ):
         PSPNet(4, "resnet34", backbone_weights="imagenet")
     with pytest.raises(FileNotFoundError, match="'imagenet' or an existing f"):
         PSPNet(4, "resnet18", width=WIDTH, backbone_weights="nowhere.pth")
-    for kwargs in ({"width": 0.5}, {"stride_on": "1x1"}):
+    for kwargs in (
+        {"width": 0.5},
+        {"stride_on": "1x1"},
+        {"width": 0.5, "shortcut": "average_pool"},
+    ):
         with pytest.raises(ValueError, match="unless width=1 and stride_on="):
             PSPNet(4, backbone_weights="imagenet", **kwargs)

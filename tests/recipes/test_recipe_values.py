@@ -13,6 +13,7 @@ import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.recipe as recipes
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.labels import AERIAL, SCENES
+from keras_pspnet.models.pspnet import IMAGENET_MEAN
 from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.training.recipe import Recipe
 
@@ -50,7 +51,7 @@ def test_a_shrunk_recipe_is_the_same_run_but_smaller(name: str) -> None:
         if getattr(small, field.name) != getattr(recipe, field.name)
     }
     sizes = {"width", "crop", "batch_size", "steps", "steps_per_epoch"}
-    sizes |= {"val_images"}
+    sizes |= {"val_images", "evaluations"}
     assert changed - {"scenes", "backbone_weights"} == sizes
     assert small.backbone_weights is None
     assert small.steps <= 40
@@ -141,7 +142,7 @@ def test_all_changes_are_those_of_the_recipe(monkeypatch) -> None:
     }
     recipe = dataclasses.replace(SMOKE, **values)
     assert recipe.augmentation() == "the changes"
-    assert given == values
+    assert given == values | {"mean": IMAGENET_MEAN}
 
 
 def test_the_backbone_starts_from_the_recipe_s_weights(tmp_path) -> None:

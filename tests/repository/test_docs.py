@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from data_trees import draw_own
+from paddle_files import write_paddle
 from PIL import Image
 from small import Small
 from source_states import mmseg_state, random_pspnet
@@ -41,13 +42,15 @@ HELPERS = {
     "data.pipeline": "Pairs",
     "data.sources.tfds": "TfdsData",
     "export.verify": "ExportError Row Parity default_images sample_images",
-    "losses": "squeeze_masks check_mask_shape broadcast_weights to_labels "
-    "shape_hint",
+    "losses.masks": "squeeze_masks check_mask_shape broadcast_weights are_bad "
+    "to_labels shape_hint refuse_bad_labels",
+    "losses.pixel_loss": "Pixels PixelLoss shared_by_replicas",
     "inference.predictor": "predict_logits fit_inside",
     "presets": "Preset BackboneWeights",
     "evaluation.protocols": "Protocol predict_mask mmseg_size",
     "backbones.resnet": "scaled",
-    "layers.resize": "spatial_size apply_height divides at_least_float32",
+    "layers.resize": "spatial_size apply_height divides at_least_float32 "
+    "adaptive_bins adaptive_weights interpolation_weights",
     "visualization.segmentation": "check_suffix",
 }
 
@@ -131,6 +134,9 @@ def prelude(tmp_path_factory) -> Iterator[dict[str, Any]]:
     state = mmseg_state(random_pspnet())
     tensors = {name: tensor(value) for name, value in state.items()}
     save(folder / "pspnet.pth", {"state_dict": tensors})
+    write_paddle(
+        folder / "model.pdparams", {"head.conv.bias": np.zeros(21, "float32")}
+    )
     with contract_server.serving(SIGNATURES) as server:
         names |= {"address": server.rest, "grpc_address": server.grpc}
         names["folder"] = folder
@@ -214,7 +220,15 @@ def test_python_of_pages_runs(
     assert blocks
     if name == "deployment":
         kp.export_onnx(prelude["net"], "pspnet.onnx")
-        kp.export_litert(prelude["net"], "pspnet.tflite", (240, 240))
+        size = (240, 240)
+        kp.export_litert(prelude["net"], "pspnet.tflite", size)
+        kp.export_litert(
+            prelude["net"],
+            "pspnet_mask.tflite",
+            size,
+            output="mask",
+            input_dtype="uint8",
+        )
     # Graphs of training take longer to trace than the steps do.
     tf.config.run_functions_eagerly(True)
     try:

@@ -45,7 +45,6 @@ UPWARD = {("models.pspnet", "pretrained")}
 FLAT = {
     "__init__",
     "labels",
-    "losses",
     "metrics",
     "optimizers",
     "presets",
@@ -62,6 +61,7 @@ NEEDS_TENSORFLOW = {
     "data.augment.photometric",
     "data.pipeline",
     "export.decode_graph",
+    "export.flatbuffer",
     "export.graph_ops",
     "export.litert",
     "export.metadata",

@@ -107,7 +107,7 @@ def bombs() -> dict[str, tuple[bytes, set[str]]]:
             _enlarged(progressive, b"\xff\xc2"),
             too_large,
         ),
-        "colour profile of 1 GiB": (_withchunk(png, profile), beside),
+        "color profile of 1 GiB": (_withchunk(png, profile), beside),
         "text of 1 GiB": (_withchunk(png, text), beside),
     }
 

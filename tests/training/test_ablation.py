@@ -155,12 +155,6 @@ def test_each_network_is_run_once_a_seed(trained, tmp_path, capsys) -> None:
     assert told["iou"] == {"sky": 0.5}
 
 
-def test_seeds_that_the_setting_was_not_chosen_on(trained, tmp_path) -> None:
-    assert main(["--output", str(tmp_path)]) == 0
-    assert [recipe.seed for recipe in trained] == [3] * 12 + [4] * 12 + [5] * 12
-    assert {recipe.crop for recipe in trained} == {(48, 192)}
-
-
 @pytest.mark.parametrize("content", ["", '{"backbone": "resnet18", "wid'])
 def test_a_truncated_result_is_run_anew(trained, tmp_path, content) -> None:
     run_missing(TINY, ["baseline", "b1_max"], [3], tmp_path)

@@ -296,7 +296,7 @@ class Counting:
 def saved_at(
     monkeypatch, folder: Path, every: int, epochs: int, steps: int, **kwargs
 ) -> list[int]:
-    monkeypatch.setattr(checkpoints, "state", lambda model: TENSORS)
+    monkeypatch.setattr(checkpoints, "state", lambda *_: TENSORS)
     callback = SaveCheckpoints(folder, RUN, every, **kwargs)
     model: Any = Counting()
     callback.set_model(model)

@@ -4,12 +4,10 @@ Workers are processes of their own, which can be killed and stopped.
 """
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 import yaml
+from cluster_worker import work
+from forked import Forked
 from ports import free_port
 
 import keras_pspnet.training.cluster as clusters
@@ -34,32 +34,6 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 # No worker of a test needs as long, on a busy machine either.
 LONG = 120.0
-WORKER = """
-import json, os, sys, time
-sys.path.insert(0, sys.argv[1])
-from keras_pspnet.training import cluster as clusters
-
-run, timeout, joining, steps, fails = json.loads(sys.argv[2])
-clusters.JOINING = joining
-cluster = clusters.cluster_from_environment()
-print("joins", flush=True)
-try:
-    strategy = cluster.strategy(timeout)
-    with clusters.watching(cluster):
-        clusters.check_same(cluster, strategy, run)
-        for step in range(steps):
-            if clusters.exchange(strategy, step) != [step] * cluster.size:
-                sys.exit("out of step")
-            if step == 0:
-                print("started", flush=True)
-            if step == 1 and fails == "fails":
-                raise RuntimeError("out of paint")
-            time.sleep(fails if step == 1 and fails else 0.05)
-except (clusters.WorkerLostError, RuntimeError, OSError, ValueError) as error:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    os._exit(75 if isinstance(error, clusters.WorkerLostError) else 1)
-print("ended", flush=True)
-"""
 
 
 @pytest.fixture
@@ -82,23 +56,14 @@ class Process:
         steps: int = 10**6,
         fails: Any = 0,
     ) -> None:
-        settings = [run or {}, timeout, joining, steps, fails]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(ROOT), json.dumps(settings)],
-            env={
-                **os.environ,
-                **config({"worker": addresses}, index=index),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "CUDA_VISIBLE_DEVICES": "-1",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process = Forked(
+            work,
+            *(run or {}, timeout, joining, steps, fails),
+            environment=config({"worker": addresses}, index=index),
         )
 
     def wait_for(self, line: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == f"{line}\n"
+        assert self.process.readline(LONG) == f"{line}\n"
 
     def result(self) -> tuple[int, str]:
         """Waits for its end: status, the last line of standard error."""
@@ -118,8 +83,13 @@ def start() -> Iterator[Any]:
 
     yield start_one
     for each in processes:
-        each.process.kill()
-        each.process.communicate()
+        each.process.close()
+
+
+@pytest.fixture
+def no_grace(monkeypatch) -> None:
+    """Nobody waits for others where there are none."""
+    monkeypatch.setattr(clusters, "_GRACE", 0.0)
 
 
 def start_all(start: Any, addresses: list[str], **kwargs: Any) -> list[Process]:
@@ -277,6 +247,30 @@ ABORTED += "Collective ops is aborted by: "
             ),
             "Lost worker 2 (c:1): RuntimeError: out of paint. Run",
         ),
+        (
+            tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"{ABORTED}group 1 not found. This normally means the server "
+                "has restarted\nAdditional GRPC error information from remote "
+                "target /job:chief/replica:0/task:0 while calling",
+            ),
+            "Lost worker 0 (a:1, the chief): group 1 not found. This normally "
+            "means the server has restarted. Run",
+        ),
+        (
+            tf.errors.FailedPreconditionError(
+                None,
+                None,
+                f"{ABORTED}RecvBuf expects a different device incarnation: 1 "
+                'vs. 2. Your worker job that contains the device ("/job:worker/'
+                'replica:0/task:1/device:CPU:0") was probably restarted.\n',
+            ),
+            "Lost worker 2 (c:1): RecvBuf expects a different device "
+            "incarnation: 1 vs. 2. Your worker job that contains the device "
+            '("/job:worker/replica:0/task:1/device:CPU:0") was probably '
+            "restarted. Run",
+        ),
         # Its own name in it says nothing of the others.
         (
             tf.errors.AbortedError(None, None, "/job:worker/task:0 is over"),
@@ -289,7 +283,7 @@ ABORTED += "Collective ops is aborted by: "
     ],
 )
 def test_a_lost_worker_is_named_in_one_line(
-    error: tf.errors.OpError, line: str
+    no_grace, error: tf.errors.OpError, line: str
 ) -> None:
     cluster = Cluster(("a:1", "b:1", "c:1"), 1, True)
     with pytest.raises(WorkerLostError) as lost, watching(cluster):
@@ -299,7 +293,7 @@ def test_a_lost_worker_is_named_in_one_line(
     )
 
 
-def test_other_errors_are_reported_to_the_others(monkeypatch) -> None:
+def test_other_errors_are_reported_to_the_others(monkeypatch, no_grace) -> None:
     reported: list[Any] = []
 
     class Context:
@@ -308,7 +302,6 @@ def test_other_errors_are_reported_to_the_others(monkeypatch) -> None:
             raise tf.errors.FailedPreconditionError(None, None, "over")
 
     monkeypatch.setattr(clusters.context, "context", Context)
-    monkeypatch.setattr(clusters, "_GRACE", 0.0)
     cluster = Cluster(("a:1", "b:1"))
     with pytest.raises(KeyboardInterrupt), watching(cluster):
         raise KeyboardInterrupt
@@ -326,9 +319,9 @@ def test_other_errors_are_reported_to_the_others(monkeypatch) -> None:
 def test_workers_end_together(start, addresses: list[str]) -> None:
     """None is lost for being slow to start or to take a step."""
     early = start(addresses, 1, timeout=4.0, steps=3)
-    time.sleep(2)
+    time.sleep(1)
     others = [
-        start(addresses, 0, timeout=4.0, steps=3, fails=10),
+        start(addresses, 0, timeout=4.0, steps=3, fails=6),
         start(addresses, 2, timeout=4.0, steps=3),
     ]
     for worker in (early, *others):
@@ -342,6 +335,8 @@ def test_a_killed_worker_ends_the_others_once_it_starts_again(
 ) -> None:
     workers = start_all(start, addresses)
     workers[victim].process.kill()
+    # Its port is free once it has ended.
+    workers[victim].process.wait(LONG)
     # Before the others know that it was gone.
     again = start(addresses, victim, steps=3)
     for index, worker in enumerate(workers):
@@ -355,7 +350,8 @@ def test_a_killed_worker_ends_the_others_once_it_starts_again(
         start(addresses, index, steps=3) for index in {0, 1, 2} - {victim}
     ]
     for worker in (again, *others):
-        assert worker.result()[0] == 0
+        status, line = worker.result()
+        assert status == 0, line
 
 
 @pytest.mark.multiworker
@@ -438,11 +434,11 @@ def test_clusters_that_differ_do_not_start(start, addresses: list[str]) -> None:
 
 @pytest.mark.multiworker
 def test_missing_workers_are_named(start, addresses: list[str]) -> None:
-    workers = [start(addresses, index, joining=10.0) for index in range(2)]
+    workers = [start(addresses, index, joining=6.0) for index in range(2)]
     for worker in workers:
         assert worker.result() == (
             1,
-            "TimeoutError: All workers must start within 10 s of each other. "
+            "TimeoutError: All workers must start within 6 s of each other. "
             f"Missing: worker 2 ({addresses[2]})",
         )
 

@@ -9,13 +9,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked, command
 from ports import free_port
 from support import distance
 
@@ -23,7 +22,6 @@ from keras_pspnet.training import checkpoints
 
 pytestmark = [pytest.mark.long, pytest.mark.multiworker]
 
-ROOT = Path(__file__).parents[2]
 STEPS = 5
 # Seconds after which a silent worker is lost.
 TIMEOUT = 10
@@ -76,7 +74,7 @@ RECIPE = Recipe(
     batch_size=4,
     steps={STEPS},
     steps_per_epoch={STEPS},
-    # The first normalisations amplify rounding: at 0.005, to 2e-5 in 5 steps.
+    # The first normalizations amplify rounding: at 0.005, to 2e-5 in 5 steps.
     learning_rate=0.001,
     scenes=(12, 2),
     evaluations=1,
@@ -111,28 +109,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def launch(folder: Path, name: str, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "training.train", folder / "recipe.py"]
-        + ["--output", folder / name, "--worker-timeout", str(TIMEOUT)],
-        env={
-            **{
-                key: os.environ[key] for key in os.environ if key != "TF_CONFIG"
-            },
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            **environment,
-        },
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def launch(folder: Path, name: str, **environment: str) -> Forked:
+    return Forked(
+        command,
+        *("train", os.fspath(folder / "recipe.py")),
+        *("--output", os.fspath(folder / name)),
+        *("--worker-timeout", str(TIMEOUT)),
+        environment=environment,
     )
 
 
 def launch_two(
     folder: Path, name: str, victim: int | None = None, steps: int = 0
-) -> list[subprocess.Popen]:
+) -> list[Forked]:
     """Starts both, of whom one may die after some steps."""
     port = free_port()
     workers = [f"127.0.0.1:{port}", f"127.0.0.1:{port + 10}"]
@@ -152,15 +141,14 @@ def launch_two(
     ]
 
 
-def succeed(*processes: subprocess.Popen) -> None:
+def succeed(*processes: Forked) -> None:
     try:
         for process in processes:
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
     finally:
         for process in processes:
-            process.kill()
-            process.communicate()
+            process.close()
 
 
 @pytest.fixture(scope="module")
@@ -211,48 +199,44 @@ def assert_equal(
             np.testing.assert_array_equal(got[name], value, err_msg=name)
 
 
-def test_two_processes_equal_one(folder, alone, replicas) -> None:
+def lose(folder: Path, name: str, victim: int, steps: int) -> None:
+    """Starts both, of whom one is killed and the other one ends."""
+    workers = launch_two(folder, name, victim, steps)
+    try:
+        assert workers[victim].wait(timeout=300) == -signal.SIGKILL
+        died = time.monotonic()
+        _, errors = workers[1 - victim].communicate(timeout=300)
+        assert time.monotonic() - died < 30
+        assert workers[1 - victim].returncode == 75
+    finally:
+        for worker in workers:
+            worker.close()
+    assert "Traceback" not in errors
+    line = errors.splitlines()[-1]
+    assert f"Lost worker {victim} (127.0.0.1:" in line
+    assert "Run the same command on all workers to resume." in line
+    kept = checkpoints.newest(folder / name / "checkpoints")
+    assert kept is not None
+    assert kept.step == 2
+
+
+def test_two_processes_equal_one_though_each_was_killed(
+    folder, alone, replicas
+) -> None:
+    lose(folder, "two", victim=1, steps=3)
+    shutil.copytree(folder / "two", folder / "fewer")
+    lose(folder, "two", victim=0, steps=2)
     succeed(*launch_two(folder, "two"))
     two = tensors(folder / "two")
     assert_near(two, alone)
     assert_equal(two, replicas)
-
-
-def test_a_killed_worker_ends_the_other_and_the_run_goes_on(
-    folder, alone, replicas
-) -> None:
-    output = folder / "killed"
-    for victim, steps in ((1, 3), (0, 2)):
-        workers = launch_two(folder, "killed", victim, steps)
-        try:
-            assert workers[victim].wait(timeout=300) == -signal.SIGKILL
-            died = time.monotonic()
-            _, errors = workers[1 - victim].communicate(timeout=300)
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
-        assert time.monotonic() - died < 30
-        assert workers[1 - victim].returncode == 75
-        assert "Traceback" not in errors
-        line = errors.splitlines()[-1]
-        assert f"Lost worker {victim} (127.0.0.1:" in line
-        assert "Run the same command on all workers to resume." in line
-        kept = checkpoints.newest(output / "checkpoints")
-        assert kept is not None
-        assert kept.step == 2
-    shutil.copytree(output, folder / "fewer")
-    succeed(*launch_two(folder, "killed"))
-    killed = tensors(output)
-    assert_near(killed, alone)
-    assert_equal(killed, replicas)
     succeed(launch(folder, "fewer"))
     assert_near(tensors(folder / "fewer"), alone)
 
 
-def test_what_one_process_began_two_go_on_with(folder, alone) -> None:
+def test_two_processes_go_on_with_what_one_began(folder, alone) -> None:
     killed = launch(folder, "more", KILLED_AFTER="3")
-    killed.communicate(timeout=300)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.wait(timeout=300) == -signal.SIGKILL
+    killed.close()
     succeed(*launch_two(folder, "more"))
     assert_near(tensors(folder / "more"), alone)

@@ -77,6 +77,9 @@ def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
     assert not kept
     again = evaluate(model, run_data.open_data(SMOKE, None).validation)
     np.testing.assert_array_equal(again.confusion, scores.confusion)
+    card = (output / "model/README.md").read_text()
+    assert f"- Recipe: {SMOKE.name} (keras_pspnet)\n" in card
+    assert f"| mean IoU | {scores.mean_iou:.4f} |" in card
 
 
 def test_a_finished_run_is_scored_again_and_not_trained(
@@ -157,6 +160,7 @@ def test_the_best_of_a_run_is_a_model_with_its_scores(finished) -> None:
         for row in read_history(output / "history.csv")
     }
     assert told["step"] == max(found, key=lambda step: found[step])
+    assert told["recipe"] == SMOKE.name
     assert kept.mean_iou == pytest.approx(max(found.values()))
     model = load_pretrained(output / "best", aux=True)
     again = evaluate(model, run_data.open_data(SMOKE, None).validation)
@@ -447,6 +451,8 @@ def test_the_head_s_rate_is_the_recipe_s(small, monkeypatch, tmp_path) -> None:
         "total_steps": 4,
         "learning_rate": 0.05,
         "head_lr_multiplier": 7.0,
+        "weight_decay": 1e-4,
+        "loss": None,
         "loss_weights": {"main": 1.0, "aux": 0.4},
     }
 

@@ -1,35 +1,21 @@
 """Tests of the data of a run."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from smoke_run import (
     SMOKE,
+    write_camvid,
     write_folder,
 )
-from support import picture
 
 import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.data as run_data
 import keras_pspnet.training.run as training
 from keras_pspnet.cli.main import main
 from keras_pspnet.labels import AERIAL, CAMVID
-
-
-def write_camvid(folder: Path) -> Path:
-    """A train and a val pair as SegNet's CamVid has them, 11 is no truth."""
-    for split in ("train", "val"):
-        for suffix in ("", "annot"):
-            (folder / f"{split}{suffix}").mkdir(parents=True)
-        image = picture(50, 71)
-        mask = (image.mean(-1) // 24).clip(0, 11).astype("uint8")
-        mask[:3] = 11
-        Image.fromarray(image).save(folder / split / "a.jpg")
-        Image.fromarray(mask).save(folder / f"{split}annot" / "a.png")
-    return folder
 
 
 def test_a_recipe_reads_the_set_that_it_names(small, tmp_path) -> None:
@@ -68,6 +54,31 @@ def test_every_fault_of_both_splits_is_found(tmp_path) -> None:
     assert "val/masks/1.png" in issues[1]
 
 
+def test_labels_txt_says_what_masks_hold(tmp_path) -> None:
+    recipe = recipe_files.load_recipe("aerial")
+    data = write_folder(tmp_path / "data")
+    for path in data.glob("*/masks/*.png"):
+        with Image.open(path) as mask:
+            classes = np.asarray(mask).astype("uint16")
+        values = np.where(classes == 255, 255, classes * 300).astype("uint16")
+        Image.fromarray(values).save(path)
+    assert run_data.check_data(recipe, data)
+    lines = [f"{name} {k * 300}\n" for k, name in enumerate(AERIAL.names)]
+    (data / "labels.txt").write_text("".join(lines))
+    found = run_data.check_data(recipe, data)
+    assert all(issue.is_warning for issue in found)
+    run = run_data.open_data(recipe, data)
+    masks = [mask for _, mask in run.pairs]
+    assert {int(each.max()) for each in masks} <= {0, 1, 2, 3, 4, 255}
+    # What lies above is nothing to do with a recipe.
+    (tmp_path / "labels.txt").write_text("a\na\n")
+    assert all(each.is_warning for each in run_data.check_data(recipe, data))
+    # Another file's classes are not the recipe's.
+    (data / "labels.txt").write_text("sky 0\nroad 300\n")
+    with pytest.raises(ValueError, match="must list the 5 classes of the mod"):
+        run_data.check_data(recipe, data)
+
+
 def test_there_is_no_data_to_check_without_files(tmp_path) -> None:
     with pytest.raises(ValueError, match="reads data.*recipe='scenes'"):
         run_data.check_data(SMOKE, tmp_path)
@@ -85,5 +96,13 @@ def test_the_command_tells_faults_by_its_status(tmp_path, capsys) -> None:
     assert main(command) == 1
     out = capsys.readouterr().out
     assert "train/images/0.png has no mask" in out
-    assert "val/masks/1.png has no picture" in out
+    assert "val/masks/1.png has no image" in out
     assert "2 errors" in out
+    # What can be read is shown all the same.
+    sheet = tmp_path / "sheet.png"
+    assert main([*command, "--sheet", str(sheet)]) == 1
+    with Image.open(sheet) as image:
+        assert image.width > 600
+    capsys.readouterr()
+    assert main(["train", "aerial", "--sheet", str(sheet)]) == 2
+    assert "`--sheet` requires --check-data" in capsys.readouterr().err

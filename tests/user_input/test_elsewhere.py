@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from data_trees import row, write_own, write_text
 from small import small
+from support import ON_JAX
 
 import keras_pspnet as kp
 from keras_pspnet.data import load
@@ -38,7 +39,7 @@ def test_replicas_count_all_images(two_replicas):
 
 
 # What a process with Keras on JAX does; it prints JSON on its last line.
-ON_JAX = """
+PROGRAM = """
 import json, warnings
 import keras
 import numpy as np
@@ -85,10 +86,9 @@ print(json.dumps([
 
 
 def test_jax():
-    environ = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-c", ON_JAX],
-        env=environ,
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, **ON_JAX},
         capture_output=True,
         text=True,
         check=False,
@@ -137,7 +137,7 @@ def test_an_export_shrinks_images_as_segment_does(
 ):
     seen = []
 
-    def write(model, folder, precision, options, sizes):
+    def write(model, folder, precision, options, *_):
         seen.append(options)
 
     monkeypatch.setattr(saved_model, "write_saved_model", write)

@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def recolored(folder, palette, pixels):
-    """A palette file whose indices are of another order of colours."""
+    """A palette file whose indices are of another order of colors."""
     mask = Image.fromarray(np.array(pixels, "uint8"))
     mask.putpalette(np.array(palette, "uint8").tobytes())
     Image.new("RGB", mask.size).save(folder / "images/p.png")
@@ -56,6 +56,7 @@ def test_masks_of_0_and_255_are_refused_by_every_reader(folder):
     (issue,) = [each for each in check(load(folder)) if not each.is_warning]
     assert "two classes must be 0 and 1" in issue.text
     assert "2 of 2 masks that hold 0 and 255" in issue.text
+    assert "the lines 'sky 0' and 'road 255' into labels.txt" in issue.text
     for reader in (
         lambda: load(folder).check_pairs(),
         lambda: kp.evaluate(predictor(), load(folder)),
@@ -93,28 +94,33 @@ def write_recolored(folder, palette, pixels):
 
 
 @pytest.mark.parametrize(
-    ("palette", "refused"),
+    ("palette", "want"),
     [
-        (COLORS, False),
-        (COLORS[::-1], True),
-        # Colours that labels.txt does not list are for looks alone.
-        (((9, 9, 9), (8, 8, 8), (7, 7, 7)), False),
-        ((COLORS[0], COLORS[2], (7, 7, 7)), False),
+        (COLORS, [0, 1, 2]),
+        # All colors are listed: they count.
+        (COLORS[::-1], [2, 1, 0]),
+        ((COLORS[1], COLORS[0], (7, 7, 7)), None),
+        # Colors that labels.txt does not list are for looks alone.
+        (((9, 9, 9), (8, 8, 8), (7, 7, 7)), [0, 1, 2]),
+        ((COLORS[0], COLORS[2], (7, 7, 7)), [0, 1, 2]),
         # A class that is not in the file may be anywhere.
-        ((COLORS[0], COLORS[1], COLORS[1]), False),
+        ((COLORS[0], COLORS[1], COLORS[1]), [0, 1]),
     ],
 )
-def test_palettes_in_another_order(folder, palette, refused):
-    pixels = [[0, 1], [1, 0]] if palette[2] == palette[1] else [[0, 1], [2, 0]]
+def test_palettes_in_another_order(folder, palette, want):
+    pixels = np.array([[0, 1], [2, 0]])
+    if want is None or len(want) == 2:
+        pixels = np.array([[0, 1], [1, 0]])
     write_recolored(folder, palette, pixels)
-    if not refused:
-        np.testing.assert_array_equal(load(folder)[0][1], pixels)
+    if want is not None:
+        got = load(folder)[0][1]
+        np.testing.assert_array_equal(got, np.array(want)[pixels])
         return
     with pytest.raises(
         ValueError,
         match=r"palette in the order of .*labels\.txt.*index 0 with "
-        r"\[0, 255, 0\]"
-        ", the colour of class 2",
+        r"\[255, 0, 0\]"
+        ", the color of class 1",
     ):
         load(folder)[0]
     (issue,) = (each for each in checked(folder) if "palette" in each)
@@ -145,6 +151,57 @@ def test_orientation_that_the_size_does_not_show(
     assert all(each.is_warning and "(EXIF)" in str(each) for each in found)
 
 
+# === Folders, files and values as people have them ===
+
+
+def renamed(folder, image, mask):
+    """Moves the pairs a and b to other names, which hold {}."""
+    for kind, pattern in (("images", image), ("masks", mask)):
+        for path in list((folder / kind).iterdir()):
+            target = folder / pattern.format(path.stem)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target != path:
+                with Image.open(path) as opened:
+                    opened.save(target)
+                path.unlink()
+        (folder / kind / ".keep").write_bytes(b"")
+
+
+@each(
+    [
+        Case(what, "data.load", lambda: None, error=error, value=names)  # type: ignore[arg-type]
+        for what, names, error in [
+            ("suffix", ("images/{}.jpg", "masks/{}_mask.png"), None),
+            ("CamVid's _L", ("images/{}.png", "masks/{}_L.png"), None),
+            ("-labels", ("images/{}.png", "masks/{}-labels.bmp"), None),
+            ("prefix", ("images/{}.png", "masks/gt_{}.tif"), None),
+            ("Carvana's .gif", ("images/{}.jpg", "masks/{}_mask.gif"), None),
+            ("capitals", ("images/{}.JPG", "masks/{}.PNG"), None),
+            ("folders inside", ("images/x/{}.png", "masks/x/{}.png"), None),
+            ("other folders", ("images/x/{}.png", "masks/y/{}.png"), "no mask"),
+            ("one folder", ("{}.jpg", "{}_mask.png"), None),
+            ("JPEG masks", ("images/{}.png", "masks/{}.jpg"), "lossy files"),
+        ]
+    ]
+)
+def test_names_of_files(case, folder):
+    renamed(folder, *case.value)
+    if case.value[0] == "{}.jpg":
+        for kind in ("images", "masks"):
+            (folder / kind / ".keep").unlink()
+            (folder / kind).rmdir()
+
+    def right(data):
+        for (_, mask), want in zip(data, (row(0, 1), row(1, 0)), strict=True):
+            np.testing.assert_array_equal(mask, want)
+
+    run(
+        Case(
+            case.what, case.entry, lambda: load(folder), case.error, value=right
+        )
+    )
+
+
 # === labels.txt ===
 
 
@@ -163,6 +220,9 @@ LABELS = [
         "name,r,g,b\nsky,0,0,0\nroad,1,2,3\n",
         "not be a table of comma-separated",
     ),
+    ("values", "sky 0\nroad 255\n", ("sky", "road")),
+    ("values of some", "sky 0\nignore 255\nroad\n", "a value of its own"),
+    ("names and values", "sky,0\nroad,255\n", "table of comma-separated"),
     ("JSON", '["sky",\n"road"]\n', "not be JSON or YAML"),
     ("YAML", "names:\n  0: sky\n", "JSON or YAML|without numbers"),
 ]

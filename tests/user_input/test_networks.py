@@ -70,7 +70,13 @@ NETWORK = [
         "sizes that are no integers",
         "PSPNet",
         built(input_shape=(33.5, None, 3)),
-        error=r"`input_shape` must be \(height, width, 3\).*33.5",
+        error=r"`input_shape` must be \(height, width, \w+\).*33.5",
+    ),
+    Case(
+        "a head without channels",
+        "PSPNet",
+        built(head_channels=0),
+        error="`head_channels` must be a positive integer.*head_channels=0",
     ),
     Case(
         "names as labels",
@@ -179,7 +185,7 @@ def test_weights_of_another_optimizer_are_refused(tmp_path):
     same = network(["resnet18"])
     same.compile(total_steps=8)
     same.load_weights(tmp_path / "a.weights.h5")
-    assert int(same.optimizer.iterations) == 2
+    assert int(same.optimizer.iterations) == same.global_step == 2
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.hdf5"])

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from data_trees import row, write_own, write_text
@@ -50,6 +51,16 @@ WRONG = [
     ({"backbone": "resnet51"}, "`backbone` must be one of resnet18"),
     ({"dtype_policy": "float8"}, "`dtype_policy` must be one of float32"),
     ({"data": "vok"}, "`data` must be None or one of voc"),
+    ({"data": ["voc"]}, r"`data` must be None or one of voc.*\['voc'\]"),
+    ({"data": {}}, "`data` must be None or one of voc.*data={}"),
+    ({"backbone": ["resnet18"]}, r"`backbone` must be one of .*\['resnet18"),
+    ({"batch_size": 1}, "`batch_size` must be at least 2 while batch norm"),
+    ({"crop": (1, 1)}, r"`crop` must be two integers of at least 8.*\(1, 1\)"),
+    ({"scales": (1e-9, 1e-9)}, r"`scales` must be .* at least 0\.05.*1e-09"),
+    ({"width": 1e-9}, "`width` must be a number from 1/32.*width=1e-09"),
+    ({"width": 9}, "`width` must be a number from 1/32.* to 8.*width=9"),
+    ({"class_weight": "balanced"}, "`class_weight` must be .*'balanced' is f"),
+    ({"class_weight": np.ones(1)}, "a factor for each of the 2 classes"),
     ({"class_weight": [1.0]}, "a factor for each of the 2 classes"),
     (
         {"network": {"freez": "backbone"}},
@@ -72,6 +83,20 @@ WRONG = [
 )
 def test_fields(case):
     run(case)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"network": {"freeze": "batch_norm"}}, {"bin_sizes": (2, 3)}],
+)
+def test_single_crops_train_where_statistics_are_of_more(fields):
+    assert changed(batch_size=1, **fields)().batch_size == 1
+
+
+def test_class_weights_in_an_array():
+    recipe = changed(class_weight=np.array([1.0, 2.0]))()
+    assert recipe == changed(class_weight=[1.0, 2.0])()
+    assert recipe.identity()["class_weight"] == "[1.0, 2.0]"
 
 
 def test_every_field_has_a_rule():
@@ -131,6 +156,10 @@ def train(tmp_path, capsys, recipe, data):
         ("RECIPE = (", r"must be valid Python \('\(' was.*own.py, line 1"),
         ("\nimport nothing_here", r"own.py, line 2: No module named 'nothing"),
         ("1 / 0", "own.py, line 1: division by zero"),
+        ("import sys\nsys.exit()", "own.py, line 2: a recipe must not exit"),
+        ("exit(3)", "own.py, line 1: a recipe must not exit"),
+        ("assert False", "own.py, line 1: AssertionError$"),
+        ("x = 1\n\0", r"must be valid Python \(.*null bytes\).*own.py"),
     ],
 )
 def test_files_that_are_no_recipes(tmp_path, capsys, data, text, error):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from data_trees import row, write_own, write_text
 from small import small
 from user_input import Case, each, run
 
 import keras_pspnet as kp
-from keras_pspnet.labels import generic_labels
+from keras_pspnet.data import load
+from keras_pspnet.labels import generic_labels, named_labels
 
 pytestmark = pytest.mark.user_input
 
@@ -68,10 +70,23 @@ ROWS = [
         warning="Received: 3 of 4 masks.*, and 1 that hold 1",
     ),
     Case(
+        "masks of 1 and 255, two classes",
+        "kp.evaluate",
+        score(IMAGES, np.where(MASKS == 1, 255, 1)),
+        warning="at least two classes.* 4 masks .* only class 1 has ground tr",
+    ),
+    Case("a mask of 0", "kp.evaluate", score(IMAGES[:1], MASKS[:1] * 0)),
+    Case(
         "images in 0..1",
         "kp.evaluate",
         score(FLOATS / 255, MASKS),
         warning=r"images must be in 0\.\.255.*4 images.*multiply them by 255",
+    ),
+    Case(
+        "images of NaN",
+        "kp.evaluate",
+        score(FLOATS * np.float32("nan"), MASKS),
+        error="`dataset`: images must hold finite numbers",
     ),
     Case("floats in 0..255", "kp.evaluate", score(FLOATS, MASKS), value=same),
     Case(
@@ -79,6 +94,18 @@ ROWS = [
         "kp.segment",
         lambda: kp.segment(PREDICTOR, FLOATS[0] / 255),
         warning=r"`image`: images must be in 0\.\.255",
+    ),
+    Case(
+        "flip that is a word",
+        "kp.segment",
+        lambda: kp.segment(PREDICTOR, IMAGES[0], flip="no"),
+        error="`flip` must be one of True, False. Received: flip='no'",
+    ),
+    Case(
+        "flip that is a word",
+        "kp.evaluate",
+        lambda: kp.evaluate(PREDICTOR, [], flip="no"),
+        error="`flip` must be one of None, True, False. Received: flip='no'",
     ),
     Case(
         "floats in 0..255",
@@ -127,6 +154,85 @@ ROWS = [
 @each(ROWS)
 def test_scoring(case):
     run(case)
+
+
+# === Classes of the data and of the model ===
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_own(tmp_path, m0=row(0, 1), m1=row(1, 0))
+    write_text(tmp_path / "labels.txt", "a\nb\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("names", ["ba", "abc"])
+def test_classes_of_another_order_or_count_are_refused(folder, names):
+    labels = named_labels(list(names))
+    predictor = kp.Predictor(wide(len(names)), labels)
+    data = load(folder)
+    error = (
+        f"`dataset` must have the {len(names)} classes of the model in their "
+        f"order: {', '.join(names)}. Received: a, b"
+    )
+    with pytest.raises(ValueError, match=error):
+        kp.evaluate(predictor, data)
+    model = small(classes=len(names))
+    model.labels = labels
+    with pytest.raises(ValueError, match=error):
+        model.fit(
+            IMAGES,
+            MASKS,
+            callbacks=[kp.callbacks.ValidationScores(data)],
+            verbose=0,
+        )
+    assert model.global_step == 0
+
+
+@pytest.mark.parametrize("names", ["ab", "xy"])
+def test_the_same_classes_may_have_other_names(folder, names):
+    predictor = kp.Predictor(network, named_labels(list(names)))
+    assert kp.evaluate(predictor, load(folder)).images == 2
+
+
+def wide(classes):
+    def zeros(images):
+        return np.zeros((*images.shape[:3], classes), "float32")
+
+    return zeros
+
+
+def test_what_the_loss_ignores_is_not_scored():
+    model = small(loss=kp.SegmentationLoss(ignore_label=0))
+    masks = RNG.integers(0, 3, MASKS.shape)
+    pairs = list(zip(IMAGES, masks, strict=True))
+    confusion = kp.evaluate(model, pairs).confusion
+    assert confusion[0].sum() == 0
+    assert confusion.sum() == (masks != 0).sum()
+    assert kp.evaluate(model, pairs, ignore_label=255).confusion[0].sum()
+
+
+# === Callbacks that score ===
+
+
+def test_best_model_comes_after_its_scores(tmp_path):
+    validation = kp.callbacks.ValidationScores(
+        list(zip(IMAGES, MASKS, strict=True))
+    )
+    best = kp.callbacks.BestModel(tmp_path / "best", validation)
+    model = small(classes=2)
+    with pytest.raises(
+        ValueError,
+        match="`callbacks` must list the ValidationScores before .*best'",
+    ):
+        model.fit(IMAGES, MASKS, callbacks=[best, validation], verbose=0)
+
+
+def test_validation_scores_refuse_what_serves_one_epoch():
+    with pytest.raises(ValueError, match="`dataset` must be gone through agai"):
+        kp.callbacks.ValidationScores(zip(IMAGES, MASKS, strict=True))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'widnow'"):
+        kp.callbacks.ValidationScores([], widnow=3)
 
 
 def test_the_table_says_which_classes_are_missing():

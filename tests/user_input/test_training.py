@@ -9,6 +9,7 @@ from user_input import Case, each, run
 
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.metrics import MeanIoU
+from keras_pspnet.optimizers import SGD
 
 pytestmark = [pytest.mark.long, pytest.mark.user_input]
 
@@ -71,6 +72,11 @@ STREAMS = {
 BATCH = {
     "train_on_batch": lambda x, y: make(total_steps=1).train_on_batch(x, y)
 }
+TEST_BATCH = {"test_on_batch": lambda x, y: make().test_on_batch(x, y)}
+EVALUATE = {
+    name: entries[name]
+    for entries, name in ((ARRAYS, "evaluate"), (STREAMS, "evaluate tf.data"))
+}
 LABELS = {
     "SegmentationLoss": lambda x, y: SegmentationLoss()(
         y, np.zeros((*y.shape[:3], 2), "float32")
@@ -130,6 +136,53 @@ ROWS = [
         ONE_GOOD,
         warning="Received: 3 of 4 masks.*, and 1 that hold 1",
     ),
+    *cases(
+        "masks of 0 and 255, two classes",
+        TEST_BATCH,
+        IMAGES,
+        ONLY_255,
+        error=r"`y`: two classes must be 0 and 1.*Received: 4 of 4 masks",
+    ),
+    *[
+        row
+        for what, masks, label in (
+            ("masks of 0", MASKS * 0, 0),
+            ("masks of 1 and 255", np.where(MASKS == 1, 255, 1), 1),
+        )
+        for row in cases(
+            f"{what}, two classes",
+            ARRAYS | STREAMS,
+            IMAGES,
+            masks.astype("uint8"),
+            warning=f"must show at least two.* 4 masks .* class {label} has gr",
+        )
+    ],
+    *cases(
+        "masks of 0 and 255, three classes",
+        {
+            "fit": lambda x, y: small().fit(x, y, verbose=0),
+            "fit tf.data": lambda x, y: small().fit(data(x, y), verbose=0),
+            "fit in a graph": lambda x, y: small(eager=False).fit(
+                data(x, y), verbose=0
+            ),
+        },
+        IMAGES,
+        ONLY_255,
+        warning="must show at least two classes.* only class 0 has ground tr",
+    ),
+    *[
+        row
+        for label in (7, -1)
+        for row in cases(
+            f"label {label} of two classes",
+            LABELS,
+            IMAGES,
+            np.where(PADDED == 1, label, PADDED.astype("int32")),
+            error=f"labels must be 0..1 or the ignore.* label = {label}",
+        )
+    ],
+    *cases("masks of 0", BATCH | TEST_BATCH, IMAGES, MASKS * 0),
+    *cases("one mask of 0", EVALUATE, IMAGES[:1], MASKS[:1] * 0),
     *cases("masks padded with 255", ARRAYS | STREAMS | BATCH, IMAGES, PADDED),
     *cases(
         "images in 0..1",
@@ -200,9 +253,19 @@ MINUS_ONE = np.where(PADDED == 255, -1, PADDED.astype("int32"))
 def monitored(callback, monitor, **kwargs):
     def call():
         watch = getattr(keras.callbacks, callback)(monitor=monitor, **kwargs)
-        return trained(
-            callbacks=[watch], validation_data=(IMAGES, MASKS), epochs=2
-        ).history
+        return (
+            make(optimizer=SGD(0.01))
+            .fit(
+                IMAGES,
+                MASKS,
+                batch_size=2,
+                callbacks=[watch],
+                validation_data=(IMAGES, MASKS),
+                epochs=2,
+                verbose=0,
+            )
+            .history
+        )
 
     return call
 
@@ -269,6 +332,27 @@ ARGUMENTS = [
         "compile",
         compiled(learning_rate=SCHEDULE, total_steps=9),
         error="`total_steps` must be left out where `learning_rate` is a s",
+    ),
+    *[
+        Case(
+            f"batch_size={size}",
+            "fit",
+            lambda size=size: make().fit(IMAGES, MASKS, batch_size=size),
+            error=f"`batch_size` must be a positive integer.*={size}",
+        )
+        for size in (0, -2, 1.5)
+    ],
+    Case(
+        "no classes",
+        "MeanIoU",
+        lambda: MeanIoU(0),
+        error="`num_classes` must be a positive integer.*num_classes=0",
+    ),
+    Case(
+        "a word as ignore_label",
+        "MeanIoU",
+        lambda: MeanIoU(3, ignore_label="x"),
+        error="`ignore_label` must be an integer.*ignore_label='x'",
     ),
     Case(
         "the default rate and an optimizer",

@@ -11,10 +11,10 @@ from keras_pspnet.utils.arguments import (
 
 
 def test_choice_lists_what_there_is() -> None:
-    check_choice("colour", "red", ("red", "blue"))
-    message = "`colour` must be one of 'red', 'blue'. Received: colour='green'"
+    check_choice("color", "red", ("red", "blue"))
+    message = "`color` must be one of 'red', 'blue'. Received: color='green'"
     with pytest.raises(ValueError, match=message):
-        check_choice("colour", "green", ("red", "blue"))
+        check_choice("color", "green", ("red", "blue"))
 
 
 @pytest.mark.parametrize("value", [1, 255, np.int64(7)])

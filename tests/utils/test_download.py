@@ -137,6 +137,59 @@ def test_replaces_a_wrong_file(server, get, folder, part):
     assert server.ranges_asked == [None, None]
 
 
+# Without a published hash
+
+
+def test_records_the_hash_of_the_first_download(server, folder, part):
+    # Nothing says of what file this is the start.
+    part.write_bytes(OTHER[:123_456])
+    url = server.url(PATH)
+    path = download(url, folder, "", name="mine.bin")
+    assert path == folder / "mine.bin"
+    assert path.read_bytes() == BODY
+    record = folder / "mine.bin.sha256"
+    assert record.read_text() == f"{DIGEST}  mine.bin\n"
+    assert download(url, folder, "", name="mine.bin") == path
+    assert len(server.seen) == 1
+    # Later downloads must be of the same file, also where it was deleted.
+    path.write_bytes(OTHER)
+    assert download(url, folder, "", name="mine.bin").read_bytes() == BODY
+    path.unlink()
+    server.files[PATH] = OTHER
+    with pytest.raises(ValueError, match=f"starts with {DIGEST}.*{record}"):
+        download(url, folder, "", name="mine.bin")
+    assert not path.exists()
+    record.unlink()
+    assert download(url, folder, "", name="mine.bin").read_bytes() == OTHER
+
+
+def test_starts_over_what_it_cannot_check(server, folder, part):
+    part.write_bytes(OTHER[:123_456])
+    assert download(server.url(PATH), folder, "").read_bytes() == BODY
+    assert server.ranges_asked == [None]
+
+
+def test_resumes_what_a_recorded_hash_can_check(server, folder, part):
+    download(server.url(PATH), folder, "").unlink()
+    part.write_bytes(BODY[:123_456])
+    assert download(server.url(PATH), folder, "").read_bytes() == BODY
+    assert server.ranges_asked == [None, "bytes=123456-"]
+
+
+def test_a_file_without_a_record_is_not_trusted(server, folder, part):
+    (folder / NAME).write_bytes(OTHER)
+    assert download(server.url(PATH), folder, "").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("content", [b"", b"0" * 63, b"\xff" * 70])
+def test_a_damaged_record_is_refused(server, folder, part, content):
+    record = folder / f"{NAME}.sha256"
+    record.write_bytes(content)
+    with pytest.raises(ValueError, match=f"hash of the first.*{record}"):
+        download(server.url(PATH), folder, "")
+    assert server.seen == []
+
+
 # Resuming
 
 

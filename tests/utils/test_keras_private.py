@@ -52,6 +52,22 @@ def test_compiled_models() -> None:
         np.testing.assert_array_equal(value, old)
 
 
+def test_losses_and_metrics_of_a_compiled_model() -> None:
+    image = keras.Input((5, 4, 3))
+    outputs = {
+        name: keras.layers.Conv2D(2, 1, name=name)(image) for name in "ab"
+    }
+    model = keras.Model(image, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss={"a": loss, "b": loss}, metrics={"a": "accuracy"})
+    keras_private.build_losses(model)
+    built = [each.path for each in model.metrics_variables]
+    assert len(built) == 2 * len(["loss", "a_loss", "b_loss", "a_accuracy"])
+    masks = np.ones((2, 5, 4), "int32")
+    model.fit(np.ones((2, 5, 4, 3)), {"a": masks, "b": masks}, verbose=0)
+    assert [each.path for each in model.metrics_variables] == built
+
+
 def test_strategy_of_a_model(two_replicas) -> None:
     assert keras_private.strategy_of(network()) is None
     with two_replicas.scope():
@@ -83,3 +99,14 @@ def test_variable_of_an_update() -> None:
     optimizer.build(variables)
     optimizer.apply([keras.ops.ones(2)] * 2, variables)
     assert [id(each) for each in found] == [id(each) for each in variables]
+
+
+def test_variables_of_an_optimizer() -> None:
+    variables = [keras.Variable(np.ones(2, "float32")) for _ in range(3)]
+    plain = keras.optimizers.SGD(0.1)
+    scaled = keras.optimizers.LossScaleOptimizer(plain)
+    scaled.build(variables[:2])
+    for each in (plain, scaled):
+        assert keras_private.num_optimized(each) == 2
+        [left] = keras_private.unoptimized(each, variables)
+        assert left is variables[2]

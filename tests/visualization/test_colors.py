@@ -1,4 +1,4 @@
-"""Tests of visualization.colors: which colours eyes of all kinds part."""
+"""Tests of visualization.colors: which colors eyes of all kinds part."""
 
 import numpy as np
 import pytest
@@ -17,16 +17,16 @@ from keras_pspnet.visualization.colors import (
 WHITE = (255, 255, 255)
 
 
-def test_colours_are_apart_for_all():
+def test_colors_are_apart_for_all():
     assert least_distance([*COLORBLIND[:21], IGNORED, WHITE]) > 16
 
 
 @pytest.mark.parametrize(("count", "least"), [(40, 11), (150, 5), (255, 3.7)])
-def test_more_colours_are_closer(count, least):
+def test_more_colors_are_closer(count, least):
     assert least_distance(COLORBLIND[:count]) > least
 
 
-def test_all_colours_differ():
+def test_all_colors_differ():
     assert len(set(COLORBLIND)) == len(COLORBLIND) == 255
     assert not {IGNORED, WHITE} & set(COLORBLIND)
 
@@ -42,7 +42,7 @@ def test_classes_of_every_set_are_apart(labels):
     assert least_distance(colors) > least_distance(labels.colors)
 
 
-def test_own_colours_are_the_default():
+def test_own_colors_are_the_default():
     palette = class_colors(VOC)
     assert palette.dtype == np.uint8 and palette.shape == (256, 3)
     np.testing.assert_array_equal(palette[:21], VOC.colors)

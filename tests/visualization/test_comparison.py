@@ -5,7 +5,11 @@ import pytest
 from PIL import Image
 
 from keras_pspnet.labels import SCENES, LabelSet
-from keras_pspnet.visualization.comparison import comparison_sheet
+from keras_pspnet.visualization.comparison import (
+    comparison_sheet,
+    overlay_sheet,
+)
+from keras_pspnet.visualization.segmentation import Segmentation
 
 LABELS = LabelSet("two", ("left", "right"), ((255, 0, 0), (0, 0, 255)))
 WRONG = [255, 80, 0]
@@ -65,7 +69,7 @@ def test_error_shows_what_is_right_wrong_and_ignored():
     assert (error[:100] == 0).all()
 
 
-def test_legend_explains_every_colour():
+def test_legend_explains_every_color():
     truth = halves()
     truth[:5] = 255
     sheet = comparison_sheet([grey()], [truth], [halves()], LABELS)
@@ -114,7 +118,7 @@ def test_sheet_of_strips(size):
     assert 100 < sheet.height < 1000
 
 
-def test_sheet_does_not_mix_class_colours():
+def test_sheet_does_not_mix_class_colors():
     labels = LabelSet("dots", ("a", "b"), ((200, 0, 0), (0, 0, 200)))
     mask = (np.indices((64, 96)).sum(0) % 2).astype(np.uint8)
     sheet = comparison_sheet([grey(64, 96)], [mask], [mask], labels)
@@ -143,3 +147,24 @@ def test_sheet_does_not_mix_class_colours():
 def test_sheet_refuses(arguments, match):
     with pytest.raises(ValueError, match=match):
         comparison_sheet(*arguments, LABELS)
+
+
+def test_overlays_stand_beside_their_images() -> None:
+    pairs = [
+        Segmentation(grey(value=value), halves(), LABELS)
+        for value in (40, 80, 120)
+    ]
+    sheet = overlay_sheet(pairs)
+    assert sheet.width == 4 * COLUMN + 8
+    for number, pair in enumerate(pairs):
+        panels = cells(sheet, number // 2)
+        image, overlay = panels[2 * (number % 2) : 2 * (number % 2) + 2]
+        assert (image == pair.image[0, 0]).all()
+        for left, color in ((0, (255, 0, 0)), (180, (0, 0, 255))):
+            want = 0.45 * pair.image[0, 0] + 0.55 * np.array(color)
+            assert np.abs(overlay[:, left : left + 140] - want).max() <= 1
+    # A place without a pair.
+    assert (cells(sheet, 1)[2] == 255).all()
+    assert overlay_sheet(pairs[:1]).width == 2 * COLUMN + 8
+    with pytest.raises(ValueError, match="`segmentations` must hold at least"):
+        overlay_sheet([])

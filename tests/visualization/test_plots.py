@@ -119,7 +119,7 @@ def test_cells_show_the_shares_of_their_row(figures, labels):
     np.testing.assert_array_equal(shares[1, :4], [0, 0.75, 0.25, 0])
     assert (shares[0, 0], shares[2, 2], shares[2, 0]) == (1, 0.9999, 0.0001)
     assert (shares[3, 3], shares[3, 4]) == (0, 1)
-    # A quarter has half of the colour, and one in 10,000 is seen.
+    # A quarter has half of the color, and one in 10,000 is seen.
     shown = image.norm([0, 0.0001, 0.25, 1])
     np.testing.assert_allclose(shown, [0, 0.01, 0.5, 1])
     texts = {

@@ -55,7 +55,7 @@ def test_colorize_paints_ignored_pixels_black(dtype):
     )
 
 
-def test_colorize_for_colour_blind_people():
+def test_colorize_for_color_blind_people():
     mask = np.array([[0, 4, 255]], np.uint8)
     colors = colorize(mask, AERIAL, colorblind=True)
     assert colors.tolist() == [[[0, 114, 178], [230, 159, 0], [0, 0, 0]]]
@@ -114,7 +114,7 @@ def test_segmentation_refuses_confidence(confidence, error, match):
 def test_overlay_blends_and_parts(result):
     overlay = result.overlay(alpha=0.6)
     assert overlay.dtype == np.uint8 and overlay.shape == (40, 60, 3)
-    # 0.4 of the grey and 0.6 of the class colour; the line is 0.6 white.
+    # 0.4 of the grey and 0.6 of the class color; the line is 0.6 white.
     assert overlay[20, 5].tolist() == [193, 40, 40]
     assert overlay[20, 55].tolist() == [40, 40, 193]
     assert overlay[20, 29].tolist() == [230, 169, 169]
@@ -132,10 +132,10 @@ def test_overlay_extremes(result):
     )
 
 
-def test_overlay_for_colour_blind_people():
+def test_overlay_for_color_blind_people():
     result = Segmentation(grey(), halves() * 4, AERIAL)
     overlay = result.overlay(alpha=0.6, colorblind=True)
-    # 0.4 of the grey and 0.6 of the colours of building and water; the line
+    # 0.4 of the grey and 0.6 of the colors of building and water; the line
     # is white altogether.
     assert overlay[20, 5].tolist() == [40, 108, 147]
     assert overlay[20, 55].tolist() == [178, 135, 40]
@@ -255,7 +255,7 @@ def test_confidence_image_is_the_map_above_a_legend():
     assert image[40, 0].tolist() == [68, 1, 84]
     assert image[40, 399].tolist() == [253, 231, 36]
     assert (np.diff(image[40].astype(int).sum(axis=-1)) >= 0).mean() > 0.9
-    # The legend shows five of its colours and the mean.
+    # The legend shows five of its colors and the mean.
     legend = colors_in(np.ascontiguousarray(image[80:]))
     steps = confidence_colors(np.linspace(0, 1, 5)).tolist()
     assert {tuple(color) for color in steps} <= legend
@@ -284,7 +284,7 @@ def test_save_confidence(tmp_path):
         assert saved.format == "JPEG"
 
 
-def test_save_for_colour_blind_people(tmp_path):
+def test_save_for_color_blind_people(tmp_path):
     result = Segmentation(grey(), halves() * 4, AERIAL, ramp())
     result.save(tmp_path / "out.png", colorblind=True)
     with Image.open(tmp_path / "out.png") as saved:
@@ -328,7 +328,9 @@ def test_save_refuses_before_writing(tmp_path, result):
             ValueError, match=rf"`path` must end in \.png or.*{name}'"
         ):
             result.save(tmp_path / name)
-    with pytest.raises(ValueError, match=r"must end in \.png for a mask.*jpg"):
+    with pytest.raises(
+        ValueError, match=r"\.png or \.tif or .* for a mask.*jpg"
+    ):
         result.save(tmp_path / "out.jpg", what="mask")
     with pytest.raises(
         ValueError, match=r"`path` must end in .* for a confidence.*'out.gif'"

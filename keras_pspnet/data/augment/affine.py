@@ -22,8 +22,7 @@ import tensorflow as tf
 
 from keras_pspnet.labels import IGNORE_LABEL
 
-# Where a crop reaches over the image's edge: the mean of ImageNet, which
-# the network sees as 0.
+# The mean of ImageNet, which the network sees as 0.
 FILL = (123.675, 116.28, 103.53)
 # Pixels that `flatten` leaves room for at least.
 _SHORTEST = 2**16
@@ -121,7 +120,7 @@ def flatten(image: Any) -> Any:
     return tf.reshape(values, [-1, *channels])
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)
+@tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
 def sample_labels(
     labels: Any, size: Any, placement: Placement, crop: tuple[int, int]
 ) -> tuple[Any, Any]:
@@ -143,7 +142,7 @@ def sample_labels(
     return _labels_at(labels, size, *crop_positions(placement, crop))
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)
+@tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
 def sample_pair(
     pixels: Any,
     labels: Any,
@@ -153,41 +152,44 @@ def sample_pair(
 ) -> tuple[Any, Any, Any]:
     """Interpolates an image bilinearly, and takes its labels.
 
-    Beyond the image the colours of its edge go on.
+    Beyond the image the colors of its edge go on.
 
     Args:
-        pixels: uint8 or float32 (N, 3), as of `flatten`.
+        pixels: uint8 or float32 (N, bands), as of `flatten`.
         labels: uint8 (N,).
         size: int32 (2,), height and width of the image.
         placement: Where the crop lies.
         crop: (height, width) of the crop.
 
     Returns:
-        float32 (height, width, 3), and what `sample_labels` returns.
+        float32 (height, width, bands), and what `sample_labels` returns.
     """
     rows, columns = crop_positions(placement, crop)
     image = _colors_at(pixels, size, rows, columns)
     return (image, *_labels_at(labels, size, rows, columns))
 
 
-def fill(image: Any, inside: Any) -> Any:
-    """Gives the mean colour to what lies beyond the image.
+def fill(image: Any, inside: Any, mean: tuple[float, ...] = FILL) -> Any:
+    """Gives the mean color to what lies beyond the image.
 
     Args:
-        image: float32 (height, width, 3).
+        image: float32 (height, width, bands).
         inside: bool (height, width), as of `sample_labels`.
+        mean: The value of each band.
 
     Returns:
-        float32 (height, width, 3).
+        float32 (height, width, bands).
     """
     return tf.cond(
-        tf.reduce_all(inside), lambda: image, lambda: _where(inside, image)
+        tf.reduce_all(inside),
+        lambda: image,
+        lambda: _where(inside, image, mean),
     )
 
 
-@tf.function(jit_compile=True)
-def _where(inside: Any, image: Any) -> Any:
-    return tf.where(inside[..., None], image, FILL)
+@tf.function(autograph=False, jit_compile=True)
+def _where(inside: Any, image: Any, mean: tuple[float, ...]) -> Any:
+    return tf.where(inside[..., None], image, mean)
 
 
 def _labels_at(

@@ -1,19 +1,21 @@
 """Random changes to an image and its mask, each a pure function of a seed.
 
-Every function takes an image (H, W, 3) in 0..255, uint8 or float32, its mask
-(H, W) uint8 and a seed: an int32 tensor of shape (2,). The same seed always
-gives the same result, in whatever order a pipeline calls them.
+Every function takes an image (H, W, 3) in 0..255, uint8 or float32, or one of
+other bands in float32, its mask (H, W) uint8 and a seed: an int32 tensor of
+shape (2,). The same seed always gives the same result, in whatever order a
+pipeline calls them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_pspnet.data.augment.affine import (
+    FILL,
     Placement,
     fill,
     flatten,
@@ -43,6 +45,7 @@ def train_augmentation(
     center_padding: bool = False,
     blur_probability: float = 0.0,
     photometric: bool = False,
+    mean: Sequence[float] = FILL,
 ) -> Augmentation:
     """Composes the changes of a training run.
 
@@ -50,8 +53,8 @@ def train_augmentation(
     rotated about its middle, flipped, and cut at a place that is uniform
     over all pixels: apart from the quarter turns that is one sampling of the
     crop, see `data/affine.py`. Labels are those of the nearest pixels. Then
-    the crop is blurred and its colours are changed. Where it reaches over the
-    image it has the mean colour and the ignore label, whatever else is
+    the crop is blurred and its colors are changed. Where it reaches over the
+    image it has the mean color and the ignore label, whatever else is
     changed.
 
     semseg rotates and blurs the whole image and crops last. Two things
@@ -77,16 +80,19 @@ def train_augmentation(
             middle (semseg) or at its top left (mmsegmentation).
         blur_probability: Share of the images that are blurred.
         photometric: Whether to change brightness, contrast, saturation and
-            hue: see `random_distortion`.
+            hue: see `random_distortion`. Only RGB has them.
+        mean: The value of each band where a crop reaches over the image: the
+            model's mean. Images must have as many bands.
 
     Returns:
         Function (image, mask, seed) -> (image, mask): float32
-        (*crop, 3) in 0..255 and uint8 (*crop).
+        (*crop, bands), RGB in 0..255, and uint8 (*crop).
 
     Raises:
         ValueError: If a size or range is not positive or a range is in the
             wrong order, `rotate` is not within 0..180, a share is not within
-            0..1, or the crop is too small to be blurred.
+            0..1, the crop is too small to be blurred, or colors would be
+            changed where there are none.
 
     Examples:
         >>> from keras_pspnet.data.augment import augmentation
@@ -121,8 +127,20 @@ def train_augmentation(
     rule = "be at least 3x3 where it is blurred"
     check_rule("crop", crop, rule, not (blur_probability and min(crop) < 3))
 
+    padding = tuple(float(value) for value in mean)
+    bands = len(padding)
+    rule = f"be False for images of {bands} bands, which have no colors"
+    check_rule("photometric", photometric, rule, not photometric or bands == 3)
+
+    # All is TensorFlow's own; to look for Python's `if` takes seconds.
+    @tf.autograph.experimental.do_not_convert
     def augment(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
+        if image.shape[-1] != bands:
+            raise ValueError(
+                f"`image` must have {bands} bands, as `mean` has. "
+                f"Received: image of shape {tuple(image.shape)}"
+            )
         # What one change draws does not depend on which others there are.
         seeds = tf.random.experimental.stateless_split(seed, 8)
         if rotate90:
@@ -157,7 +175,7 @@ def train_augmentation(
             image = random_blur(image, seeds[6], blur_probability)
         if photometric:
             image = random_distortion(image, seeds[7])
-        return fill(image, inside), mask
+        return fill(image, inside, padding), mask
 
     return augment
 

@@ -1,4 +1,4 @@
-"""Changes of an image's colours and sharpness; labels stay as they are.
+"""Changes of an image's colors and sharpness; labels stay as they are.
 
 Images are float32 RGB in 0..255, (H, W, 3), and stay within it.
 """
@@ -27,11 +27,11 @@ def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
     """Smooths along both sides; beyond its edge the image is reflected.
 
     Args:
-        image: float32 (H, W, 3), both sides longer than half the kernel.
+        image: float32 (H, W, bands), both sides longer than half the kernel.
         kernel: Odd number of weights that add up to 1.
 
     Returns:
-        float32 (H, W, 3).
+        float32 (H, W, bands).
     """
     kernel = tuple(map(float, kernel))
     image = tf.convert_to_tensor(image)
@@ -42,7 +42,7 @@ def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
     return tf.reshape(image, (height, width, channels))
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
     margin = len(kernel) // 2
     last = rows.shape[0] - 1
@@ -55,7 +55,7 @@ def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
     )
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
     """Smooths rows of so many interleaved channels."""
     margin = len(kernel) // 2
@@ -76,12 +76,12 @@ def random_blur(image: Any, seed: Any, probability: float) -> Any:
     semseg's RandomGaussianBlur has a probability of 0.5.
 
     Args:
-        image: float32 (H, W, 3).
+        image: float32 (H, W, bands).
         seed: int32 (2,).
         probability: Share of the images.
 
     Returns:
-        float32 (H, W, 3).
+        float32 (H, W, bands).
     """
     chosen = tf.random.stateless_uniform((), seed) < probability
     return tf.cond(chosen, lambda: gaussian_blur(image), lambda: image)
@@ -97,7 +97,7 @@ def distort(
 ) -> Any:
     """Changes brightness, contrast, saturation and hue, in this order.
 
-    Every result is clipped to 0..255, saturation to what a colour of the same
+    Every result is clipped to 0..255, saturation to what a color of the same
     hue and value can have.
 
     Args:

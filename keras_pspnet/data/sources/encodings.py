@@ -1,17 +1,32 @@
-"""What the values and colours of mask files mean: reading them as train ids."""
+"""What the values and colors of mask files mean: reading them as train ids."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
-from keras_pspnet.data.images import mask_palette, named, read_mask
+from keras_pspnet.data.images import MAX_PIXELS, named, read_stored_mask
+from keras_pspnet.data.sources.label_files import MAX_VALUE, Mark
 from keras_pspnet.data.sources.sbd import read_mat_mask
 from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
+
+# How many values or colors an error lists.
+_SHOWN = 8
+
+
+class UnknownValuesError(ValueError):
+    """A mask holds values or colors that no class has.
+
+    Attributes:
+        counts: How many pixels have each, the most frequent first.
+    """
+
+    counts: Mapping[str, int] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,106 +34,170 @@ class Encoding:
     """How the masks of a set say which class a pixel belongs to.
 
     Args:
-        train_ids: Class 0..C-1, or 255 to ignore, of every value that an index
-            mask may hold. 255 is always allowed, and always means 255.
-        colors: Colours that coloured masks may have, each with its class or
+        train_ids: Class 0..C-1, or 255 to ignore, of every value 0..65535
+            that an index mask may hold. 255 may always occur, and means 255
+            unless it is listed.
+        colors: Colors that colored masks may have, each with its class or
             255; empty if there are none.
-        origin: Where the colours are listed, for errors.
+        origin: Where the values and colors are listed, for errors.
+        ignore_unknown: Whether all other values and colors become 255
+            instead of an error.
+        lists_ignored: Whether it is listed that 255 means to ignore.
     """
 
     train_ids: Mapping[int, int]
     colors: tuple[tuple[Color, int], ...]
     origin: str
+    ignore_unknown: bool = False
+    lists_ignored: bool = False
+
+    @property
+    def holds_classes(self) -> bool:
+        """Whether index masks hold the classes 0 and 1 as they are."""
+        return [self.train_ids.get(value) for value in (0, 1)] == [0, 1]
 
     @functools.cached_property
     def _by_value(self) -> np.ndarray:
         """The class of each value, -1 where it has no meaning."""
-        table = np.full(256, -1, np.int16)
-        table[list(self.train_ids)] = list(self.train_ids.values())
+        table = np.full(MAX_VALUE + 1, -1, np.int16)
         table[IGNORE_LABEL] = IGNORE_LABEL
+        table[list(self.train_ids)] = list(self.train_ids.values())
         return table
 
     @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted colours as integers, and the class of each."""
+        """Sorted colors as integers, and the class of each."""
         classes: dict[int, int] = {}
         for color, train_id in self.colors:
             number = int.from_bytes(bytes(color))
             if classes.setdefault(number, train_id) != train_id:
                 raise ValueError(
                     "`mask` must be an index mask where classes share a "
-                    f"colour. Received: #{number:06x} twice in {self.origin}"
+                    f"color. Received: #{number:06x} twice in {self.origin}"
                 )
         numbers = np.array(sorted(classes), np.int32)
         return numbers, np.array(
             [classes[number] for number in numbers.tolist()], np.uint8
         )
 
+    def read(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        max_pixels: int = MAX_PIXELS,
+    ) -> np.ndarray:
+        """Reads a mask file as classes.
+
+        Args:
+            source: A path or the bytes of a PNG, BMP, GIF or TIFF file: an
+                index mask (grey or palette), or one in colors of 8 bits per
+                channel (alpha is dropped). The colors of a palette count
+                where all of them are listed. Or the path of a `.mat` file of
+                SBD.
+            max_pixels: Larger files are refused before they are decoded.
+
+        Returns:
+            Classes and 255, uint8 `(H, W)`.
+
+        Raises:
+            ImportError: If SciPy is needed and not installed.
+            OSError: If the file cannot be opened.
+            UnknownValuesError: A `ValueError`, if it holds a value or color
+                without a meaning.
+            ValueError: If it cannot be decoded.
+        """
+        name = named(source)
+        if not isinstance(source, bytes) and os.fspath(source).endswith(".mat"):
+            return self.from_values(read_mat_mask(source), name)
+        stored, palette = read_stored_mask(source, max_pixels)
+        if stored.ndim == 3:
+            return self.from_colors(stored, name)
+        if (
+            self.colors
+            and palette is not None
+            and self._palette_counts(palette, stored, name)
+        ):
+            return self.from_colors(palette[stored], name)
+        return self.from_values(stored, name)
+
     def from_values(self, stored: np.ndarray, mask: str) -> np.ndarray:
         """Maps an index mask to classes.
 
         Args:
-            stored: The mask, uint8 `(H, W)`.
+            stored: The mask, uint8 or uint16 `(H, W)`.
             mask: What errors call it.
 
         Returns:
             Classes and 255, uint8 `(H, W)`.
 
         Raises:
-            ValueError: If it holds a value without a meaning.
+            UnknownValuesError: If it holds a value without a meaning.
         """
+        if stored.dtype == np.uint8:
+            table = self._by_value[:256]
+            if not (count_values(stored)[table < 0]).any():
+                # NumPy's own lookup takes several times as long.
+                found = bytearray(stored).translate(
+                    bytes(table.astype(np.uint8))
+                )
+                return np.frombuffer(found, np.uint8).reshape(stored.shape)
         classes = self._by_value[stored]
         unknown = classes < 0
         if unknown.any():
-            wrong = np.unique(stored[unknown])
-            row, column = _first(stored == wrong[0])
-            noun = "labels" if wrong.size > 1 else "label"
-            raise ValueError(
-                f"`mask` must hold labels within {_spans(self.train_ids)}, or "
-                f"{IGNORE_LABEL} to ignore. Received: {noun} "
-                f"{', '.join(map(str, wrong))}, the first at x={column}, "
-                f"y={row}, in mask={mask}"
-            )
+            if not self.ignore_unknown:
+                raise self._unknown(
+                    f"hold labels within {self._spans()}, as {self.origin} "
+                    "has them",
+                    *("label", str, stored, unknown, mask),
+                )
+            classes[unknown] = IGNORE_LABEL
         return classes.astype(np.uint8)
 
-    def check_palette(
+    def _palette_counts(
         self, palette: np.ndarray, stored: np.ndarray, mask: str
-    ) -> None:
-        """Refuses a palette of the listed colours in another order.
+    ) -> bool:
+        """Tells whether the colors of a palette count, not the indices.
 
-        Tools that write palettes anew sort the colours: the indices are then
-        no classes. Palettes of other colours are for looks alone.
+        Tools that write palettes anew sort the colors: the indices are then
+        no classes. Palettes of other colors are for looks alone.
 
         Args:
-            palette: Colours of the file, uint8 `(N, 3)`.
+            palette: Colors of the file, uint8 `(N, 3)`.
             stored: The indices, uint8 `(H, W)`.
             mask: What errors call it.
 
         Raises:
-            ValueError: If the colour of an index in use is another class's.
+            ValueError: If the color of an index in use is another class's,
+                but the palette has colors that are not listed as well.
         """
-        listed = dict(self.colors)
-        used = np.flatnonzero(np.bincount(stored.ravel(), minlength=256))
+        # Classes may share a color.
+        listed: dict[Color, set[int]] = {}
+        for color, train_id in self.colors:
+            listed.setdefault(color, set()).add(train_id)
+        used = np.flatnonzero(count_values(stored))
+        colors = [tuple(color) for color in palette.tolist()]
         wrong = None
-        used = used[(used < len(palette)) & (used != IGNORE_LABEL)]
-        for index in used.tolist():
-            color = tuple(palette[index].tolist())
-            if color not in listed:
-                return
-            train_id = listed[color]
-            if self._by_value[index] != train_id and wrong is None:
-                wrong = index, color, train_id
-        if wrong is not None:
-            index, color, train_id = wrong
-            raise ValueError(
-                "`mask` must have the palette in the order of "
-                f"{self.origin}, or be saved as RGB, of which the colours "
-                f"count. Received: index {index} with {list(color)}, the "
-                f"colour of class {train_id}, in mask={mask}"
-            )
+        for index in used[used != IGNORE_LABEL].tolist():
+            if index >= len(colors) or colors[index] not in listed:
+                return False
+            train_ids = listed[colors[index]]
+            if self._by_value[index] not in train_ids and wrong is None:
+                wrong = index, colors[index], min(train_ids)
+        if wrong is None:
+            return False
+        # Black may be padding.
+        others = {*colors} - {*listed, (0, 0, 0)}
+        if not others and used[-1] < len(colors):
+            return True
+        index, color, train_id = wrong
+        raise ValueError(
+            "`mask` must have the palette in the order of "
+            f"{self.origin}, or be saved as RGB, of which the colors "
+            f"count. Received: index {index} with {list(color)}, the "
+            f"color of class {train_id}, in mask={mask}"
+        )
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
-        """Maps a coloured mask to classes; colours must match exactly.
+        """Maps a colored mask to classes; colors must match exactly.
 
         Args:
             image: The mask, uint8 `(H, W, 3)`.
@@ -128,114 +207,136 @@ class Encoding:
             Classes and 255, uint8 `(H, W)`.
 
         Raises:
-            ValueError: If there are no colours, if classes share one, or if
-                a pixel has another.
+            UnknownValuesError: If a pixel has another color.
+            ValueError: If there are no colors, or if classes share one.
         """
         if not self.colors:
             raise ValueError(
                 "`mask` must be an index mask, one class index per pixel in a "
-                f"grey or palette file, for {self.origin} lists no colours. "
-                f"Received: the coloured mask={mask}"
+                f"grey or palette file, for {self.origin} lists no colors. "
+                f"Received: the colored mask={mask}"
             )
         numbers, classes = self._by_color
         red, green, blue = (image[..., k].astype(np.int32) for k in range(3))
         pixels = red << 16 | green << 8 | blue
         places = np.searchsorted(numbers, pixels).clip(max=len(numbers) - 1)
         unknown = numbers[places] != pixels
+        found = classes[places]
         if unknown.any():
-            row, column = _first(unknown)
-            color = image[row, column].tolist()
-            raise ValueError(
-                f"`mask` must have the colours that {self.origin} lists, "
-                f"exactly. Received: {color} (#{bytes(color).hex()}) at "
-                f"x={column}, y={row} in mask={mask}, which has "
-                f"{unknown.sum()} pixels of colours not listed"
+            if not self.ignore_unknown:
+                raise self._unknown(
+                    f"have the colors that {self.origin} lists, exactly",
+                    *("color", _show_color, pixels, unknown, mask),
+                )
+            found[unknown] = IGNORE_LABEL
+        return found
+
+    def _spans(self) -> str:
+        """Writes 0, 1, 2, 11 as "0..2, 11", and that 255 is to ignore."""
+        values = dict(self.train_ids)
+        if values.setdefault(IGNORE_LABEL, IGNORE_LABEL) == IGNORE_LABEL:
+            del values[IGNORE_LABEL]
+        spans: list[list[int]] = []
+        for value in sorted(values):
+            if spans and spans[-1][1] == value - 1:
+                spans[-1][1] = value
+            else:
+                spans.append([value, value])
+        listed = ", ".join(
+            f"{first}..{last}" if first < last else str(first)
+            for first, last in spans
+        )
+        if IGNORE_LABEL not in values:
+            listed += f", or {IGNORE_LABEL} to ignore"
+        return listed
+
+    def _unknown(
+        self,
+        rule: str,
+        noun: str,
+        show: Callable[[int], str],
+        stored: np.ndarray,
+        unknown: np.ndarray,
+        mask: str,
+    ) -> UnknownValuesError:
+        """Counts values or colors, (H, W), that have no class."""
+        values, pixels = np.unique(stored[unknown], return_counts=True)
+        order = np.argsort(-pixels, kind="stable").tolist()
+        counts = {show(int(values[k])): int(pixels[k]) for k in order}
+        row, column = divmod(int(unknown.argmax()), unknown.shape[1])
+        listed = [
+            f"{value} ({count} pixels)"
+            for value, count in list(counts.items())[:_SHOWN]
+        ]
+        if len(counts) > _SHOWN:
+            listed.append(f"{len(counts) - _SHOWN} more")
+            rule += (
+                f"; {len(counts)} others are many: was the mask resized, or "
+                "saved as JPEG, or drawn with soft edges?"
             )
-        return classes[places]
-
-
-def read_encoded(
-    source: str | os.PathLike[str] | bytes, encoding: Encoding
-) -> np.ndarray:
-    """Reads a mask file as classes.
-
-    Args:
-        source: A path or the bytes of a file: an index mask as of
-            `read_mask`, or a PNG file in colours of 8 bits per channel (alpha
-            is dropped). Or the path of a `.mat` file of SBD.
-        encoding: What its values or colours mean.
-
-    Returns:
-        Classes and 255, uint8 `(H, W)`.
-
-    Raises:
-        ImportError: If SciPy is needed and not installed.
-        OSError: If the file cannot be opened.
-        ValueError: If it cannot be decoded, or holds a label or colour
-            without a meaning.
-    """
-    name = named(source)
-    if not isinstance(source, bytes) and os.fspath(source).endswith(".mat"):
-        return encoding.from_values(read_mat_mask(source), name)
-    stored = read_mask(source, allow_colors=True)
-    if stored.ndim == 3:
-        return encoding.from_colors(stored, name)
-    if encoding.colors:
-        palette = mask_palette(source)
-        if palette is not None:
-            encoding.check_palette(palette, stored, name)
-    return encoding.from_values(stored, name)
+        else:
+            rule += " (load(..., ignore_unknown=True) ignores others)"
+        error = UnknownValuesError(
+            f"`mask` must {rule}. Received: "
+            f"{noun}{'s' * (len(counts) > 1)} {', '.join(listed)}, the first "
+            f"at x={column}, y={row}, in mask={mask}"
+        )
+        error.counts = counts
+        return error
 
 
 def plain_encoding(
     labels: LabelSet,
     origin: str,
-    colors: Iterable[tuple[Color, int]] = (),
+    marks: Sequence[tuple[Mark, int]] = (),
     ignore_label: int | None = None,
 ) -> Encoding:
-    """Makes the encoding of masks that hold the classes as they are.
+    """Makes the encoding of masks that hold classes, their values or colors.
 
     Args:
         labels: The classes.
-        origin: Where the colours are listed, for errors.
-        colors: What coloured masks may have, each with its class or 255.
+        origin: Where the values or colors are listed, for errors.
+        marks: Values that index masks hold in place of classes, or colors
+            that colored masks may have, each with its class or 255.
         ignore_label: Label to ignore besides 255; it may be a class. None
             is `labels.ignore_label`.
 
     Returns:
         The encoding.
     """
-    values = {index: index for index in range(labels.num_classes)}
     if ignore_label is None:
         ignore_label = labels.ignore_label
-    values[ignore_label] = IGNORE_LABEL
+    train_ids = {index: index for index in range(labels.num_classes)}
+    train_ids[ignore_label] = IGNORE_LABEL
+    values: dict[int, int] = {}
+    colors: list[tuple[Color, int]] = []
+    for mark, index in marks:
+        train_id = train_ids.get(index, index)
+        if isinstance(mark, int):
+            values[mark] = train_id
+        else:
+            colors.append((mark, train_id))
+    lists_ignored = values.get(IGNORE_LABEL) == IGNORE_LABEL
+    if values and ignore_label >= labels.num_classes:
+        values.setdefault(ignore_label, IGNORE_LABEL)
     return Encoding(
-        values,
-        tuple((color, values.get(index, index)) for color, index in colors),
+        values or train_ids,
+        tuple(colors),
         origin,
+        lists_ignored=lists_ignored,
     )
 
 
 def class_pairs(labels: LabelSet) -> list[tuple[Color, int]]:
-    """Lists the colours of a label set, each with its class."""
+    """Lists the colors of a label set, each with its class."""
     return [(color, index) for index, color in enumerate(labels.colors)]
 
 
-def _first(where: np.ndarray) -> tuple[int, int]:
-    """Returns the row and column of the first True."""
-    row, column = divmod(int(where.argmax()), where.shape[1])
-    return row, column
+def count_values(mask: np.ndarray) -> np.ndarray:
+    """Counts the values of a mask, uint8 (H, W); int64 (256,)."""
+    # NumPy's own counting makes a copy of 8 bytes per pixel first.
+    return np.array(Image.fromarray(mask).histogram(), np.int64)
 
 
-def _spans(values: Iterable[int]) -> str:
-    """Writes 0, 1, 2, 11 as "0..2, 11", without the ignore label."""
-    spans: list[list[int]] = []
-    for value in sorted(set(values) - {IGNORE_LABEL}):
-        if spans and spans[-1][1] == value - 1:
-            spans[-1][1] = value
-        else:
-            spans.append([value, value])
-    return ", ".join(
-        f"{first}..{last}" if first < last else str(first)
-        for first, last in spans
-    )
+def _show_color(number: int) -> str:
+    return f"{list(number.to_bytes(3))} (#{number:06x})"

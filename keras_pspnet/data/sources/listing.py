@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+import numpy as np
 
 from keras_pspnet.data.image_files import (
     IMAGE_SUFFIXES,
-    MASK_SUFFIXES,
     files_in,
 )
-from keras_pspnet.data.sources.encodings import Encoding
+from keras_pspnet.data.images import MAX_PIXELS
 from keras_pspnet.labels import LabelSet
 
 File = TypeVar("File", bound=PurePath)
@@ -39,22 +41,80 @@ class Issue:
         return f"warning: {self.text}" if self.is_warning else self.text
 
 
+class SplitError(ValueError):
+    """A split must be chosen, or there is none such.
+
+    Args:
+        splits: The splits that there are; "" is a whole that is not split.
+        split: What was asked for.
+        where: The data set, for people.
+    """
+
+    def __init__(
+        self, splits: Iterable[str], split: str | None, where: str
+    ) -> None:
+        self.splits = tuple(sorted(splits))
+        listed = ", ".join(repr(each or None) for each in self.splits)
+        super().__init__(
+            f"`split` must be one of {listed} for {where}. "
+            f"Received: split={split!r}"
+        )
+
+
+class GroundTruth(Protocol):
+    """Reads the mask of one image: an `Encoding` of files, or a `Drawing`."""
+
+    def read(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        max_pixels: int = MAX_PIXELS,
+        /,
+    ) -> np.ndarray:
+        """Reads classes and 255, uint8 `(H, W)`.
+
+        Args:
+            source: The file that holds the ground truth, or its bytes.
+            max_pixels: Larger masks are refused.
+
+        Raises:
+            OSError: If a file cannot be opened.
+            ValueError: If it cannot be decoded, is larger, or holds what is
+                no class.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """An image, its mask, and what the mask's values mean."""
+    """An image and its ground truth.
+
+    Args:
+        image: Path of the image.
+        mask: Path of the file that holds the ground truth: a mask, or the
+            annotations of one image or of many.
+        ground_truth: Reads that file.
+    """
 
     image: str
     mask: str
-    encoding: Encoding
+    ground_truth: GroundTruth
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All pairs of a split, and the issues found in listing them."""
+    """All pairs of a split, and the issues found in listing them.
+
+    Args:
+        labels: The classes.
+        samples: The pairs.
+        issues: What is wrong with them.
+        form: What was recognized, such as "COCO JSON", for people.
+    """
 
     labels: LabelSet
     samples: list[Sample]
     issues: list[Issue]
+    form: str = ""
 
 
 def find_files(
@@ -182,43 +242,19 @@ def pair_names(
             text = f"{image} has no mask in {places[1]}"
             issues.append(Issue(text, (str(image),)))
         elif mask:
-            text = f"{mask} has no picture in {places[0]}"
+            text = f"{mask} has no image in {places[0]}"
             issues.append(Issue(text, (str(mask),)))
         else:
-            text = f"{listed_in} lists {name!r}, which has neither a picture "
+            text = f"{listed_in} lists {name!r}, which has neither an image "
             text += f"in {places[0]} nor a mask in {places[1]}"
             issues.append(Issue(text, ()))
     if not pairs:
-        text = f"there is no pair of pictures in {places[0]} and masks in "
+        text = f"there is no pair of images in {places[0]} and masks in "
         text += places[1]
         if listed_in:
             text += f" that {listed_in} lists"
         issues.append(Issue(text, places))
     return pairs
-
-
-def pair_files(
-    images: Iterable[PurePath],
-    masks: Iterable[PurePath],
-    places: tuple[str, str],
-    issues: list[Issue],
-) -> list[FilePair]:
-    """Pairs the files of two folders by name.
-
-    Args:
-        images: Image files of one folder.
-        masks: Mask files of the other.
-        places: The folders, for issues.
-        issues: Gets one for each file without a partner and each name that
-            two files have, or if there is no pair at all.
-
-    Returns:
-        The pairs, sorted by name.
-    """
-    image_of = by_stem(images, issues)
-    mask_of = by_stem(masks, issues)
-    names = sorted(image_of.keys() | mask_of.keys())
-    return pair_names(names, image_of, mask_of, places, issues)
 
 
 def check_complete(issues: Sequence[Issue]) -> None:
@@ -235,15 +271,3 @@ def check_complete(issues: Sequence[Issue]) -> None:
             "`images_dir` and `masks_dir` must hold images and masks of the "
             f"same names. Received: {issues[0]} (1 of {len(issues)} issues)"
         )
-
-
-def lossy_masks(folder: Path) -> list[Issue]:
-    """Finds images in a folder of masks that cannot hold a mask."""
-    return [
-        Issue(
-            f"{file} cannot be a mask: masks must end in "
-            f"{', '.join(MASK_SUFFIXES)}, for lossy files change indices",
-            (str(file),),
-        )
-        for file in files_in(folder, set(IMAGE_SUFFIXES) - set(MASK_SUFFIXES))
-    ]

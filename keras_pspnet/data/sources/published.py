@@ -43,7 +43,7 @@ PETS = LabelSet(
     ((230, 159, 0), (86, 180, 233), (255, 255, 255)),
 )
 
-# VOC draws the outlines of objects in this colour, at index 255.
+# VOC draws the outlines of objects in this color, at index 255.
 _VOC_OUTLINE: Color = (224, 224, 192)
 VOC_ENCODING = plain_encoding(
     VOC, "VOC", [*class_pairs(VOC), (_VOC_OUTLINE, IGNORE_LABEL)]
@@ -75,7 +75,7 @@ class PublishedDataset:
 
     Args:
         labels: The classes.
-        encoding: What the values and colours of masks mean.
+        encoding: What the values and colors of masks mean.
         places: Where its own folder may be below the folder that is given.
         images: Folder of the images; `{}` is the folder of the split.
         masks: Folder of the masks, likewise.

@@ -31,7 +31,7 @@ def list_trainaug(
     SBD's train and val.
 
     Args:
-        encoding: What the values and colours of masks mean.
+        encoding: What the values and colors of masks mean.
         folder: VOC's own folder.
         split: `"trainaug"`.
         root: SBD's own folder, or one that holds it beside VOC.

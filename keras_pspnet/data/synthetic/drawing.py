@@ -14,8 +14,8 @@ CAR, BOAT, WALL, BED, PILLOW = range(6, 11)
 IGNORE = 255
 
 # What tells the contexts apart: (town, city) and (road, water).
-HOUSE_COLOURS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
-MARK_COLOURS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
+HOUSE_COLORS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
+MARK_COLORS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
 
 
 class _Canvas(NamedTuple):
@@ -24,7 +24,7 @@ class _Canvas(NamedTuple):
     rng: np.random.Generator  # Source of everything that varies.
     height: int  # Of the whole image.
     width: int
-    y: np.ndarray  # (rows, 1): row of each pixel in the whole picture.
+    y: np.ndarray  # (rows, 1): row of each pixel in the whole image.
     x: np.ndarray  # (1, columns)
     image: np.ndarray
     labels: np.ndarray
@@ -51,7 +51,7 @@ class _Canvas(NamedTuple):
     def paint(
         self,
         distance: np.ndarray,
-        colour: np.ndarray,
+        color: np.ndarray,
         label: int | None = None,
         is_object: bool = True,
     ) -> None:
@@ -60,12 +60,12 @@ class _Canvas(NamedTuple):
         Args:
             distance: Signed distance to the outline in pixels, one per
                 pixel or per row.
-            colour: RGB in 0..1, one or one per pixel.
+            color: RGB in 0..1, one or one per pixel.
             label: Class id; `None` leaves the labels, for decorations.
             is_object: Whether the outline gets an ignored border.
         """
         alpha = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
-        self.image[...] += alpha * (colour - self.image)
+        self.image[...] += alpha * (color - self.image)
         if label is not None:
             inside = np.broadcast_to(distance < 0.0, self.labels.shape)
             self.labels[inside] = label
@@ -160,7 +160,7 @@ def _rgb(red: float, green: float, blue: float) -> np.ndarray:
     return np.array([red, green, blue], "float32")
 
 
-def _colour(
+def _color(
     rng: np.random.Generator, low: float, high: float, hue: float = 0.1
 ) -> np.ndarray:
     """Returns a grey between `low` and `high` with some hue."""
@@ -202,23 +202,23 @@ def _draw_land(
     """Draws the sky, a wet surface, and a strip of grass between."""
     rng, height, _ = canvas[:3]
     sky = canvas.crop(0.0, ground)
-    light = _colour(rng, 0.7, 0.8) + _rgb(-0.08, 0.0, 0.1)
+    light = _color(rng, 0.7, 0.8) + _rgb(-0.08, 0.0, 0.1)
     haze = (sky.y / ground)[..., None] * rng.uniform(-0.1, 0.2)
-    colour = light + haze + 0.05 * sky.clouds(7, 4)
-    sky.paint(sky.y - ground, colour, SKY, is_object=False)
+    color = light + haze + 0.05 * sky.clouds(7, 4)
+    sky.paint(sky.y - ground, color, SKY, is_object=False)
 
     wet = canvas.crop(ground, height)
-    colour = _colour(rng, 0.4, 0.55, hue=0.05) + _rgb(-0.05, 0.0, 0.05)
+    color = _color(rng, 0.4, 0.55, hue=0.05) + _rgb(-0.05, 0.0, 0.05)
     streaks = 0.05 * wet.clouds(24, 6) + 0.07 * wet.clouds(4, 4)
-    wet.paint(ground - wet.y, colour + streaks, surface, is_object=False)
+    wet.paint(ground - wet.y, color + streaks, surface, is_object=False)
 
     grass = canvas.crop(ground, horizon + 0.05 * height)
-    colour = _rgb(0.3, 0.45, 0.2) + _colour(rng, -0.04, 0.04, hue=0.06)
+    color = _rgb(0.3, 0.45, 0.2) + _color(rng, -0.04, 0.04, hue=0.06)
     blades = 1.0 + 0.25 * grass.clouds(6, 32)
     shore = horizon + 0.05 * height * rng.random()
     bank = shore + 0.015 * height * grass.clouds(1, 6)[..., 0]
     strip = np.maximum(ground - grass.y, grass.y - bank)
-    grass.paint(strip, colour * blades, GRASS, is_object=False)
+    grass.paint(strip, color * blades, GRASS, is_object=False)
 
 
 def _draw_tower(
@@ -229,7 +229,7 @@ def _draw_tower(
     unit = min(height, width)
     half = max(3.0, rng.uniform(0.1, 0.12) * unit)
     top = ground - rng.uniform(0.31, 0.4) * height
-    facade = _colour(rng, 0.35, 0.7)
+    facade = _color(rng, 0.35, 0.7)
     pitch_y = max(3.0, rng.uniform(0.035, 0.05) * height)
     pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
     glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
@@ -255,13 +255,13 @@ def _draw_skyline(
     houses = house[-1] + 1
     talls = rng.uniform(0.24, 0.32, houses).astype("float32") * height
     hues = rng.uniform(-0.06, 0.06, (houses, 3)).astype("float32")
-    colours = HOUSE_COLOURS[int(in_city)] + hues
+    colors = HOUSE_COLORS[int(in_city)] + hues
 
     slope = (0.0 if in_city else 1.2) * np.abs(place - house - 0.5)
     roof = ground - talls[house] * (1.0 - slope.astype("float32"))
     distance = np.maximum(roof - part.y, part.y - ground)
     distance = np.maximum(distance, start - part.x)
-    part.paint(distance, colours[house], SKYSCRAPER if in_city else BUILDING)
+    part.paint(distance, colors[house], SKYSCRAPER if in_city else BUILDING)
 
 
 def _draw_marks(
@@ -272,7 +272,7 @@ def _draw_marks(
     pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
     pitch_y = (height - top) / 3
     thick = max(0.8, 0.015 * height)
-    colour = MARK_COLOURS[int(on_water)]
+    color = MARK_COLORS[int(on_water)]
 
     part = canvas.crop(top, height, start)
     row = np.clip((part.y - top) / pitch_y, 0, 2).astype(int)
@@ -285,7 +285,7 @@ def _draw_marks(
         line = np.abs(y - 0.3 * pitch_x * x) - 0.3 * thick
     distance = np.maximum(line - thick, (np.abs(x) - 0.4) * pitch_x)
     distance = np.maximum(distance, start - part.x)
-    part.paint(distance, colour)
+    part.paint(distance, color)
 
 
 def _draw_hull(
@@ -298,15 +298,15 @@ def _draw_hull(
     top, end = bottom - tall, bottom + 0.25 * tall
     deck = bottom - tall * rng.uniform(0.5, 0.6)
     body = rng.uniform(0.1, 0.9, 3).astype("float32")
-    cabin = _colour(rng, 0.2, 0.8)
+    cabin = _color(rng, 0.2, 0.8)
 
     part = canvas.crop(top, end, centre - half, centre + half)
     shadow = part.upright(centre, [bottom - 1.0, end], [half, 0.6 * half])
     part.paint(shadow, 0.6 * part.image)
     rows = [top, deck, deck + 0.01, bottom - 0.2 * tall, bottom]
     halves = [0.4 * half, 0.6 * half, half, 0.95 * half, 0.7 * half]
-    colour = np.where((part.y < deck)[..., None], cabin, body)
-    part.paint(part.upright(centre, rows, halves), colour, label)
+    color = np.where((part.y < deck)[..., None], cabin, body)
+    part.paint(part.upright(centre, rows, halves), color, label)
     rows = [top + 0.12 * tall, deck - 0.08 * tall]
     glass = part.upright(centre, rows, [0.32 * half, 0.48 * half])
     part.paint(glass, _rgb(0.12, 0.14, 0.18))
@@ -322,7 +322,7 @@ def _draw_bedroom(canvas: _Canvas) -> None:
     wall = canvas.crop(0.0, edge)
     waves = 2 * math.pi / (rng.uniform(0.04, 0.1) * width)
     stripes = rng.uniform(0.0, 0.08) * np.sin(wall.x * waves)[..., None]
-    paper = _colour(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(3, 4)
+    paper = _color(rng, 0.45, 0.75) + stripes + 0.03 * wall.clouds(3, 4)
     wall.paint(wall.y - height, paper, WALL, is_object=False)
 
     bed = canvas.crop(edge, height)
@@ -330,14 +330,14 @@ def _draw_bedroom(canvas: _Canvas) -> None:
     along = bed.x * math.cos(angle) + bed.y * math.sin(angle)
     waves = 2 * math.pi / (rng.uniform(0.06, 0.12) * height)
     weave = 0.08 * np.sin(along * waves)[..., None]
-    cloth = _colour(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(4, 6)
+    cloth = _color(rng, 0.4, 0.75) + weave + 0.06 * bed.clouds(4, 6)
     bed.paint(edge - bed.y, cloth, BED)
     board_half = rng.uniform(0.3, 0.45) * width
     board_top = edge - rng.uniform(0.1, 0.14) * height
     board = canvas.upright(
         0.5 * width, [board_top, edge], [board_half, board_half]
     )
-    canvas.paint(board, _colour(rng, 0.25, 0.45), BED)
+    canvas.paint(board, _color(rng, 0.25, 0.45), BED)
     for place in (0.28, 0.72):
         centre = (place + rng.uniform(-0.05, 0.05)) * width
         middle = edge + rng.uniform(0.15, 0.36) * height

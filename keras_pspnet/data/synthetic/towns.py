@@ -1,6 +1,6 @@
 """Drawn towns by the sea, seen from above, for the shipped `aerial` model.
 
-The package carries no photographs. A drawn town has the colours, sizes and
+The package carries no photographs. A drawn town has the colors, sizes and
 textures of the photographs that the model was trained on, so that it can show
 what it does, beside a truth, without any download. Nothing is measured on
 them but whether everything still works.
@@ -76,7 +76,7 @@ class _Canvas:
         label: int,
         relief: float = 0.3,
     ) -> None:
-        """Colours pixels, with a share of the relief that they had."""
+        """Colors pixels, with a share of the relief that they had."""
         if where.any():
             before = self.image[where]
             before -= before.mean(axis=0, keepdims=True)

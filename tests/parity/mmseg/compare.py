@@ -2,8 +2,8 @@
 
     python compare.py FOLDER [CASE ...]
 
-`peer.py` made the folder. Prints one row for each network and picture size,
-and fails if any row misses its bound.
+`peer.py`, here or in `../paddle`, made the folder. Prints one row for each
+network and picture size, and fails if any row misses its bound.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def outputs_of(case: dict[str, Any], folder: Path) -> Any:
             case["classes"],
             f"resnet{case['depth']}",
             stem=case["stem"],
+            shortcut=case["shortcut"],
             contract_dilation=case["stem"] != "deep_wide",
             backbone_weights=path,
         )
@@ -48,7 +49,7 @@ def outputs_of(case: dict[str, Any], folder: Path) -> Any:
             zip(names, network.predict(image[None], verbose=0), strict=True)
         )
     model = convert_file(path)
-    for name in ("align_corners", "stride_on", "stem"):
+    for name in ("align_corners", "stride_on", "stem", "shortcut"):
         assert model.get_config()[name] == case[name], name
     if not model.aux:
         return lambda image: {"main": model.predict(image[None], verbose=0)}
@@ -94,7 +95,7 @@ def check(case: dict[str, Any], folder: Path) -> bool:
             good &= bool(fits)
             print(
                 f"{case['name']:<25} {size:<9} {output:<7} {case['dtype']:<8} "
-                f"{'legacy' if case['legacy'] else 'zip':<7} "
+                f"{case['form']:<8} "
                 f"{difference:>9.1e} {agreement:>9.4%} {deviation:>8.0%} "
                 f"{classes:>8} {'' if fits else 'FAILS'}",
                 flush=True,
@@ -117,7 +118,7 @@ def main() -> int:
         print("torch must not be importable here", file=sys.stderr)
         return 1
     print(
-        f"{'network':<25} {'size':<9} {'output':<7} {'dtype':<8} {'form':<7} "
+        f"{'network':<25} {'size':<9} {'output':<7} {'dtype':<8} {'form':<8} "
         f"{'max diff':>9} {'argmax':>9} {'alive':>8} {'classes':>8}"
     )
     # It warns of one traced function for each network, which is the task.

@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 
 BOUND = 1e-6
+NAMES = ("IoU", "Acc", "mIoU", "mAcc", "aAcc", "Dice", "Precision", "Recall")
 
 
 def samples_of(mask: np.ndarray, prediction: np.ndarray) -> list[dict]:
@@ -39,7 +40,8 @@ def scores_of(samples: list[dict], classes: int) -> dict:
     for sample in samples:
         metric.process({}, [sample])
     areas = [sum(each) for each in zip(*metric.results, strict=True)]
-    exact = IoUMetric.total_area_to_metrics(*areas)
+    kinds = ["mIoU", "mDice", "mFscore"]
+    exact = IoUMetric.total_area_to_metrics(*areas, metrics=kinds)
     return {
         **exact,
         "mIoU": np.nanmean(exact["IoU"]),
@@ -70,8 +72,7 @@ def main() -> int:
             samples = samples_of(ours["mask"], ours["prediction"])
             peers = scores_of(samples, classes)
             differences = {
-                name: difference(ours[name], peers[name])
-                for name in ("IoU", "Acc", "mIoU", "mAcc", "aAcc")
+                name: difference(ours[name], peers[name]) for name in NAMES
             }
             # Percent, rounded to two digits.
             rounding = max(

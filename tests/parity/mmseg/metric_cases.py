@@ -45,6 +45,9 @@ def write(folder: Path, classes: int) -> None:
         mIoU=scores.mean_iou,
         mAcc=scores.mean_accuracy,
         aAcc=scores.pixel_accuracy,
+        Dice=scores.f1,
+        Precision=scores.precision,
+        Recall=scores.accuracy,
     )
 
 

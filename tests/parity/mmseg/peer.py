@@ -69,7 +69,8 @@ class Case:
         align_corners: Corner-aligned resizing.
         stem: "deep", "deep_wide" or "7x7".
         stride_on: "3x3" or "1x1".
-        legacy: The serialisation of PyTorch before 1.6.
+        shortcut: "conv" or "average_pool".
+        legacy: The serialization of PyTorch before 1.6.
         dtype: Of weights and computation.
         width: Factor on every number of channels.
     """
@@ -82,6 +83,7 @@ class Case:
     align_corners: bool = False
     stem: str = "deep"
     stride_on: str = "3x3"
+    shortcut: str = "conv"
     legacy: bool = False
     dtype: str = "float32"
     width: float = 1.0
@@ -92,6 +94,7 @@ def _semseg(name: str, depth: int, *args: Any, **kwargs: Any) -> Case:
     return Case(name, name.partition("-")[0], depth, *args, **kwargs)
 
 
+AVERAGE = "average_pool"
 MIDDLE, ODD, PAPER = ((200, 333),), ((201, 337),), ((473, 473),)
 F64: dict[str, Any] = {"dtype": "float64"}
 CASES = (
@@ -112,6 +115,8 @@ CASES = (
     Case("mmcv-r50-v1c", "mmcv", 50, 21, MIDDLE),
     Case("timm-r50c", "timm", 50, 21, MIDDLE),
     Case("timm-r50c-f64", "timm", 50, 21, MIDDLE, **F64),
+    Case("mmseg-r50d-f64", "mmseg", 50, 21, ODD, shortcut=AVERAGE, **F64),
+    Case("timm-r50d-f64", "timm", 50, 21, ODD, shortcut=AVERAGE, **F64),
     Case("timm-r101s", "timm", 101, 21, MIDDLE, stem="deep_wide"),
 )
 
@@ -129,8 +134,11 @@ def build(case: Case) -> torch.nn.Module:
         "dropout_ratio": 0.0,
         "loss_decode": {"type": "CrossEntropyLoss"},
     }
+    kind = "ResNet" if case.stem == "7x7" else "ResNetV1c"
+    if case.shortcut == AVERAGE:
+        kind = "ResNetV1d"
     backbone = {
-        "type": "ResNet" if case.stem == "7x7" else "ResNetV1c",
+        "type": kind,
         "depth": case.depth,
         "num_stages": 4,
         "out_indices": (0, 1, 2, 3),
@@ -171,7 +179,7 @@ def build(case: Case) -> torch.nn.Module:
 
 
 def picture(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Patches of colour with some noise, uint8 RGB (H, W, 3)."""
+    """Patches of color with some noise, uint8 RGB (H, W, 3)."""
     rng = np.random.default_rng(seed)
     grid = (max(3, size[0] // 64), max(3, size[1] // 64))
     patches = torch.from_numpy(rng.uniform(0, 255, (1, 3, *grid)))
@@ -182,7 +190,7 @@ def picture(size: tuple[int, int], seed: int) -> np.ndarray:
     return np.clip(noisy, 0, 255).astype("uint8")
 
 
-def normalised(image: np.ndarray, case: Case) -> torch.Tensor:
+def normalized(image: np.ndarray, case: Case) -> torch.Tensor:
     """What the source feeds its network with."""
     values = torch.from_numpy(image.astype("float64"))
     if case.source == "caffe":
@@ -229,7 +237,7 @@ def randomise(model: torch.nn.Module, case: Case) -> None:
             norm.bias.copy_(normal(norm.bias, 0.3))
             norm.momentum = 1.0
         model.train()
-        batch = [normalised(picture((97, 129), s), case) for s in range(4)]
+        batch = [normalized(picture((97, 129), s), case) for s in range(4)]
         logits(model, torch.cat(batch), case)
         model.eval()
         for norm in norms:
@@ -355,7 +363,7 @@ def run(case: Case, folder: Path) -> None:
             image = picture(size, 100 + number)
             name = f"{size[0]}x{size[1]}"
             np.save(folder / f"image_{name}.npy", image)
-            inputs = normalised(image, case)
+            inputs = normalized(image, case)
             if case.source in ("mmcv", "timm"):
                 _, _, stage4, stage5 = model.extract_feat(inputs)
                 values = {"stage4": stage4, "stage5": stage5}
@@ -368,6 +376,7 @@ def run(case: Case, folder: Path) -> None:
                 array = value[0].permute(1, 2, 0).numpy()
                 np.save(folder / f"{output}_{name}.npy", array)
     description = dataclasses.asdict(case) | {"file": path.name}
+    description["form"] = "legacy" if case.legacy else "zip"
     (folder / "case.json").write_text(json.dumps(description, indent=2))
     print(f"{case.name}: written", flush=True)
 

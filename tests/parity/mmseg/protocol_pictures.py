@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from keras_pspnet import load_pretrained
-from keras_pspnet.data import label_pairs, pair_folders
+from keras_pspnet.data import load
 from keras_pspnet.data.synthetic.scenes import make_scene
 from keras_pspnet.labels import AERIAL, SCENES
 
@@ -69,10 +69,7 @@ def main() -> None:
         image, mask = make_scene(7, number, size)
         write(sets / "scenes", f"{number}", image, truth[mask])
     if options.pictures is not None:
-        folder = options.pictures
-        data = label_pairs(
-            pair_folders(folder / "images", folder / "masks"), AERIAL
-        )
+        data = load(options.pictures, labels=AERIAL)
         step = max(1, len(data) // GIVEN)
         for number in range(min(GIVEN, len(data))):
             image, mask = data[number * step]

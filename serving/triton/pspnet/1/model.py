@@ -73,7 +73,7 @@ class TritonPythonModel:
             for each in config["input"]
         }
         # All this stays. Collections need not look through it, least of all
-        # the last one, for which a server that is told to end would wait.
+        # the last one, for which a server that is stopped would wait.
         gc.freeze()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

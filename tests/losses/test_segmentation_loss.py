@@ -271,3 +271,16 @@ def test_two_replicas_without_a_valid_pixel(two_replicas):
     values = two_replicas.run(tf.function(lambda: loss(masks, logits)))
     for value in two_replicas.experimental_local_results(values):
         assert float(value) == 0.0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_labels_beyond_32_bits_are_no_classes(compiled):
+    loss = SegmentationLoss()
+    call = tf.function(loss) if compiled else loss
+    masks = np.full((1, 2, 2), 2**32 + 1)
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError),
+        match="labels must be class ids",
+    ):
+        call(tf.constant(masks), tf.zeros((1, 2, 2, 3)))
+    assert float(call(tf.constant(masks % 2), tf.zeros((1, 2, 2, 3)))) > 0

@@ -1,0 +1,301 @@
+"""What all annotation tools' files have in common: reading, and listing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import mmap
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_pspnet.data.image_files import IMAGE_SUFFIXES, files_in
+from keras_pspnet.data.images import MAX_PIXELS, image_size
+from keras_pspnet.data.sources.classes import Classes
+from keras_pspnet.data.sources.drawing import Drawing
+from keras_pspnet.data.sources.image_finder import ImageFinder
+from keras_pspnet.data.sources.label_files import LABEL_FILE
+from keras_pspnet.data.sources.listing import (
+    Issue,
+    Listing,
+    Sample,
+    SplitError,
+)
+from keras_pspnet.data.sources.shapes import Shape, TooFewPointsError
+from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.utils import naming_errors
+
+_ENCODINGS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# So many files are looked into to recognize what a folder holds.
+_LOOKED_INTO = 50
+# Errors quote no more of a file.
+_QUOTED = 160
+# Shapes may pass the edge of an image by so much of its side.
+_PAST_EDGE = 0.05
+MALFORMED = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Annotation:
+    """What a tool wrote of one image.
+
+    Args:
+        file: The file it stands in.
+        image: The image, as that file names it.
+        size: Width and height, if that file tells them.
+        shapes: Names of classes and shapes, in drawing order.
+    """
+
+    file: Path
+    image: str
+    size: tuple[int, int] | None = None
+    shapes: list[tuple[str, Shape]] = dataclasses.field(default_factory=list)
+
+
+def list_annotations(
+    form: str,
+    classes: Classes,
+    annotations: Iterable[Annotation],
+    finder: ImageFinder,
+    issues: list[Issue],
+) -> Listing:
+    """Lists images with what is drawn of them.
+
+    Args:
+        form: Name of the form.
+        classes: The classes.
+        annotations: What was read of every image.
+        finder: Finds the images.
+        issues: What was wrong in reading; gets what is wrong with images and
+            classes.
+
+    Returns:
+        The pairs.
+    """
+    samples: list[Sample] = []
+    seen: set[Path] = set()
+    values = classes.values
+    unknown: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    file, empty, past = str(finder.folder), 0, []
+    for each in annotations:
+        file = str(each.file)
+        image = finder.find(each.image)
+        if image is None or image in seen:
+            what = "is named twice" if image else "is not in the folder"
+            text = f"{file}: the image {_short(each.image)} {what}"
+            issues.append(Issue(text, (file,)))
+            continue
+        seen.add(image)
+        size = each.size
+        relative = any(getattr(s, "relative", False) for _, s in each.shapes)
+        if size is None and each.shapes and not relative:
+            # The file that cannot be read is an issue of its own later.
+            with contextlib.suppress(OSError, ValueError):
+                size = image_size(str(image))
+        shapes = []
+        for name, shape in each.shapes:
+            if name not in values:
+                unknown[name] += 1
+                first.setdefault(name, file)
+            left, top, right, bottom = shape.box()
+            width, height = (1, 1) if relative else size or (right, bottom)
+            if min(right, bottom) < 0 or left >= width or top >= height:
+                text = f"{file}: a shape of {_short(name)} lies outside of "
+                text += str(image)
+                issues.append(Issue(text, (file, str(image))))
+            elif (
+                max(-left, right - width) > _PAST_EDGE * width
+                or max(-top, bottom - height) > _PAST_EDGE * height
+            ):
+                where = f"x {left:.6g} to {right:.6g}, y {top:.6g} to "
+                where += f"{bottom:.6g} in {width}x{height} of {image}"
+                past.append((where, str(image)))
+            shapes.append((shape, values.get(name, IGNORE_LABEL)))
+        empty += not shapes
+        drawing = Drawing(str(image), size, tuple(shapes), classes.outside)
+        samples.append(Sample(str(image), file, drawing))
+    issues += [
+        Issue(
+            f"{count} shapes have the class {_short(name)}, which "
+            f"{classes.origin} does not list, the first in {first[name]}",
+            (first[name],),
+        )
+        for name, count in unknown.items()
+    ]
+    if past:
+        text = f"{len(past)} shapes pass the edges of their images by more "
+        text += f"than {_PAST_EDGE:.0%}, the first is {past[0][0]}: were the "
+        text += "images resized?"
+        issues.append(Issue(text, (file, past[0][1]), is_warning=True))
+    if classes.outside == IGNORE_LABEL:
+        text = f"no background in {classes.origin}: pixels outside of all "
+        text += "shapes are ignored"
+        issues.append(Issue(text, (classes.origin,), is_warning=True))
+    issues += left_out(seen, finder)
+    if empty == len(samples):
+        text = f"{file}: no image that is in the folder has a shape"
+        issues.append(Issue(text, (file,)))
+    elif empty:
+        kind = "ignored"
+        if classes.outside != IGNORE_LABEL:
+            kind = repr(classes.labels.names[classes.outside])
+        text = f"{empty} of {len(samples)} images have no shapes: all their "
+        text += f"pixels are {kind}"
+        issues.append(Issue(text, (file,), is_warning=True))
+    if Path(classes.origin).name == LABEL_FILE:
+        form += f" (classes of {classes.origin})"
+    return Listing(classes.labels, samples, issues, form)
+
+
+def left_out(images: Collection[Path], finder: ImageFinder) -> list[Issue]:
+    """Warns of images beside those that have an annotation.
+
+    Args:
+        images: Those that have one.
+        finder: What found them.
+    """
+    found = [
+        file
+        for folder in sorted({image.parent for image in images})
+        if finder.is_whole(folder)
+        for file in files_in(folder, IMAGE_SUFFIXES)
+        if file not in images
+    ]
+    if not found:
+        return []
+    text = f"{len(found)} images in {finder.folder} have no annotation and "
+    text += f"are left out, the first is {found[0]}"
+    return [Issue(text, (str(found[0]),), is_warning=True)]
+
+
+def as_size(width: Any, height: Any) -> tuple[int, int]:
+    """Returns the width and height that a file tells.
+
+    Raises:
+        ValueError: If no image is so large, or they are no numbers above 0.
+        TypeError: If they are no numbers.
+        OverflowError: If they are infinite.
+    """
+    size = int(width), int(height)
+    if not 1 <= min(size) <= max(size) <= MAX_PIXELS:
+        raise ValueError(
+            f"width and height must be 1 to {MAX_PIXELS}, not "
+            f"{_short(width)} and {_short(height)}"
+        )
+    return size
+
+
+@contextlib.contextmanager
+def collecting(issues: list[Issue], file: Path, entry: str) -> Iterator[None]:
+    """Makes an issue of what is malformed in an entry of a file.
+
+    Args:
+        issues: Gets it.
+        file: The file.
+        entry: What it is about.
+    """
+    try:
+        yield
+    except TooFewPointsError as error:
+        text = f"{file}: {entry} is skipped, for {error}"
+        issues.append(Issue(text, (str(file),), is_warning=True))
+    except MALFORMED as error:
+        issues.append(Issue(f"{file}: {entry}: {reason(error)}", (str(file),)))
+
+
+def reason(error: Exception) -> str:
+    """Says in few words what is wrong with an entry."""
+    if isinstance(error, KeyError):
+        return f"{_short(error.args[0])} is missing"
+    return str(error)[:_QUOTED]
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    with naming_errors("annotations", path, "readable"):
+        content = path.read_bytes()
+    try:
+        return json.loads(content.decode(json.detect_encoding(content)))
+    except (RecursionError, ValueError) as error:
+        raise ValueError(
+            f"`annotations` must be a complete JSON file ({error}). "
+            f"Received: annotations={str(path)!r}"
+        ) from error
+
+
+def with_words(
+    folder: Path, suffix: str, *words: str, without: str = ""
+) -> list[Path]:
+    """Finds files by words that stand in them, without reading all of it.
+
+    Args:
+        folder: Where to look; it may be missing.
+        suffix: How files end.
+        *words: What must stand in a file.
+        without: What must not.
+
+    Returns:
+        The files; of those in a folder of very many, the first that fit.
+    """
+    if not folder.is_dir():
+        return []
+    files = files_in(folder, (suffix,))[:_LOOKED_INTO]
+    return [
+        file
+        for file in files
+        if _has(file, words) and not (without and _has(file, (without,)))
+    ]
+
+
+def _has(file: Path, words: Collection[str]) -> bool:
+    try:
+        with (
+            file.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            # UTF-16 that says so is what some editors of Windows write.
+            encoding = _ENCODINGS.get(content[:2], "utf-8")
+            return all(content.find(w.encode(encoding)) >= 0 for w in words)
+    except (OSError, ValueError):
+        # Empty files cannot be mapped.
+        return False
+
+
+def choose_split(
+    splits: Collection[str], split: str | None, form: str, folder: Path
+) -> str:
+    """Returns the split that is asked for, or the only one.
+
+    Args:
+        splits: What there is; "" stands for a whole that is not split.
+        split: What is asked for, or None.
+        form: Name of the form.
+        folder: The folder.
+
+    Raises:
+        SplitError: If there is none such, or several to choose from.
+    """
+    if split is None and len(splits) == 1:
+        return next(iter(splits))
+    if (split or "") not in splits:
+        raise SplitError(splits, split, f"the {form} of {str(folder)!r}")
+    return split or ""
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:_QUOTED]

@@ -1,0 +1,126 @@
+"""Recognizes the form of a folder of data, and lists its pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from keras_pspnet.data.sources import (
+    coco,
+    cvat,
+    folders,
+    label_studio,
+    labelme,
+    labelme_xml,
+    panoptic,
+    via,
+    voc,
+    yolo,
+)
+from keras_pspnet.data.sources.listing import Listing, SplitError
+from keras_pspnet.labels import LabelSet
+
+
+class Source(Protocol):
+    """A module that reads one form of data."""
+
+    @property
+    def NAME(self) -> str:
+        """What people call the form, such as "COCO JSON"."""
+        ...
+
+    def is_source(self, folder: Path, split: str | None, /) -> bool:
+        """Tells whether a folder has the form; reads no more than it must."""
+        ...
+
+    def list_samples(
+        self, folder: Path, split: str | None, labels: LabelSet | None, /
+    ) -> Listing:
+        """Lists the pairs of a split.
+
+        Args:
+            folder: The folder.
+            split: The split, or None.
+            labels: Classes that take the place of the folder's own.
+
+        Raises:
+            OSError: If a file cannot be read.
+            ValueError: If the files do not fit.
+        """
+        ...
+
+
+# The first that takes a folder reads it.
+SOURCES: tuple[Source, ...] = (
+    voc,
+    panoptic,
+    coco,
+    yolo,
+    cvat,
+    label_studio,
+    via,
+    labelme,
+    labelme_xml,
+    folders,
+)
+
+
+def list_source(
+    folder: Path, split: str | None, labels: LabelSet | None
+) -> Listing:
+    """Lists the pairs of a folder of somebody's own data.
+
+    Args:
+        folder: The folder.
+        split: The split, or None.
+        labels: Classes that take the place of the folder's own.
+
+    Returns:
+        The pairs, and what is wrong with them.
+
+    Raises:
+        FileNotFoundError: If the folder has none of the forms.
+        OSError: If a folder or file cannot be read.
+        ValueError: If the files do not fit.
+    """
+    for source in SOURCES:
+        if source.is_source(folder, split):
+            return source.list_samples(folder, split, labels)
+    if split is not None:
+        # Some tools write a whole export in the folder of each split.
+        for source in SOURCES:
+            if source.is_source(folder / split, None):
+                return source.list_samples(folder / split, None, labels)
+        for source in SOURCES:
+            # Its error says which splits there are.
+            if source is not folders and source.is_source(folder, None):
+                return source.list_samples(folder, split, labels)
+        raise _not_there(folder, split)
+    splits = [
+        entry.name
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir()
+        and any(
+            source.is_source(entry, None)
+            or source.is_source(folder, entry.name)
+            for source in SOURCES
+        )
+    ]
+    if not splits:
+        raise _not_there(folder, split)
+    if len(splits) > 1:
+        raise SplitError(splits, split, repr(str(folder)))
+    return list_source(folder, splits[0], labels)
+
+
+def _not_there(folder: Path, split: str | None) -> FileNotFoundError:
+    rule = "hold images and masks"
+    if split:
+        rule = f"hold {split}/images and {split}/masks for split={split!r}"
+        if (folder / "images").is_dir():
+            rule += "; split=None takes images and masks themselves"
+    forms = [source.NAME for source in SOURCES if source is not folders]
+    return FileNotFoundError(
+        f"`name_or_dir` must {rule}. Received: name_or_dir={str(folder)!r}, "
+        f"split={split!r}, which is none of {', '.join(forms)} either"
+    )

@@ -1,0 +1,87 @@
+"""What masks hold, as lines to write into `labels.txt`."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_pspnet.data.images import read_stored_mask
+from keras_pspnet.data.sources.label_files import IGNORE, LABEL_FILE, Mark
+from keras_pspnet.labels import IGNORE_LABEL
+
+# Masks that are read; values or colors that one of them may have.
+_MASKS, _MOST = 100, 64
+# Classes that there may be.
+_CLASSES = 255
+
+
+def suggest_labels(masks: Sequence[str], folder: Path) -> str:
+    """Tells what masks hold and how to name it.
+
+    The number of classes is not taken from it: the masks of another split may
+    show more.
+
+    Args:
+        masks: Paths of masks; the first of them are read, and those that
+            cannot be read left out.
+        folder: Where `labels.txt` will be.
+
+    Returns:
+        A part of a sentence with a command that writes the file; "" if no
+        mask can be read, if some have colors and some values, or if these
+        are too many.
+    """
+    found: set[Mark] = set()
+    kinds = set()
+    for mask in masks[:_MASKS]:
+        try:
+            pixels = read_stored_mask(mask).pixels
+        except (OSError, ValueError):
+            continue
+        kinds.add(pixels.ndim)
+        marks = _marks(pixels)
+        if len(marks) > _MOST:
+            return (
+                f"; but masks such as {mask!r} hold {len(marks)} values or "
+                "colors: was it resized, or saved as JPEG?"
+            )
+        found |= set(marks)
+    if len(kinds) != 1 or len(found) > _CLASSES:
+        return ""
+    names = (f"class_{number}" for number in itertools.count())
+    lines = [
+        f"{IGNORE if _is_ignored(mark, found) else next(names)} {_show(mark)}"
+        for mark in sorted(found)
+    ]
+    text = "\\n".join(lines) + "\\n"
+    path = shlex.quote(str(folder / LABEL_FILE))
+    some = f"the first {_MASKS} of " if len(masks) > _MASKS else ""
+    return (
+        f"; this writes it for {some}the masks there are, with names to "
+        f"change: printf '{text}' > {path}"
+    )
+
+
+def _marks(pixels: np.ndarray) -> list[Mark]:
+    """Lists values (H, W) or colors (H, W, 3)."""
+    if pixels.ndim == 2:
+        return np.unique(pixels).tolist()
+    # A number sorts faster than a row.
+    numbers = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
+    return [
+        (number >> 16, number >> 8 & 255, number & 255)
+        for number in np.unique(numbers).tolist()
+    ]
+
+
+def _is_ignored(mark: Mark, found: set[Mark]) -> bool:
+    """Tells whether a value is 255 beside others than 0."""
+    return mark == IGNORE_LABEL and found != {0, IGNORE_LABEL}
+
+
+def _show(mark: Mark) -> str:
+    return str(mark) if isinstance(mark, int) else " ".join(map(str, mark))

@@ -1,0 +1,41 @@
+"""XML files of people one does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from keras_pspnet.utils import naming_errors
+
+
+def read_xml(path: Path) -> Element:
+    """Reads an XML file; entities and other files are refused.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no XML, or declares entities.
+    """
+    from defusedxml.ElementTree import fromstring
+
+    with naming_errors("annotations", path, "readable"):
+        content = path.read_bytes()
+    try:
+        # Their values would be what a few bytes are made to mean.
+        return fromstring(content, forbid_dtd=True)
+    except (ParseError, ValueError, LookupError) as error:
+        raise ValueError(
+            "`annotations` must be a complete XML file without entities "
+            f"({error}). Received: annotations={str(path)!r}"
+        ) from error
+
+
+def child_text(element: Element, path: str) -> str:
+    """Returns the text of an element below another, without spaces around.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    text = (element.findtext(path) or "").strip()
+    if not text:
+        raise ValueError(f"<{path}> must not be empty")
+    return text

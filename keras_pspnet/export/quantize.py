@@ -1,0 +1,105 @@
+"""Eight bits for ONNX files, by onnxruntime's own quantisation."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# A run of operations that only move and scale values ends at anything else.
+_LINEAR = {
+    *("Add", "Concat", "Conv", "Gather", "Identity", "MatMul", "Mul", "Pad"),
+    *("Reshape", "Resize", "Slice", "Squeeze", "Sub", "Transpose"),
+    "Unsqueeze",
+}
+# Keeps quantize_static from advising what has been done here already: the
+# graph comes folded, with all shapes that can be known.
+_PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
+
+
+def quantize(proto: Any, images: Iterable[np.ndarray]) -> Any:
+    """Makes the convolutions of a model compute in eight bits.
+
+    Weights are int8 with a scale for each channel, activations uint8 within
+    the least and the greatest value that the images have shown. The first
+    convolution, the classifier and the resizing behind it stay float32, and so
+    do sums of branches: in integers they cost accuracy and save no time.
+
+    Args:
+        proto: ONNX model with the input `images`.
+        images: float32 (1, H, W, bands), taken one after the other.
+
+    Returns:
+        The quantised ONNX model, without metadata.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._images = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._images, None)
+            return None if image is None else {"images": image}
+
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(proto)
+    entry = prepared.metadata_props.add()
+    entry.key, entry.value = _PREPARED
+    with _temporary_file() as path:
+        quantize_static(
+            prepared,
+            path,
+            Reader(),
+            QuantFormat.QDQ,
+            ["Conv"],
+            per_channel=True,
+            # x86 processors without VNNI add pairs of products in 16 bits,
+            # which weights of 8 bits overflow.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[
+                _first(proto.graph).name,
+                *(node.name for node in _tail(proto.graph)),
+            ],
+        )
+        quantized = onnx.load(path)
+    del quantized.metadata_props[:]
+    return quantized
+
+
+def _first(graph: Any) -> Any:
+    """Returns the convolution of the image: fine steps, and little work."""
+    return next(node for node in graph.node if node.op_type == "Conv")
+
+
+def _tail(graph: Any) -> Iterator[Any]:
+    """Yields what stands behind the last activation: classifier, resizing."""
+    producers = {name: node for node in graph.node for name in node.output}
+    waiting = [each.name for each in graph.output]
+    seen = set()
+    while waiting:
+        node = producers.get(waiting.pop())
+        if node is None or node.op_type not in _LINEAR or node.name in seen:
+            continue
+        seen.add(node.name)
+        waiting += node.input
+        yield node
+
+
+@contextlib.contextmanager
+def _temporary_file() -> Iterator[str]:
+    # It is written under its name, which a nameless file does not have.
+    with tempfile.TemporaryDirectory(prefix="pspnet-int8-") as folder:
+        yield str(Path(folder, "model.onnx"))

@@ -1,0 +1,191 @@
+"""Size, time and memory of artefacts, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_pspnet.inference import measured
+from keras_pspnet.inference.exported import check_installed
+from keras_pspnet.inference.measuring import BenchmarkError, alternate
+from keras_pspnet.utils import check_integer
+
+# What `pip install` needs for each kind, as `check_installed` says it.
+_PACKAGES = {
+    "onnx": ("onnxruntime", "onnxruntime", "onnx", "file"),
+    "litert": ("ai_edge_litert", "ai-edge-litert", "litert", "file"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What was measured of an artefact. Megabytes are millions of bytes.
+
+    Args:
+        path: Of the artefact.
+        kind: `"savedmodel"`, `"onnx"`, `"litert"` or `"model"`.
+        megabytes: Of its files.
+        size: (height, width) of the mask, and of the image that it saw.
+        load_seconds: Of loading, after the engine is imported.
+        first_seconds: Of the first run.
+        seconds: Of the runs after it is warm.
+        started: Megabytes resident before the engine is imported: the
+            interpreter and NumPy.
+        imported: After the engine is imported.
+        loaded: After the artefact is loaded.
+        first: After the first run.
+        peak: The most at any time.
+    """
+
+    path: str
+    kind: str
+    megabytes: float
+    size: tuple[int, int]
+    load_seconds: float
+    first_seconds: float
+    seconds: tuple[float, ...]
+    started: float
+    imported: float
+    loaded: float
+    first: float
+    peak: float
+
+    @property
+    def median_seconds(self) -> float:
+        """The median of the runs."""
+        return statistics.median(self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it for JSON."""
+        return {
+            **dataclasses.asdict(self),
+            "median_seconds": self.median_seconds,
+        }
+
+
+def check_artefacts(paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuses what cannot be measured, before anything is.
+
+    Args:
+        paths: As of `benchmark`.
+
+    Raises:
+        FileNotFoundError: If there is nothing at a path.
+        ImportError: If what runs it is not installed.
+        ValueError: If it is no artefact, or named twice.
+    """
+    for path in paths:
+        name = os.fspath(path)
+        if not Path(path).exists():
+            raise FileNotFoundError(
+                f"`paths` must exist. Received: path={name!r}"
+            )
+        kind = measured.kind_of(path)
+        if kind is None:
+            raise ValueError(
+                "`paths` must be folders of SavedModels or of save_pretrained, "
+                f"or .tflite or .onnx files. Received: path={name!r}"
+            )
+        if kind in _PACKAGES:
+            check_installed(*_PACKAGES[kind])
+    names = [os.fspath(path) for path in paths]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`paths` must hold each artefact once. Received: {names}"
+        )
+
+
+def benchmark(
+    paths: Sequence[str | os.PathLike[str]],
+    image: np.ndarray,
+    rounds: int = 10,
+    threads: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> list[Measurement]:
+    """Measures artefacts on this machine's processor.
+
+    Each has a fresh process that loads nothing else, and runs from the image
+    to its mask. All stay loaded, and their rounds alternate, so that a machine
+    that grows slower does so for all; processes that wait are stopped.
+
+    Args:
+        paths: SavedModels' folders, .tflite and .onnx files, and folders of
+            `save_pretrained`.
+        image: (H, W, bands), RGB in 0..255 for 3. Artefacts of a fixed size
+            see this many of its pixels.
+        rounds: How often each runs once it is warm.
+        threads: With how many threads each computes; None is the number of
+            processors.
+        progress: Called once for every artefact that is loaded, and after
+            every run.
+
+    Returns:
+        What was measured of each, in their order.
+
+    Raises:
+        BenchmarkError: If one does not load or run; its output is in it.
+        FileNotFoundError: If there is nothing at a path.
+        ImportError: If what runs an artefact is not installed.
+        ValueError: If it is no artefact, or an argument is out of range.
+
+    Examples:
+        >>> from keras_pspnet.inference.benchmark import benchmark
+        >>> parity = kp.export_onnx(net, "net.onnx")
+        >>> (found,) = benchmark(["net.onnx"], images[0], rounds=3, threads=1)
+        >>> found.size, len(found.seconds)
+        ((33, 33), 3)
+        >>> found.started < found.loaded <= found.peak
+        True
+    """
+    check_artefacts(paths)
+    rounds = check_integer("rounds", rounds)
+    threads = check_integer("threads", threads or os.cpu_count() or 1)
+    if np.ndim(image) != 3:
+        raise ValueError(
+            "`image` must have the shape (H, W, bands). "
+            f"Received: shape {np.shape(image)}"
+        )
+    names = [os.fspath(path) for path in paths]
+    with tempfile.TemporaryDirectory(prefix="pspnet-benchmark-") as temporary:
+        folder = Path(temporary)
+        np.save(folder / "image.npy", image)
+        masks = [folder / f"{index}.npy" for index in range(len(names))]
+        found = alternate(
+            {
+                name: [
+                    # The script's folder holds modules of common names.
+                    *(sys.executable, "-P", measured.__file__, name),
+                    *(str(folder / "image.npy"), str(mask), str(threads)),
+                ]
+                for name, mask in zip(names, masks, strict=True)
+            },
+            folder,
+            rounds,
+            progress=progress,
+        )
+        sizes = [np.load(mask).shape[1:] for mask in masks]
+    return [
+        _measurement(name, size, found[name])
+        for name, size in zip(names, sizes, strict=True)
+    ]
+
+
+def _measurement(
+    name: str, size: tuple[int, int], found: dict[str, Any]
+) -> Measurement:
+    kind = measured.kind_of(name)
+    if kind is None:
+        raise BenchmarkError(f"{name} has been changed")
+    root = Path(name)
+    files = [root] if root.is_file() else root.rglob("*")
+    total = sum(file.stat().st_size for file in files if file.is_file())
+    found = {**found, "seconds": tuple(found["seconds"])}
+    return Measurement(name, kind, total / 1e6, size, **found)

@@ -1,0 +1,80 @@
+"""Pooling whose stride has become a dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_pspnet.layers.resize import spatial_size
+from keras_pspnet.utils import check_choice, check_integer, init_config
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class DilatedPooling2D(keras.layers.Layer):
+    """Pools pixels that are some apart, at every pixel.
+
+    Args:
+        pool_size: Pixels of a window in each direction.
+        dilation_rate: Their distance.
+        before: Rows above and columns left of the map that windows begin at.
+            What lies outside the map belongs to no window.
+        mode: `"max"` or `"average"`.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Input shape:
+        (B, H, W, C), of a float dtype.
+
+    Output shape:
+        Same as input.
+
+    Examples:
+        >>> from keras_pspnet.layers import DilatedPooling2D
+        >>> row = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 4, 1)
+        >>> keras.ops.convert_to_numpy(DilatedPooling2D(2, 2)(row)).ravel()
+        array([3., 4., 3., 4.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        pool_size: int,
+        dilation_rate: int,
+        before: Sequence[int] = (0, 0),
+        mode: str = "max",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_size = check_integer("pool_size", pool_size)
+        self.dilation_rate = check_integer("dilation_rate", dilation_rate)
+        self.before = tuple(before)
+        check_choice("mode", mode, ("max", "average"))
+        self.mode = mode
+
+    def call(self, inputs: Any) -> Any:
+        if self.mode == "max":
+            # Lower than all that a half-precision network computes with.
+            return self._reduce(inputs, ops.maximum, -6e4)
+        ones = ops.ones_like(inputs[:1, :, :, :1])
+        total = self._reduce(inputs, ops.add, 0.0)
+        return total / self._reduce(ones, ops.add, 0.0)
+
+    def _reduce(self, x: Any, merge: Any, outside: float) -> Any:
+        """Merges the shifted maps of all pixels of a window."""
+        height, width = spatial_size(x)
+        span = (self.pool_size - 1) * self.dilation_rate
+        sides = [(each, span - each) for each in self.before]
+        padded = ops.pad(x, [(0, 0), *sides, (0, 0)], constant_values=outside)
+        found = None
+        for top in range(0, span + 1, self.dilation_rate):
+            for left in range(0, span + 1, self.dilation_rate):
+                part = padded[:, top : top + height, left : left + width]
+                found = part if found is None else merge(found, part)
+        return found
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **init_config(self, type(self))}

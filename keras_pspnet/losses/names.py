@@ -1,0 +1,54 @@
+"""Losses by the names that recipes and the command line have for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from keras_pspnet.losses.cross_entropy import Ohem, SegmentationLoss
+from keras_pspnet.losses.focal import Focal
+from keras_pspnet.losses.lovasz import Lovasz
+from keras_pspnet.losses.overlap import Dice, Tversky
+from keras_pspnet.losses.pixel_loss import PixelLoss
+from keras_pspnet.losses.weighted_sum import WeightedSum
+
+NAMES: dict[str, type[PixelLoss]] = {
+    "cross_entropy": SegmentationLoss,
+    "dice": Dice,
+    "focal": Focal,
+    "lovasz": Lovasz,
+    "ohem": Ohem,
+    "tversky": Tversky,
+}
+
+
+def named_losses(factors: Mapping[str, float]) -> PixelLoss:
+    """Makes a loss of names, each with a factor.
+
+    Args:
+        factors: Name of a loss -> factor, at least 0: `"cross_entropy"`,
+            `"dice"`, `"focal"`, `"lovasz"`, `"ohem"` or `"tversky"`, with
+            their default arguments.
+
+    Returns:
+        Their `WeightedSum`, or the loss itself if there is one, with factor 1.
+
+    Raises:
+        ValueError: If there is no such loss, or a factor is negative.
+
+    Examples:
+        >>> kp.losses.named_losses({"cross_entropy": 1.0, "dice": 0.5})
+        WeightedSum(losses=[(1.0, SegmentationLoss()), (0.5, Dice())])
+    """
+    for name in factors:
+        if name not in NAMES:
+            near = difflib.get_close_matches(str(name), NAMES, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(
+                f"`loss` must name losses among {', '.join(NAMES)}{hint}. "
+                f"Received: loss={dict(factors)!r}"
+            )
+    losses = [(factor, NAMES[name]()) for name, factor in factors.items()]
+    if len(losses) == 1 and losses[0][0] == 1:
+        return losses[0][1]
+    return WeightedSum(losses)

@@ -1,0 +1,90 @@
+"""Several losses as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
+from keras_pspnet.utils import check_number
+
+
+@keras.saving.register_keras_serializable(package="keras_pspnet")
+class WeightedSum(PixelLoss):
+    """Sum of losses, each times a factor.
+
+    Args:
+        losses: Pairs of a factor, at least 0, and a loss of this package.
+        name: Name of the loss.
+        **kwargs: Passed to `keras.losses.Loss`.
+
+    Call arguments: As of `SegmentationLoss`.
+
+    Call returns:
+        As of `SegmentationLoss`.
+
+    Raises:
+        ValueError: If there is no loss, a factor is negative, or the losses
+            do not ignore the same label.
+        TypeError: If one is no loss of this package.
+
+    Examples:
+        >>> loss = kp.losses.WeightedSum(
+        ...     [(1.0, kp.SegmentationLoss()), (0.5, kp.losses.Dice())]
+        ... )
+        >>> mask = np.array([[[0, 1]]])
+        >>> round(float(loss(mask, np.zeros((1, 1, 2, 2)))), 4)
+        0.9431
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[tuple[float, PixelLoss]],
+        name: str = "weighted_sum",
+        **kwargs: Any,
+    ) -> None:
+        weighted = [
+            (check_number("losses", factor), _as_loss(loss))
+            for factor, loss in losses
+        ]
+        labels = {loss.ignore_label for _, loss in weighted}
+        if len(labels) != 1:
+            raise ValueError(
+                "`losses` must be at least one, and ignore the same label. "
+                f"Received: losses that ignore {sorted(labels)}"
+            )
+        super().__init__(labels.pop(), name, **kwargs)
+        self.losses = weighted
+
+    def loss_of(self, pixels: Pixels) -> Any:
+        return sum(
+            factor * loss.loss_of(pixels) for factor, loss in self.losses
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["ignore_label"]
+        losses = [
+            (factor, keras.saving.serialize_keras_object(loss))
+            for factor, loss in self.losses
+        ]
+        return {**config, "losses": losses}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WeightedSum:
+        losses = [
+            (factor, keras.saving.deserialize_keras_object(loss))
+            for factor, loss in config["losses"]
+        ]
+        return cls(**{**config, "losses": losses})
+
+
+def _as_loss(loss: Any) -> PixelLoss:
+    if not isinstance(loss, PixelLoss):
+        raise TypeError(
+            "`losses` must be losses of keras_pspnet. "
+            f"Received: losses with {loss!r}"
+        )
+    return loss

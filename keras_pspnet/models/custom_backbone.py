@@ -1,0 +1,76 @@
+"""Backbones that are models of the user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+
+def as_backbone(backbone: Any, aux: bool) -> keras.Model:
+    """Returns the model that is to give features.
+
+    Args:
+        backbone: A functional model, or what `backbone_config` made of one.
+        aux: Whether features for the auxiliary head are asked for.
+
+    Raises:
+        ValueError: If it is none, is not safe to build, or has other outputs
+            than features, or (aux features, features).
+    """
+    if isinstance(backbone, Mapping):
+        _check_classes(backbone)
+        # Keras takes names out of what it is given.
+        config = copy.deepcopy(dict(backbone))
+        backbone = keras.saving.deserialize_keras_object(config)
+    if not isinstance(backbone, keras.Model) or not getattr(
+        backbone, "inputs", None
+    ):
+        raise ValueError(
+            "`backbone` must be the name of a ResNet or a functional Keras "
+            f"model, such as keras_pspnet.dilate returns. "
+            f"Received: backbone={backbone!r}"
+        )
+    ranks = [len(output.shape) for output in backbone.outputs]
+    if ranks not in ([4], [4, 4]) or len(backbone.inputs) != 1:
+        raise ValueError(
+            "`backbone` must map an image to features, or to (aux features, "
+            f"features). Received: backbone={backbone.name!r} with inputs "
+            f"{backbone.inputs} and outputs {backbone.outputs}"
+        )
+    if aux and ranks == [4]:
+        raise ValueError(
+            "`aux` must be False for a backbone with one output. "
+            f"Received: aux={aux}, backbone={backbone.name!r}"
+        )
+    return backbone
+
+
+def backbone_config(backbone: keras.Model) -> dict[str, Any]:
+    """Returns the model's configuration, for `as_backbone`.
+
+    Args:
+        backbone: A functional model of serializable layers.
+    """
+    return keras.saving.serialize_keras_object(backbone)
+
+
+def _check_classes(config: Any) -> None:
+    """Refuses to import anything for a configuration from a file."""
+    registered = keras.saving.get_custom_objects()
+    if isinstance(config, Mapping):
+        if "class_name" in config:
+            module = str(config.get("module") or "keras").partition(".")[0]
+            known = module in ("keras", "keras_pspnet", "builtins")
+            if not known and config.get("registered_name") not in registered:
+                raise ValueError(
+                    "`backbone` must be made of Keras's layers, or of "
+                    "registered ones whose module is imported. Received: "
+                    f"{config['module']}.{config['class_name']}"
+                )
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for each in config:
+            _check_classes(each)

@@ -1,0 +1,56 @@
+"""Writes a recipe as the Python file that `load_recipe` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pprint
+
+from keras_pspnet.training.recipe import Recipe
+from keras_pspnet.utils import write_atomically
+
+_WIDTH = 70
+
+
+def write_recipe(
+    recipe: Recipe, path: str | os.PathLike[str], command: str
+) -> None:
+    """Writes all fields that are not at their defaults.
+
+    Args:
+        recipe: The recipe; its loss, if any, is given by names.
+        path: The file, `.py`.
+        command: The command that made it, for the first lines.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    fields = []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if value == default:
+            continue
+        text = pprint.pformat(value, width=_WIDTH, sort_dicts=False)
+        fields.append(f"    {field.name}={text},".replace("\n", "\n    "))
+    lines = [
+        f'"""A run on images and masks of one\'s own: {recipe.name}.',
+        "",
+        f"    {command}",
+        "",
+        "Change it, and train it again with",
+        "",
+        f"    keras-pspnet train {os.path.basename(path)} --data-dir DIR",
+        '"""',
+        "",
+        "from keras_pspnet.labels import LabelSet",
+        "from keras_pspnet.training.recipe import Recipe",
+        "",
+        "RECIPE = Recipe(",
+        *fields,
+        ")",
+        "",
+    ]
+    write_atomically(path, "\n".join(lines).encode())

@@ -1,0 +1,260 @@
+"""A recipe for a folder of one's own data: `keras-pspnet train --data-dir`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import math
+import os
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_pspnet.data import (
+    DATASETS,
+    RGB,
+    SegmentationData,
+    SplitError,
+    band_statistics,
+    class_counts,
+    divide,
+    load,
+)
+from keras_pspnet.data.images import image_size
+from keras_pspnet.models import PSPNet
+from keras_pspnet.models.class_weights import BALANCED, balanced_factors
+from keras_pspnet.models.pspnet import IMAGENET_MEAN, IMAGENET_STD
+from keras_pspnet.pretrained import NETWORK, config_of
+from keras_pspnet.training.memory import free_bytes, step_bytes
+from keras_pspnet.training.recipe import Recipe
+from keras_pspnet.utils import check_integer, check_rule, is_number
+
+# What people call the split to train on, and the one to score on.
+TRAIN_SPLITS = ("train", "training", "trainval")
+VAL_SPLITS = ("val", "valid", "validation", "test")
+# The paper's, on PASCAL VOC.
+_MOST_CROP = 473
+_BATCH = 16
+_RATE = 0.01
+# Epochs of a run are at least so many steps: each ends with a checkpoint.
+_LEAST_STEPS = 20
+# Sizes of so many images are read.
+_MEASURED = 200
+
+
+def recipe_for_data(
+    folder: str | os.PathLike[str],
+    start: str = "aerial",
+    epochs: int = 40,
+    *,
+    loss: Mapping[str, float] | None = None,
+    class_weight: str | None = None,
+    val_share: float = 0.2,
+    bands: int = RGB,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """Makes a recipe that fits a folder of data and this machine.
+
+    Classes are those of the data. It trains on the data's own split of that
+    name, or on all images but a share that it draws. Crops have the size of
+    most images, at most 473x473, and a batch as many of them as fit into the
+    memory, at most 16.
+
+    Args:
+        folder: The data, in a form that `keras_pspnet.data.load` reads, or a
+            published set as it is unpacked.
+        start: The trained model that the run starts from, see
+            `load_pretrained`.
+        epochs: How often the run sees each image.
+        loss: See `Recipe`.
+        class_weight: `"balanced"` gives each class the same share in the loss;
+            None weighs all pixels alike.
+        val_share: Share of the images to score on, where the data has no
+            split for that.
+        bands: Bands of the images.
+        batch_size: Crops in a batch instead of those that fit.
+        seed: Seed of the run, and of the draw.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        OSError: If data cannot be read, or the model cannot be loaded.
+        ValueError: If the data does not fit, has a class that is only in the
+            validation split, or the model has no such backbone.
+    """
+    epochs = check_integer("epochs", epochs)
+    rule = f"be {BALANCED!r} or None"
+    check_rule(
+        "class_weight", class_weight, rule, class_weight in (BALANCED, None)
+    )
+    rule = "be a number between 0 and 1"
+    fits = is_number(val_share, 0, True) and val_share < 1
+    check_rule("val_share", val_share, rule, fits)
+    folder = Path(folder)
+    source, splits = _find(folder, bands)
+    data = _load(source, splits[0], folder, bands)
+    train = data
+    if splits[1] is None:
+        train, _ = divide(data, val_share, seed)
+    rule = "hold two images to train on"
+    check_rule("data", len(train), rule, len(train) > 1)
+    if splits[1] is not None:
+        # No class of a set that was divided can be missing.
+        val = _load(source, splits[1], folder, bands)
+        _check_classes(train, val)
+    trained = config_of(start)
+    known = (trained["labels"] or {}).get("names", ())
+    is_same = tuple(known) == data.labels.names
+    name = folder.resolve().name
+    batch = check_integer("batch_size", batch_size or _BATCH, least=2)
+    options: dict[str, Any] = {
+        "name": name,
+        "labels": data.labels,
+        "data": source,
+        "train_split": splits[0],
+        "val_split": splits[1],
+        "val_share": val_share if splits[1] is None else None,
+        "bands": bands,
+        "crop": _crop(train),
+        "learning_rate": _RATE,
+        # semseg's for new layers: classifiers of other classes are.
+        "head_lr_multiplier": 1.0 if is_same else 10.0,
+        "start_from": start,
+        "loss": loss,
+        "rotate": 10.0,
+        "blur_probability": 0.5,
+        "seed": seed,
+        **_as_fields(trained, train),
+    }
+    if class_weight:
+        counts = class_counts(train).sum(0)
+        options["class_weight"] = balanced_factors(counts)
+    recipe = Recipe(**options, batch_size=2, steps=1, steps_per_epoch=1)
+    if batch_size is None:
+        batch = _fitting(recipe, min(batch, len(train)))
+    steps, steps_per_epoch = _lengths(math.ceil(len(train) / batch), epochs)
+    return Recipe(
+        **options
+        | {
+            "batch_size": batch,
+            "steps": steps,
+            "steps_per_epoch": steps_per_epoch,
+            # As long a way with each image, however many are in a batch.
+            "learning_rate": _RATE * min(1.0, batch / _BATCH),
+        }
+    )
+
+
+def _find(
+    folder: Path, bands: int
+) -> tuple[str | None, tuple[str | None, str | None]]:
+    """Finds what a folder holds: a published set, and its splits."""
+    try:
+        try:
+            load(folder, strict=False, bands=bands)
+        except SplitError as error:
+            splits = _choose(error.splits, folder)
+            load(folder, splits[0], strict=False, bands=bands)
+            return None, splits
+    except FileNotFoundError:
+        for name in DATASETS:
+            with contextlib.suppress(OSError, ValueError):
+                if len(load(name, "train", folder)) and len(
+                    load(name, "val", folder)
+                ):
+                    return name, ("train", "val")
+        raise
+    return None, (None, None)
+
+
+def _choose(splits: tuple[str, ...], folder: Path) -> tuple[str, str | None]:
+    """Chooses the splits to train on and to score on, by their names."""
+    names = {split.lower(): split for split in splits}
+    found = [
+        next((names[each] for each in known if each in names), None)
+        for known in (TRAIN_SPLITS, VAL_SPLITS)
+    ]
+    if found[0] is None:
+        raise ValueError(
+            f"`data` must have a split called {', '.join(TRAIN_SPLITS)}, or "
+            f"none. Received: splits {', '.join(splits)} in {str(folder)!r}"
+        )
+    return found[0], found[1]
+
+
+def _load(
+    source: str | None, split: str | None, folder: Path, bands: int
+) -> SegmentationData:
+    if source is None:
+        return load(folder, split, bands=bands)
+    return load(source, split, folder, bands=bands)
+
+
+def _check_classes(train: SegmentationData, val: SegmentationData) -> None:
+    """Refuses splits that leave a class without a training pixel."""
+    counts = (class_counts(each).sum(0) for each in (train, val))
+    for name, trained, scored in zip(train.labels.names, *counts, strict=True):
+        if scored and not trained:
+            raise ValueError(
+                "`data` must have every class that the validation images show "
+                f"in the training images as well. Received: class {name!r} "
+                "in validation images alone"
+            )
+
+
+def _crop(data: SegmentationData) -> tuple[int, int]:
+    step = max(1, len(data) // _MEASURED)
+    sizes = [image_size(sample.image) for sample in data.samples[::step]]
+    width, height = (
+        min(_MOST_CROP, round(statistics.median(sides)))
+        for sides in zip(*sizes, strict=True)
+    )
+    return height, width
+
+
+def _as_fields(
+    network: Mapping[str, Any], data: SegmentationData
+) -> dict[str, Any]:
+    """Writes a network as fields of a recipe, and `network` for the rest."""
+    parameters = inspect.signature(PSPNet).parameters
+    mean = tuple(network["mean"] or IMAGENET_MEAN)
+    std = tuple(network["std"] or IMAGENET_STD)
+    own: dict[str, Any] = {}
+    if (mean, std) != (IMAGENET_MEAN, IMAGENET_STD):
+        own = {"mean": mean, "std": std}
+    if len(mean) != data.bands:
+        measured = band_statistics(data)
+        own = {"mean": measured.mean, "std": measured.std}
+    fields = {}
+    for name in ("backbone", "width", "bin_sizes", "pooling", "reduce"):
+        value = network[name]
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    rest = {
+        name: value
+        for name, value in network.items()
+        if name in NETWORK
+        and name not in fields
+        and value != parameters[name].default
+    }
+    return {**fields, "network": {**rest, **own}}
+
+
+def _fitting(recipe: Recipe, most: int) -> int:
+    """Halves the batch until its step fits into the memory."""
+    model = dataclasses.replace(recipe, start_from=None).model()
+    each, room = step_bytes(model, recipe.crop), free_bytes()
+    while most > 2 and most * each > room:
+        most //= 2
+    return max(2, most)
+
+
+def _lengths(steps_of_pass: int, passes: int) -> tuple[int, int]:
+    """Returns the steps of a run, and of what it calls an epoch."""
+    total = steps_of_pass * passes
+    epochs = max(1, min(passes, total // _LEAST_STEPS))
+    per_epoch = math.ceil(total / epochs)
+    return epochs * per_epoch, per_epoch

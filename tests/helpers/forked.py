@@ -1,0 +1,127 @@
+"""Processes that start with TensorFlow imported.
+
+To import it takes longer than most of what tests do in processes of their own.
+They are forks of one that has imported all and started nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_pspnet.cli.main import main
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["keras_pspnet.training.run"])
+
+
+class Forked:
+    """A function in a process of its own, as `subprocess.Popen` is a command.
+
+    Args:
+        function: Function of a module of `tests/helpers` or the package.
+        *args: Its arguments.
+        environment: Added to the environment.
+        cwd: The process's folder.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        environment: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] = ".",
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        streams = [Path(self._folder.name, name) for name in ("out", "err")]
+        self._out, self._err = streams
+        for stream in streams:
+            stream.touch()
+        self._read = 0
+        self._process = _CONTEXT.Process(
+            target=_run,
+            args=(
+                *(function, args, {**os.environ, **(environment or {})}),
+                *(os.path.abspath(cwd), streams),
+            ),
+        )
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def readline(self, timeout: float) -> str:
+        """Waits for the next line of the standard output."""
+        until = time.monotonic() + timeout
+        while True:
+            ended = self.returncode is not None
+            with self._out.open() as stream:
+                stream.seek(self._read)
+                line = stream.readline()
+            if line.endswith("\n") or ended or time.monotonic() > until:
+                self._read += len(line)
+                return line
+            time.sleep(0.02)
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float) -> int:
+        """Waits for its end, and returns its status."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise TimeoutError(f"still runs after {timeout} s: {self.errors}")
+        return self.returncode
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Waits for its end, and returns all that it has written."""
+        self.wait(timeout)
+        return self._out.read_text(), self.errors
+
+    @property
+    def errors(self) -> str:
+        """What it has written to the standard error."""
+        return self._err.read_text()
+
+    def close(self) -> None:
+        """Kills it if it runs, and removes what it wrote."""
+        self.kill()
+        self._process.join()
+        self._folder.cleanup()
+
+
+def command(*arguments: str) -> None:
+    """Runs `keras-pspnet`, and ends the process with its status."""
+    sys.exit(main(arguments))
+
+
+def _run(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    environment: dict[str, str],
+    cwd: str,
+    streams: list[Path],
+) -> None:
+    for descriptor, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_APPEND), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    try:
+        function(*args)
+    except KeyboardInterrupt:
+        # As Python ends where nobody catches it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,18 @@
+"""Files as `paddle.save` writes them, without Paddle."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+NOTE = "StructuredToParameterName@@"
+
+
+def write_paddle(
+    path: Path, state: Mapping[str, np.ndarray], protocol: int = 4
+) -> Path:
+    """A dict of arrays, and Paddle's own names of them beside it."""
+    own = {name: f"parameter_{index}" for index, name in enumerate(state)}
+    path.write_bytes(pickle.dumps({**state, NOTE: own}, protocol))
+    return path
