@@ -7,16 +7,18 @@ PICTURES ?=
 CASES ?=
 REQUIRE_ALL ?=
 
-PIP = -m pip install --quiet --disable-pip-version-check
+# uv takes a third of pip's time, and environments share its unpacked packages.
+UV = .venv-uv/bin/uv
+INSTALL = $(UV) pip install --quiet
 # Only files whose hashes are listed. An isolated build would fetch its
 # requirements without hashes, and the lists are complete without resolving.
-PINNED = $(PIP) --no-deps --require-hashes --no-build-isolation
-SELF = $(PIP) --no-deps --no-build-isolation --editable .
+PINNED = --no-deps --require-hashes --no-build-isolation
+SELF = --no-deps --no-build-isolation --editable .
 # $(call venv,FOLDER,LIST): an environment of requirements/LIST.txt.
 define venv
 $(PYTHON) -m venv $(1)
-$(1)/bin/python $(PINNED) -r requirements/build.txt
-$(1)/bin/python $(PINNED) -r requirements/$(2).txt
+$(INSTALL) --python $(1) $(PINNED) -r requirements/build.txt
+$(INSTALL) --python $(1) $(PINNED) -r requirements/$(2).txt
 endef
 # Test files run side by side: most of their time is tracing, on one core.
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
@@ -161,12 +163,12 @@ docs: .venv-docs/tools  ## the documentation, as build/site
 
 # Existing pins stay unless UPGRADE=1. `overrides.in` lifts the caps that Beam
 # puts on packages it runs well with.
-LOCK = .venv-wheel/bin/uv pip compile --quiet --universal --generate-hashes \
+LOCK = $(UV) pip compile --quiet --universal --generate-hashes \
     --python-version 3.11 --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 EXTRAS = --extra tiff --extra litert --extra onnx --extra sbd --extra serving --extra tfds \
     --override requirements/overrides.in
-lock: .venv-wheel/tools  ## write requirements/*.txt; UPGRADE=1 takes new releases
-	for list in build docs supply wheel; do \
+lock: $(UV)  ## write requirements/*.txt; UPGRADE=1 takes new releases
+	for list in build docs supply uv wheel; do \
 	    $(LOCK) requirements/$$list.in -o requirements/$$list.txt || exit; done
 	$(LOCK) setup.cfg requirements/build.in -o requirements/runtime.txt
 	$(LOCK) setup.cfg requirements/build.in requirements/test.in --extra beam --extra hub \
@@ -179,11 +181,11 @@ lock: .venv-wheel/tools  ## write requirements/*.txt; UPGRADE=1 takes new releas
 	    -o requirements/triton.txt
 
 # Of an environment that holds the package and nothing else.
-sbom: .venv-wheel/tools .venv-supply/tools  ## the bill of materials, as build/sbom.cdx.json
-	.venv-wheel/bin/uv venv --quiet --clear build/sbom
-	.venv-wheel/bin/uv pip install --quiet --python build/sbom \
+sbom: $(UV) .venv-supply/tools  ## the bill of materials, as build/sbom.cdx.json
+	$(UV) venv --quiet --clear build/sbom
+	$(INSTALL) --python build/sbom \
 	    --require-hashes -r requirements/runtime.txt
-	.venv-wheel/bin/uv pip install --quiet --python build/sbom --no-deps .
+	$(INSTALL) --python build/sbom --no-deps .
 	.venv-supply/bin/cyclonedx-py environment build/sbom/bin/python \
 	    --output-reproducible -o build/sbom.cdx.json
 
@@ -198,45 +200,52 @@ environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
     .venv-mediapipe/peer .venv-openvino/peer .venv-paddle/peer .venv-tfa/peer \
     .venv-triton/server .venv-wheel/tools .chromium/driver .nginx/server  ## all that .ci/run installs
 
-# Stamps, so that the second call installs nothing.
-.venv/runtime: requirements/runtime.txt requirements/build.txt setup.cfg pyproject.toml
+.venv-uv/bin/uv: requirements/uv.txt
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/python -m pip install --quiet $(PINNED) -r $<
+	touch $@
+
+# Stamps, so that the second call installs nothing. uv's own date does not count.
+.venv/runtime: requirements/runtime.txt requirements/build.txt setup.cfg pyproject.toml | $(UV)
 	$(call venv,.venv,runtime)
-	.venv/bin/python $(SELF)
+	$(INSTALL) --python .venv $(SELF)
 	touch $@
 
 .venv/tests: requirements/test.txt .venv/runtime
-	.venv/bin/python $(PINNED) -r requirements/test.txt
+	$(INSTALL) --python .venv $(PINNED) -r requirements/test.txt
 	touch $@
 
 # Its own environment: Gradio caps Pillow below the version tested elsewhere.
-.venv-demo/page: requirements/demo.txt setup.cfg pyproject.toml
+.venv-demo/page: requirements/demo.txt setup.cfg pyproject.toml | $(UV)
 	$(call venv,.venv-demo,demo)
-	.venv-demo/bin/python $(SELF)
+	$(INSTALL) --python .venv-demo $(SELF)
 	touch $@
 
-.venv-colab/tests: requirements/colab.txt setup.cfg pyproject.toml
+.venv-colab/tests: requirements/colab.txt setup.cfg pyproject.toml | $(UV)
 	$(call venv,.venv-colab,colab)
-	.venv-colab/bin/python $(SELF)
+	$(INSTALL) --python .venv-colab $(SELF)
 	touch $@
 
 # Peers' packages come from wherever they still are: without hashes.
 .venv-tfa/peer .venv-geotiff/peer .venv-mediapipe/peer .venv-openvino/peer: \
-    .venv-%/peer: tests/parity/%/requirements.txt
+    .venv-%/peer: tests/parity/%/requirements.txt | $(UV)
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python $(PIP) -r $<
+	$(INSTALL) --python .venv-$* -r $<
 	touch $@
 
-# Of some of these a file or a folder is run: without what the rest needs.
-.venv-annotations/peer .venv-mmseg/peer .venv-paddle/peer: .venv-%/peer: tests/parity/%/requirements.txt
+# Of some of these a file or a folder is run: without what the rest needs. A
+# build of somebody's own lies where pip is told to look; uv is told here.
+FOUND = $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS))
+.venv-annotations/peer .venv-mmseg/peer .venv-paddle/peer: .venv-%/peer: tests/parity/%/requirements.txt | $(UV)
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python $(PIP) --no-deps -r $<
+	$(INSTALL) --python .venv-$* --no-deps $(FOUND) -r $<
 	touch $@
 
-.venv-triton/server: requirements/triton.txt
+.venv-triton/server: requirements/triton.txt | $(UV)
 	$(call venv,.venv-triton,triton)
 	touch $@
 
-.venv-docs/tools .venv-supply/tools .venv-wheel/tools: .venv-%/tools: requirements/%.txt
+.venv-docs/tools .venv-supply/tools .venv-wheel/tools: .venv-%/tools: requirements/%.txt | $(UV)
 	$(call venv,.venv-$*,$*)
 	touch $@
 
