@@ -27,9 +27,9 @@ def dilate(
     Strides beyond the output stride become dilation of all layers that
     follow. The weights stay the same, and at every pixel that the strided
     network computes, the dilated one has the same features. This is exact at
-    odd sizes, and at every size if strided layers have explicit padding. With
-    padding `"same"`, it is not exact at even sizes unknown at build time,
-    since TensorFlow then pads the two sides differently.
+    odd sizes, and at every size if strided layers have explicit padding.
+    Padding `"same"` pads the two sides of an even size differently, so there
+    it is exact only if the size is known at build time.
 
     Batch normalization of the returned model is synchronized over replicas.
 
