@@ -135,11 +135,11 @@ def _other_file(data: bytes) -> bytes:
 
 
 DAMAGES = {
-    "cut": (_cut, "whole checkpoint"),
-    "empty": (lambda data: b"", "whole checkpoint"),
-    "one bit": (_flip, "as it was written"),
-    "header": (_rename_run, "as it was written"),
-    "zeros": (lambda data: bytes(len(data)), "whole checkpoint"),
+    "cut": (_cut, "intact checkpoint"),
+    "empty": (lambda data: b"", "intact checkpoint"),
+    "one bit": (_flip, "its hash does not match"),
+    "header": (_rename_run, "its hash does not match"),
+    "zeros": (lambda data: bytes(len(data)), "intact checkpoint"),
     "another file": (_other_file, "of a training run"),
 }
 
