@@ -78,7 +78,7 @@ class PixelLoss(keras.losses.Loss):
 
     A subclass implements `loss_of`, passes `**kwargs` on, and keeps each
     argument of its own as an attribute of the same name, from which
-    `get_config` reads it. `docs/losses.md` has an example.
+    `get_config` reads it. The page "Add a loss" has an example.
 
     Args:
         ignore_label: Label that adds neither loss nor gradient.
