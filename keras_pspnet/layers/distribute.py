@@ -112,7 +112,7 @@ def claim_collectives(strategy: Any) -> None:
     if _claimed() is not strategy:
         raise ValueError(
             "`strategy` must be the one that this process has trained with "
-            "before: keep that instance, or make others with "
+            "before: reuse that instance, or create others with "
             "cross_device_ops=tf.distribute.ReductionToOneDevice(). "
             f"Received: another {type(strategy).__name__}"
         )

@@ -66,7 +66,7 @@ def _check_classes(config: Any) -> None:
             known = module in ("keras", "keras_pspnet", "builtins")
             if not known and config.get("registered_name") not in registered:
                 raise ValueError(
-                    "`backbone` must be made of Keras's layers, or of "
+                    "`backbone` must consist of Keras's layers, or of "
                     "registered ones whose module is imported. Received: "
                     f"{config['module']}.{config['class_name']}"
                 )

@@ -163,7 +163,7 @@ def check_data(
         OSError: If a folder or list is missing or cannot be read.
         ValueError: If the recipe generates its own data, or `data` is None.
     """
-    rule = "be one that reads data, to check it"
+    rule = "read data from disk, or there is nothing to check"
     check_rule("recipe", recipe.name, rule, recipe.scenes is None)
     folder = _data_folder(recipe, data)
     return [

@@ -99,7 +99,7 @@ def recipe_for_data(
     train = data
     if splits[1] is None:
         train, _ = divide(data, val_share, seed)
-    rule = "hold two images to train on"
+    rule = "hold at least two training images"
     check_rule("data", len(train), rule, len(train) > 1)
     if splits[1] is not None:
         # `divide` leaves every class a training image.

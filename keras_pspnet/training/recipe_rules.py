@@ -64,7 +64,7 @@ _LEAST_WIDTH = 1 / 32
 _LEAST_SCALE = 0.05
 _FLAG = (_of(bool), "be True or False")
 _COUNT = (_POSITIVE, "be an integer of at least 1")
-_TEXT = (_of(str), "be a text")
+_TEXT = (_of(str), "be a string")
 _SIDES = "be two integers of at least 1"
 
 # Field -> check of a value, and the rule that errors state.
@@ -93,8 +93,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or value in tuple(DATASETS),
         f"be None or one of {', '.join(DATASETS)}",
     ),
-    "train_split": (_none_or(_of(str)), "be a text, or None without splits"),
-    "val_split": (_none_or(_of(str)), "be a text, or None with `val_share`"),
+    "train_split": (_none_or(_of(str)), "be a string, or None without splits"),
+    "val_split": (_none_or(_of(str)), "be a string, or None with `val_share`"),
     "val_share": (
         _none_or(lambda value: is_number(value, 0, True) and value < 1),
         "be None or a number between 0 and 1",
