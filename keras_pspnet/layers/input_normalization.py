@@ -49,7 +49,7 @@ class InputNormalization(keras.layers.Layer):
         bands = len(self.mean)
         check_rule("mean", mean, "hold a number for each band", bands > 0)
         kept = len(self.std) == bands and min(self.std) > 0
-        rule = f"hold {bands} positive numbers, one for each in `mean`"
+        rule = f"hold a positive number for each band (`mean` has {bands})"
         check_rule("std", std, rule, kept)
 
     def build(self, input_shape: Any) -> None:
