@@ -24,7 +24,7 @@ endef
 PYTEST = -m pytest -n auto --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder
 
-# What is compared beside mmsegmentation's networks.
+# Comparisons besides the one with mmsegmentation's networks.
 COMPARED = annotations geotiff losses mediapipe openvino paddle tfa
 
 .PHONY: help demo test test-colab notebooks slow parity $(COMPARED:%=parity-%) \
@@ -32,12 +32,12 @@ COMPARED = annotations geotiff losses mediapipe openvino paddle tfa
     lock sbom audit environments clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^=]*## /\1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 20
 
 demo: .venv/runtime  ## train, score, draw, export and segment [PHOTO=image.jpg]
 	.venv/bin/python -m training.demo $(if $(PHOTO),--photo "$(PHOTO)")
 
-test: .venv/tests  ## the whole suite
+test: .venv/tests  ## run the whole suite
 	.venv/bin/python $(PYTEST)
 
 # What calls TensorFlow and Keras; the rest is plain Python and tested above.
@@ -46,15 +46,15 @@ COLAB = backbones/test_resnet.py inference layers losses models visualization \
     data/test_image_limits.py data/test_masks.py data/test_pipeline.py \
     export/test_exports.py export/test_warmup.py pretrained/test_pretrained.py \
     utils/test_keras_private.py
-test-colab: .venv-colab/tests  ## what notebooks use, on Colab's versions
+test-colab: .venv-colab/tests  ## the tests of what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/%) \
 	    -m "not (beam or resume or multiworker or replicas)"
 
 # Each notebook runs in its own kernel without any network.
-notebooks: .venv-colab/tests  ## run them; UPDATE=1 writes their outputs
+notebooks: .venv-colab/tests  ## run the notebooks; UPDATE=1 writes their outputs
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
-slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests: an hour
+slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests, 10,000 corrupt files: an hour
 	RANDOM_KILLS=50 .venv/bin/python -m pytest tests/training/test_resume.py -q \
 	    -k random
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
@@ -67,7 +67,7 @@ PEER = .venv-mmseg/bin/python tests/parity/mmseg
 OURS = .venv/bin/python tests/parity/mmseg
 # Threads that wait busily are slow on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
-parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## compare with mmsegmentation [CASES= PICTURES=]
+parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## all comparisons with other software [CASES= PICTURES=]
 	rm -rf $(PARITY)
 	$(PEER)/peer.py $(PARITY)/logits $(filter-out paddleseg%,$(CASES))
 	$(OURS)/compare.py $(PARITY)/logits
@@ -78,53 +78,53 @@ parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## compare with m
 	$(OURS)/protocol_compare.py $(PARITY)/protocol
 	rm -rf $(PARITY)
 
-parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer  ## with tensorflow-addons, torch's SGD and OpenCV
+parity-tfa: .venv/runtime .venv-mmseg/peer .venv-tfa/peer  ## compare with tensorflow-addons, torch's SGD and OpenCV
 	rm -rf $(PARITY)-tfa
 	.venv-tfa/bin/python tests/parity/tfa/tfa_peer.py $(PARITY)-tfa
 	.venv-mmseg/bin/python tests/parity/tfa/torch_peer.py $(PARITY)-tfa
 	.venv/bin/python tests/parity/tfa/compare.py $(PARITY)-tfa
 	rm -rf $(PARITY)-tfa
 
-parity-losses: .venv/runtime .venv-mmseg/peer  ## losses and gradients, with mmsegmentation and smp
+parity-losses: .venv/runtime .venv-mmseg/peer  ## compare losses and gradients with mmsegmentation and smp
 	rm -rf $(PARITY)-losses
 	.venv-mmseg/bin/python tests/parity/losses/torch_peer.py $(PARITY)-losses
 	.venv/bin/python tests/parity/losses/compare.py $(PARITY)-losses
 	rm -rf $(PARITY)-losses
 
 parity-paddle: export OMP_WAIT_POLICY = PASSIVE
-parity-paddle: .venv/runtime .venv-paddle/peer  ## PaddleSeg's PSPNets, in PaddleSeg
+parity-paddle: .venv/runtime .venv-paddle/peer  ## compare PaddleSeg's PSPNets with PaddleSeg
 	rm -rf $(PARITY)-paddle
 	.venv-paddle/bin/python tests/parity/paddle/peer.py $(PARITY)-paddle \
 	    $(filter paddleseg%,$(CASES))
 	$(OURS)/compare.py $(PARITY)-paddle
 	rm -rf $(PARITY)-paddle
 
-parity-annotations: .venv/runtime .venv-annotations/peer  ## with converters of annotation tools
+parity-annotations: .venv/runtime .venv-annotations/peer  ## compare with converters of annotation tools
 	rm -rf $(PARITY)-annotations
 	.venv-annotations/bin/python tests/parity/annotations/peer.py $(PARITY)-annotations
 	.venv/bin/python tests/parity/annotations/compare.py $(PARITY)-annotations
 	rm -rf $(PARITY)-annotations
 
-parity-geotiff: .venv/runtime .venv-geotiff/peer  ## GeoTIFF masks and outlines, with rasterio
+parity-geotiff: .venv/runtime .venv-geotiff/peer  ## compare GeoTIFF masks and outlines with rasterio
 	rm -rf $(PARITY)-geotiff
 	.venv-geotiff/bin/python tests/parity/geotiff/peer.py write $(PARITY)-geotiff
 	.venv/bin/python tests/parity/geotiff/segment.py $(PARITY)-geotiff
 	.venv-geotiff/bin/python tests/parity/geotiff/peer.py check $(PARITY)-geotiff
 	rm -rf $(PARITY)-geotiff
 
-parity-openvino: .venv/tests .venv-openvino/peer  ## ONNX files in OpenVINO
+parity-openvino: .venv/tests .venv-openvino/peer  ## run ONNX files in OpenVINO
 	rm -rf $(PARITY)-openvino
 	.venv/bin/python tests/parity/openvino/export.py $(PARITY)-openvino
 	.venv-openvino/bin/python tests/parity/openvino/peer.py $(PARITY)-openvino
 	rm -rf $(PARITY)-openvino
 
-parity-mediapipe: .venv/tests .venv-mediapipe/peer  ## LiteRT files in MediaPipe's ImageSegmenter
+parity-mediapipe: .venv/tests .venv-mediapipe/peer  ## run LiteRT files in MediaPipe's ImageSegmenter
 	rm -rf $(PARITY)-mediapipe
 	.venv/bin/python tests/parity/mediapipe/export.py $(PARITY)-mediapipe
 	.venv-mediapipe/bin/python tests/parity/mediapipe/peer.py $(PARITY)-mediapipe
 	rm -rf $(PARITY)-mediapipe
 
-serve-check: .venv/tests .venv-triton/server .nginx/server  ## Triton and nginx, the real servers
+serve-check: .venv/tests .venv-triton/server .nginx/server  ## test with the real Triton and nginx
 	.venv/bin/python -m pytest -q tests/serving tests/convert/test_archives.py \
 	    tests/repository/test_supply_chain.py
 
@@ -135,27 +135,27 @@ wheel-check: .venv/runtime .venv-wheel/tools  ## build, install and use the whee
 	.venv-wheel/bin/twine check --strict build/dist/*
 	.ci/wheel_check build/dist $(if $(REQUIRE_ALL),--require-all)
 
-demo-page-check: .venv-demo/page .chromium/driver  ## the page of `keras-pspnet demo` in Chromium
+demo-page-check: .venv-demo/page .chromium/driver  ## test the page of `keras-pspnet demo` in Chromium
 	.venv-demo/bin/python -m pytest -q tests/page
 
 # SwiftShader and the loader of Vulkan's drivers come with Chromium.
-litert-gpu-check: .venv/tests .chromium/driver  ## LiteRT's GPU accelerator, on a driver in software
+litert-gpu-check: .venv/tests .chromium/driver  ## run LiteRT's GPU accelerator on a software driver
 	.venv/bin/python tests/litert_gpu/check.py \
 	    $$(ls -d .chromium/usr/lib/chromium || echo /usr/lib/chromium)
 
-lint: .venv/tests  ## format, lint and types
+lint: .venv/tests  ## check format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: .venv/tests  ## format the code and mend what ruff can
+format: .venv/tests  ## format the code, fix what ruff can
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
 # The sources are parsed, not imported. The theme's notice about its own
 # end of life would hide warnings.
 docs: export NO_MKDOCS_2_WARNING = 1
-docs: .venv-docs/tools  ## the documentation, as build/site
+docs: .venv-docs/tools  ## build the documentation in build/site
 	.venv-docs/bin/python docs/tools/stage.py build/pages
 	.venv-docs/bin/mkdocs build --strict --quiet
 	.venv-docs/bin/python docs/tools/check.py build/site
@@ -181,7 +181,7 @@ lock: $(UV)  ## write requirements/*.txt; UPGRADE=1 takes new releases
 	    -o requirements/triton.txt
 
 # Of an environment that holds the package and nothing else.
-sbom: $(UV) .venv-supply/tools  ## the bill of materials, as build/sbom.cdx.json
+sbom: $(UV) .venv-supply/tools  ## write the bill of materials, build/sbom.cdx.json
 	$(UV) venv --quiet --clear build/sbom
 	$(INSTALL) --python build/sbom \
 	    --require-hashes -r requirements/runtime.txt
@@ -190,7 +190,7 @@ sbom: $(UV) .venv-supply/tools  ## the bill of materials, as build/sbom.cdx.json
 	    --output-reproducible -o build/sbom.cdx.json
 
 # --strict also fails where the service does not know a release.
-audit: .venv-supply/tools  ## known vulnerabilities of all pins
+audit: .venv-supply/tools  ## check all pins for known vulnerabilities
 	for list in requirements/*[a-z].txt; do .venv-supply/bin/pip-audit --strict \
 	    --disable-pip --progress-spinner off -r $$list || exit; done
 

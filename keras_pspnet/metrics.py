@@ -1,4 +1,4 @@
-"""Scores from one confusion matrix over everything that was seen."""
+"""Metrics from one confusion matrix over all batches."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from keras_pspnet.losses import (
 )
 from keras_pspnet.utils import as_integer, check_integer, check_rule
 
-# Counts are kept in two words of int32, since JAX has no 64-bit integers and
-# a large validation set has more pixels than 32 bits count.
+# Each count is two int32 words: by default JAX has no 64-bit integers, and a
+# large validation set has more pixels than 32 bits can count.
 _WORD = 1 << 24
 
 
@@ -32,17 +32,17 @@ def confusion_matrix(
     """Counts the pixels of each (true class, predicted class).
 
     Args:
-        masks: Integer masks of any shape. Labels outside 0..C-1 are left
-            out, the ignore label like any other.
-        predictions: Integer class ids, 0..C-1, of the same shape. Where the
-            mask is not left out, others stop TensorFlow on a CPU with an
-            error; compiled code cannot raise and leaves their pixels out.
+        masks: Integer masks of any shape. Pixels with a label outside 0..C-1
+            are skipped.
+        predictions: Integer class ids, 0..C-1, of the same shape. Any other
+            value on a counted pixel is an error on TensorFlow on a CPU;
+            compiled code, which cannot raise, skips the pixel.
         num_classes: C.
-        ignore_label: Label that is left out, even if it is below C.
+        ignore_label: Label to skip, even if it is below C.
 
     Returns:
         int32 tensor (C, C), rows are true classes: exact for up to 2**31 - 1
-        pixels, of which a batch has fewer.
+        pixels, more than any batch has.
 
     Examples:
         >>> from keras_pspnet.metrics import confusion_matrix
@@ -55,7 +55,7 @@ def confusion_matrix(
     predictions = ops.cast(predictions, "int32")
     valid = (masks != ignore_label) & (masks >= 0) & (masks < num_classes)
     cells = num_classes * num_classes
-    # A prediction that is no class must not count in the next class's row.
+    # A prediction outside 0..C-1 must not land in another class's row.
     known = (predictions >= 0) & (predictions < num_classes)
     index = ops.where(known, masks * num_classes + predictions, cells)
     counts = ops.segment_sum(
@@ -69,8 +69,8 @@ def confusion_matrix(
 class _ConfusionMetric(keras.metrics.Metric):
     """Accumulates a confusion matrix exactly, up to 2**55 pixels a cell.
 
-    What is shown during training is computed in float32, inside the graph;
-    `keras_pspnet.Scores` computes in float64 from these counts.
+    The results during training are float32, since the graph computes them;
+    `keras_pspnet.Scores` computes in float64.
 
     Args:
         num_classes: Number of classes C.
@@ -89,10 +89,10 @@ class _ConfusionMetric(keras.metrics.Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name or self.default_name, **kwargs)
-        # How Keras's callbacks learn that more is better.
+        # Tells Keras's callbacks that more is better.
         self._direction = "up"
         self.num_classes = check_integer("num_classes", num_classes)
-        # Any: some masks are of -1 where they have no class.
+        # Negative too: some masks hold -1 where they have no class.
         ignored = as_integer(ignore_label, least=-(1 << 31))
         rule = "be an integer"
         check_rule("ignore_label", ignore_label, rule, ignored is not None)
@@ -114,13 +114,13 @@ class _ConfusionMetric(keras.metrics.Metric):
 
         Args:
             y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole
-                floats, or one-hot masks (B, H, W, C); a pixel without any
-                class is left out. Labels outside 0..C-1, other than the
-                ignore label, stop TensorFlow with an error; compiled code
-                cannot raise and leaves their pixels out.
-            y_pred: Logits (B, H, W, C), or class ids shaped as the masks.
-            sample_weight: Pixels of weight 0 are left out; every other
-                weight counts once. Must broadcast to the masks.
+                floats, or one-hot masks (B, H, W, C), in which pixels without
+                a class are skipped. Any label outside 0..C-1 but the ignore
+                label is an error on TensorFlow; compiled code, which cannot
+                raise, skips the pixel.
+            y_pred: Logits (B, H, W, C), or class ids shaped like the masks.
+            sample_weight: A pixel of weight 0 is skipped, any other counts
+                once. Must broadcast to the masks.
         """
         masks = to_labels(self._without_one_hot(y_true))
         predictions = ops.convert_to_tensor(y_pred)
@@ -150,7 +150,7 @@ class _ConfusionMetric(keras.metrics.Metric):
         return ops.where(ops.any(masks > 0, axis=-1), labels, self.ignore_label)
 
     def confusion_matrix(self) -> np.ndarray:
-        """Returns the counts so far: int64 (C, C), rows are ground truth."""
+        """Returns the counts so far: int64 (C, C), rows are true classes."""
         low = ops.convert_to_numpy(self._low).astype("int64")
         high = ops.convert_to_numpy(self._high).astype("int64")
         return high * _WORD + low
@@ -171,11 +171,11 @@ class _ConfusionMetric(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class MeanIoU(_ConfusionMetric):
-    """Mean intersection over union, over the whole set that was seen.
+    """Mean intersection over union, over all batches together.
 
-    Intersections and unions are summed over all pixels first and divided
-    once. Classes absent from both ground truth and prediction have no IoU
-    and are left out of the mean; nothing seen gives 0.
+    Intersections and unions are summed over all pixels and divided once. The
+    mean skips classes that occur in neither the ground truth nor the
+    predictions; without any pixel it is 0.
 
     Args:
         num_classes: Number of classes C.
@@ -204,7 +204,7 @@ class MeanIoU(_ConfusionMetric):
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class PixelAccuracy(_ConfusionMetric):
-    """Share of valid pixels with the right class, over the whole set.
+    """Share of valid pixels with the right class, over all batches together.
 
     Args:
         num_classes: Number of classes C.

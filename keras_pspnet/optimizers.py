@@ -1,4 +1,4 @@
-"""SGD as the paper, PyTorch and Caffe mean it: weight decay in the gradient."""
+"""SGD with weight decay in the gradient, as in the paper, PyTorch and Caffe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_pspnet.utils import (
 )
 
 POLY_POWER = 0.9
-# Weights that normalization and classifiers add, by variable name.
+# Names of the variables that `decay_norm_and_bias=False` exempts.
 NORM_AND_BIAS = ("gamma", "beta", "bias")
 
 
@@ -29,8 +29,8 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         initial_learning_rate: Learning rate of the first step.
         total_steps: Steps until the learning rate is 0. None leaves the
-            length open: the first `fit` of a `PSPNet` that takes a step ends
-            the decay with its last one.
+            length open until the first `fit` of a `PSPNet`, whose last step
+            ends the decay.
         power: Exponent, 0.9 in the paper.
 
     Raises:
@@ -63,11 +63,11 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         rate = ops.convert_to_tensor(self.initial_learning_rate)
         if self.total_steps is None:
-            # Its own length would be needed for any other step.
+            # Step 0 has the same rate whatever the length.
             if _is_zero(step):
                 return rate
             raise ValueError(
-                "`total_steps` must be set before a step is taken: give it "
+                "`total_steps` must be set before a step is taken: pass it "
                 "to compile(), or train with fit(). Received: "
                 "total_steps=None"
             )
@@ -85,20 +85,20 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _is_zero(step: Any) -> bool:
-    """Tells whether a step is known to be 0; in a graph it is not."""
+    """Tells whether a step is known to be 0; in a graph, none is known."""
     try:
         return not ops.convert_to_numpy(ops.convert_to_tensor(step))
-    # TensorFlow's error of a symbolic tensor, and JAX's.
+    # TensorFlow's and JAX's errors for a symbolic tensor.
     except (NotImplementedError, TypeError):
         return False
 
 
 def _after(gradient: Any) -> contextlib.AbstractContextManager[Any]:
-    """Holds a graph's operations back until the gradient is there.
+    """Delays a graph's operations until the gradient is computed.
 
-    Products of a weight or a velocity depend on no gradient: TensorFlow
-    computes them first of all and keeps them through the whole step, twice
-    the memory of the weights.
+    A product of a weight or a velocity needs no gradient, so TensorFlow
+    would compute it first and keep it for the whole step: twice the memory
+    of the weights.
     """
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
@@ -112,17 +112,17 @@ class SGD(keras.optimizers.SGD):
     """Momentum SGD with L2 added to the gradient before the momentum.
 
     For every variable: g = g + l2 * w; v = momentum * v - rate * g; w = w + v.
-    The rate stands inside the velocity, as in Keras and Caffe. This is not
-    Keras's `SGD(weight_decay=)`, which shrinks weights outside the momentum.
+    The learning rate stands inside the velocity, as in Keras and Caffe. This
+    is not Keras's `SGD(weight_decay=)`, which is decoupled from the momentum.
 
     Args:
         learning_rate: Float or Keras schedule.
         momentum: Factor on the velocity.
         l2: Weight decay, 1e-4 in the paper; 0 turns it off.
-        decay_norm_and_bias: False exempts gamma, beta and biases (Caffe's
-            way); True decays all (PyTorch, semseg, mmsegmentation).
-        lr_multipliers: Regular expression on the variable's path -> factor
-            on its learning rate. The first expression that matches counts.
+        decay_norm_and_bias: True decays all variables (PyTorch, semseg,
+            mmsegmentation); False exempts gamma, beta and biases (Caffe).
+        lr_multipliers: Regular expression -> factor on the learning rate of
+            the variables whose path it matches. The first match counts.
         **kwargs: Passed to `keras.optimizers.SGD`.
 
     Examples:
@@ -190,7 +190,7 @@ class SGD(keras.optimizers.SGD):
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> SGD:
         config = dict(config)
-        # What `lr_multipliers` was called up to version 0.1.0.
+        # The name of `lr_multipliers` up to version 0.1.0.
         if "rate_factors" in config:
             config["lr_multipliers"] = config.pop("rate_factors")
         return super().from_config(config, custom_objects)

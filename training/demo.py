@@ -1,8 +1,8 @@
-"""The main job from one command: `make demo [PHOTO=picture.jpg]`.
+"""Training to export in one command: `make demo [PHOTO=image.jpg]`.
 
 Trains a small PSPNet on procedural scenes, scores it, draws its predictions,
-exports it, checks the export in a process that does not have this package,
-and segments a photograph with the shipped model.
+exports it, checks the export in a process without this package, and segments
+a photograph with the shipped model.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-# The least mean IoU of the demo's run; seeds 0, 1 and 2 gave 0.872, 0.868
-# and 0.896. Without its pyramid the network stays below 0.65.
+# The least mean IoU to pass. Seeds 0, 1 and 2 gave 0.872, 0.868 and 0.896;
+# without its pyramid the network stays below 0.65.
 FLOOR = 0.80
 _CHECK_SCENES = 8
 
-# What the fresh process runs: TensorFlow alone, no Keras model code.
+# The check in the fresh process: TensorFlow only, no Keras model code.
 _CHECK = """
 import sys
 import numpy as np
@@ -32,8 +32,8 @@ folder, images, masks = sys.argv[1:]
 predict = tf.saved_model.load(folder).signatures["predict_array"]
 found = predict(images=tf.constant(np.load(images)))["mask"].numpy()
 assert not any(name.startswith("keras_pspnet") for name in sys.modules)
-# Folded weights round otherwise, which may move pixels between two classes
-# that are as good as equal.
+# Folded weights round differently, which may flip pixels between two classes
+# that are nearly equal.
 sys.exit(0 if (found == np.load(masks)).mean() >= 0.999 else 1)
 """
 
@@ -46,7 +46,7 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"))
-    parser.add_argument("--photo", help="picture for the shipped model")
+    parser.add_argument("--photo", help="image for the shipped model")
     options = parser.parse_args()
     status = _train_and_export(options.output)
     if options.photo and status == 0:
@@ -74,7 +74,8 @@ def _train_and_export(output: Path) -> int:
     scores = train(recipe, output)
     assert scores is not None, "the demo is for one machine"
     print(scores.table())
-    print(f"picture | truth | prediction | error: {output / 'predictions.png'}")
+    sheet = output / "predictions.png"
+    print(f"image | ground truth | prediction | error: {sheet}")
     if scores.mean_iou < FLOOR:
         print(
             f"mean IoU {scores.mean_iou:.3f} is below the floor {FLOOR}",
@@ -109,12 +110,12 @@ def _export(output: Path, export: Path) -> int:
             check=False,
         )
     if check.returncode:
-        print(f"{export}: other masks than the model's", file=sys.stderr)
+        print(f"{export}: masks differ from the model's", file=sys.stderr)
         shutil.rmtree(export)
         return 1
     print(
-        f"{export}: a fresh process without keras_pspnet gives the masks of "
-        f"the model for {_CHECK_SCENES} scenes"
+        f"{export}: a fresh process without keras_pspnet predicts the model's "
+        f"masks for {_CHECK_SCENES} scenes"
     )
     return 0
 

@@ -1,14 +1,13 @@
-"""What losses do for a class that hardly occurs.
+"""Compares losses on a rare class.
 
     python -m training.rare_class --output runs/rare_class
 
-Procedural scenes of which so few have boats that these are 0.3 % of the
-training pixels. A small network is trained on them with one loss after the
-other, and scored on scenes as they come, where boats are 4 %. Seeds set
-weights, order and scenes.
+Trains a small network with one loss after the other, on procedural scenes
+with boats on only 0.3 % of the pixels, and scores it on ordinary scenes, with
+boats on 4 %. The seeds set weights, order and scenes.
 
-The output folder holds a file for each finished run, so that the same command
-goes on after an interruption, and `rare_class.md`, the table.
+The output folder holds a file for each finished run, from which the same
+command resumes, and the table `rare_class.md`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ LOSSES: dict[str, tuple[Callable[[], PixelLoss], Any]] = {
 
 
 def training_scenes(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws scenes, and leaves out most of those with the rare class."""
+    """Draws scenes, and drops most of those with the rare class."""
     images, masks = scene_arrays(0, DRAWN, SIZE, seed)
     pixels = (masks == RARE).sum((1, 2))
     without, having = np.flatnonzero(pixels == 0), np.flatnonzero(pixels)
@@ -85,7 +84,7 @@ def run(name: str, seed: int) -> kp.Scores:
 
 
 def table(results: dict[str, list[kp.Scores]]) -> str:
-    """Returns mean and standard deviation over the seeds, Markdown."""
+    """Returns a Markdown table of mean and standard deviation over seeds."""
     measures: dict[str, Callable[[kp.Scores], float]] = {
         "IoU of boats": lambda scores: scores.iou[RARE],
         "recall": lambda scores: scores.accuracy[RARE],
@@ -104,7 +103,7 @@ def table(results: dict[str, list[kp.Scores]]) -> str:
 
 
 def main() -> int:
-    """Runs what has not been run, and writes the table."""
+    """Runs the missing runs, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("runs/rare_class"))
     output = parser.parse_args().output

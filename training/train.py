@@ -1,6 +1,6 @@
 """Trains a recipe in a checkout: `python -m training.train RECIPE`.
 
-The same as `keras-pspnet train RECIPE`.
+It does the same as `keras-pspnet train RECIPE`.
 """
 
 import sys

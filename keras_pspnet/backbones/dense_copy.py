@@ -1,4 +1,4 @@
-"""The copy of a strided network that keeps its maps at the output stride."""
+"""Copies a strided network, with dilation beyond the output stride."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _UNKNOWN = (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a tensor stands.
+    """The scale and padding of a tensor.
 
     Args:
-        stride: Image size over its size, of the dilated network.
-        dilation: Stride that it would have beyond that.
-        pads: Explicit padding (before, after) of rows and of columns that it
-            was given in the strided network.
-        source: What was padded.
+        stride: Image size over tensor size in the dilated network.
+        dilation: Factor by which its stride in the strided network is larger.
+        pads: Explicit padding (before, after) of its rows and columns in the
+            strided network, or None.
+        source: The tensor before that padding.
     """
 
     stride: int = 1
@@ -40,20 +40,20 @@ class Place:
 
 
 class DenseCopy:
-    """Builds the dilated network along the strided one.
+    """Builds the dilated copy of a strided network, layer by layer.
 
     Args:
-        output_stride: The stride not to exceed.
+        output_stride: The largest stride of the copy.
     """
 
     def __init__(self, output_stride: int) -> None:
         self.layers: dict[int, tuple[Any, Any]] = {}
         self._most = output_stride
-        # Tensors with their places, None for global values.
+        # Tensors and their places; None for tensors without height and width.
         self._places: dict[int, tuple[Any, Place | None]] = {}
 
     def through(self, model: keras.Model, x: Any, place: Place) -> Any:
-        """Copies a model onto an input at a place."""
+        """Applies the copy of a model to a tensor at a place."""
         self._put(x, place)
         return keras.models.clone_model(
             model,
@@ -67,7 +67,7 @@ class DenseCopy:
         return tensor
 
     def _place_of(self, args: Any) -> Place | None:
-        """Returns the place of what a layer is called with."""
+        """Returns the place of a layer's inputs."""
         found = [
             self._places[id(each)][1]
             for each in keras.tree.flatten(args)
@@ -107,7 +107,7 @@ class DenseCopy:
     def _nested(self, model: Any, x: Any, place: Place | None) -> Any:
         if place is None or place.pads:
             raise ValueError(
-                "`model` must give a nested model a map that is not padded. "
+                "`model` must not pad the input of a nested model. "
                 f"Received: {model.name!r}"
             )
         inner = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -116,7 +116,7 @@ class DenseCopy:
         return self._put(copy(x), self._place_of(copy.outputs))
 
     def _copy(self, layer: Any, **config: Any) -> Any:
-        """Makes the copy of a layer; operations have no weights."""
+        """Copies a layer; operations, which have no weights, are shared."""
         if not isinstance(layer, layers.Layer):
             return layer
         if id(layer) in self.layers and config:
@@ -134,7 +134,7 @@ class DenseCopy:
         return self.layers[id(layer)][1]
 
     def _window(self, layer: Any, x: Any, place: Place) -> Any:
-        """Copies a convolution or a pooling onto a map."""
+        """Applies the copy of a convolution or a pooling to a map."""
         is_pool = isinstance(layer, _POOLS)
         size = layer.pool_size if is_pool else layer.kernel_size
         rates = (1, 1) if is_pool else layer.dilation_rate
@@ -197,16 +197,16 @@ class DenseCopy:
 def _padding(
     layer: Any, span: int, known: int | None, given: tuple[int, int]
 ) -> tuple[int, int]:
-    """Rows or columns that the strided layer sees before and after a map.
+    """Returns the padding before and after a map, as a strided layer has it.
 
     Args:
         layer: The layer.
         span: Size of its window, less 1.
-        known: Size of what it is called with.
-        given: Explicit padding, which is part of that size.
+        known: Size of its input, or None.
+        given: Explicit padding, included in that size.
 
     Returns:
-        Those of the explicit padding and of its own.
+        The explicit padding plus the layer's own, (before, after).
     """
     before, after = given
     if layer.padding == "valid":

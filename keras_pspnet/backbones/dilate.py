@@ -1,4 +1,4 @@
-"""Any convolutional Keras model as a dilated backbone."""
+"""Turns a convolutional Keras model into a dilated backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_pspnet.backbones.dense_copy import DenseCopy, Place
 from keras_pspnet.utils import check_choice, keras_private
 
 STRIDES = (4, 8, 16, 32)
-# A side at which the strides of all layers are whole numbers.
+# A side that all usual strides divide.
 _PROBE = 512
 
 
@@ -24,22 +24,23 @@ def dilate(
 ) -> keras.Model:
     """Turns a classification network into a backbone of dense features.
 
-    Strides beyond the output stride become dilation in all that follows, and
-    weights are kept: at every pixel that the strided network computed, the
-    dense one has the same features. That is exact at odd sizes, and at any
-    size where a strided layer is padded explicitly; padding `"same"` begins
-    elsewhere at even sizes that are unknown when the model is built.
+    Strides beyond the output stride become dilation of all layers that
+    follow. The weights stay the same, and at every pixel that the strided
+    network computes, the dilated one has the same features. This is exact at
+    odd sizes, and at every size if strided layers have explicit padding.
+    Padding `"same"` pads the two sides of an even size differently, so there
+    it is exact only if the size is known at build time.
 
-    Batch normalization is synchronized over replicas from then on.
+    Batch normalization of the returned model is synchronized over replicas.
 
     Args:
         model: A functional model of one image (B, H, W, C), channels last,
-            such as those of `keras.applications`. What stands behind the
-            features, a classifier for instance, is left out.
+            such as those of `keras.applications`. Layers after the features,
+            such as a classifier, are left out.
         output_stride: 4, 8, 16 or 32: input size over feature size.
-        features: Name of the layer whose output the pyramid takes; by default
+        features: Name of the layer whose output the pyramid reads; by default
             the last one at the largest stride.
-        aux: Name of the layer whose output the auxiliary head takes; by
+        aux: Name of the layer whose output the auxiliary head reads; by
             default the last one at half of that stride.
 
     Returns:
@@ -48,8 +49,8 @@ def dilate(
 
     Raises:
         ValueError: If the model is not functional, has several inputs or
-            channels first, no layer of that name or stride, or one that
-            cannot be dilated.
+            channels first, has no layer of that name or stride, or has a
+            layer that cannot be dilated.
 
     Examples:
         >>> image = keras.Input((None, None, 3))
@@ -105,7 +106,7 @@ def _check_model(model: Any) -> None:
 
 
 def _strides(model: keras.Model) -> dict[str, int]:
-    """Input size over output size of the layers that have maps, in order."""
+    """Returns the stride of each layer that outputs a map, in order."""
     outputs = {
         layer.name: layer.output
         for layer in model.layers
@@ -120,13 +121,13 @@ def _strides(model: keras.Model) -> dict[str, int]:
     return {
         name: _ratio(side, spec.shape[1])
         for name, spec in shapes.items()
-        # One pixel is a global mean, such as squeeze-and-excitation's.
+        # A single pixel is a global mean, as in squeeze-and-excitation.
         if spec.shape[1] > 1
     }
 
 
 def _ratio(side: int, out: int) -> int:
-    """The power of two that may have made one size of the other."""
+    """Returns the power of two that turns one size into the other."""
     for stride in (2**power for power in range(10)):
         if side // stride <= out <= -(-side // stride):
             return stride

@@ -22,10 +22,10 @@ BLOCKS = {
 }
 BASIC_DEPTHS = (18, 34)
 STAGE_CHANNELS = (64, 128, 256, 512)
-# Channels of the stem's convolutions. "deep" is torch's ResNet-V1c, which
-# mmsegmentation trains; "deep_wide" is the PSPNet authors' own.
 # Whatever keras.json says.
 FORMAT = "channels_last"
+# Channels of the stem's convolutions. "deep" is torch's ResNet-V1c, which
+# mmsegmentation trains; "deep_wide" is the PSPNet authors' own.
 STEM_CHANNELS = {
     "deep": (32, 32, 64),
     "deep_wide": (64, 64, 128),
@@ -43,7 +43,7 @@ SHORTCUTS = ("conv", "average_pool")
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class DilatedResNet(keras.Model):
-    """A residual network whose last stages are dilated instead of strided.
+    """A residual network with dilation instead of stride in the last stages.
 
     Args:
         depth: 18, 34 (basic blocks), 50, 101, 152 or 269 (bottlenecks).
@@ -52,25 +52,25 @@ class DilatedResNet(keras.Model):
             `"deep_wide"` (64, 64, 128) or `"7x7"` (one of 64).
         output_stride: 8, 16 or 32: input size over feature size.
         contract_dilation: True gives the first block of a dilated stage half
-            the stage's dilation (1 then 2, 2 then 4), as mmsegmentation does;
-            False dilates every block alike, as Caffe and semseg do.
+            the stage's dilation (1 then 2, 2 then 4), as in mmsegmentation;
+            False gives every block the same, as in Caffe and semseg.
         stride_on: Which convolution of a bottleneck is strided: `"3x3"`
             (PyTorch) or the first `"1x1"` (Caffe). Basic blocks have no
             1x1, so they take `"3x3"` only.
-        shortcut: How the projection of a strided block is strided: by its
-            `"conv"`, which leaves out three of four pixels, or by an
-            `"average_pool"` of 2x2 pixels before it (ResNet-D: mmsegmentation's
-            ResNetV1d, PaddleSeg's `_vd`, timm's `resnet50d`).
+        shortcut: What strides the projection of a strided block: its 1x1
+            `"conv"`, which skips three of four pixels, or an `"average_pool"`
+            of 2x2 pixels before it (ResNet-D: mmsegmentation's ResNetV1d,
+            PaddleSeg's `_vd`, timm's `resnet50d`).
         width: Factor on every number of channels.
         name: Name of the model.
-        trainable: As of every Keras layer.
+        trainable: As in every Keras layer.
 
     Input shape:
         (B, H, W, channels), already normalized.
 
     Output shape:
-        Pair of stage 4 and stage 5 features, (B, H/8, W/8, C) rounded up at
-        the default stride; C is 1024 and 2048 for bottlenecks of width 1,
+        Features of stages 4 and 5, each (B, H/8, W/8, C) at the default
+        stride, rounded up. At width 1, C is 1024 and 2048 for bottlenecks,
         256 and 512 for basic blocks.
 
     Examples:
@@ -155,7 +155,7 @@ class DilatedResNet(keras.Model):
 
 
 def scaled(channels: int, width: float) -> int:
-    """Returns a number of channels times the width factor, at least 1."""
+    """Returns `channels` times `width`, rounded, at least 1."""
     return max(1, round(channels * width))
 
 
@@ -168,11 +168,11 @@ def _conv_bn(
     dilation: int = 1,
     relu: bool = True,
 ) -> Any:
-    """Applies a bias-free convolution padded as PyTorch pads, then BN."""
+    """Applies a convolution without bias, padded as in PyTorch, then BN."""
     padding = dilation * (kernel // 2)
     if stride > 1 and padding:
-        # "same" pads even sizes on one side only when strided; weights from
-        # PyTorch and Caffe expect both sides.
+        # With a stride, "same" pads even sizes on one side only; weights from
+        # PyTorch and Caffe expect both.
         x = layers.ZeroPadding2D(
             padding, data_format=FORMAT, name=f"{name}_pad"
         )(x)
@@ -202,7 +202,7 @@ def _stem(x: Any, stem: str, width: float) -> Any:
             kernel,
             stride=2 if index == 0 else 1,
         )
-    # Zeros are as good as minus infinity here: ReLU leaves nothing below.
+    # After a ReLU, zeros pad as well as minus infinity.
     x = layers.ZeroPadding2D(1, data_format=FORMAT, name="stem_pool_pad")(x)
     return layers.MaxPooling2D(
         3, strides=2, data_format=FORMAT, name="stem_pool"
@@ -222,12 +222,13 @@ def _block(
     """Applies one residual block, basic or bottleneck."""
     out_channels = channels if basic else 4 * channels
     shortcut = x
-    # Where neither stride nor channels change, the identity needs no
-    # convolution, not even in the first block of a stage.
+    # If neither stride nor channels change, the shortcut is the identity,
+    # even in the first block of a stage.
     if stride > 1 or x.shape[-1] != out_channels:
         shortcut_stride = stride
         if stride > 1 and pooled:
-            # An odd side ends in the mean of one row, not of one and zeros.
+            # At an odd side, "same" averages the last row alone, without
+            # zeros.
             shortcut = layers.AveragePooling2D(
                 stride,
                 padding="same",
@@ -245,7 +246,7 @@ def _block(
         )
     if basic:
         x = _conv_bn(x, f"{name}_1", channels, 3, stride, dilation)
-        # As in mmsegmentation, whose weights have no dilation here.
+        # No dilation, as in mmsegmentation.
         x = _conv_bn(x, f"{name}_2", channels, 3, relu=False)
     else:
         on_3x3 = stride_on == "3x3"

@@ -1,9 +1,9 @@
 """Callbacks for `fit` and for training runs.
 
-Their order in the list is the order in which they act: `StopOnNaN` first,
-`WeightAverage` before those that shall see averages,
-`ValidationScores` before those that use its scores, `Checkpoint` last, so that
-what a checkpoint has seen has also been logged.
+They act in the order of the list: `StopOnNaN` first, `WeightAverage` before
+callbacks that read averaged weights, `ValidationScores` before callbacks that
+read its scores, and `Checkpoint` last, so that the logs hold every epoch that
+a checkpoint holds.
 
 Examples:
     >>> validation = kp.callbacks.ValidationScores(pairs)

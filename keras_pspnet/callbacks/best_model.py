@@ -20,20 +20,21 @@ BEST_SCORES_FILE = "scores.json"
 class BestModel(RestoredCallback):
     """Keeps the model with the greatest validation mean IoU of the run.
 
-    The folder is one of `save_pretrained`, with the scores and their `step`
-    in `scores.json` beside the weights; it is replaced as a whole, so that
-    both are always of the same model. A resumed run compares with what it
-    kept before; a new run replaces it.
+    It saves the model with `save_pretrained`, and the scores with their
+    `step` as `scores.json` beside the weights. It replaces the folder as a
+    whole, so that both always belong to the same model. A resumed run
+    continues from the score in the folder; a new run starts over.
 
     Args:
-        folder: The folder; made when there are scores.
-        validation: Where the scores come from; before this in the list.
-        recipe: Name of the run's recipe, kept with the scores for the model
+        folder: The folder; created with the first scores.
+        validation: The callback that computes the scores, earlier in the
+            list.
+        recipe: Name of the run's recipe, saved with the scores for the model
             card of `keras-pspnet push`.
 
     Raises:
-        ValueError: From `fit`, if the folder's `scores.json` is something
-            else, or `validation` is not before this in the list.
+        ValueError: From `fit`, if the folder's `scores.json` does not hold
+            scores, or `validation` is not before this in the list.
 
     Examples:
         >>> validation = kp.callbacks.ValidationScores(pairs)
@@ -57,7 +58,7 @@ class BestModel(RestoredCallback):
         self._best = -math.inf
 
     def on_fit_restored(self, epoch: int) -> None:
-        # What a killed run left between the renames below.
+        # A killed run may have stopped between the renames below.
         if self._old.exists() and not self._folder.exists():
             os.rename(self._old, self._folder)
         for left in (self._old, self._part):
@@ -75,7 +76,7 @@ class BestModel(RestoredCallback):
                 f"{str(self._folder)!r}) without scores of epoch {epoch}"
             )
         scores = self._validation.scores
-        # Never true of NaN, which a set without ground truth scores.
+        # False for NaN, the score of a set without ground truth.
         if scores is None or not scores.mean_iou > self._best:
             return
         save_pretrained(self.model, self._part)
@@ -87,7 +88,7 @@ class BestModel(RestoredCallback):
                 **scores.to_dict(),
             },
         )
-        # No system renames onto a folder that holds something.
+        # Renaming onto a folder that is not empty fails.
         if self._folder.exists():
             os.rename(self._folder, self._old)
         os.rename(self._part, self._folder)

@@ -16,17 +16,17 @@ from keras_pspnet.utils import check_writable
 class Checkpoint(keras.callbacks.Callback):
     """Saves the model with its optimizer after every epoch, to resume from.
 
-    A run that is killed while the file is written leaves the previous one.
-    `keras.saving.load_model` reads it, and the model's `global_step` is the
+    If the run is killed during a save, the previous file remains.
+    `keras.saving.load_model` reads the file; the model's `global_step` is the
     number of steps taken.
 
     Args:
-        path: The file, `.keras`.
+        path: The `.keras` file.
 
     Raises:
         NonFiniteError: From `fit`, if a weight is NaN or infinite; the file
-            keeps what it held.
-        OSError: From `fit`, if it cannot be written.
+            stays as it was.
+        OSError: From `fit`, if the file cannot be written.
 
     Examples:
         >>> keep = kp.callbacks.Checkpoint("last.keras")
@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         check_weights_finite(self.model, self.model.weights)
         with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
-            # Keras goes by the suffix.
+            # Keras chooses the format by the suffix.
             written = os.path.join(folder, "model.keras")
             self.model.save(written)
             os.replace(written, self._path)

@@ -1,4 +1,4 @@
-"""The numbers of a training run as a CSV file, one row an epoch."""
+"""The history of a training run as a CSV file, one row per epoch."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from keras_pspnet.utils import (
 
 Row = dict[str, float]
 
-# What every row has; what else it has depends on the run.
+# The columns of every run; the others depend on its losses and metrics.
 KEYS = ("epoch", "step")
 
 
 class HistoryFile(RestoredCallback):
-    """Writes Keras's logs and the learning rate as CSV, a row an epoch.
+    """Writes Keras's logs and the learning rate as CSV, one row per epoch.
 
-    `keras_pspnet.callbacks.read_history` reads it. A resumed run keeps the
-    rows up to the step at which it resumes, and writes later ones again.
+    `keras_pspnet.callbacks.read_history` reads the file. A resumed run keeps
+    the rows up to the step at which it resumes, and writes later rows again.
 
     Args:
         path: The file.
 
     Raises:
-        OSError: From `fit`, if it cannot be written.
-        ValueError: From `fit`, if it holds anything else.
+        OSError: From `fit`, if the file cannot be written.
+        ValueError: From `fit`, if it exists and does not hold a history.
 
     Examples:
         >>> from keras_pspnet.callbacks import read_history
@@ -67,7 +67,7 @@ class HistoryFile(RestoredCallback):
             {
                 "epoch": epoch + 1,
                 "step": self.model.global_step,
-                # At the steps taken: that of the next step.
+                # That of the next step.
                 "learning_rate": float(rate),
                 **(logs or {}),
             }
@@ -76,18 +76,18 @@ class HistoryFile(RestoredCallback):
 
 
 def read_history(path: str | os.PathLike[str]) -> list[Row]:
-    """Reads what `write_history` wrote.
+    """Reads a file written by `write_history`.
 
     Args:
         path: The file.
 
     Returns:
-        A row an epoch. Empty cells are left out: not every epoch ends with a
-        validation.
+        A row for each epoch, without its empty cells: not every epoch ends
+        with a validation.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it holds anything else.
+        ValueError: If it does not hold a history.
     """
     with naming_errors("path", path, "readable"):
         data = Path(path).read_bytes()
@@ -113,15 +113,16 @@ def read_history(path: str | os.PathLike[str]) -> list[Row]:
 def write_history(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, float]]
 ) -> None:
-    """Writes rows of numbers as a CSV file, whole or not at all.
+    """Writes rows of numbers to a CSV file atomically.
 
     Args:
         path: The file to write or replace.
-        rows: Column -> number, with `epoch` and `step` in each. NaN is
-            written as an empty cell.
+        rows: Column -> number, with `epoch` and `step` in every row. NaN
+            becomes an empty cell.
 
     Raises:
-        OSError: If it cannot be written; an old file stays then.
+        OSError: If the file cannot be written; an existing file then stays as
+            it was.
     """
     columns = dict.fromkeys(itertools.chain(KEYS, *rows))
     text = io.StringIO(newline="")

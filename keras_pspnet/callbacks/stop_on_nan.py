@@ -1,4 +1,4 @@
-"""Stops a run that has become NaN or infinite."""
+"""Stops a run whose loss or weights become NaN or infinite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NonFiniteError(ArithmeticError):
     """A loss or a weight has become NaN or infinite.
 
     Args:
-        message: What is wrong, where, and what to check.
+        message: The problem, the step, and what to check.
         step: The step of the run, from 1.
     """
 
@@ -24,26 +24,26 @@ class NonFiniteError(ArithmeticError):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops at the step that makes loss or weights NaN or infinite.
+    """Stops at the step that makes the loss or a weight NaN or infinite.
 
-    After every step it reads the loss and the first convolution's weights: on
-    a CPU, a ReLU may turn NaN into 0 and keep the loss finite, but not the
-    gradients that reach those weights. Reading after every step identifies
-    the batch; the cost is that Python waits for the device before it prepares
-    the next step, as for every callback that looks at batches. At the end of
-    an epoch all weights are read.
+    After every step it reads the loss and the weights of the first
+    convolution: on a CPU, a ReLU may turn NaN into 0 and keep the loss
+    finite, but the gradients still reach those weights. Reading after every
+    step identifies the batch. The cost, as for every callback that reads
+    batch results, is that Python waits for the device before it prepares the
+    next step. At the end of an epoch it reads all weights.
 
-    Gradients that overflow under `mixed_float16` do not stop the run: their
-    step is skipped and the loss scale lowered, and loss and weights stay
-    finite. Where `steps_per_execution` is above 1, the step named
-    is the last of those that ran together.
+    Gradients that overflow under `mixed_float16` do not stop the run: the
+    optimizer skips the step and lowers the loss scale, and loss and weights
+    stay finite. With `steps_per_execution` above 1, the error names the last
+    of the steps that ran together.
 
     Args:
-        batch: Function from a step, counted from 0, to a description of its
-            batch, for the error.
+        batch: Function that maps a step, counted from 0, to a description of
+            its batch for the error.
 
     Raises:
-        NonFiniteError: From `fit`. Checkpoints keep what they held.
+        NonFiniteError: From `fit`. Checkpoints stay as they were.
 
     Examples:
         >>> stop = kp.callbacks.StopOnNaN()
@@ -57,7 +57,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         model = self.model
-        # Of the first convolution, and the statistics of what follows it.
+        # The first convolution, and the statistics of the next layer.
         self._first = [
             *model.trainable_weights[:1],
             *model.non_trainable_weights[:1],
@@ -85,9 +85,9 @@ def check_weights_finite(
     """Raises `NonFiniteError` if a weight is NaN or infinite.
 
     Args:
-        model: The model, for the step and the advice of the message.
-        weights: Those of its variables that are checked.
-        batch: As of `StopOnNaN`.
+        model: The model, for the step and the advice in the message.
+        weights: The variables to check.
+        batch: As in `StopOnNaN`.
     """
     for variable in weights:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():

@@ -1,7 +1,7 @@
 """Event files for TensorBoard, written without TensorBoard.
 
-TensorFlow 2.21 no longer brings the `tensorboard` package, and `tf.summary`
-and `keras.callbacks.TensorBoard` write nothing without it. The format is
+TensorFlow 2.21 no longer installs the `tensorboard` package, without which
+`tf.summary` and `keras.callbacks.TensorBoard` write nothing. The format is
 TensorFlow's own: a file of records, each an `Event`.
 """
 
@@ -28,25 +28,26 @@ from keras_pspnet.visualization import as_rgb, comparison_sheet
 
 Pair = tuple[np.ndarray, np.ndarray]
 
-# How readers of the format know its current version.
+# The version of the format, for readers.
 _VERSION = "brain.Event:2"
 
 
 class EventLog(RestoredCallback):
-    """Writes TensorBoard's event files, at the end of every epoch.
+    """Writes TensorBoard's event files at the end of every epoch.
 
-    Scalars over the steps of the run: `train/...` and `val/...` are Keras's
-    logs, `train/learning_rate` the rate of the next step, `iou/...` the IoU
-    of each class by name. `predictions` is a sheet of some images, their
-    ground truth and what the model predicts. The `tensorboard` package is
-    required to view them, not to write them.
+    The scalars are plotted over the steps of the run: `train/...` and
+    `val/...` are Keras's logs, `train/learning_rate` is the learning rate of
+    the next step, and `iou/...` is the IoU of each class by name.
+    `predictions` is a sheet of images, their ground truth and the model's
+    predictions. Viewing the files requires the `tensorboard` package; writing
+    them does not.
 
     Args:
-        folder: Folder of the files; made if it does not exist. A resumed run
-            adds a file, which replaces what older ones say of later steps.
-        validation: Where the IoU of classes comes from; before this in the
-            list. Sheets are drawn whenever it has new scores, and without it
-            at the end of every epoch.
+        folder: Folder of the files, created if necessary. A resumed run adds
+            a file, which replaces the later steps of older files.
+        validation: The callback that computes the IoU of classes, earlier in
+            the list. With it, sheets are drawn whenever it has new scores,
+            otherwise at the end of every epoch.
         pairs: uint8 images (H, W, 3), or (H, W, bands), and their masks
             (H, W) for the sheet.
 
@@ -76,12 +77,12 @@ class EventLog(RestoredCallback):
         self._proto = tf.compat.v1
         with naming_errors("folder", self._folder):
             Path(self._folder).mkdir(parents=True, exist_ok=True)
-        # Readers take files in the order of their names.
+        # Readers order files by name.
         name = f"events.out.tfevents.{time.time_ns():020d}"
         self._writer = tf.io.TFRecordWriter(os.path.join(self._folder, name))
         self._write(file_version=_VERSION)
-        # TensorBoard drops what older files of the folder say of this step and
-        # later ones: a part of the run that was lost.
+        # Makes TensorBoard drop this step and later ones from older files:
+        # the part of the run that was lost.
         session = self._proto.SessionLog
         self._write(
             step=self.model.global_step + 1,
@@ -128,7 +129,7 @@ class EventLog(RestoredCallback):
     def _write(self, **fields: Any) -> None:
         event = self._proto.Event(wall_time=time.time(), **fields)
         self._writer.write(event.SerializeToString())
-        # For those who watch, and in case the process is killed.
+        # For live viewing, and in case the process is killed.
         self._writer.flush()
 
 
@@ -136,10 +137,10 @@ def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
     """Draws images, their ground truth, a model's predictions, and the errors.
 
     Args:
-        model: A `PSPNet`, or another Keras model from images to logits.
-        pairs: uint8 images (H, W, 3), or (H, W, bands) which are shown as
-            `keras_pspnet.visualization.as_rgb` does, and their masks (H, W),
-            of any sizes, at least one.
+        model: A `PSPNet`, or another Keras model that maps images to logits.
+        pairs: At least one pair of a uint8 image (H, W, 3) and its mask
+            (H, W), of any size. `keras_pspnet.visualization.as_rgb` converts
+            images with other bands.
 
     Returns:
         An RGB image, see `keras_pspnet.visualization.comparison_sheet`.

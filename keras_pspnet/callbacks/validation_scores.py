@@ -1,4 +1,4 @@
-"""Scores over a whole set during training."""
+"""Scores over a whole validation set during training."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from keras_pspnet.utils import check_rule
 class ValidationScores(keras.callbacks.Callback):
     """Scores the model over a whole set at the end of epochs.
 
-    As `keras_pspnet.evaluate` does: at the images' own size, whatever the
-    batches of training. Keras's history and the callbacks that follow find
-    `val_mean_iou` and `val_pixel_accuracy` in the logs, so that
-    `keras.callbacks.EarlyStopping("val_mean_iou", mode="max")` works.
+    It calls `keras_pspnet.evaluate`, so it scores images at their own size,
+    whatever the size of the training crops. It adds `val_mean_iou` and
+    `val_pixel_accuracy` to the logs, for Keras's history and for callbacks
+    later in the list, such as
+    `keras.callbacks.EarlyStopping("val_mean_iou", mode="max")`.
 
-    `scores` holds the scores after the epoch that ended last, or None if the
-    model was not scored then; `is_done` tells whether the epoch was dealt
-    with.
+    `scores` holds the scores of the last epoch, or None if the model was not
+    scored after it. `is_done` is True once the callback has run for that
+    epoch.
 
     Args:
-        dataset: Pairs or batches, see `keras_pspnet.evaluate`; gone through
-            once for each of the epochs, so it cannot be a `zip` or another
-            iterator.
+        dataset: Pairs or batches, see `keras_pspnet.evaluate`. It is iterated
+            once per epoch, so it cannot be a `zip` or another iterator.
         epochs: Epochs, from 0, after which to evaluate; None is all.
         **kwargs: Passed to `keras_pspnet.evaluate`.
 
     Raises:
         OSError: If a file of a `SegmentationData` cannot be opened.
-        TypeError: If `kwargs` has no argument of `keras_pspnet.evaluate`.
-        ValueError: If the data set is an iterator, or its masks give two
-            classes as 0 and 255; from `fit`, if a `SegmentationData` has
-            other classes than the model.
+        TypeError: If `kwargs` are not arguments of `keras_pspnet.evaluate`.
+        ValueError: If the data set is an iterator, or its masks of two
+            classes hold 0 and 255; from `fit`, if the classes of a
+            `SegmentationData` are not the model's.
 
     Examples:
         >>> validation = kp.callbacks.ValidationScores(pairs)
@@ -55,12 +55,12 @@ class ValidationScores(keras.callbacks.Callback):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        # Raises TypeError for names that `evaluate` does not know.
+        # Raises TypeError for names that are not arguments of `evaluate`.
         inspect.signature(evaluate).bind(None, dataset, **kwargs)
-        rule = "be gone through again: use a list, such as list(zip(...))"
+        rule = "be iterable more than once: use a list, such as list(zip(...))"
         check_rule("dataset", dataset, rule, not isinstance(dataset, Iterator))
         if isinstance(dataset, SegmentationData):
-            # Now rather than after an epoch.
+            # Now, rather than after an epoch.
             dataset.check_binary()
         self.scores: Scores | None = None
         self.is_done = False
@@ -69,7 +69,7 @@ class ValidationScores(keras.callbacks.Callback):
         self._arguments = kwargs
 
     def on_train_begin(self, logs: Any = None) -> None:
-        # Now rather than after an epoch.
+        # Now, rather than after an epoch.
         check_classes(self._dataset, model_labels(self.model))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -81,6 +81,6 @@ class ValidationScores(keras.callbacks.Callback):
             return
         self.scores = evaluate(self.model, self._dataset, **self._arguments)
         if logs is not None:
-            # As Keras's own callbacks add the learning rate.
+            # Keras's own callbacks add the learning rate in the same way.
             logs["val_mean_iou"] = self.scores.mean_iou
             logs["val_pixel_accuracy"] = self.scores.pixel_accuracy

@@ -16,21 +16,21 @@ from keras_pspnet.utils import check_number
 class WeightAverage(RestoredCallback):
     """Keeps the exponential moving average (EMA) of all weights.
 
-    After each step: average = d * average + (1 - d) * weights, where d is
-    `decay`, or (1 + step) / (10 + step) while that is less, so that the first
-    weights are soon forgotten. Statistics of batch normalization are averaged
-    as well.
+    After each step, average = d * average + (1 - d) * weights. Here d is
+    `decay`, or (1 + step) / (10 + step) while that is less, so that the
+    average soon forgets the first weights. It includes the statistics of
+    batch normalization.
 
-    The network computes with the averages wherever it is scored: in the
-    validation of `fit`, in the callbacks that follow in the list at the end of
-    an epoch, and after the fit. Training goes on with the weights
-    themselves, bit for bit. On several replicas the average is that of one.
+    The model has the averages whenever it is scored: in the validation of
+    `fit`, in callbacks later in the list at the end of an epoch, and after the
+    fit. Training continues with the weights themselves, bit for bit. The
+    average is the same on one replica and on many.
 
-    A new `fit` begins a new average. `keras-pspnet train` keeps it in its
+    A new `fit` starts a new average. `keras-pspnet train` saves it in its
     checkpoints.
 
     Args:
-        decay: Factor in 0..1 of the average; 0.999 remembers 1000 steps.
+        decay: Factor in 0..1 of the average; 0.999 averages about 1000 steps.
 
     Raises:
         ValueError: If `decay` is out of range.
@@ -51,17 +51,19 @@ class WeightAverage(RestoredCallback):
         self._is_applied = False
 
     def begin(self, model: keras.Model) -> None:
-        """Starts from the weights of a model, which the next fit goes on with.
+        """Starts the average from the weights of a model.
+
+        The next fit continues it instead of starting a new one.
 
         Args:
-            model: A model that is built.
+            model: A built model.
         """
         self._weights = [
             weight
             for weight in model.weights
             if keras.backend.is_float_dtype(weight.dtype)
         ]
-        # Half precision has too few digits for small shares.
+        # Half precision is too coarse for small updates.
         self.averages = [
             keras.Variable(
                 ops.convert_to_numpy(ops.cast(weight, _dtype(weight))),
@@ -100,18 +102,18 @@ class WeightAverage(RestoredCallback):
         self.apply()
 
     def apply(self) -> None:
-        """Gives the model the averages, and keeps its weights."""
+        """Puts the averages into the model, and stores its weights."""
         if not self._is_applied:
             self._swap()
 
     def remove(self) -> None:
-        """Gives the model its weights back."""
+        """Puts its own weights back into the model."""
         if self._is_applied:
             self._swap()
 
     @contextlib.contextmanager
     def removed(self) -> Iterator[None]:
-        """Gives the model its weights back for a while."""
+        """Puts its own weights back into the model within a `with` block."""
         was_applied = self._is_applied
         self.remove()
         try:
@@ -122,7 +124,7 @@ class WeightAverage(RestoredCallback):
 
     def _swap(self) -> None:
         for weight, average in zip(self._weights, self.averages, strict=True):
-            # Copies: a difference that is added would change last bits.
+            # Copies: adding a difference would change the last bits.
             own = ops.convert_to_numpy(weight)
             weight.assign(ops.cast(average, weight.dtype))
             average.assign(ops.cast(own, average.dtype))
@@ -140,7 +142,7 @@ def _dtype(weight: Any) -> str:
 
 
 def _compiled(function: Any) -> Any:
-    """Makes one graph of the update of all weights, on TensorFlow."""
+    """Compiles the update of all weights into one graph, on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf

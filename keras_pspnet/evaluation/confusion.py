@@ -1,4 +1,4 @@
-"""Exact counts of pixels over a whole set."""
+"""Exact pixel counts over a whole set."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import numpy as np
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.utils import check_integer
 
-# Labels and predictions are bytes, as classes are 255 at most.
+# Labels and predictions fit into bytes, since there are at most 255 classes.
 _BYTES = 256
 
 
 class Confusion:
     """Counts the pixels of each (true class, predicted class).
 
-    The counts are 64-bit integers: exact, whatever the order of the images.
-    Processes that share a set count their parts and add them with `+`.
+    The counts are 64-bit integers, so they are exact and do not depend on the
+    order of the images. Processes that share a set count their parts, and `+`
+    adds the results.
 
     Args:
         num_classes: Number of classes C, 1..255.
-        ignore_label: Label 0..255 that is never counted. It may be a class:
-            that one's pixels are left out then.
+        ignore_label: Label 0..255 that is never counted. If it is a class,
+            the pixels of that class are skipped.
 
     Raises:
-        ValueError: If a number is not an integer in its range.
+        ValueError: If an argument is not an integer in its range.
 
     Attributes:
         counts: int64 (C, C), rows are true classes.
-        images: How many images were added.
+        images: Number of images added.
 
     Examples:
         >>> from keras_pspnet.evaluation import Confusion
@@ -51,17 +52,17 @@ class Confusion:
     def add(self, mask: np.ndarray, prediction: np.ndarray) -> None:
         """Counts one image.
 
-        A call that raises has counted nothing.
+        A call that raises counts nothing.
 
         Args:
             mask: Integers (H, W): true classes 0..C-1, or the ignore label.
-            prediction: Integers of the same shape: classes 0..C-1,
-                everywhere, on ignored pixels too.
+            prediction: Integers of the same shape: classes 0..C-1, on
+                ignored pixels too.
 
         Raises:
             TypeError: If an array does not hold integers.
-            ValueError: If the shapes differ or are others, or an array holds
-                something else; the message names it.
+            ValueError: If the shapes are not the same (H, W), or an array
+                holds any other value; the message names it.
         """
         mask, prediction = np.asarray(mask), np.asarray(prediction)
         if mask.shape != prediction.shape or mask.ndim != 2:
@@ -74,8 +75,8 @@ class Confusion:
         mask_rule = f"{rule}, or {self.ignore_label} to ignore"
         mask = _as_bytes("mask", mask, mask_rule)
         prediction = _as_bytes("prediction", prediction, rule)
-        # All pairs of bytes are counted: what is ignored or no class is then
-        # a matter of a small table and not of every pixel.
+        # Count all pairs of bytes: then only a small table must be searched
+        # for bad and ignored labels, not every pixel.
         index = mask.astype(np.uint16)
         index <<= 8
         index |= prediction
@@ -101,7 +102,7 @@ class Confusion:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(
-                    f"counts that are added must have the same `{name}`. "
+                    f"counts to add must have the same `{name}`. "
                     f"Received: {name}={mine} and {name}={theirs}"
                 )
         total = Confusion(self.num_classes, self.ignore_label)
@@ -114,12 +115,12 @@ def check_counts(confusion: Any, num_classes: int) -> None:
     """Checks that an array holds the pixel counts of a confusion matrix.
 
     Args:
-        confusion: Must be integers (C, C) of at least 0.
-        num_classes: C.
+        confusion: The array to check.
+        num_classes: Number of classes C.
 
     Raises:
-        TypeError: If it is no array of integers.
-        ValueError: If it has another shape or a count is negative.
+        TypeError: If it is not an array of integers.
+        ValueError: If its shape is not (C, C), or a count is negative.
     """
     if not isinstance(confusion, np.ndarray) or not np.issubdtype(
         confusion.dtype, np.integer

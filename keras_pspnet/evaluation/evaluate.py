@@ -1,4 +1,4 @@
-"""Scores of a model over a whole data set, at the images' own size."""
+"""Scores a model over a whole data set, at the original image size."""
 
 from __future__ import annotations
 
@@ -44,42 +44,42 @@ def evaluate(
     shard: tuple[int, int] = (0, 1),
     verbose: bool = False,
 ) -> Scores:
-    """Scores a model by one confusion matrix over a set.
+    """Scores a model by one confusion matrix over a whole set.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
-        dataset: Pairs of image and mask, (H, W, 3) and (H, W), or of batches
-            of them. Images are RGB 0..255, or have the model's bands. Sizes
-            may differ. A third item is sample weights: pixels of weight 0 are
-            left out.
-        protocol: `"plain"`: whole images as they are; or `"mmseg"`,
-            `"semseg"`, `"caffe"`, as these sources measure: see
+        dataset: Pairs of an image (H, W, 3) and a mask (H, W), or of batches
+            of them. Images are RGB in 0..255, or have the model's bands.
+            Sizes may differ. An optional third item holds sample weights;
+            pixels of weight 0 are skipped.
+        protocol: `"plain"` for whole images at their own size, or `"mmseg"`,
+            `"semseg"` or `"caffe"` to measure as these sources do; see
             `keras_pspnet.evaluation.protocols.make_protocol`.
-        scales: Sizes whose probabilities are averaged.
-        flip: Whether flipped images count as well; None does as the
-            protocol's source does.
-        window: Side of sliding windows; None is the protocol's own.
-        base: Size to which images are brought; None is the protocol's.
+        scales: Scales whose probabilities are averaged.
+        flip: Whether to average over flipped images as well; None is the
+            protocol's default.
+        window: Side of sliding windows; None is the protocol's default.
+        base: Size to resize images to; None is the protocol's default.
         ignore_label: Label that is never counted. None is the label that the
             model's loss ignores if it is within 0..255, else 255.
-        shard: (index, count): only every count-th image, from the
-            index-th, is predicted; all are read. The sum of the scores of
-            all shards is the score of the set.
+        shard: (index, count): predict only every count-th image, from the
+            index-th on, though all are read. The scores of all shards add up
+            to the scores of the set.
         verbose: Whether to show a progress bar.
 
     Returns:
         The scores over all valid pixels of the set.
 
     Raises:
-        ValueError: If the set is empty, sizes of image and mask differ, a
-            label is out of range or no whole number, an image holds NaN, an
-            argument is out of range or wants logits of a file that gives
-            masks, or a `SegmentationData` has other
-            classes than the model, or the same in another order.
+        ValueError: If the set is empty, an image and its mask differ in size,
+            a label is out of range or not a whole number, an image holds NaN,
+            an argument is out of range or requires logits from a file that
+            outputs masks, or a `SegmentationData` does not have the model's
+            classes in the model's order.
 
     Warns:
-        DataWarning: If images seem scaled to 0..1 or objects marked 255, or
-            all ground truth is of one class.
+        DataWarning: If images seem scaled to 0..1, objects seem to be marked
+            255, or all ground truth is of one class.
 
     Examples:
         >>> scores = kp.evaluate(net, zip(images, masks))
@@ -100,7 +100,7 @@ def evaluate(
     check_classes(dataset, predictor.labels)
     if ignore_label is None:
         ignored = ignored_by(getattr(model, "_label_rule", None))
-        # Scores are counted from bytes, which cannot be -1.
+        # `Confusion` counts bytes, which cannot be -1.
         ignore_label = ignored if 0 <= ignored <= 255 else IGNORE_LABEL
     confusion = Confusion(predictor.labels.num_classes, ignore_label)
     length = operator.length_hint(dataset) or None
@@ -142,7 +142,7 @@ def evaluate(
 
 
 def _check_dataset(dataset: Any, protocol: Any) -> None:
-    """Refuses arrays where pairs are meant, and masks of 0 and 255."""
+    """Refuses arrays instead of pairs, and masks of only 0 and 255."""
     if is_array(dataset) or not isinstance(protocol, str):
         raise ValueError(
             "`dataset` must yield pairs of image and mask: use "
@@ -155,14 +155,15 @@ def _check_dataset(dataset: Any, protocol: Any) -> None:
 
 
 def check_classes(dataset: Any, labels: LabelSet) -> None:
-    """Refuses a set of other classes, or of the same reordered.
+    """Refuses a set that does not have the model's classes in order.
 
     Args:
-        dataset: As of `evaluate`; only a `SegmentationData` names its classes.
+        dataset: As in `evaluate`; only a `SegmentationData` names its
+            classes.
         labels: The classes of the model.
 
     Raises:
-        ValueError: If they differ.
+        ValueError: If the classes or their order differ.
     """
     if not isinstance(dataset, SegmentationData):
         return
@@ -177,7 +178,7 @@ def check_classes(dataset: Any, labels: LabelSet) -> None:
 def _batches(
     dataset: Iterable[Any], predictor: Predictor, ignore_label: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields batches of images and of masks that fit them."""
+    """Yields batches of images and masks, checked."""
     num_classes, bands = predictor.labels.num_classes, predictor.bands
     kind = "RGB images" if bands == RGB else "images"
     for item in dataset:
@@ -211,7 +212,7 @@ def _batches(
         if np.issubdtype(masks.dtype, np.floating):
             masks = masks.astype(np.int64)
         for weight in weights:
-            # As in Keras's metrics here, a pixel counts or does not.
+            # As in `keras_pspnet.metrics`, a pixel counts once or not at all.
             weight = weight.reshape(*weight.shape[:3], *[1] * (3 - weight.ndim))
             masks = np.where(weight != 0, masks, ignore_label)
         yield images, masks

@@ -1,7 +1,7 @@
-"""Resizing of images exactly as OpenCV and MATLAB resize them.
+"""Resizes images exactly as OpenCV and MATLAB do.
 
-Published scores were measured on images resized by these two programs, with
-roundings and borders of their own; the operations that networks need are in
+Published scores were measured on images that these two programs resized, each
+with its own rounding and borders. The resizing inside networks is in
 `layers.resize`.
 """
 
@@ -13,28 +13,28 @@ import numpy as np
 
 # OpenCV counts the weights of uint8 images in units of 1/2048.
 _WEIGHT_ONE = 2048
-# Sums are formed for so many numbers at a time, which stay in the cache.
+# Numbers to sum at a time, so that they stay in the cache.
 _BLOCK = 1 << 17
 
 
 def opencv_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image or scores bilinearly as OpenCV does.
+    """Resizes an image or scores bilinearly, as OpenCV does.
 
     The result is that of `cv2.resize(image, (width, height),
-    interpolation=cv2.INTER_LINEAR)`: samples at half-pixel centres, and no
-    antialiasing, however small the result. Images of uint8 are computed in
-    OpenCV's fixed-point arithmetic and equal its result bit by bit. Floats
-    equal it to their rounding.
+    interpolation=cv2.INTER_LINEAR)`: samples at half-pixel centers, and no
+    antialiasing, however small the result. uint8 images use OpenCV's
+    fixed-point arithmetic and equal its result bit for bit. Floats equal it
+    up to rounding.
 
-    Positions in floats are exact for 1, 3 and 4 channels and rounded to
-    float32 for other numbers and where a side is one pixel, as in OpenCV for
-    x86 processors, whose builds leave the former to Intel's IPP. Builds
-    without IPP round all positions, which moves samples by no more than
-    0.0001 pixels in images of up to 2048 pixels.
+    For floats, sample positions are exact with 1, 3 or 4 channels. They are
+    rounded to float32 with other numbers of channels, or if a side is one
+    pixel. This follows OpenCV's builds for x86 processors, which leave the
+    former to Intel's IPP. Builds without IPP round all positions, which moves
+    samples by at most 0.0001 pixels in images of up to 2048 pixels.
 
     Checked against opencv-python 4.5.5, 4.11.0 and 5.0.0 on x86-64, over a
     thousand sizes from 1 to 9000 pixels, upsampled, downsampled and halved:
-    every number of uint8 was equal, and floats to 3e-7 of the largest.
+    all uint8 values were equal, and floats to 3e-7 of the largest.
 
     Args:
         image: uint8 (H, W, 3), or float32 (H, W, C).
@@ -57,26 +57,25 @@ def opencv_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def matlab_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image or scores bilinearly as MATLAB does.
+    """Resizes an image or scores bilinearly, as MATLAB does.
 
-    The result is that of `imresize(image, [height width], 'bilinear')`.
-    Where a side shrinks, the triangle of the weights is widened by the same
-    factor, which is MATLAB's antialiasing. The side that shrinks more is
-    resized first, the height if both do alike. Images of uint8 are
-    rounded after each side, halves upwards.
+    The result is that of `imresize(image, [height width], 'bilinear')`. When
+    a side shrinks, MATLAB widens the triangle of weights by the same factor
+    as antialiasing. It resizes the side that shrinks more first, or the height
+    if both shrink equally. uint8 images are rounded after each side, halves
+    upwards.
 
     Samples outside the image are mirrored at its borders, as in MATLAB
-    since R2015b at the latest; older versions repeated the outermost pixel
-    instead. The two differ only where a side shrinks to less than a third.
+    since R2015b at the latest; older versions repeated the outermost pixel.
+    The two differ only if a side shrinks to less than a third.
 
-    Checked without MATLAB, against images that it had shrunk with its
-    bicubic kernel. With this kernel in the place of the triangle, order,
-    rounding and weights as here gave every pixel of one image of R2015b
-    and, with the older borders, of 357 images of a public benchmark.
-    With the triangle, floats equal those of a port of the function to their
-    rounding. In which order MATLAB adds is not known; the reverse of the
-    order here changes one number of uint8 in 100,000, by 1, where a sum is
-    a half but for the rounding of its weights.
+    Checked without MATLAB, against images that it had shrunk with its bicubic
+    kernel. With that kernel in place of the triangle, this code reproduced
+    every pixel of one image from R2015b and, with the older borders, of 357
+    images of a public benchmark. With the triangle, floats equal those of a
+    port of `imresize` up to rounding. MATLAB's order of summation is not
+    known. Reversing the order here changes one uint8 value in 100,000 by 1,
+    where a sum is a half except for the rounding of its weights.
 
     Args:
         image: uint8 or float32 (H, W, C).
@@ -95,12 +94,12 @@ def matlab_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _opencv_taps(
     n_in: int, n_out: int, precision: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the two samples that each result lies between.
+    """Returns the two samples around each result, and their weights.
 
     Returns:
         Indices and weights, both (2, n_out).
     """
-    # The order of the operations decides about the last bit.
+    # The order of operations determines the last bit.
     scale = 1.0 / (n_out / n_in)
     position = (np.arange(n_out) + 0.5) * scale - 0.5
     position = position.astype(precision)
@@ -114,7 +113,7 @@ def _opencv_taps(
 
 
 def _matlab_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the samples under the triangle around each result.
+    """Returns the samples under the triangle around each result.
 
     Returns:
         Indices and weights, both (taps, n_out).
@@ -122,14 +121,14 @@ def _matlab_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
     scale = n_out / n_in
     shrink = min(scale, 1.0)
     reach = 1.0 / shrink
-    # Counted from 1, like MATLAB's, so that all roundings are the same.
+    # Counted from 1, as in MATLAB, so that the rounding is the same.
     centre = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
     first = np.floor(centre - reach)
     position = first + np.arange(np.ceil(2 * reach) + 2)[:, None]
     distance = np.abs(shrink * (centre - position))
     weights = shrink * np.maximum(1.0 - distance, 0.0)
     weights /= weights.sum(axis=0)
-    # An image and its mirror image, again and again.
+    # The image and its mirror image, repeated.
     index = (position.astype("intp") - 1) % (2 * n_in)
     index = np.minimum(index, 2 * n_in - 1 - index)
     used = weights.any(axis=1)
@@ -139,16 +138,16 @@ def _matlab_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
 def _weighted_sums(
     pixels: np.ndarray, axis: int, indices: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Adds samples of one axis up, the same ones in every line.
+    """Sums weighted samples along one axis, the same ones in every line.
 
     Args:
         pixels: Array (H, W, C).
         axis: 0 or 1.
-        indices: Samples of each result, (taps, n_out).
-        weights: Their weights, likewise.
+        indices: Indices of the samples of each result, (taps, n_out).
+        weights: Their weights, (taps, n_out).
 
     Returns:
-        Array of the dtype of `pixels`, n_out long along `axis`.
+        Array of the dtype of `pixels`, with n_out samples along `axis`.
     """
     shape = list(pixels.shape)
     shape[axis] = indices.shape[1]
@@ -165,7 +164,7 @@ def _weighted_sums(
                 total = total + pixels[index[rows]] * weight[rows]
             else:
                 total = total + pixels[rows].take(index, axis=1) * weight
-        # No sum is negative, so integers are made by cutting digits off.
+        # No sum is negative, so adding 0.5 and truncating rounds.
         result[rows] = total + 0.5 if is_integer else total
     return result
 
@@ -173,7 +172,7 @@ def _weighted_sums(
 def _opencv_fixed_point(
     pixels: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    """Resizes uint8 in integers, shifted right where OpenCV does so."""
+    """Resizes uint8 in integers, with the right shifts of OpenCV."""
     (left, right), across = _fixed_point_taps(pixels.shape[1], size[1])
     (above, below), down = _fixed_point_taps(len(pixels), size[0])
     lines = pixels.take(left, axis=1) * across[0]
@@ -185,7 +184,7 @@ def _opencv_fixed_point(
 
 
 def _fixed_point_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (2, n_out), and weights (2, n_out, 1) that are integers."""
+    """Returns indices (2, n_out) and integer weights (2, n_out, 1)."""
     indices, weights = _opencv_taps(n_in, n_out, "float32")
-    # Halves go to the even neighbour.
+    # Rounds halves to even.
     return indices, np.rint(weights * _WEIGHT_ONE).astype("int32")[..., None]

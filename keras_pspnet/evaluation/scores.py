@@ -1,4 +1,4 @@
-"""Scores of a data set: the ratios of its confusion matrix."""
+"""Scores of a data set, computed from its confusion matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from keras_pspnet.visualization import confusion_plot
 
 
 def _current_versions() -> dict[str, str]:
-    """Returns the versions of what computes here."""
+    """Returns the versions of the installed software."""
     backend = keras.backend.backend()
     return {
         "keras_pspnet": __version__,
@@ -36,25 +36,26 @@ def _current_versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores of one confusion matrix over a whole set.
+    """The scores from one confusion matrix over a whole set.
 
-    Where nothing was counted, a score is 0/0: it is NaN, and a mean over the
-    classes leaves it out (it is NaN itself if no class has a value). These
-    are the rules of mmsegmentation's IoUMetric, whose IoU, Acc, mIoU, mAcc
-    and aAcc are `iou`, `accuracy`, `mean_iou`, `mean_accuracy` and
-    `pixel_accuracy` here. The recall of a class is its accuracy. Scores of
-    parts of a set, of one model and protocol, add up with `+` to those of the
-    set. That no part is counted twice is up to the caller.
+    A score without any counted pixel is 0/0. It is NaN, and means over the
+    classes skip it; a mean is NaN only if all its values are. These are the
+    rules of mmsegmentation's IoUMetric, whose IoU, Acc, mIoU, mAcc and aAcc
+    are `iou`, `accuracy`, `mean_iou`, `mean_accuracy` and `pixel_accuracy`
+    here. The accuracy of a class is its recall.
+
+    `+` adds the scores of parts of a set, for one model and protocol. The
+    caller must make sure that no image is counted twice.
 
     Args:
-        confusion: Integer (C, C) pixel counts, rows are true classes; kept
-            as an int64 copy.
+        confusion: Integer (C, C) pixel counts, rows are true classes; copied
+            as int64.
         labels: Names of the classes.
-        protocol: How the predictions were made, as JSON can hold it.
+        protocol: How the predictions were made, in values that JSON can hold.
         weights_sha256: Digest of the model's weights, 64 hex digits.
-        images: Number of images that were counted.
-        versions: Of the software that predicted, by its name; those in use
-            if not given.
+        images: Number of images counted.
+        versions: Name of the software that predicted -> version; by default
+            the installed versions.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -89,7 +90,7 @@ class Scores:
         object.__setattr__(
             self, "images", check_integer("images", images, least=0)
         )
-        # A caller who counts on in the array must not change the scores.
+        # A copy: the caller may go on counting in the array.
         own = {
             "confusion": self.confusion.astype(np.int64),
             "versions": _through_json("versions", self.versions),
@@ -101,12 +102,12 @@ class Scores:
 
     @property
     def pixels(self) -> int:
-        """Number of pixels that were counted."""
+        """Number of counted pixels."""
         return int(self.confusion.sum())
 
     @property
     def iou(self) -> np.ndarray:
-        """IoU of each class, float64 (C,); 0 for one only predicted."""
+        """IoU of each class, float64 (C,); 0 for a class only predicted."""
         right = self.confusion.diagonal()
         union = self.confusion.sum(0) + self.confusion.sum(1) - right
         return _ratio(right, union)
@@ -123,13 +124,13 @@ class Scores:
 
     @property
     def f1(self) -> np.ndarray:
-        """F1 or Dice of each class, (C,); 0 for one only predicted."""
+        """F1 (Dice) of each class, (C,); 0 for a class only predicted."""
         both = self.confusion.sum(0) + self.confusion.sum(1)
         return _ratio(2 * self.confusion.diagonal(), both)
 
     @property
     def share(self) -> np.ndarray:
-        """Share of the counted pixels that are truly of each class, (C,)."""
+        """Share of each class in the ground truth, (C,)."""
         return _ratio(self.confusion.sum(1), self.confusion.sum())
 
     @property
@@ -164,7 +165,7 @@ class Scores:
             return NotImplemented
         if self.labels != other.labels:
             raise ValueError(
-                "scores that are added must have the same `labels`. Received: "
+                "scores to add must have the same `labels`. Received: "
                 f"{self.labels.name!r} with {self.labels.num_classes} classes "
                 f"and {other.labels.name!r} with {other.labels.num_classes}"
             )
@@ -172,7 +173,7 @@ class Scores:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(
-                    f"scores that are added must have the same `{name}`. "
+                    f"scores to add must have the same `{name}`. "
                     f"Received: {name}={mine!r} and {name}={theirs!r}"
                 )
         return dataclasses.replace(
@@ -182,9 +183,9 @@ class Scores:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all scores and what they come from, ready for JSON.
+        """Returns all scores, counts and metadata, ready for JSON.
 
-        JSON has no NaN: what has no value is None.
+        JSON has no NaN; scores without a value are None.
         """
         names = self.labels.names
         return {
@@ -208,11 +209,11 @@ class Scores:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scores:
-        """Builds the scores that `to_dict` described.
+        """Restores scores from the result of `to_dict`.
 
         Args:
-            content: What `to_dict` returned, or JSON made of it, possibly
-                among other entries. Ratios are computed from the counts.
+            content: The result of `to_dict`, also after JSON, possibly with
+                other entries. Ratios are computed from the counts.
 
         Returns:
             Scores equal to the original.
@@ -223,7 +224,7 @@ class Scores:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if isinstance(content, Mapping) and "pictures" in content:
-            # Reports of version 0.1 before its release.
+            # The name in reports from before version 0.1.0.
             content = {"images": content["pictures"], **content}
         if not isinstance(content, Mapping) or not set(names) <= set(content):
             raise ValueError(
@@ -242,13 +243,14 @@ class Scores:
             path: The file to write or replace.
 
         Raises:
-            OSError: If it cannot be written; an old file stays then.
+            OSError: If the file cannot be written; an existing file then
+                stays as it was.
         """
         write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scores:
-        """Reads the scores that `save` wrote.
+        """Reads scores written by `save`.
 
         Args:
             path: The file.
@@ -258,7 +260,7 @@ class Scores:
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If it holds anything else.
+            ValueError: If it does not hold scores.
         """
         with naming_errors("path", path, "readable"):
             data = Path(path).read_bytes()
@@ -266,15 +268,15 @@ class Scores:
             return cls.from_dict(json.loads(data))
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
-                f"`path` must be a file that Scores.save wrote ({error}). "
+                f"`path` must be a file written by Scores.save ({error}). "
                 f"Received: path={os.fspath(path)!r}"
             ) from error
 
     def table(self) -> str:
-        """Returns the scores as lines of text, one a class; "-" is NaN.
+        """Returns the scores as text, one line per class; "-" is NaN.
 
-        Below them are the classes without ground truth, which the mean
-        leaves out, and those that were never predicted.
+        The last lines list the classes without ground truth, and those never
+        predicted.
         """
         summary = {
             "mean IoU": _shown(self.mean_iou),
@@ -314,7 +316,7 @@ class Scores:
         }
 
     def confusion_plot(self) -> Image.Image:
-        """Plots the confusion matrix: which share of each class went where.
+        """Plots the confusion matrix, in shares of each true class.
 
         Returns:
             An RGB image, see `keras_pspnet.visualization.confusion_plot`.
@@ -332,7 +334,7 @@ class Scores:
 
 
 def _through_json(name: str, value: Any) -> dict[str, Any]:
-    """Copies a dictionary to what it is after a trip through JSON."""
+    """Returns a dictionary as JSON would restore it."""
     if not isinstance(value, Mapping):
         raise TypeError(
             f"`{name}` must be a dictionary. Received: {name}={value!r}"
@@ -341,13 +343,13 @@ def _through_json(name: str, value: Any) -> dict[str, Any]:
         return json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`{name}` must be what JSON can hold ({error}). "
+            f"`{name}` must hold only values that JSON can hold ({error}). "
             f"Received: {name}={value!r}"
         ) from error
 
 
 def _ratio(part: Any, whole: Any) -> np.ndarray:
-    """Divides counts, NaN where the divisor is 0."""
+    """Divides counts; the result is NaN where the divisor is 0."""
     part, whole = np.broadcast_arrays(part, whole)
     return np.divide(
         part, whole, out=np.full(part.shape, np.nan), where=whole > 0
@@ -360,7 +362,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _shown(value: float, form: str = ".4f") -> str:
-    """Formats a score; "-" where it is NaN."""
+    """Formats a score; "-" for NaN."""
     return "-" if np.isnan(value) else f"{value:{form}}"
 
 

@@ -1,4 +1,4 @@
-"""Batch normalization over the global batch, in TensorFlow's fused kernels."""
+"""Batch normalization over the global batch, by TensorFlow's fused kernels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from keras_pspnet.layers.distribute import num_replicas, replica_sum
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization over the global batch, as the paper trains with.
+    """Batch normalization over the global batch, as in the paper.
 
-    Statistics are synchronized whenever more than one TensorFlow replica runs,
-    and computed by the cheaper local formula otherwise. That choice belongs to
-    the run and not to the model, so it is not part of the config and a model
+    Statistics are synchronized if more than one TensorFlow replica runs, and
+    computed by the cheaper local formula otherwise. The choice belongs to the
+    run and not to the model, so the config does not hold it, and a model
     saved on one backend loads on every other.
 
-    In training on TensorFlow, images are normalized by its fused kernels,
-    which compute in float32 whatever the dtype, and keep for the gradient
-    nothing but their input: Keras's own formula keeps float32 copies of it.
+    On TensorFlow, training uses the fused kernels. They compute in float32
+    for every dtype and keep only their input for the gradient, where Keras's
+    own formula keeps float32 copies of it.
 
     Args:
         **kwargs: Passed to `keras.layers.BatchNormalization`. The defaults
@@ -62,7 +62,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         return outputs
 
     def _has_kernel(self, inputs: Any) -> bool:
-        """Tells whether the fused kernels compute what is asked for."""
+        """Tells whether the fused kernels support these inputs."""
         return (
             keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
@@ -70,7 +70,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             and self.scale
             and self.center
             and not self.renorm
-            # The result of Keras's formula has this dtype, too.
+            # Keras's formula returns this dtype too.
             and keras.backend.standardize_dtype(inputs.dtype)
             == self.compute_dtype
             and self.compute_dtype in ("float32", "bfloat16", "float16")
@@ -92,10 +92,10 @@ def _normalize(
         x: Tensor (B, H, W, C).
         gamma: float32 tensor (C,).
         beta: float32 tensor (C,).
-        epsilon: Is added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
-        The result, like `x`, and mean and variance, float32 (C,).
+        The normalized `x`, and mean and variance, float32 (C,).
     """
     import tensorflow as tf
 
@@ -108,7 +108,7 @@ def _normalize(
         epsilon=epsilon,
         is_training=True,
     )
-    # The kernel gives the estimate for the population, n / (n - 1) of it.
+    # The kernel returns the unbiased variance, n / (n - 1) of the batch's.
     count = tf.cast(tf.size(x), "float32") / tf.cast(tf.size(mean), "float32")
     return out, mean, variance * ((count - 1.0) / count)
 
@@ -138,7 +138,7 @@ def _normalize_together(
         mean, variance, count = _global_moments(x)
 
         def gradient(out_gradient: Any, *_: Any) -> tuple[Any, Any, Any]:
-            # As if the statistics were constants, then what they add.
+            # The gradient with constant statistics; theirs is added below.
             local = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=out_gradient,
                 x=x,
@@ -160,7 +160,7 @@ def _normalize_together(
             )
             return (
                 local.x_backprop + through_moments,
-                # Their sum over the replicas is taken with all gradients.
+                # The optimizer sums gradients over the replicas.
                 local.scale_backprop,
                 local.offset_backprop,
             )
@@ -191,5 +191,5 @@ def _global_moments(x: Any) -> tuple[Any, Any, Any]:
         [1, x.shape[-1], x.shape[-1]],
     )
     mean, square = mean / count, square / count
-    # Rounding must not make it negative.
+    # Rounding must not make the variance negative.
     return mean, tf.maximum(square - tf.square(mean), 0.0), count

@@ -1,4 +1,4 @@
-"""Pooling whose stride has become a dilation."""
+"""Pooling with dilation in place of a stride."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keras_pspnet.utils import check_choice, check_integer, init_config
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class DilatedPooling2D(keras.layers.Layer):
-    """Pools pixels that are some apart, at every pixel.
+    """Pools dilated windows at stride 1.
 
     Args:
         pool_size: Pixels of a window in each direction.
-        dilation_rate: Their distance.
-        before: Rows above and columns left of the map that windows begin at.
-            What lies outside the map belongs to no window.
+        dilation_rate: Distance between the pixels of a window.
+        before: Rows above and columns left of the map at which the first
+            window begins. Pixels outside the map count for nothing.
         mode: `"max"` or `"average"`.
         **kwargs: Passed to `keras.layers.Layer`.
 
@@ -54,14 +54,14 @@ class DilatedPooling2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         if self.mode == "max":
-            # Lower than all that a half-precision network computes with.
+            # Below any feature, and finite in half precision.
             return self._reduce(inputs, ops.maximum, -6e4)
         ones = ops.ones_like(inputs[:1, :, :, :1])
         total = self._reduce(inputs, ops.add, 0.0)
         return total / self._reduce(ones, ops.add, 0.0)
 
     def _reduce(self, x: Any, merge: Any, outside: float) -> Any:
-        """Merges the shifted maps of all pixels of a window."""
+        """Merges the maps shifted to each pixel of a window."""
         height, width = spatial_size(x)
         span = (self.pool_size - 1) * self.dilation_rate
         sides = [(each, span - each) for each in self.before]

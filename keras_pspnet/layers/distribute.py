@@ -1,7 +1,7 @@
-"""What differs between one replica and many: sums and places in the batch.
+"""Sums over replicas, and each replica's place in the global batch.
 
 Only the TensorFlow backend has replicas that run the same Python function
-(`tf.distribute`); on JAX a sharded array is already global, so a plain sum is
+(`tf.distribute`). On JAX a sharded array is already global, so a plain sum is
 the global sum.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-# The process's first strategy whose replicas talk by collectives.
+# The process's first strategy that uses collective operations.
 _claimed: weakref.ref[Any] | None = None
 
 
@@ -29,7 +29,7 @@ def _replica_context() -> Any:
 
 
 def num_replicas() -> int:
-    """Returns how many replicas share the batch that is being computed."""
+    """Returns how many replicas share the current batch."""
     context = _replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
@@ -37,11 +37,11 @@ def num_replicas() -> int:
 def replica_sum(value: Any) -> Any:
     """Sums a tensor over all replicas of the global batch.
 
-    Keras also calls losses outside any replica, while it builds a model; the
-    value then comes back unchanged.
+    Outside replicas, where Keras also calls losses while it builds a model,
+    it returns the value unchanged.
 
     Args:
-        value: Tensor of any shape, one per replica.
+        value: This replica's tensor, of any shape.
 
     Returns:
         Tensor of the same shape and dtype, equal on every replica.
@@ -55,18 +55,19 @@ def replica_sum(value: Any) -> Any:
 
 
 def batch_place(batch: Any) -> tuple[Any, Any]:
-    """Returns the place of this replica's images in the global batch.
+    """Returns where this replica's images lie in the global batch.
 
-    In the global batch the replicas' images follow each other in the order
-    of the replicas; their parts may differ in size.
+    The global batch holds the images of replica 0, then those of replica 1,
+    and so on; the parts may differ in size.
 
     Args:
         batch: Number of this replica's images, an integer or an int32
             scalar.
 
     Returns:
-        Number of images before this replica's first one, and of all of the
-        global batch: int32 scalars, or (0, `batch`) outside replicas.
+        Number of images before this replica's first one, and number of
+        images in the global batch: int32 scalars, or (0, `batch`) outside
+        replicas.
     """
     context = _replica_context()
     if context is None:
@@ -81,18 +82,18 @@ def batch_place(batch: Any) -> tuple[Any, Any]:
 
 
 def claim_collectives(strategy: Any) -> None:
-    """Refuses a second strategy whose replicas would talk by collectives.
+    """Refuses a second strategy that uses collective operations.
 
-    Every strategy numbers its collectives from the start, and TensorFlow
-    remembers their shapes for as long as the process lives: those of a second
-    strategy fail, or hang, unless all its tensors are as the first one's.
+    Every strategy numbers its collectives from the same start, and TensorFlow
+    remembers their shapes for the life of the process. The collectives of a
+    second strategy fail or hang unless all their shapes are the same.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
 
     Raises:
         ValueError: If the process has trained on several replicas of another
-            strategy. Strategies that add up on one device are free.
+            strategy. Strategies that reduce to one device are exempt.
     """
     import tensorflow as tf
 
@@ -111,7 +112,7 @@ def claim_collectives(strategy: Any) -> None:
     if _claimed() is not strategy:
         raise ValueError(
             "`strategy` must be the one that this process has trained with "
-            "before: keep that instance, or make others with "
+            "before: reuse that instance, or create others with "
             "cross_device_ops=tf.distribute.ReductionToOneDevice(). "
             f"Received: another {type(strategy).__name__}"
         )

@@ -1,4 +1,4 @@
-"""Dropout that does not depend on how many replicas share the batch."""
+"""Dropout that is the same on one replica and on many."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from keras_pspnet.layers.distribute import batch_place
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
-    """Spatial dropout that is drawn for the global batch.
+    """Spatial dropout drawn for the global batch.
 
     Every call in training draws one factor for each channel of each image
     of the global batch: 0 with probability `rate`, else 1 / (1 - rate). Each
-    TensorFlow replica draws all of them, from the same state of the seed, and
-    takes those of its own images: images lose the same channels on one
-    replica and on many. The state is a variable of the layer that goes on by
-    one with each call in training; without a `seed` it starts from Python's
-    random numbers, which `keras.utils.set_random_seed` fixes.
+    TensorFlow replica draws all factors from the same seed state and takes
+    those of its own images, so images lose the same channels on one replica
+    and on many. The seed state is a variable of the layer that each call in
+    training increments. Without a `seed` it starts from Python's random
+    numbers, which `keras.utils.set_random_seed` fixes.
 
-    Factors are drawn in float32, whatever the dtype: under mixed precision
-    the same channels are dropped.
+    Factors are drawn in float32 for every dtype, so mixed precision drops the
+    same channels.
 
     Args:
-        rate: Probability with which a channel is dropped, 0 to 1.
+        rate: Probability of dropping a channel, 0 to 1.
         **kwargs: Passed to `keras.layers.SpatialDropout2D`: `data_format`,
             `seed`, `name`, `dtype`.
 

@@ -1,4 +1,4 @@
-"""The normalization of images, inside the model."""
+"""Normalization of images, inside the model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from keras_pspnet.utils.arguments import check_rule, finite_numbers
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class InputNormalization(keras.layers.Layer):
-    """Standardises images: (image - mean) / standard deviation.
+    """Standardizes images: (image - mean) / standard deviation.
 
     It is part of the model, so that neither a training script nor a server
     can forget it.
 
     Args:
-        mean: A value for each band, in the units of the images: for RGB
-            three in 0..255.
-        std: As many positive values.
+        mean: A number for each band, in the units of the images (0..255 for
+            RGB).
+        std: A positive number for each band.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
-        (B, H, W, C) for C values, integers or floats; RGB is 0..255.
+        (B, H, W, C) for C numbers, integers or floats; RGB is 0..255.
 
     Output shape:
         (B, H, W, C), float32 unless a `dtype` says otherwise.
@@ -41,7 +41,7 @@ class InputNormalization(keras.layers.Layer):
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
     ) -> None:
-        # Images have more levels than bfloat16 has digits.
+        # bfloat16 cannot tell all levels of an image apart.
         kwargs.setdefault("dtype", at_least_float32())
         super().__init__(**kwargs)
         self.mean = finite_numbers(mean)
@@ -49,12 +49,12 @@ class InputNormalization(keras.layers.Layer):
         bands = len(self.mean)
         check_rule("mean", mean, "hold a number for each band", bands > 0)
         kept = len(self.std) == bands and min(self.std) > 0
-        rule = f"hold a positive number for each band, as `mean` has {bands}"
+        rule = f"hold a positive number for each band (`mean` has {bands})"
         check_rule("std", std, rule, kept)
 
     def build(self, input_shape: Any) -> None:
-        # A single value would be broadcast to all bands, and one band to
-        # all values.
+        # A single number would broadcast to all bands, and one band to all
+        # numbers.
         if input_shape[-1] not in (None, len(self.mean)):
             raise ValueError(
                 f"`inputs` must have {len(self.mean)} bands, as `mean` and "

@@ -1,4 +1,4 @@
-"""The pyramid: the paper's module and its exact shortcut."""
+"""The pyramid: the paper's module, and its exact shortcut."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
 class PyramidPoolingModule(keras.layers.Layer):
     """The paper's pyramid pooling module.
 
-    Every bin size makes one map: adaptive pooling to bins x bins cells, a 1x1
+    Each bin size makes one map: adaptive pooling to bins x bins cells, a 1x1
     convolution with batch normalization and ReLU, and bilinear resizing back
-    to the input's size. The input and all maps are concatenated.
+    to the input's size. The output concatenates the input and all maps.
 
     Args:
-        bin_sizes: Cells along each side of every pyramid map. Empty gives
-            the input back, the paper's network without a pyramid.
+        bin_sizes: Cells along each side of each pyramid map. An empty tuple
+            returns the input: the paper's network without a pyramid.
         filters: Channels of the 1x1 convolutions; None is a quarter of the
             input's channels.
         pooling: `"average"` (the paper's choice) or `"max"`.
-        reduce: False leaves out the 1x1 convolutions (the paper's rows
-            without "DR", table 1).
+        reduce: False leaves out the 1x1 convolutions (the rows without "DR"
+            in the paper's table 1).
         align_corners: Corner-aligned (True) or half-pixel (False) resizing.
-        use_bias: True gives the 1x1 convolutions biases in place of batch
-            normalization, as networks for inference have.
+        use_bias: True gives the 1x1 convolutions a bias in place of batch
+            normalization, as in networks folded for inference.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
@@ -128,13 +128,13 @@ class PyramidPoolingModule(keras.layers.Layer):
         self.built = True
 
     def map_channels(self, channels: int) -> int:
-        """Returns the channels of each pyramid map for an input of C."""
+        """Returns the channels of each map, for an input with `channels`."""
         if not self.reduce:
             return channels
         return self.filters or max(1, channels // 4)
 
     def pyramid(self, x: Any, training: bool | None = None) -> list[Any]:
-        """Computes the pyramid maps before they are upsampled.
+        """Computes the pyramid maps before upsampling.
 
         Args:
             x: Float tensor (B, H, W, C).
@@ -170,7 +170,7 @@ class PyramidPoolingModule(keras.layers.Layer):
 
     def _upsample(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
         exact = all(divides(side, bins) for side in size)
-        # TensorFlow resizes in float32 whatever the dtype.
+        # TensorFlow resizes in float32, whatever the dtype.
         double = keras.backend.standardize_dtype(pooled.dtype) == "float64"
         if exact and not self.align_corners and not double:
             return ops.image.resize(
@@ -192,21 +192,21 @@ class PyramidPoolingModule(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class PyramidConv(keras.layers.Layer):
-    """A 3x3 convolution over the pyramid's concatenation, never formed.
+    """A 3x3 convolution over the pyramid, without the concatenation.
 
-    Upsampling a pyramid map and convolving it are both linear, so the taps of
-    the kernel are applied on the small grid of bins x bins cells, and the
-    nine shifted maps are two small matrix products, one along each
-    side. The result, the gradients and the variables are those of
+    Upsampling and convolution are both linear, so this layer applies the taps
+    of the kernel on the small grid of bins x bins cells, and then upsamples
+    and shifts the results by two small matrix products, one along each side.
+    The result, the gradients and the variables are those of
     `PyramidPoolingModule` followed by
     `Conv2D(filters, 3, padding="same", use_bias=False)`; the cost is that of
     convolving the input's own channels.
 
     Args:
         filters: Channels of the result.
-        pyramid: The `PyramidPoolingModule` whose concatenation is convolved.
+        pyramid: The `PyramidPoolingModule` to convolve.
         kernel_initializer: Initializer of the kernel.
-        use_bias: Whether a bias is added.
+        use_bias: Whether to add a bias.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Input shape:
@@ -256,13 +256,13 @@ class PyramidConv(keras.layers.Layer):
         )
 
     def _kernels(self, channels: int) -> tuple[Any, list[Any]]:
-        """Returns the kernel of the input's own channels, and each map's."""
+        """Returns the kernels of the input's own channels and of each map."""
         kernel = ops.convert_to_tensor(self.kernel)
         maps = len(self.pyramid.bin_sizes)
         if not maps:
             return kernel, []
-        # One split, not a slice for each map: the gradient of a split is one
-        # concatenation, that of slices a sum of kernels full of zeros.
+        # A split, since its gradient is one concatenation. The gradient of
+        # slices would be a sum of kernels that are mostly zeros.
         step = self.pyramid.map_channels(channels)
         ends = [channels + step * index for index in range(maps)]
         own, *taps = ops.split(kernel, ends, axis=2)
@@ -285,7 +285,7 @@ class PyramidConv(keras.layers.Layer):
 
         Args:
             maps: One (B, b, b, R) tensor for each bin size b.
-            taps: The kernel of each map, of `_kernels`.
+            taps: The kernel of each map, from `_kernels`.
             size: (H, W) of the result.
 
         Returns:
@@ -308,10 +308,10 @@ class PyramidConv(keras.layers.Layer):
         return apply_height(matrix, stacked)
 
     def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
-        """Multiplies each cell with the nine taps: (B, dy, i, dx, j, F)."""
+        """Multiplies each cell by the nine taps: (B, dy, i, dx, j, F)."""
         reduced = pooled.shape[-1]
-        # Nine (cells, R) x (R, F) products: the kernel keeps its layout, so
-        # no engine re-lays megabytes of weights at every call.
+        # Nine (cells, R) x (R, F) products keep the layout of the kernel, so
+        # no engine transposes megabytes of weights in every call.
         cells = ops.reshape(pooled, (1, -1, reduced))
         kernel = ops.reshape(tap, (9, reduced, self.filters))
         product = ops.reshape(
@@ -322,14 +322,15 @@ class PyramidConv(keras.layers.Layer):
         return ops.transpose(product, (2, 0, 3, 1, 4, 5))
 
     def _shifted(self, bins: int, size: Any) -> Any:
-        """Builds upsampling as the taps of a zero-padded convolution see it.
+        """Builds the upsampling matrix, shifted for each tap of the kernel.
 
         Args:
             bins: Number of cells.
             size: Number of samples after upsampling.
 
         Returns:
-            Tensor (size, 3 * bins), columns ordered (tap, cell).
+            Tensor (size, 3 * bins), columns ordered (tap, cell). Rows beyond
+            the border are 0, as in a zero-padded convolution.
         """
         matrix = interpolation_matrix(
             bins, size, self.pyramid.align_corners, self.compute_dtype
@@ -353,7 +354,7 @@ class PyramidConv(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PyramidConv:
-        # The pyramid is built by this layer, so that paths begin with its own.
+        # This layer builds the pyramid, so that paths begin with its name.
         pyramid = {**config["pyramid"], "build_config": None}
         pyramid = keras.saving.deserialize_keras_object(pyramid)
         return cls(**{**config, "pyramid": pyramid})

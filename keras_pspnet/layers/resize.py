@@ -1,7 +1,7 @@
 """Bilinear resizing and adaptive pooling as small matrix products.
 
-One formula serves sizes known when the model is built and sizes known only
-at run time, both sampling conventions, and every export format.
+The same formula works for sizes known at build time or only at run time, for
+both sampling conventions, and in every export format.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def interpolation_matrix(
         in_size: Number of samples before resizing: an int, or a scalar
             integer tensor where the size is known only at run time.
         out_size: Number of samples after resizing, likewise.
-        align_corners: True puts the first and last samples of both grids on
-            each other (Caffe, semseg); False uses half-pixel centres (PyTorch
-            and TensorFlow 2 defaults).
+        align_corners: True aligns the first and last samples of both grids
+            (Caffe, semseg); False uses half-pixel centers (PyTorch's and
+            TensorFlow 2's default).
         dtype: Floating dtype of the result.
 
     Returns:
@@ -48,16 +48,15 @@ def interpolation_matrix(
 def interpolation_weights(
     in_size: Any, out_size: Any, align_corners: bool = False
 ) -> Any:
-    """Computes what `interpolation_matrix` makes a tensor of.
+    """Computes the values of `interpolation_matrix`.
 
     Args:
-        in_size: See there.
-        out_size: Likewise.
-        align_corners: Likewise.
+        in_size: See `interpolation_matrix`.
+        out_size: See `interpolation_matrix`.
+        align_corners: See `interpolation_matrix`.
 
     Returns:
-        The matrix: float64, of NumPy, if both sizes are ints, or else a
-        float32 tensor.
+        A float64 NumPy array if both sizes are ints, else a float32 tensor.
     """
     xp, as_float = _library(in_size, out_size)
     n_in, n_out = as_float(in_size), as_float(out_size)
@@ -68,15 +67,16 @@ def interpolation_weights(
         position = (out + 0.5) * (n_in / n_out) - 0.5
     position = xp.minimum(xp.maximum(position, 0.0), n_in - 1.0)
     distance = xp.abs(position[:, None] - source[None, :])
-    # The weights are a hat around each position.
+    # A triangle around each position.
     return xp.maximum(1.0 - distance, 0.0)
 
 
 def _library(*sizes: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Returns what computes a matrix, and its conversion to floats.
+    """Returns the array library for a matrix, and its conversion to floats.
 
-    With known sizes it is computed by NumPy in float64, and becomes a
-    constant of graphs; otherwise in float32 at run time.
+    NumPy computes matrices of known sizes in float64, which makes them
+    constants of graphs; `keras.ops` computes the others in float32 at run
+    time.
     """
     if all(isinstance(size, int) for size in sizes):
         return np, lambda values: np.asarray(values, "float64")
@@ -89,7 +89,7 @@ def adaptive_pooling_matrix(
     """Builds the matrix of one-dimensional adaptive average pooling.
 
     Bin i averages the samples floor(i*size/bins) .. ceil((i+1)*size/bins), so
-    neighbouring bins may share a sample and `bins` may exceed `size`.
+    neighboring bins may share a sample and `bins` may exceed `size`.
 
     Args:
         size: Number of samples: an int or a scalar integer tensor.
@@ -109,15 +109,14 @@ def adaptive_pooling_matrix(
 
 
 def adaptive_weights(size: Any, bins: int) -> Any:
-    """Computes what `adaptive_pooling_matrix` makes a tensor of.
+    """Computes the values of `adaptive_pooling_matrix`.
 
     Args:
-        size: See there.
-        bins: Likewise.
+        size: See `adaptive_pooling_matrix`.
+        bins: See `adaptive_pooling_matrix`.
 
     Returns:
-        The matrix: float64, of NumPy, if the size is an int, or else a
-        float32 tensor.
+        A float64 NumPy array if the size is an int, else a float32 tensor.
     """
     xp, as_float = _library(size)
     inside = as_float(_bin_membership(size, bins))
@@ -125,17 +124,18 @@ def adaptive_weights(size: Any, bins: int) -> Any:
 
 
 def adaptive_bins(size: Any, bins: int) -> tuple[Any, Any]:
-    """Returns the first sample of each adaptive bin, and where it ends.
+    """Returns where each adaptive bin starts and ends.
 
     Args:
         size: Number of samples: an int or a scalar integer tensor.
         bins: Number of bins.
 
     Returns:
-        Two integer arrays or tensors (bins,).
+        Two integer arrays or tensors (bins,): the first sample of each bin,
+        and the one after its last.
     """
     xp, _ = _library(size)
-    # Sizes are int32; `keras.ops` would make int64 where floatx is float64.
+    # As sizes are; `keras.ops` would make int64 where floatx is float64.
     index = xp.arange(bins, dtype="int32")
     start = (index * size) // bins
     return start, ((index + 1) * size + bins - 1) // bins
@@ -156,10 +156,9 @@ def spatial_size(x: Any) -> tuple[Any, Any]:
 
 
 def apply_height(matrix: Any, x: Any) -> Any:
-    """Multiplies a (out, H) matrix with the rows of (B, H, W, C)."""
+    """Multiplies an (out, H) matrix by the rows of (B, H, W, C)."""
     _, height, width, channels = ops.shape(x)
-    # The batch is the one size left to infer, so that sizes which are known
-    # stay known in the result.
+    # Only the batch is inferred, so that known sizes stay known.
     flat = ops.reshape(x, (-1, height, width * channels))
     out = ops.matmul(matrix, flat)
     return ops.reshape(out, (-1, ops.shape(matrix)[0], width, channels))
@@ -168,9 +167,9 @@ def apply_height(matrix: Any, x: Any) -> Any:
 def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
     """Resizes a feature map bilinearly by two small matrix products.
 
-    The width goes first, while there are few rows. Unlike resizing operations
-    of the backends it takes `align_corners`, sizes known only at run time, and
-    has one meaning in every export.
+    The width comes first, while there are few rows. Unlike the backends'
+    resizing operations, it takes `align_corners` and sizes known only at run
+    time, and it means the same in every export.
 
     Args:
         x: Float tensor (B, H, W, C).
@@ -196,7 +195,7 @@ def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
 
 
 def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
-    """Pools a feature map into bins x bins cells of any size.
+    """Pools a feature map into bins x bins cells, for any size.
 
     Args:
         x: Float tensor (B, H, W, C).
@@ -224,12 +223,12 @@ def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
 
 
 def divides(size: Any, bins: int) -> bool:
-    """Tells whether a size is known and a whole number of bins."""
+    """Tells whether a size is known and divisible by `bins`."""
     return isinstance(size, int) and size % bins == 0
 
 
 def _max_bins(x: Any, size: Any, bins: int, axis: int) -> Any:
-    """Takes the maximum over the members of every bin along one axis."""
+    """Returns the maximum of each bin along one axis."""
     inside = ops.convert_to_tensor(_bin_membership(size, bins))
     lowest = ops.cast(float("-inf"), x.dtype)
     shape = (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1)
@@ -241,16 +240,16 @@ def _max_bins(x: Any, size: Any, bins: int, axis: int) -> Any:
 
 
 def at_least_float32() -> str:
-    """Returns the dtype in which logits are kept: never below float32."""
+    """Returns the dtype of logits: float32, or float64 under that policy."""
     compute = keras.config.dtype_policy().variable_dtype
     return "float64" if compute == "float64" else "float32"
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class Resize(keras.layers.Layer):
-    """Bilinear resizing of one map to the size of another, in float32.
+    """Resizes one map bilinearly to the size of another, in float32.
 
-    Called on a pair `(x, like)`: `x` (B, h, w, C) is resized to the height
+    Call it on a pair `(x, like)`: it resizes `x` (B, h, w, C) to the height
     and width of `like` (B, H, W, any).
 
     Args:

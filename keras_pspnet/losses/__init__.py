@@ -1,4 +1,4 @@
-"""Losses of integer masks and logits; all ignore the label 255."""
+"""Losses of integer masks and logits; all of them ignore the label 255."""
 
 from keras_pspnet.labels import IGNORE_LABEL as IGNORE_LABEL
 from keras_pspnet.losses.cross_entropy import Ohem as Ohem

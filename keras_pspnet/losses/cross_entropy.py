@@ -1,4 +1,4 @@
-"""Cross-entropy: of all pixels, or of those that are hard."""
+"""Cross-entropy of all pixels, or of the hard ones only."""
 
 from __future__ import annotations
 
@@ -13,52 +13,43 @@ from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 from keras_pspnet.utils import check_integer, check_number, check_rule
 
 
-def _cross_entropy(pixels: Pixels) -> Any:
-    """Computes the cross-entropy of every pixel (B, H, W), 0 if ignored."""
-    losses = ops.sparse_categorical_crossentropy(
-        pixels.labels, pixels.logits, from_logits=True
-    )
-    return ops.where(pixels.valid > 0, losses, ops.zeros_like(losses))
-
-
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class SegmentationLoss(PixelLoss):
-    """Cross-entropy summed over valid pixels, over their number.
+    """Cross-entropy summed over valid pixels, divided by their number.
 
-    The number is that of the GLOBAL batch: under `tf.distribute` the replicas
-    add their counts up first, so that one replica and many take the same
-    step however unequally ignored pixels are spread. A batch without a valid
-    pixel has loss 0.
+    The divisor counts the valid pixels of the GLOBAL batch: under
+    `tf.distribute` the replicas add up their counts first, so one replica and
+    many take the same step, however unevenly ignored pixels are spread. A
+    batch without a valid pixel has loss 0.
 
-    Sample weights and class weights multiply the pixels' losses and leave the
-    divisor, the count of valid pixels, as it is (Keras's own meaning of
-    `ignore_class`).
+    Sample weights and class weights multiply the loss of each pixel. They do
+    not change the divisor, as with Keras's `ignore_class`.
 
     Args:
         ignore_label: Label that adds neither loss nor gradient.
         name: Name of the loss.
-        label_smoothing: Share of the target that is spread over all classes,
-            in 0..1 (Szegedy et al., 2016, section 7).
-        class_weight: Factor of every class, at least 0, by class id; None
-            weighs all alike. `fit(class_weight=)` multiplies with it.
+        label_smoothing: Share of the target to spread over all classes, in
+            0..1 (Szegedy et al., 2016, section 7).
+        class_weight: A factor of at least 0 for each class, by class id; None
+            weights all classes equally. `fit(class_weight=)` multiplies it.
         **kwargs: Passed to `keras.losses.Loss`.
 
     Call arguments:
         y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole floats;
-            0..C-1 or the ignore label. Any other label stops TensorFlow with
-            an error, and makes the loss NaN on other backends and under
-            `jit_compile`, where compiled code cannot raise.
+            0..C-1 or the ignore label. Any other label is an error on
+            TensorFlow. On other backends and under `jit_compile`, where
+            compiled code cannot raise, it makes the loss NaN.
         y_pred: Logits (B, H, W, C).
         sample_weight: None, or a tensor that broadcasts to the masks: (B,),
             (B, H, W) or (B, H, W, 1).
 
     Call returns:
         Scalar float32 (float64 for float64 logits). Its SUM over replicas is
-        the loss of the global batch, as gradients are summed there.
+        the loss of the global batch, since gradients are summed too.
 
     Raises:
-        ValueError: If an argument is out of range; when called, if the class
-            weights are not as many as the logits' classes.
+        ValueError: If an argument is out of range; when called, if the number
+            of class weights is not the number of classes in the logits.
 
     Examples:
         >>> loss = kp.SegmentationLoss()
@@ -92,9 +83,9 @@ class SegmentationLoss(PixelLoss):
         self.class_weight = class_weight
 
     def loss_of(self, pixels: Pixels) -> Any:
-        losses = _cross_entropy(pixels)
+        losses = pixels.cross_entropy
         if self.label_smoothing:
-            # Against the mean of all classes, which is what is mixed in.
+            # The cross-entropy against a uniform target.
             logits = pixels.logits
             spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
             spread = ops.where(pixels.valid > 0, spread, 0.0)
@@ -124,23 +115,24 @@ class SegmentationLoss(PixelLoss):
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class Ohem(PixelLoss):
-    """Cross-entropy of the hard pixels of each image, over their number.
+    """Mean cross-entropy of the hard pixels of each image.
 
-    Online hard example mining as mmsegmentation's `OHEMPixelSampler` does it,
-    image by image, so that no split into replicas matters. A pixel is hard if
-    the probability of its class is below `threshold`. If fewer than
-    `min_kept` pixels of an image are, the threshold rises until that many are.
+    Online hard example mining as in mmsegmentation's `OHEMPixelSampler`. It
+    treats each image by itself, so the split into replicas does not matter. A
+    pixel is hard if the probability of its class is below `threshold`. If an
+    image has fewer than `min_kept` hard pixels, its threshold rises until it
+    has that many.
 
     Args:
         threshold: Probability in 0..1.
-        min_kept: Pixels of each image that are kept at least.
+        min_kept: Least number of pixels to keep in each image.
         **kwargs: `ignore_label` and `name`, see `PixelLoss`.
 
-    Call arguments: As of `SegmentationLoss`; sample weights leave the choice
-        of pixels and the divisor as they are.
+    Call arguments: As for `SegmentationLoss`; sample weights change neither
+        the choice of pixels nor the divisor.
 
     Call returns:
-        As of `SegmentationLoss`.
+        As for `SegmentationLoss`.
 
     Examples:
         >>> loss = kp.losses.Ohem(min_kept=1)
@@ -160,7 +152,7 @@ class Ohem(PixelLoss):
         self.min_kept = check_integer("min_kept", min_kept, least=0)
 
     def loss_of(self, pixels: Pixels) -> Any:
-        losses = _cross_entropy(pixels)
+        losses = pixels.cross_entropy
         kept = ops.cast(self.are_hard(pixels, losses), losses.dtype)
         losses = losses * kept
         if pixels.weight is not None:
@@ -168,9 +160,9 @@ class Ohem(PixelLoss):
         return ops.sum(losses) / pixels.count(kept)
 
     def are_hard(self, pixels: Pixels, losses: Any) -> Any:
-        """Chooses pixels: bool (B, H, W)."""
+        """Returns which pixels are hard: bool (B, H, W)."""
         valid = pixels.valid > 0
-        # Above any probability, so that ignored pixels come last.
+        # 2 is above any probability, so ignored pixels are sorted last.
         chances = ops.where(valid, ops.exp(-ops.stop_gradient(losses)), 2.0)
         batch = ops.shape(chances)[0]
         flat = ops.sort(ops.reshape(chances, (batch, -1)), axis=1)

@@ -15,21 +15,21 @@ from keras_pspnet.utils import check_number
 class Focal(PixelLoss):
     """Focal loss of each class against the rest, over the valid pixels.
 
-    As of Lin et al. (2017), equations 4 and 5: the binary cross-entropy of
-    every class's sigmoid, times (1 - p_t) ** gamma, averaged over the classes
-    and the valid pixels of the GLOBAL batch. Sample weights multiply the
-    pixels' losses and leave the divisor as it is.
+    Lin et al. (2017), equations 4 and 5: the binary cross-entropy of the
+    sigmoid of every class, times (1 - p_t) ** gamma, averaged over the classes
+    and the valid pixels of the GLOBAL batch. Sample weights multiply the loss
+    of each pixel and do not change the divisor.
 
     Args:
-        gamma: How much less pixels count that are easy, at least 0.
-        alpha: Factor in 0..1 of a pixel's own class; 1 - alpha is that of all
-            others. None weighs both alike, by 1.
+        gamma: Exponent of at least 0; the larger, the less easy pixels count.
+        alpha: Factor in 0..1 of a pixel's own class; all other classes have
+            1 - alpha. None gives every class the factor 1.
         **kwargs: `ignore_label` and `name`, see `PixelLoss`.
 
-    Call arguments: As of `SegmentationLoss`.
+    Call arguments: As for `SegmentationLoss`.
 
     Call returns:
-        As of `SegmentationLoss`.
+        As for `SegmentationLoss`.
 
     Examples:
         >>> loss = kp.losses.Focal(gamma=0.0)
@@ -52,7 +52,7 @@ class Focal(PixelLoss):
 
     def loss_of(self, pixels: Pixels) -> Any:
         truth = pixels.one_hot
-        # The logit of being right about each class.
+        # The logit of the right answer to "is it this class?".
         right = pixels.logits * (2 * truth - 1)
         losses = ops.softplus(-right)
         if self.gamma:

@@ -12,20 +12,20 @@ from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class Lovasz(PixelLoss):
-    """Lovasz-softmax: a surrogate of one minus the mean IoU, by image.
+    """Lovasz-softmax: a surrogate of one minus the mean IoU of each image.
 
-    As of Berman et al. (2018), algorithm 1: the mean over the classes with
-    ground truth in an image, then over the images of the GLOBAL batch that
-    have any valid pixel. No split into replicas matters. Sample weights
-    multiply the errors of pixels.
+    Berman et al. (2018), algorithm 1: the mean over the classes with ground
+    truth in an image, then over the images of the GLOBAL batch that have a
+    valid pixel. The split into replicas does not matter. Sample weights
+    multiply the error of each pixel.
 
     Args:
         **kwargs: `ignore_label` and `name`, see `PixelLoss`.
 
-    Call arguments: As of `SegmentationLoss`.
+    Call arguments: As for `SegmentationLoss`.
 
     Call returns:
-        As of `SegmentationLoss`, in 0..1.
+        As for `SegmentationLoss`, in 0..1.
 
     Examples:
         >>> loss = kp.losses.Lovasz()
@@ -44,7 +44,7 @@ class Lovasz(PixelLoss):
             ops.transpose(ops.reshape(each, (batch, -1, classes)), (0, 2, 1))
             for each in (errors, truth)
         )
-        # The extension is piecewise linear: its gradient is a constant.
+        # The extension is piecewise linear, so its gradient is constant.
         gradient = ops.map(
             _gradient, (ops.stop_gradient(errors), ops.stop_gradient(truth))
         )
@@ -56,13 +56,13 @@ class Lovasz(PixelLoss):
 
 
 def _gradient(errors_and_truth: tuple[Any, Any]) -> Any:
-    """The gradient of the Lovasz extension of the Jaccard loss, by error.
+    """Returns the gradient of the Jaccard loss's Lovasz extension.
 
     Args:
-        errors_and_truth: Both of one image, (C, pixels).
+        errors_and_truth: Errors and ground truth of one image, (C, pixels).
 
     Returns:
-        Tensor (C, pixels).
+        Tensor (C, pixels): the derivative with respect to each error.
     """
     errors, truth = errors_and_truth
     order = ops.argsort(-errors, axis=-1)
@@ -74,5 +74,5 @@ def _gradient(errors_and_truth: tuple[Any, Any]) -> Any:
     steps = ops.concatenate(
         [jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], axis=-1
     )
-    # Back into the order of the pixels.
+    # Undo the sorting.
     return ops.take_along_axis(steps, ops.argsort(order, axis=-1), axis=-1)

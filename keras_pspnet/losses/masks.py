@@ -1,4 +1,4 @@
-"""Masks and weights as losses and metrics take them."""
+"""Checks and conversion of the masks and weights of losses and metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from keras import ops
 
 from keras_pspnet.utils.plausibility import FRACTIONS
 
-# What labels outside the classes become where compiled code cannot raise.
+# Stands for a label that is no class where compiled code cannot raise.
 _NO_LABEL = -1_000_000
 
 
 def squeeze_masks(masks: Any) -> Any:
-    """Returns masks as (B, H, W), whether or not they had a last axis of 1."""
+    """Returns masks as (B, H, W), without a last axis of size 1."""
     masks = ops.convert_to_tensor(masks)
     if len(masks.shape) == 4 and masks.shape[-1] in (None, 1):
         masks = ops.squeeze(masks, axis=-1)
@@ -22,13 +22,13 @@ def squeeze_masks(masks: Any) -> Any:
 
 
 def to_labels(masks: Any) -> Any:
-    """Returns masks as int32 labels (B, H, W); fractions are refused.
+    """Returns masks as int32 labels (B, H, W), and refuses fractions.
 
     Args:
         masks: (B, H, W) or (B, H, W, 1), of integers or whole floats. A
-            fraction, or a number beyond 32 bits, stops TensorFlow with an
-            error; where compiled code cannot raise it becomes a label that
-            no loss takes.
+            fraction, or a number beyond 32 bits, is an error on TensorFlow;
+            where compiled code cannot raise, it becomes a label that every
+            loss rejects.
     """
     masks = squeeze_masks(masks)
     labels = ops.cast(masks, "int32")
@@ -52,7 +52,7 @@ def to_labels(masks: Any) -> Any:
 
 
 def shape_hint(shape: tuple[int | None, ...], num_classes: int | None) -> str:
-    """Returns what to do about masks that have channels, or nothing."""
+    """Returns the remedy for masks that have channels, else ""."""
     if len(shape) != 4 or shape[-1] in (None, 1):
         return ""
     if shape[-1] == num_classes:
@@ -63,7 +63,7 @@ def shape_hint(shape: tuple[int | None, ...], num_classes: int | None) -> str:
 
 
 def check_mask_shape(masks: Any, logits: Any) -> None:
-    """Raises ValueError where known sizes of masks and logits disagree."""
+    """Raises ValueError if known sizes of masks and logits differ."""
     shape = tuple(masks.shape)
     if len(shape) != 3:
         raise ValueError(
@@ -90,7 +90,8 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
         Tensor of rank 3.
 
     Raises:
-        ValueError: If it has shape (B, H), which fits squares alone.
+        ValueError: If it has shape (B, H), which would broadcast to square
+            images only, and wrongly.
     """
     weight = ops.cast(squeeze_masks(sample_weight), dtype)
     if len(weight.shape) == 2 and weight.shape[1] not in (None, 1):
@@ -106,16 +107,19 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
 def refuse_bad_labels(
     value: Any, masks: Any, num_classes: int, ignore_label: int
 ) -> Any:
-    """Stops TensorFlow at labels outside the classes, and names the value.
+    """Raises an error for labels outside the classes, on TensorFlow only.
 
     Args:
-        value: Tensor that depends on the check in a graph.
+        value: Tensor to return. In a graph it depends on the check.
         masks: int32 masks (B, H, W).
         num_classes: Number of classes C.
-        ignore_label: Label that is no class.
+        ignore_label: Label that is allowed beside the classes.
 
     Returns:
         The tensor `value`.
+
+    Raises:
+        ValueError: If there is such a label; the message names it.
     """
     if keras.backend.backend() != "tensorflow":
         return value
@@ -134,12 +138,12 @@ def refuse_bad_labels(
 
 
 def are_bad(masks: Any, num_classes: int, ignore_label: int) -> Any:
-    """Tells where labels are neither classes nor ignored.
+    """Returns where labels are neither a class nor the ignore label.
 
     Args:
         masks: int32 masks (B, H, W).
         num_classes: Number of classes C.
-        ignore_label: Label that is no class.
+        ignore_label: Label that is allowed beside the classes.
 
     Returns:
         bool (B, H, W).

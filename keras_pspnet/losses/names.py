@@ -1,4 +1,4 @@
-"""Losses by the names that recipes and the command line have for them."""
+"""Losses by name, for recipes and the command line."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ NAMES: dict[str, type[PixelLoss]] = {
 
 
 def named_losses(factors: Mapping[str, float]) -> PixelLoss:
-    """Makes a loss of names, each with a factor.
+    """Builds a loss from names and factors.
 
     Args:
-        factors: Name of a loss -> factor, at least 0: `"cross_entropy"`,
-            `"dice"`, `"focal"`, `"lovasz"`, `"ohem"` or `"tversky"`, with
-            their default arguments.
+        factors: Name of a loss -> factor of at least 0: `"cross_entropy"`,
+            `"dice"`, `"focal"`, `"lovasz"`, `"ohem"` or `"tversky"`, each
+            with its default arguments.
 
     Returns:
-        Their `WeightedSum`, or the loss itself if there is one, with factor 1.
+        The `WeightedSum` of the losses; for a single name with factor 1, the
+        loss itself.
 
     Raises:
-        ValueError: If there is no such loss, or a factor is negative.
+        ValueError: If a name is unknown or a factor is negative.
 
     Examples:
         >>> kp.losses.named_losses({"cross_entropy": 1.0, "dice": 0.5})

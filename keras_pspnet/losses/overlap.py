@@ -1,4 +1,4 @@
-"""Losses of overlap: Dice and Tversky."""
+"""Overlap losses: Dice and Tversky."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from keras_pspnet.utils import check_number
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class Tversky(PixelLoss):
-    """One minus the Tversky index of the classes, over the global batch.
+    """One minus the Tversky index, averaged over the classes.
 
-    The index of a class is TP / (TP + alpha FP + beta FN), of the softmax's
-    probabilities (Salehi et al., 2017). Sums are those of all valid pixels of
-    the GLOBAL batch, over all replicas. A class without ground truth there
-    adds 0. Sample weights multiply what a pixel adds to the sums.
+    The index of a class is TP / (TP + alpha FP + beta FN), computed from
+    softmax probabilities (Salehi et al., 2017). The sums run over all valid
+    pixels of the GLOBAL batch, on all replicas. A class without ground truth
+    in the batch adds 0. Sample weights multiply what each pixel adds.
 
     Args:
         alpha: Factor of false positives, at least 0.
         beta: Factor of false negatives, at least 0; the larger, the fewer
             pixels of rare classes are missed.
-        gamma: The mean over the classes is raised to this power, above 0.
-        smooth: Added to both parts of each fraction, at least 0.
+        gamma: Exponent of the mean over the classes, above 0.
+        smooth: Added to numerator and denominator, at least 0.
         **kwargs: `ignore_label` and `name`, see `PixelLoss`.
 
-    Call arguments: As of `SegmentationLoss`.
+    Call arguments: As for `SegmentationLoss`.
 
     Call returns:
-        As of `SegmentationLoss`, in 0..1.
+        As for `SegmentationLoss`, in 0..1.
 
     Examples:
         >>> loss = kp.losses.Tversky(alpha=0.3, beta=0.7)
@@ -63,7 +63,7 @@ class Tversky(PixelLoss):
         weight = pixels.weighted[..., None]
         chances = ops.softmax(pixels.logits) * weight
         truth = pixels.one_hot
-        # Of every class, over all replicas.
+        # Sums for each class, over all replicas.
         hit, predicted, true = (
             replica_sum(ops.sum(each, axis=(0, 1, 2)))
             for each in (chances * truth, chances, truth * weight)
@@ -76,7 +76,7 @@ class Tversky(PixelLoss):
         losses = ops.where(true > 0, 1 - index, ops.zeros_like(index))
         loss = ops.mean(losses)
         if self.gamma != 1:
-            # A root of 0 has no finite gradient.
+            # The gradient of a root is infinite at 0.
             power = ops.maximum(loss, tiny) ** self.gamma
             loss = ops.where(loss > tiny, power, ops.zeros_like(loss))
         return shared_by_replicas(loss)
@@ -84,19 +84,20 @@ class Tversky(PixelLoss):
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class Dice(PixelLoss):
-    """One minus the Dice coefficient of the classes, over the global batch.
+    """One minus the Dice coefficient, averaged over the classes.
 
-    It is `Tversky` with alpha = beta = 0.5 (Milletari et al., 2016, without
-    squares): TP / (TP + FP / 2 + FN / 2).
+    The coefficient is TP / (TP + FP / 2 + FN / 2) over the global batch:
+    `Tversky` with alpha = beta = 0.5, or Milletari et al. (2016) without the
+    squares.
 
     Args:
-        smooth: Added to both parts of each fraction, at least 0.
+        smooth: Added to numerator and denominator, at least 0.
         **kwargs: `ignore_label` and `name`, see `PixelLoss`.
 
-    Call arguments: As of `SegmentationLoss`.
+    Call arguments: As for `SegmentationLoss`.
 
     Call returns:
-        As of `SegmentationLoss`, in 0..1.
+        As for `SegmentationLoss`, in 0..1.
 
     Examples:
         >>> loss = kp.losses.Dice()

@@ -1,4 +1,4 @@
-"""What all losses of masks and logits share."""
+"""The base class of the losses: checks, ignored pixels, replicas."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from keras_pspnet.utils import init_config
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """A batch, checked.
+    """A checked batch, as `PixelLoss.loss_of` receives it.
 
     Args:
         labels: int32 (B, H, W), 0 where a pixel is ignored.
         logits: float32 or float64 (B, H, W, C).
-        valid: Of the logits' dtype (B, H, W): 1, or 0 where a pixel is
+        valid: (B, H, W) of the logits' dtype: 1, or 0 where a pixel is
             ignored.
         weight: Sample weights that broadcast to (B, H, W), or None.
     """
@@ -41,46 +41,62 @@ class Pixels:
 
     @property
     def weighted(self) -> Any:
-        """What each pixel counts for: (B, H, W), 0 where it is ignored."""
+        """The weight of each pixel, 0 where it is ignored: (B, H, W)."""
         return self.valid if self.weight is None else self.valid * self.weight
 
     @property
+    def cross_entropy(self) -> Any:
+        """The cross-entropy of each pixel, 0 where ignored: (B, H, W)."""
+        losses = ops.sparse_categorical_crossentropy(
+            self.labels, self.logits, from_logits=True
+        )
+        return ops.where(self.valid > 0, losses, ops.zeros_like(losses))
+
+    @property
     def one_hot(self) -> Any:
-        """(B, H, W, C) of the logits' dtype."""
+        """The labels as one-hot vectors of the logits' dtype: (B, H, W, C)."""
         return ops.one_hot(
             self.labels, self.logits.shape[-1], dtype=self.logits.dtype
         )
 
     def count(self, flags: Any) -> Any:
-        """Counts nonzero flags in the global batch: a scalar, at least 1."""
-        # Floats have too few digits to count many pixels.
+        """Counts nonzero flags in the global batch.
+
+        Args:
+            flags: Tensor of any shape, such as `valid`.
+
+        Returns:
+            Scalar of the logits' dtype, at least 1: a divisor.
+        """
+        # float32 cannot count beyond 2**24.
         found = replica_sum(ops.sum(ops.cast(flags > 0, "int32")))
         return ops.cast(ops.maximum(found, 1), self.logits.dtype)
 
 
 class PixelLoss(keras.losses.Loss):
-    """A loss of integer masks and logits that ignores a label.
+    """Base class of losses of integer masks and logits.
 
-    Subclasses implement `loss_of`, and keep their arguments as attributes.
-    Its SUM over replicas is the loss of the global batch, as gradients are
-    summed there.
+    A subclass implements `loss_of`, passes `**kwargs` on, and keeps each
+    argument of its own as an attribute of the same name, from which
+    `get_config` reads it. The page "Add a loss" has an example.
 
     Args:
         ignore_label: Label that adds neither loss nor gradient.
-        name: Name of the loss; None is the class's in lower case.
+        name: Name of the loss; None is the name of the class in lower case.
         **kwargs: Passed to `keras.losses.Loss`.
 
     Call arguments:
         y_true: Masks (B, H, W) or (B, H, W, 1) of integers or whole floats;
-            0..C-1 or the ignore label. Any other label stops TensorFlow with
-            an error, and makes the loss NaN on other backends and under
-            `jit_compile`, where compiled code cannot raise.
+            0..C-1 or the ignore label. Any other label is an error on
+            TensorFlow. On other backends and under `jit_compile`, where
+            compiled code cannot raise, it makes the loss NaN.
         y_pred: Logits (B, H, W, C).
         sample_weight: None, or a tensor that broadcasts to the masks: (B,),
             (B, H, W) or (B, H, W, 1).
 
     Call returns:
-        Scalar float32 (float64 for float64 logits).
+        Scalar float32 (float64 for float64 logits). Its SUM over replicas is
+        the loss of the global batch, since gradients are summed too.
     """
 
     def __init__(
@@ -97,7 +113,7 @@ class PixelLoss(keras.losses.Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
         logits = ops.convert_to_tensor(y_pred)
-        # Half precision has too few digits for a loss.
+        # Half precision is too coarse for a loss.
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
             logits = ops.cast(logits, "float32")
         masks = squeeze_masks(y_true)
@@ -115,14 +131,19 @@ class PixelLoss(keras.losses.Loss):
         loss = self.loss_of(
             Pixels(labels, logits, ops.cast(valid, logits.dtype), sample_weight)
         )
-        # XLA drops assertions, on TensorFlow too: NaN is what it leaves to see.
+        # XLA drops assertions, on TensorFlow too; a NaN survives.
         return ops.where(ops.any(bad), float("nan"), loss)
 
     def loss_of(self, pixels: Pixels) -> Any:
         """Computes this replica's part of the loss.
 
+        The parts of all replicas must add up to the loss of the global batch:
+        divide sums by `pixels.count(...)`, which counts over all replicas, or
+        pass a value that every replica computes alike to
+        `shared_by_replicas`.
+
         Args:
-            pixels: The batch.
+            pixels: This replica's part of the batch.
 
         Returns:
             Scalar of the logits' dtype.
@@ -130,7 +151,7 @@ class PixelLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        # Recipes, and what tells two runs apart, show losses so.
+        # `Recipe.identity` tells losses apart by it.
         parameters = inspect.signature(type(self)).parameters
         defaults = {name: each.default for name, each in parameters.items()}
         given = [
@@ -150,5 +171,9 @@ class PixelLoss(keras.losses.Loss):
 
 
 def shared_by_replicas(loss: Any) -> Any:
-    """Divides a loss that all replicas have computed of the global batch."""
+    """Divides a loss of the global batch by the number of replicas.
+
+    For a loss that every replica computes in full, as `Dice` does after
+    `replica_sum`: the parts then add up to it.
+    """
     return loss / num_replicas()

@@ -1,4 +1,4 @@
-"""Several losses as one."""
+"""The weighted sum of several losses."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class WeightedSum(PixelLoss):
     """Sum of losses, each times a factor.
 
     Args:
-        losses: Pairs of a factor, at least 0, and a loss of this package.
+        losses: Pairs of a factor of at least 0 and a loss of this package.
         name: Name of the loss.
         **kwargs: Passed to `keras.losses.Loss`.
 
-    Call arguments: As of `SegmentationLoss`.
+    Call arguments: As for `SegmentationLoss`.
 
     Call returns:
-        As of `SegmentationLoss`.
+        As for `SegmentationLoss`.
 
     Raises:
-        ValueError: If there is no loss, a factor is negative, or the losses
-            do not ignore the same label.
-        TypeError: If one is no loss of this package.
+        ValueError: If `losses` is empty, a factor is negative, or the losses
+            ignore different labels.
+        TypeError: If a loss is not a `PixelLoss`.
 
     Examples:
         >>> loss = kp.losses.WeightedSum(
@@ -52,8 +52,8 @@ class WeightedSum(PixelLoss):
         labels = {loss.ignore_label for _, loss in weighted}
         if len(labels) != 1:
             raise ValueError(
-                "`losses` must be at least one, and ignore the same label. "
-                f"Received: losses that ignore {sorted(labels)}"
+                "`losses` must hold at least one loss, and all must ignore the "
+                f"same label. Received: losses that ignore {sorted(labels)}"
             )
         super().__init__(labels.pop(), name, **kwargs)
         self.losses = weighted

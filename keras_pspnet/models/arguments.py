@@ -1,4 +1,4 @@
-"""What `compile` and `fit` are given: optimizers, values by output, weights."""
+"""Arguments of `compile` and `fit`: optimizers, and values for each output."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from keras_pspnet.utils import check_number
 
 # The paper's loss weights, section 5.1.
 LOSS_WEIGHTS = {"main": 1.0, "aux": 0.4}
-# Variables that do not come with ImageNet weights.
+# Layers without ImageNet weights, by the start of their variables' paths.
 NEW_LAYERS = r"^(head|aux)_"
 
 
 def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
-    """Returns the paper's optimizer where no other is given.
+    """Returns the paper's optimizer unless another one is given.
 
     Args:
-        optimizer: None, or what Keras takes.
+        optimizer: None, or any optimizer that Keras takes.
         **recipe: `total_steps`, `learning_rate`, `head_lr_multiplier` and
-            `weight_decay`, see `SegmentationTrainer.compile`; None leaves
-            the default.
+            `weight_decay`, see `SegmentationTrainer.compile`; None is the
+            default.
 
     Raises:
-        ValueError: If both are given, `total_steps` is no positive integer,
-            or another number is negative or not finite.
+        ValueError: If both are given, `total_steps` is not a positive
+            integer, or another number is negative or not finite.
     """
     given = {name: each for name, each in recipe.items() if each is not None}
     if optimizer is None:
@@ -39,8 +39,8 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
             decay = PolynomialDecay(rate, given.get("total_steps"))
         elif "total_steps" in given:
             raise ValueError(
-                "`total_steps` must be left out where `learning_rate` is a "
-                "schedule, which has its own length. Received: total_steps="
+                "`total_steps` cannot be combined with a schedule, which has "
+                "its own length, as `learning_rate`. Received: total_steps="
                 f"{given['total_steps']}, learning_rate={decay!r}"
             )
         multiplier = given.get("head_lr_multiplier")
@@ -52,8 +52,8 @@ def papers_optimizer(optimizer: Any, **recipe: Any) -> Any:
     if given:
         received = [f"{name}={each!r}" for name, each in given.items()]
         raise ValueError(
-            f"{' and '.join(f'`{name}`' for name in given)} must be "
-            "left out where an optimizer is given. Received: "
+            f"{' and '.join(f'`{name}`' for name in given)} cannot be "
+            "combined with `optimizer`. Received: "
             f"{', '.join(received)}, optimizer={optimizer!r}"
         )
     return optimizer
@@ -65,19 +65,19 @@ def for_outputs(
     aux: bool,
     names: tuple[str, ...] = ("main", "aux"),
 ) -> Any:
-    """Gives each output its own of a value that is meant for both.
+    """Assigns an argument of `compile` or `fit` to the outputs.
 
     Args:
         argument: Name of the argument, for the error.
-        value: A plain value, or a dictionary by output.
-        aux: Whether the model has the outputs `main` and `aux`, or one.
-        names: The outputs that a plain value is meant for.
+        value: One value for all of `names`, or a dictionary by output.
+        aux: Whether the model has the two outputs `main` and `aux`.
+        names: The outputs that a single value applies to.
 
     Returns:
-        A dictionary, or None, with `aux`; without, a plain value.
+        With `aux`, a dictionary by output, or None; otherwise one value.
 
     Raises:
-        ValueError: If a dictionary names another output than there is.
+        ValueError: If a dictionary names an output that does not exist.
     """
     if not isinstance(value, Mapping):
         several = aux and value is not None
@@ -98,20 +98,20 @@ def is_loss_scaled(optimizer: Any) -> bool:
 
 
 def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads what `get_compile_config` returned up to version 0.1.0.
+    """Converts a config of `get_compile_config` to the current names.
 
     Args:
-        config: Of any version.
+        config: A config of any version since 0.1.0.
 
     Returns:
-        The config as it would be returned today.
+        The config as the current version writes it.
     """
     config = dict(config)
     if "steps_taken" in config:
         config["global_step"] = config.pop("steps_taken")
     is_open = config.pop("awaits_total_steps", False)
     if config.pop("paper_schedule", False):
-        # Keras's schedule, whose length cannot be open.
+        # It holds Keras's schedule, whose length cannot be open.
         optimizer = config["optimizer"]["config"]
         if "inner_optimizer" in optimizer:
             optimizer = optimizer["inner_optimizer"]["config"]

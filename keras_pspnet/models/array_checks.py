@@ -1,4 +1,4 @@
-"""Checks of arrays of images and masks, before a step is taken."""
+"""Checks of arrays of images and masks, before the first step."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ _DEFAULT_RULE = LabelRule(IGNORE_LABEL)
 
 
 def as_array(name: str, value: Any) -> Any:
-    """Stacks a list of images or masks; everything else comes back itself.
-
-    Of `{"image": ...}`, after the network's input, the images come back.
+    """Stacks a list of images or masks.
 
     Args:
-        name: What errors call it.
-        value: What the user gave.
+        name: Name of the value in errors.
+        value: As given to `fit`; images may be in a dictionary
+            `{"image": ...}`, by the name of the network's input.
 
     Returns:
-        An array for a list or tuple of arrays of one shape.
+        An array for a list or tuple of arrays; any other value unchanged.
 
     Raises:
-        ValueError: If their shapes differ.
+        ValueError: If the arrays have different shapes.
     """
     if isinstance(value, Mapping) and list(value) == ["image"]:
         value = value["image"]
@@ -65,27 +64,28 @@ def check_arrays(
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     whole: bool = True,
 ) -> None:
-    """Refuses images and masks that do not fit; data sets are left alone.
+    """Refuses arrays of images and masks that do not fit the model.
 
     Args:
-        x: What `fit` was given: arrays are checked.
-        y: Likewise; masks by output as well.
+        x: Images as given to `fit`; only arrays are checked.
+        y: Masks as given to `fit`, also by output; only arrays are checked.
         num_classes: Number of classes C.
-        rule: The labels that the loss takes; None where it takes something
-            else, which is then not checked.
-        names: What errors call the images and the masks.
-        binary: What to do where two classes are given as 0 and 255 and no
-            mask shows class 1. In a single batch that may be right.
-        whole: Whether this is no single batch, which may well show one class.
+        rule: The labels that the loss takes; None if it takes something else,
+            in which case masks are not checked.
+        names: Names of images and masks in errors.
+        binary: What to do if masks of two classes hold 0 and 255 but no 1,
+            which may be right in a single batch.
+        whole: Whether this is all the data, and not a single batch, which may
+            well show one class only.
         mean: The model's mean of each band.
 
     Raises:
-        ValueError: If a shape, a size or a label does not fit, or two classes
-            are given as 0 and 255; or if an image holds NaN or infinity.
+        ValueError: If a shape, a size or a label does not fit, if masks of
+            two classes hold 0 and 255, or if an image holds NaN or infinity.
 
     Warns:
-        DataWarning: If images seem scaled to 0..1, objects marked 255, or
-            all ground truth is of one class.
+        DataWarning: If images seem scaled to 0..1, objects seem to be marked
+            255, or all ground truth is of one class.
     """
     if is_array(x):
         _check_images(x, names[0], mean)
@@ -102,11 +102,11 @@ def check_arrays(
 
 
 def check_weights(x: Any, weights: Any) -> None:
-    """Refuses sample weights that do not fit; data sets are left alone.
+    """Refuses sample weights that do not fit arrays of images.
 
     Args:
-        x: What `fit` was given.
-        weights: Its `sample_weight`, plain or by output.
+        x: Images as given to `fit`; nothing is checked for a data set.
+        weights: `sample_weight` of `fit`, for all outputs or by output.
 
     Raises:
         ValueError: If a shape does not fit, or a weight is negative or not
@@ -150,7 +150,7 @@ def _check_images(x: Any, name: str, mean: Sequence[float]) -> None:
     for _, images in pieces(x):
         seen.add(images)
         if images.dtype == np.uint8:
-            # Whatever the others hold says no more.
+            # All images are uint8, in which every value is valid.
             break
         seen.refuse_broken(name)
     seen.warn(name)
@@ -206,7 +206,7 @@ def _check_labels(
             counts.add(labels)
         if whole and len(shown) < 2:
             valid = labels if ignored is None else labels[labels != ignored]
-            # Two that differ are enough.
+            # Two different classes are enough.
             shown |= (
                 {int(valid.min()), int(valid.max())} if valid.size else set()
             )

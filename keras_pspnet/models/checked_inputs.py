@@ -1,4 +1,4 @@
-"""A model that checks the images and masks that it is given."""
+"""A model that checks its images and masks."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from keras_pspnet.utils.plausibility import is_array
 
 
 class CheckedInputs(keras.Model):
-    """The part of `SegmentationTrainer` that looks at data.
+    """The part of `SegmentationTrainer` that checks data.
 
-    Arrays are checked before anything is computed. What a data set holds is
-    counted in the graph and reported after its first epoch.
+    Arrays are checked before the first step. For a data set, the graph counts
+    suspicious images and masks, and a report follows the first epoch.
     """
 
     num_classes: int
     _label_rule: LabelRule | None = None
-    # A callback, which Keras neither tracks nor saves with the model.
+    # Keras neither tracks callbacks nor saves them with the model.
     _input_report: InputReport | None = None
 
     @property
@@ -45,7 +45,7 @@ class CheckedInputs(keras.Model):
         check_arrays(x, y, self.num_classes, rule, mean=mean, **kwargs)
 
     def _checked_validation(self, data: Any) -> Any:
-        """Checks arrays to validate on; lists of them become arrays."""
+        """Checks `validation_data`, and stacks its lists of arrays."""
         if not isinstance(data, tuple | list) or len(data) < 2:
             return data
         names = ("`validation_data` images", "`validation_data` masks")
@@ -56,14 +56,14 @@ class CheckedInputs(keras.Model):
         return x, y, *rest
 
     def _reports(self, train: Any, test: Any) -> list[InputReport]:
-        """Returns what reports on data sets among what is given.
+        """Returns the callbacks that report on data sets.
 
         Args:
-            train: What is trained on, None for nothing.
-            test: What is evaluated, or a tuple that begins with it.
+            train: Training data, or None.
+            test: Validation data, or a tuple that begins with its images.
 
         Returns:
-            Callbacks to add to the user's.
+            Callbacks to add to the user's; none if all data are arrays.
         """
         if isinstance(test, tuple | list):
             test = test[0]
@@ -75,7 +75,7 @@ class CheckedInputs(keras.Model):
             strategy = keras_private.strategy_of(self)
             with strategy.scope() if strategy else contextlib.nullcontext():
                 self._input_report = InputReport()
-            # Steps that are compiled already count nothing.
+            # Steps compiled before do not count.
             self.train_function = self.test_function = None
         rule = self._label_rule
         of_two = self.num_classes == 2 and rule == LabelRule(IGNORE_LABEL)
@@ -85,7 +85,7 @@ class CheckedInputs(keras.Model):
         return [self._input_report]
 
     def test_on_batch(self, x: Any, y: Any = None, **kwargs: Any) -> Any:
-        """Evaluates a batch as `keras.Model.test_on_batch` does.
+        """Evaluates a batch, as `keras.Model.test_on_batch` does.
 
         Args:
             x: Images (B, H, W, bands).
@@ -93,7 +93,7 @@ class CheckedInputs(keras.Model):
             **kwargs: Passed to `keras.Model.test_on_batch`.
 
         Raises:
-            ValueError: As `evaluate`.
+            ValueError: As in `evaluate`.
         """
         x, y = as_array("`x`", x), as_array("`y`", y)
         self._check_arrays(x, y, whole=False)
@@ -114,7 +114,7 @@ class CheckedInputs(keras.Model):
             masks = y.get("main") if isinstance(y, dict) else y
             rule = self._label_rule
             ignored = None if rule is None else rule.ignore_label
-            # What is no labels, or nobody knows, is not reported on.
+            # Without a rule, the masks may not be labels.
             masks = None if rule is None else masks
             self._input_report.counts.update_state(
                 as_array("`x`", x), masks, ignored

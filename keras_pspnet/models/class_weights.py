@@ -1,4 +1,4 @@
-"""Weights of classes, which become weights of pixels."""
+"""Class weights, and the sample weights that they become."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from keras_pspnet.losses import broadcast_weights, squeeze_masks, to_labels
 from keras_pspnet.utils.plausibility import pieces
 
 BALANCED = "balanced"
-# Sums over the pixels of a batch stay far below the end of float32.
+# Sums over the pixels of a batch stay far below the largest float32.
 _MOST = 1e12
 
 
 def class_weight_table(
     class_weight: Any, num_classes: int, masks: Any = None
 ) -> np.ndarray | None:
-    """Writes class weights as a table over all labels.
+    """Converts class weights to a table over all labels.
 
     Args:
-        class_weight: Class id -> factor, or a list or array of a factor for
+        class_weight: Class id -> factor, or a list or array with a factor for
             each class, or `"balanced"`, or None.
         num_classes: Number of classes C.
-        masks: Array of the masks to balance.
+        masks: Array of masks whose pixels `"balanced"` counts.
 
     Returns:
-        float32 array (256,), 1 where nothing is given; None for None.
+        float32 array (256,), 1 for labels without a factor; None for None.
 
     Raises:
-        ValueError: If an id is not a class, a factor is negative or beyond
-            1e12, all are 0, their number is not C, or there are no masks to
-            balance.
+        ValueError: If an id is not a class, a factor is negative or above
+            1e12, all factors are 0, their number is not C, or there are no
+            masks to count.
     """
     if class_weight is None:
         return None
@@ -72,7 +72,7 @@ def class_weight_table(
 def _balanced(
     class_weight: str, num_classes: int, masks: Any
 ) -> dict[int, float]:
-    """Returns `balanced_factors` of masks."""
+    """Counts the pixels of masks for `balanced_factors`."""
     if class_weight != BALANCED:
         raise ValueError(
             "`class_weight` must be a dictionary, a list, an array or "
@@ -82,7 +82,7 @@ def _balanced(
         masks = masks.get("main", next(iter(masks.values())))
     if not hasattr(masks, "shape"):
         raise ValueError(
-            f"`class_weight` must be numbers where the masks are no array: "
+            f"`class_weight` must hold numbers unless the masks are an array: "
             f"{BALANCED!r} counts the pixels of `y`. "
             f"Received: class_weight={class_weight!r}"
         )
@@ -94,13 +94,13 @@ def _balanced(
 
 
 def balanced_factors(counts: np.ndarray) -> dict[int, float]:
-    """Weighs classes so that each has the same share in the loss.
+    """Returns factors that give each class the same share of the loss.
 
     Args:
         counts: Pixels of each class, (C,).
 
     Returns:
-        Class id -> factor, of the classes that have pixels.
+        Class id -> factor, for the classes that have pixels.
     """
     present = np.flatnonzero(counts)
     return {
@@ -124,16 +124,16 @@ def _is_factor(weight: Any) -> bool:
 
 
 def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
-    """Multiplies sample weights with the weight of every pixel's class.
+    """Multiplies sample weights by the weight of each pixel's class.
 
     Args:
         table: From `class_weight_table`.
-        masks: Masks (B, H, W) or (B, H, W, 1), plain or by output.
-        sample_weight: None, or a tensor that broadcasts to the masks;
-            likewise by output.
+        masks: Masks (B, H, W) or (B, H, W, 1), or a dictionary by output.
+        sample_weight: None, or a tensor that broadcasts to the masks, or a
+            dictionary by output.
 
     Returns:
-        float32 tensor (B, H, W); by output where the masks are.
+        float32 tensor (B, H, W); a dictionary by output if the masks are.
     """
     if isinstance(masks, Mapping):
         if not isinstance(sample_weight, Mapping):
@@ -145,8 +145,8 @@ def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
     masks = squeeze_masks(masks)
     if len(masks.shape) != 3:
         raise ValueError(
-            "`class_weight` must be left out where masks are no labels "
-            f"(B, H, W). Received: masks of shape {tuple(masks.shape)}"
+            "`class_weight` requires masks of labels (B, H, W). "
+            f"Received: masks of shape {tuple(masks.shape)}"
         )
     weights = ops.take(
         ops.convert_to_tensor(table),

@@ -1,4 +1,4 @@
-"""Checks of losses and metrics: the labels and the predictions they take."""
+"""Checks that losses and metrics take labels and logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import PixelLoss
 from keras_pspnet.utils import check_number
 
-# Of probabilities alone: they have no `from_logits`.
+# Losses that take only probabilities: they have no `from_logits`.
 _PROBABILITIES = (
     keras.losses.CategoricalGeneralizedCrossEntropy,
     keras.losses.Dice,
@@ -21,7 +21,8 @@ _PROBABILITIES = (
     keras.losses.Poisson,
     keras.losses.Tversky,
 )
-# Of numbers, by Keras's functions; labels would be broadcast to the logits.
+# Keras's functions of the regression losses, which would broadcast labels to
+# the logits.
 _REGRESSIONS = (
     keras.losses.mean_squared_error,
     keras.losses.mean_absolute_error,
@@ -33,7 +34,7 @@ _REGRESSIONS = (
     keras.losses.squared_hinge,
     keras.losses.poisson,
 )
-# Metrics of labels that ignore none.
+# Metrics that count every label, ignored pixels included.
 _COUNTING_CLASSES = (
     keras.metrics.Accuracy,
     keras.metrics.SparseCategoricalAccuracy,
@@ -49,24 +50,23 @@ _COUNTING_ALL = (
 
 @dataclasses.dataclass(frozen=True)
 class LabelRule:
-    """The labels that a loss takes: classes, and one that it ignores.
+    """The labels that a loss takes: the classes, and one that it ignores.
 
     Args:
-        ignore_label: The label without loss, None if there is none.
+        ignore_label: The label that the loss ignores, or None.
     """
 
     ignore_label: int | None
 
 
 def label_rule(loss: Any) -> LabelRule | None:
-    """Finds out which labels a loss takes.
+    """Returns which labels a loss takes.
 
     Args:
-        loss: As given to `compile`; by output, that of `main` counts.
+        loss: As given to `compile`; of a dictionary, the loss of `main`.
 
     Returns:
-        The rule, or None where it takes something else than labels or
-        nobody knows.
+        The rule, or None if the loss is not known to take labels.
     """
     if isinstance(loss, Mapping):
         loss = loss.get("main", next(iter(loss.values()), None))
@@ -78,7 +78,7 @@ def label_rule(loss: Any) -> LabelRule | None:
 
 
 def ignored_by(rule: LabelRule | None) -> int:
-    """Returns the label that a loss ignores, 255 where it has none.
+    """Returns the label that a loss ignores, or 255.
 
     Args:
         rule: The labels that the loss takes.
@@ -89,13 +89,13 @@ def ignored_by(rule: LabelRule | None) -> int:
 
 
 def check_losses(losses: Any) -> None:
-    """Refuses losses of probabilities, for logits, and of other numbers.
+    """Refuses losses that do not take labels and logits.
 
     Args:
         losses: As given to `compile`.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If a loss takes probabilities or regression targets.
     """
     for given in keras.tree.flatten(losses):
         loss = keras.losses.get(given) if isinstance(given, str) else given
@@ -107,20 +107,20 @@ def check_losses(losses: Any) -> None:
             )
         if isinstance(loss, _PROBABILITIES) or _from_logits(loss) is False:
             raise ValueError(
-                "`loss` must take logits, which is what the network gives: "
+                "`loss` must take logits, which the network returns: "
                 "use keras_pspnet.SegmentationLoss(), or the loss's "
                 f"from_logits=True. Received: loss={_name(given)}"
             )
 
 
 def check_loss_weights(loss_weights: Any) -> None:
-    """Refuses loss weights that would raise a loss, or are not finite.
+    """Refuses loss weights that are negative or not finite.
 
     Args:
         loss_weights: As given to `compile`.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a weight.
     """
     for weight in keras.tree.flatten(loss_weights):
         if weight is not None:
@@ -128,17 +128,17 @@ def check_loss_weights(loss_weights: Any) -> None:
 
 
 def check_metrics(metrics: Any, rule: LabelRule | None) -> None:
-    """Refuses metrics that take logits for something else, or count too much.
+    """Refuses metrics that misread logits or count ignored pixels.
 
     Args:
         metrics: As given to `compile`.
         rule: The labels that the loss takes.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a metric.
     """
     for given in keras.tree.flatten(metrics):
-        # Keras chooses what "accuracy" is by the shape of the masks.
+        # For "accuracy", Keras chooses a metric by the shape of the masks.
         is_named = isinstance(given, str) and given not in _COUNTING_ALL
         metric = keras.metrics.get(given) if is_named else given
         counts_all = metric in _COUNTING_ALL or isinstance(
@@ -146,7 +146,7 @@ def check_metrics(metrics: Any, rule: LabelRule | None) -> None:
         )
         if counts_all and rule is not None and rule.ignore_label is not None:
             raise ValueError(
-                "`metrics` must leave out pixels that the loss ignores: use "
+                "`metrics` must skip pixels that the loss ignores: use "
                 "keras_pspnet.metrics.PixelAccuracy(num_classes). "
                 f"Received: metrics with {_name(given)}"
             )
@@ -157,16 +157,16 @@ def check_metrics(metrics: Any, rule: LabelRule | None) -> None:
         else:
             continue
         raise ValueError(
-            "`metrics` must take logits, which is what the network gives: "
+            "`metrics` must take logits, which the network returns: "
             f"{remedy}. Received: metrics with {_name(given)}"
         )
 
 
 def _from_logits(function: Any) -> Any:
-    """Returns whether a loss takes logits, None where it does not say."""
-    told = getattr(function, "from_logits", None)
-    if told is not None or not inspect.isfunction(function):
-        return told
+    """Returns whether a loss takes logits, None if it does not say."""
+    found = getattr(function, "from_logits", None)
+    if found is not None or not inspect.isfunction(function):
+        return found
     parameter = inspect.signature(function).parameters.get("from_logits")
     return None if parameter is None else parameter.default
 

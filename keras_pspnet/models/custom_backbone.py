@@ -1,4 +1,4 @@
-"""Backbones that are models of the user's own."""
+"""Keras models as backbones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import keras
 
 
 def as_backbone(backbone: Any, aux: bool) -> keras.Model:
-    """Returns the model that is to give features.
+    """Checks a backbone, and builds it if it is a config.
 
     Args:
-        backbone: A functional model, or what `backbone_config` made of one.
-        aux: Whether features for the auxiliary head are asked for.
+        backbone: A functional model, or a config from `backbone_config`.
+        aux: Whether the auxiliary head needs features.
 
     Raises:
-        ValueError: If it is none, is not safe to build, or has other outputs
-            than features, or (aux features, features).
+        ValueError: If it is neither, a config would import unknown code, or
+            the outputs are not features or (aux features, features).
     """
     if isinstance(backbone, Mapping):
         _check_classes(backbone)
-        # Keras takes names out of what it is given.
+        # Keras removes entries from the config.
         config = copy.deepcopy(dict(backbone))
         backbone = keras.saving.deserialize_keras_object(config)
     if not isinstance(backbone, keras.Model) or not getattr(
@@ -49,7 +49,7 @@ def as_backbone(backbone: Any, aux: bool) -> keras.Model:
 
 
 def backbone_config(backbone: keras.Model) -> dict[str, Any]:
-    """Returns the model's configuration, for `as_backbone`.
+    """Returns the config of a model, for `as_backbone`.
 
     Args:
         backbone: A functional model of serializable layers.
@@ -58,7 +58,7 @@ def backbone_config(backbone: keras.Model) -> dict[str, Any]:
 
 
 def _check_classes(config: Any) -> None:
-    """Refuses to import anything for a configuration from a file."""
+    """Refuses a config that would import modules other than Keras."""
     registered = keras.saving.get_custom_objects()
     if isinstance(config, Mapping):
         if "class_name" in config:
@@ -66,7 +66,7 @@ def _check_classes(config: Any) -> None:
             known = module in ("keras", "keras_pspnet", "builtins")
             if not known and config.get("registered_name") not in registered:
                 raise ValueError(
-                    "`backbone` must be made of Keras's layers, or of "
+                    "`backbone` must consist of Keras's layers, or of "
                     "registered ones whose module is imported. Received: "
                     f"{config['module']}.{config['class_name']}"
                 )

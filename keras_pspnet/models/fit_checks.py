@@ -1,4 +1,4 @@
-"""Checks of what `fit` is given: arrays, batches, replicas; plain errors."""
+"""Checks of batches and replicas for `fit`, and one-line errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEWER_THAN_REPLICAS = (
     "each takes ceil(images / replicas) until none are left; drop the last "
     "partial batch. "
 )
-# What reading a file may raise in the graph of a data set.
+# Errors that reading a file may raise in the graph of a data set.
 _OF_FILES = {
     each.__name__: each
     for each in (
@@ -43,7 +43,7 @@ _OF_FILES = {
         ValueError,
     )
 }
-# What Python raised, or what was asserted and the line after it.
+# An error raised in Python, or a failed assertion and the line after it.
 _OWN = re.compile(
     rf"\b({'|'.join(_OF_FILES)}): (.*)"
     r"|((?:labels must|the global batch must) .*)\n?(.*)"
@@ -51,14 +51,14 @@ _OWN = re.compile(
 
 
 def array_length(x: Any, validation_split: float = 0.0) -> int | None:
-    """Returns how many images of an array are trained on.
+    """Returns how many images of an array `fit` trains on.
 
     Args:
-        x: What `fit` was given.
-        validation_split: Share of the images that Keras keeps apart.
+        x: As given to `fit`.
+        validation_split: Share of the images that Keras holds out.
 
     Returns:
-        The number, None for data sets.
+        The number, or None for a data set.
     """
     shape = getattr(x, "shape", None)
     if shape is None or len(shape) == 0:
@@ -69,11 +69,11 @@ def array_length(x: Any, validation_split: float = 0.0) -> int | None:
 def steps_per_epoch_of(
     x: Any, count: int | None, batch_size: int, steps_per_epoch: int | None
 ) -> int | None:
-    """Returns the steps of an epoch of `fit`, None where unknown.
+    """Returns the steps of an epoch of `fit`, or None if unknown.
 
     Args:
-        x: What `fit` was given.
-        count: Number of images to train on where `x` is an array, else None.
+        x: As given to `fit`.
+        count: Number of training images if `x` is an array, else None.
         batch_size: Images in a batch of an array.
         steps_per_epoch: As given to `fit`.
     """
@@ -90,12 +90,12 @@ def steps_per_epoch_of(
 
 
 def check_replicas(model: keras.Model, in_fit: bool = False) -> None:
-    """Refuses what breaks, or trains wrongly, on several replicas.
+    """Refuses settings that fail or train wrongly on several replicas.
 
     Args:
         model: A compiled model.
-        in_fit: Whether Keras's `fit` is asked for, which several workers
-            break.
+        in_fit: Whether Keras's `fit` is about to run, which fails on several
+            workers.
 
     Raises:
         ValueError: See `SegmentationTrainer.check_replicas`.
@@ -134,7 +134,7 @@ def check_replicas(model: keras.Model, in_fit: bool = False) -> None:
 
 
 def needs_two_images(pyramid: PyramidPoolingModule) -> bool:
-    """Tells whether the 1x1 bin normalizes over the batch alone."""
+    """Tells whether a 1x1 bin is normalized over the batch alone."""
     return any(
         bins == 1 and norm.trainable
         for bins, norm in zip(pyramid.bin_sizes, pyramid.norms, strict=False)
@@ -152,17 +152,17 @@ def check_last_batch(count: int, batch_size: int) -> None:
 
 
 def with_checked_batch(x: Any, needs_two: bool) -> Any:
-    """Refuses batches that are too small, at run time if not before.
+    """Refuses batches that are too small, at run time if necessary.
 
-    The checks come before the network: a replica without an image fails in
-    one of its layers, and that error could be the first.
+    The checks run before the network, since a replica without an image would
+    fail in one of its layers, with a less helpful error.
 
     Args:
         x: Images (B, H, W, 3) of this replica.
         needs_two: Whether one image in the global batch is too few.
 
     Returns:
-        The images, which depend on the checks in a graph.
+        The images. In a graph they depend on the checks.
     """
     batch, replicas = x.shape[0], num_replicas()
     if batch is not None:
@@ -179,7 +179,7 @@ def with_checked_batch(x: Any, needs_two: bool) -> Any:
         message = BATCH_OF_ONE + "Received: a batch of 1"
         checks.append(tf.debugging.Assert(replica_sum(count) > 1, [message]))
     if replicas > 1:
-        # One after the other, so that the same one fails everywhere.
+        # In order, so that every replica fails in the same check.
         with tf.control_dependencies(checks):
             fed = replica_sum(tf.cast(count > 0, "int32"))
             message = FEWER_THAN_REPLICAS + f"Received: {replicas} replicas"
@@ -192,7 +192,7 @@ def with_checked_batch(x: Any, needs_two: bool) -> Any:
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turns TensorFlow's reports of bad data into errors of one line."""
+    """Turns TensorFlow's reports of bad data into one-line errors."""
     try:
         yield
     except Exception as error:
@@ -205,7 +205,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def _own_error(text: str) -> Exception | None:
-    """Finds this package's sentence in a report of TensorFlow's runtime."""
+    """Returns this package's own error in a report of TensorFlow's runtime."""
     found = _OWN.search(text)
     if found is None:
         return None

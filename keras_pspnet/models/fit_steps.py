@@ -1,4 +1,4 @@
-"""The steps of a fit: counted, and refused beyond the end of the decay."""
+"""Counts the steps of a fit, and refuses those beyond the decay's end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def with_inner(optimizer: Any) -> Iterator[Any]:
 
 
 def steps_taken(optimizer: Any) -> int:
-    """Returns the step that an optimizer's schedule is at."""
+    """Returns the current step of an optimizer's schedule."""
     return int(ops.convert_to_numpy(_step_variable(optimizer)))
 
 
@@ -35,7 +35,7 @@ def _step_variable(optimizer: Any) -> Any:
 
 
 def decays(optimizer: Any) -> list[tuple[Any, PolynomialDecay]]:
-    """Finds every `PolynomialDecay`, with the optimizer that it is of."""
+    """Returns every `PolynomialDecay`, each with its optimizer."""
     return [
         (each, schedule)
         for each in with_inner(optimizer)
@@ -49,41 +49,41 @@ def check_decay(optimizer: Any, steps: int | None) -> None:
 
     Args:
         optimizer: A Keras optimizer.
-        steps: Steps that are to be taken, None where unknown.
+        steps: Number of steps to take, or None if unknown.
 
     Raises:
-        ValueError: If the length of a decay is open, or covers no more than
-            a part of the steps.
+        ValueError: If the length of a decay is open, or too short for the
+            steps.
     """
     wanted = 1 if steps is None else steps
     for owner, decay in decays(optimizer) if wanted > 0 else []:
         taken = steps_taken(owner)
         if decay.total_steps is None:
             raise ValueError(
-                "`total_steps` must be given to compile() before single "
+                "`total_steps` must be passed to compile() before single "
                 "steps are taken. Received: total_steps=None"
             )
         if taken + wanted > decay.total_steps:
             raise ValueError(
-                "`total_steps` must cover the steps taken and those asked "
-                "for: after them the learning rate has decayed to 0 and "
-                "nothing would be learned. Ask for fewer epochs, pass "
-                "`initial_epoch` to go on with a fit, or call compile() "
-                "again for a new run, with the `total_steps` of all its "
-                f"fits. Received: total_steps={decay.total_steps}, steps "
-                f"taken={taken}, steps asked for={wanted}"
+                "`total_steps` must cover the steps taken and those "
+                "requested: at its end the learning rate is 0 and the model "
+                "learns nothing. Request fewer epochs, pass `initial_epoch` "
+                "to resume a fit, or call compile() again for a new run, "
+                "with the `total_steps` of all its fits. "
+                f"Received: total_steps={decay.total_steps}, steps "
+                f"taken={taken}, steps requested={wanted}"
             )
 
 
 def check_rate_callbacks(optimizer: Any, callbacks: Any) -> None:
-    """Refuses callbacks that set a learning rate which is a schedule.
+    """Refuses callbacks that set the learning rate if it is a schedule.
 
     Args:
         optimizer: A Keras optimizer.
         callbacks: As given to `fit`.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a callback.
     """
     listed = getattr(callbacks, "callbacks", callbacks)
     setting = (
@@ -99,8 +99,8 @@ def check_rate_callbacks(optimizer: Any, callbacks: Any) -> None:
             for each in with_inner(optimizer)
         ):
             raise ValueError(
-                "`callbacks` must leave the learning rate alone, which is a "
-                "schedule: drop the callback, or give compile() "
+                "`callbacks` must not set the learning rate, which is a "
+                "schedule: drop the callback, or compile with "
                 "optimizer=keras_pspnet.SGD(0.01). "
                 f"Received: {type(callback).__name__}"
             )
@@ -110,16 +110,16 @@ def check_rate_callbacks(optimizer: Any, callbacks: Any) -> None:
 def decaying_over(
     model: keras.Model, steps: int | None, callbacks: Any
 ) -> Iterator[None]:
-    """Ends decays of open length with a fit, if the fit takes a step.
+    """Gives decays of open length the length of a fit that takes a step.
 
     Args:
         model: A compiled model.
-        steps: Steps of the fit, None where unknown.
+        steps: Steps of the fit, or None if unknown.
         callbacks: List of the fit's callbacks.
 
     Raises:
-        ValueError: If a decay ends before the fit, or is open and the steps
-            are unknown.
+        ValueError: If a decay ends before the fit, or its length is open and
+            the number of steps is unknown.
     """
     found = [
         (decay, owner, steps_taken(owner))
@@ -129,18 +129,18 @@ def decaying_over(
     first_step = model.global_step
     if opened and steps is None:
         raise ValueError(
-            "`total_steps` must be given to compile(), or `steps_per_epoch` "
-            "to fit(), where the number of batches cannot be told from the "
-            "data. Received: data of unknown length"
+            "`total_steps` must be passed to compile(), or `steps_per_epoch` "
+            "to fit(), for data of unknown length. Received: data without "
+            "a length"
         )
     if opened:
-        # The length is a constant of the compiled step.
+        # The compiled step holds the length as a constant.
         model.train_function = None
     try:
         for decay, _, before in opened:
-            # Without any batch, Keras still compiles the step.
+            # Keras compiles the step even if there is no batch.
             decay.total_steps = before + (steps or 1)
-        # Where the fit begins is known once the state has been loaded.
+        # BackupAndRestore may load another step; StepCounter checks then.
         if not any(
             isinstance(each, keras.callbacks.BackupAndRestore)
             for each in callbacks
@@ -149,7 +149,7 @@ def decaying_over(
         yield
     finally:
         if model.global_step == first_step:
-            # A graph may count a step before it finds or checks a batch.
+            # A graph may count a step before it reads and checks the batch.
             for _, owner, before in found:
                 if 0 < steps_taken(owner) - before <= model.steps_per_execution:
                     _step_variable(owner).assign(before)
@@ -159,9 +159,9 @@ def decaying_over(
 
 
 class RestoredCallback(keras.callbacks.Callback):
-    """Begins when all callbacks have loaded what the fit goes on from.
+    """A callback that begins once all others have restored their state.
 
-    `keras.callbacks.BackupAndRestore` loads it when training begins, wherever
+    `keras.callbacks.BackupAndRestore` does so in `on_train_begin`, wherever
     it stands in the list.
     """
 
@@ -176,14 +176,14 @@ class RestoredCallback(keras.callbacks.Callback):
         self._begun = True
 
     def on_fit_restored(self, epoch: int) -> None:
-        """Called once in a fit, before its first epoch."""
+        """Called once per fit, before its first epoch."""
 
 
 class StepCounter(RestoredCallback):
-    """Counts the batches of `fit`; the optimizer's count may skip some."""
+    """Counts the batches of `fit`; an optimizer may skip steps."""
 
-    # Others would make Keras wait for the device after every step. It has
-    # called all when an epoch ends.
+    # Otherwise Keras would wait for the device after every step. By the end
+    # of an epoch, Keras has made all calls.
     async_safe = True
 
     def __init__(self) -> None:
@@ -194,8 +194,8 @@ class StepCounter(RestoredCallback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        # On JAX, `self.model` copies the state of the last step into the
-        # variables: in another thread, while the next step gives it away.
+        # On JAX, `self.model` would copy the state of the last step into the
+        # variables, in the callbacks' thread, while the next step donates it.
         self._counted: Any = model
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -209,7 +209,7 @@ class StepCounter(RestoredCallback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         done = self.model.global_step - self._before
         for optimizer, before in self._taken:
-            # A graph counts a step before it finds that the data has ended.
+            # A graph counts a step before it reaches the end of the data.
             if steps_taken(optimizer) > before + done:
                 _step_variable(optimizer).assign(before + done)
 
@@ -224,8 +224,8 @@ class StepCounter(RestoredCallback):
         check_decay(self.model.optimizer, steps)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # Keras counts an execution of several steps whole, even if the epoch
-        # ends within.
+        # With several steps per execution, Keras counts all of them even if
+        # the epoch ends in between.
         done = min(batch + 1, self.params.get("steps") or batch + 1)
         with self._lock:
             self._counted.global_step = max(

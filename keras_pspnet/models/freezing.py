@@ -1,4 +1,4 @@
-"""Which layers of a network are trained."""
+"""Freezing of layers, and checks that the optimizer fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FREEZES = (None, "backbone", "batch_norm")
 
 
 def freeze_layers(model: Any, freeze: str | None) -> None:
-    """Freezes a part of a `PSPNet`.
+    """Freezes part of a `PSPNet`.
 
     Args:
         model: The network.
@@ -31,16 +31,16 @@ def freeze_layers(model: Any, freeze: str | None) -> None:
 
 
 def layer_flags(model: Any, freeze: str | None) -> dict[str, bool]:
-    """Lists the layers that are trained otherwise than `freeze` has it.
+    """Returns the `trainable` flags that differ from those of `freeze`.
 
     Args:
         model: The network.
-        freeze: Its argument.
+        freeze: Its `freeze` argument.
 
     Returns:
-        Name of the layer -> whether it is trained, in an order in which
-        `set_layer_flags` sets them again. A layer that contains others
-        stands for all of them.
+        Name of the layer -> its flag, in the order in which
+        `set_layer_flags` must set them. The flag of a layer that contains
+        others applies to all of them.
     """
     frozen = {id(layer) for layer in _frozen_by(model, freeze)}
     flags = {}
@@ -57,8 +57,8 @@ def set_layer_flags(model: keras.Model, flags: Mapping[str, bool]) -> None:
 
     Args:
         model: The network.
-        flags: From `layer_flags`; names that it lacks are skipped, as of a
-            backbone of another depth.
+        flags: From `layer_flags`. Names of other layers, as in a backbone of
+            another depth, are skipped.
     """
     layers = {each.name: each for each in keras_private.nested_layers(model)}
     for name, trainable in flags.items():
@@ -77,14 +77,13 @@ def _frozen_by(model: Any, freeze: str | None) -> list[Any]:
 
 
 def check_optimized(model: Any) -> None:
-    """Refuses layers that an optimizer cannot train, or leave alone.
+    """Refuses layers that were unfrozen after the optimizer was built.
 
     Args:
         model: A compiled model whose optimizer is built.
 
     Raises:
-        ValueError: If a layer was unfrozen since; on JAX also if one was
-            frozen.
+        ValueError: If there is such a layer; on JAX also if one was frozen.
     """
     optimizer, trained = model.optimizer, model.trainable_variables
     new = keras_private.unoptimized(optimizer, trained)
@@ -93,18 +92,18 @@ def check_optimized(model: Any) -> None:
         change = f"{new[0].path} unfrozen" if new else "layers frozen"
         raise ValueError(
             "`trainable` must be set before the first step: call compile() "
-            "again, which begins with a new optimizer. "
+            "again, which starts with a new optimizer. "
             f"Received: {change} since"
         )
 
 
 @contextlib.contextmanager
 def refusing_other_optimizers() -> Iterator[None]:
-    """Turns Keras's warning of a skipped optimizer into an error.
+    """Turns Keras's warning about a skipped optimizer into an error.
 
     Raises:
-        ValueError: If a file's optimizer is of other variables than the
-            model's. A file without an optimizer leaves it as it is.
+        ValueError: If the optimizer in a file has other variables than the
+            model's. A file without an optimizer is no error.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""Starts a backbone from weights that were trained on ImageNet."""
+"""Loads ImageNet weights into a backbone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGENET = "imagenet"
 
 
 def load_backbone(network: Any, source: str | os.PathLike[str]) -> None:
-    """Fills a backbone, downloading its weights where it must.
+    """Loads weights into a backbone, and downloads them if necessary.
 
     Args:
         network: The `DilatedResNet`, with the name that `PSPNet` gives it.
@@ -23,8 +23,8 @@ def load_backbone(network: Any, source: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: If the file does not exist, or cannot be downloaded or read.
-        ValueError: If it holds another network, or nobody publishes weights
-            of such a backbone.
+        ValueError: If the file holds another network, or no weights are
+            published for such a backbone.
     """
     backbone, stem = network.name, network.stem
     width, stride_on = network.width, network.stride_on

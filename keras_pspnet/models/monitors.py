@@ -1,4 +1,4 @@
-"""Metrics: the default ones, and what Keras's callbacks monitor."""
+"""The default metrics, and the names and modes that callbacks monitor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MODES = {"up": "max", "down": "min"}
 def default_metrics(
     num_classes: int, rule: LabelRule | None
 ) -> list[keras.metrics.Metric]:
-    """Returns mean IoU and pixel accuracy, which ignore what the loss does.
+    """Returns mean IoU and pixel accuracy with the loss's ignore label.
 
     Args:
         num_classes: Number of classes C.
@@ -27,7 +27,7 @@ def default_metrics(
 
 
 def metric_modes(metrics: Any) -> dict[str, str]:
-    """Returns name -> `"max"` or `"min"` of metrics that tell it.
+    """Returns name -> `"max"` or `"min"`, for metrics that define it.
 
     Args:
         metrics: As given to `compile`.
@@ -41,9 +41,9 @@ def metric_modes(metrics: Any) -> dict[str, str]:
 
 
 def choose_modes(callbacks: Any, modes: dict[str, str]) -> None:
-    """Tells callbacks of mode "auto" whether more or less is better.
+    """Sets the mode of callbacks whose mode is "auto".
 
-    Keras knows it of the metrics of one output alone.
+    Keras finds the mode only for the metrics of a single output.
 
     Args:
         callbacks: As given to `fit`.
@@ -64,11 +64,11 @@ def choose_modes(callbacks: Any, modes: dict[str, str]) -> None:
 class PlainNames(keras.callbacks.Callback):
     """Adds `mean_iou` to the logs of two outputs, beside `main_mean_iou`."""
 
-    # Others would make Keras wait for the device after every step.
+    # Otherwise Keras would wait for the device after every step.
     async_safe = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        # Keras hands one dictionary to all callbacks in turn.
+        # Keras passes the same dictionary to all callbacks in turn.
         for name, value in list((logs or {}).items()):
             kind = "val_" if name.startswith("val_") else ""
             plain = kind + _plain(name.removeprefix("val_"))
@@ -76,5 +76,5 @@ class PlainNames(keras.callbacks.Callback):
 
 
 def _plain(name: str) -> str:
-    """Drops the name of the output that metrics are reported for."""
+    """Removes the name of the output whose metrics Keras reports."""
     return name.removeprefix("main_")

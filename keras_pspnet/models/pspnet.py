@@ -39,7 +39,7 @@ from keras_pspnet.utils import (
 )
 from keras_pspnet.utils.arguments import finite_numbers
 
-# Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
+# ImageNet's means and standard deviations of R, G, B in units of 0..255, which
 # the published weights of torch's and mmsegmentation's backbones expect.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -50,18 +50,18 @@ BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
 class PSPNet(SegmentationTrainer):
     """Pyramid Scene Parsing Network.
 
-    Logits come at the resolution of the input. With `aux` the output is the
-    dictionary `{"main": ..., "aux": ...}`; without, it is one tensor.
+    Logits have the resolution of the input. With `aux` the output is the
+    dictionary `{"main": ..., "aux": ...}`, otherwise a single tensor.
 
     Args:
         num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
-            `"resnet152"` or `"resnet269"`; or a functional Keras model of
-            one's own that maps an image to features, or to (aux features,
-            features), such as `keras_pspnet.dilate` returns. Arguments of
-            `DilatedResNet` do not concern it.
-        input_shape: (height, width, bands); height and width may be None,
-            and images have 3 bands (RGB) or any other number.
+            `"resnet152"` or `"resnet269"`; or a functional Keras model that
+            maps an image to features, or to (aux features, features), such as
+            `keras_pspnet.dilate` returns. A model ignores the arguments of
+            `DilatedResNet`.
+        input_shape: (height, width, bands); height and width may be None, and
+            bands may be 3 (RGB) or any other number.
         stem: See `DilatedResNet`; `"deep_wide"` is the paper's.
         output_stride: See `DilatedResNet`; 8 is the paper's.
         contract_dilation: See `DilatedResNet`; False is the paper's.
@@ -69,32 +69,31 @@ class PSPNet(SegmentationTrainer):
         shortcut: See `DilatedResNet`.
         width: Factor on every number of channels.
         align_corners: Corner-aligned (True, the paper's) or half-pixel
-            (False) resizing, in the pyramid and of the logits.
-        bin_sizes: Bins of the pyramid; empty leaves the pyramid out.
+            (False) resizing of the pyramid's maps and of the logits.
+        bin_sizes: Bins of the pyramid; an empty tuple leaves out the pyramid.
         pooling: Pooling of the pyramid, `"average"` or `"max"`.
         reduce: False leaves out the pyramid's 1x1 convolutions.
         head_channels: Channels of the 3x3 convolution after the pyramid; None
-            is a quarter of the features', the paper's 512. PaddleSeg's
-            networks have 1,024.
-        aux: Whether there is a second classifier on stage 4, for training.
+            is a quarter of the features' channels, 512 in the paper.
+            PaddleSeg's networks have 1,024.
+        aux: Whether to add a second classifier on stage 4, for training.
         dropout: Rate of the spatial dropout before both classifiers.
-        freeze: `"backbone"` keeps the backbone as it is, `"batch_norm"` all
-            batch normalization: for batches too small for statistics.
-        mean: Mean of each band of the images, in their own units. None is
-            ImageNet's, R, G, B in units of 0..255, or the mean of these for
-            grey images of one band; other images have no default:
-            `keras_pspnet.data.band_statistics` measures them.
-        std: Standard deviation of each band, likewise.
-        labels: Names and colors of the classes; a list of names gets
-            colors of its own.
-        backbone_weights: `"imagenet"` starts the backbone from published
-            weights, downloaded once; a path starts it from a ResNet of
-            mmcv's or timm's (`.pth`, `.safetensors`). For images of other
-            than 3 bands the first kernel is changed as
-            `keras_pspnet.convert.adapt_first_kernel` says. Not part of the
-            config: a saved model has its own weights.
+        freeze: `"backbone"` freezes the backbone; `"batch_norm"` freezes all
+            batch normalization, for batches too small for statistics.
+        mean: Mean of each band, in the units of the images. None is
+            ImageNet's for RGB in 0..255, or the average of its three numbers
+            for images of one band. Other images have no default;
+            `keras_pspnet.data.band_statistics` measures it.
+        std: Standard deviation of each band, as for `mean`.
+        labels: Names and colors of the classes. A list of names gets
+            generated colors.
+        backbone_weights: `"imagenet"` loads published weights into the
+            backbone and downloads them once; a path loads a ResNet of mmcv or
+            timm (`.pth`, `.safetensors`). Unless images have 3 bands,
+            `keras_pspnet.convert.adapt_first_kernel` adapts the first kernel.
+            Not part of the config, since a saved model has its own weights.
         name: Name of the model.
-        trainable: As of every Keras layer.
+        trainable: As in every Keras layer.
 
     Input shape:
         (B, H, W, 3), RGB in 0..255, uint8 or float; or (B, H, W, C), other
@@ -199,7 +198,7 @@ class PSPNet(SegmentationTrainer):
         )
 
         def classify(x: Any, name: str) -> Any:
-            """Turns a head's convolution into logits of the image's size."""
+            """Turns the output of a head's 3x3 into logits at image size."""
             x = BatchNorm(name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
             x = GlobalSpatialDropout2D(
@@ -211,7 +210,7 @@ class PSPNet(SegmentationTrainer):
                 1,
                 data_format=FORMAT,
                 kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                # Half precision has too few digits for logits.
+                # Half precision is too coarse for logits.
                 dtype=resize.dtype_policy,
                 name=f"{name}_classifier",
             )(x)
@@ -240,7 +239,7 @@ class PSPNet(SegmentationTrainer):
         )
         self.backbone = backbone_model
         given = isinstance(backbone, str)
-        # As text, which Keras does not track.
+        # As text: Keras would track a dictionary.
         self._backbone = json.dumps(
             backbone if given else backbone_config(backbone_model)
         )
@@ -300,8 +299,8 @@ class PSPNet(SegmentationTrainer):
         """Loads a trained model, as `keras_pspnet.load_pretrained` does.
 
         Args:
-            preset: Name of published weights, such as `"voc"`, a folder
-                that `save_to_preset` wrote, or `"hf://owner/name"`.
+            preset: Name of published weights such as `"voc"`, a folder
+                written by `save_to_preset`, or `"hf://owner/name"`.
             **kwargs: Passed to `load_pretrained`.
 
         Returns:
@@ -319,10 +318,10 @@ class PSPNet(SegmentationTrainer):
     def save_to_preset(
         self, preset_dir: str | os.PathLike[str], **kwargs: Any
     ) -> None:
-        """Writes a folder, as `keras_pspnet.save_pretrained` does.
+        """Saves the model to a folder, as `keras_pspnet.save_pretrained` does.
 
         Args:
-            preset_dir: The folder, made if it does not exist, or
+            preset_dir: The folder, created if necessary, or
                 `"hf://owner/name"`.
             **kwargs: Passed to `save_pretrained`.
         """
@@ -333,12 +332,12 @@ class PSPNet(SegmentationTrainer):
     def inference_model(self) -> keras.Model:
         """Returns the network without the auxiliary branch.
 
-        The layers are shared, so that training this model goes on changing
+        Both models share their layers, so training this model also changes
         the returned one.
 
         Returns:
             A model with one output tensor, the main logits (B, H, W, C);
-            this very model if it has no auxiliary branch.
+            this model itself if it has no auxiliary branch.
 
         Examples:
             >>> net = kp.PSPNet(3, "resnet18", width=1 / 16)
@@ -372,7 +371,7 @@ def _check_input_shape(
 def _normalization(
     bands: int, mean: Any, std: Any
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation of each band, or ImageNet's."""
+    """Returns the mean and standard deviation of each band."""
     found = []
     given = {"mean": (mean, IMAGENET_MEAN), "std": (std, IMAGENET_STD)}
     for name, (values, imagenet) in given.items():

@@ -1,4 +1,4 @@
-"""What a saved model goes on from: the optimizer, its steps, the losses."""
+"""Saves and restores training: the optimizer, its steps, the losses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SavedTraining(keras.Model):
     global_step: int = 0
     _label_rule: LabelRule | None
     _metric_modes: dict[str, str]
-    # Of every layer, whether the compiled step trains it.
+    # The flags of all layers that the compiled step was built with.
     _trained_flags: tuple[bool, ...] = ()
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -41,8 +41,8 @@ class SavedTraining(keras.Model):
         loss_scaled = config.pop("loss_scaled", None)
         config = keras.saving.deserialize_keras_object(config)
         optimizer = config["optimizer"]
-        # Keras wraps by the policy of the process, and would then drop all
-        # state of an optimizer that was saved under another.
+        # Keras wraps the optimizer if the process's policy asks for it, and
+        # drops the state of one that was saved under another policy.
         if loss_scaled and not is_loss_scaled(optimizer):
             config["optimizer"] = keras.optimizers.LossScaleOptimizer(optimizer)
         self._label_rule = label_rule(config.get("loss"))
@@ -56,27 +56,27 @@ class SavedTraining(keras.Model):
     def save_own_variables(self, store: Any) -> None:
         self._build_optimizer()
         super().save_own_variables(store)
-        # Elsewhere the optimizer's own count says it.
+        # Without loss scaling, the optimizer's own count is the same.
         if self.compiled and is_loss_scaled(self.optimizer):
             store["global_step"] = np.asarray(self.global_step)
 
     def load_own_variables(self, store: Any) -> None:
-        # Keras's stores are no mappings.
+        # Keras's stores are not mappings.
         own = {name: store[name] for name in tuple(store.keys())}
         if "global_step" in own:
             self.global_step = int(np.asarray(own.pop("global_step")))
         super().load_own_variables(own)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves as `keras.Model.save` does, to a `.keras` file.
+        """Saves to a `.keras` file, as `keras.Model.save` does.
 
         Args:
             filepath: The file.
             *args: Passed to `keras.Model.save`.
-            **kwargs: Likewise.
+            **kwargs: Passed to `keras.Model.save`.
 
         Raises:
-            ValueError: If the file is of HDF5, which cannot hold this model.
+            ValueError: If the file is HDF5, which cannot hold this model.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
@@ -91,13 +91,13 @@ class SavedTraining(keras.Model):
         self._build_optimizer()
         with refusing_other_optimizers():
             super().load_weights(filepath, *args, **kwargs)
-        # Otherwise the file's own count is loaded.
+        # With loss scaling, `load_own_variables` has set it.
         if self.compiled and not is_loss_scaled(self.optimizer):
             self.global_step = steps_taken(self.optimizer)
 
     def _build_optimizer(self) -> None:
-        # Not before it has to be: until the first step, layers may be frozen
-        # and unfrozen.
+        # As late as possible: until the first step, layers may be frozen and
+        # unfrozen.
         if not self.compiled or self.optimizer.built:
             return
         strategy = keras_private.strategy_of(self)
@@ -105,16 +105,16 @@ class SavedTraining(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def _prepare_step(self) -> None:
-        """Makes the next step train the layers that are to be trained.
+        """Makes the next step train the layers that are trainable now.
 
         Raises:
-            ValueError: If that needs another optimizer.
+            ValueError: If that requires another optimizer.
         """
         self._build_optimizer()
         check_optimized(self)
         layers = keras_private.nested_layers(self)
         flags = tuple(layer.trainable for layer in layers)
         if flags != self._trained_flags:
-            # They are constants of the compiled step.
+            # The compiled step holds the flags as constants.
             self.train_function = None
         self._trained_flags = flags

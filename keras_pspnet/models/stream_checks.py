@@ -1,4 +1,4 @@
-"""Checks of what only a whole epoch of batches shows."""
+"""Checks of a data set that need a whole epoch of batches."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from keras_pspnet.utils.plausibility import (
     warn_of_one_class,
 )
 
-# Classes and 255 to ignore.
+# All labels: the classes, and 255 to ignore.
 _LABELS = 256
-# What is counted beside the kinds of images and the classes of masks.
+# Masks with class 1, masks of only 0 and 255, and all masks.
 _MASKS = 3
 
 
 class InputCounts(keras.metrics.Metric):
-    """Counts images and masks that may not mean what they say.
+    """Counts images and masks that look suspicious.
 
-    It reports nothing: its numbers are read when an epoch has ended. Images
-    are counted by their kinds; of masks, those that show class 1, those of 0
-    and 255 without it, and all; and for each class the masks whose lowest or
+    It reports nothing; `InputReport` reads its numbers at the end of an epoch.
+    It counts images by kind; masks that show class 1, masks that hold 0 and
+    255 but no 1, and all masks; and for each class, the masks whose lowest or
     highest class it is.
     """
 
@@ -49,15 +49,16 @@ class InputCounts(keras.metrics.Metric):
 
         Args:
             images: (B, H, W, C).
-            masks: (B, H, W) or (B, H, W, 1); None or others add nothing.
-            ignore_label: The label without ground truth, None if there is none.
+            masks: (B, H, W) or (B, H, W, 1); None or other shapes add
+                nothing.
+            ignore_label: The label that the loss ignores, or None.
         """
         images = ops.convert_to_tensor(images)
         batch = ops.cast(ops.shape(images)[0], "int32")
         with_object = only_ignored = ops.zeros((), "int32")
         dtype = keras.backend.standardize_dtype(images.dtype)
         if dtype == "uint8":
-            # Whatever they hold is right: they need no reading.
+            # Every uint8 value is valid: no need to read them.
             lowest = ops.zeros_like(images[:, 0, 0, 0], dtype="float32")
             highest = lowest + 255.0
         else:
@@ -86,20 +87,20 @@ class InputCounts(keras.metrics.Metric):
         self._counts.assign(self._counts + ops.concatenate([new, shown]))
 
     def result(self) -> dict[str, Any]:
-        """Returns nothing that a log would show."""
+        """Returns nothing, so that nothing appears in the logs."""
         return {}
 
     def seen(
         self, mean: Sequence[float]
     ) -> tuple[ImageRange, BinaryMasks, list[int]]:
-        """Returns what was counted since the epoch began.
+        """Returns the counts since the epoch began.
 
         Args:
             mean: The model's mean of each band.
 
         Returns:
-            The images, the masks, and classes that these show: the only one
-            or several.
+            The images, the masks, and the classes that are the lowest or
+            highest of a mask: a single one if all masks show only that.
         """
         counts = ops.convert_to_numpy(self._counts)
         size = len(ImageRange.KINDS) + _MASKS
@@ -112,13 +113,13 @@ class InputCounts(keras.metrics.Metric):
 
 
 def _extreme_classes(masks: Any, ignore_label: int | None) -> Any:
-    """Counts for each label the masks whose lowest or highest class it is."""
+    """Counts, for each label, the masks whose lowest or highest class it is."""
     valid = ops.ones_like(masks, "bool")
     if ignore_label is not None:
         valid = ops.not_equal(masks, ignore_label)
-    # What is no label, where compiled code cannot raise, is another class.
+    # Where compiled code cannot raise, count a bad label as another class.
     masks = ops.minimum(ops.abs(masks), _LABELS - 1)
-    # Without ground truth both are no label, and count nowhere.
+    # Without ground truth, neither is a label, and neither counts.
     lowest = ops.min(ops.where(valid, masks, _LABELS), axis=(1, 2))
     highest = ops.max(ops.where(valid, masks, -1), axis=(1, 2))
     both = ops.concatenate([lowest, highest])
@@ -137,7 +138,7 @@ def _count(flags: Any) -> Any:
 class InputReport(keras.callbacks.Callback):
     """Warns after the first epoch of a data set that looks wrong."""
 
-    # Others would make Keras wait for the device after every step.
+    # Otherwise Keras would wait for the device after every step.
     async_safe = True
 
     def __init__(self) -> None:
@@ -149,11 +150,11 @@ class InputReport(keras.callbacks.Callback):
     def watch(
         self, train: bool, test: bool, of_two: bool, mean: Sequence[float]
     ) -> None:
-        """Chooses what to report once, of the fit or evaluation that begins.
+        """Chooses what the coming fit or evaluation reports, once.
 
         Args:
-            train: Whether the training batches are a data set.
-            test: Whether those that are evaluated are one.
+            train: Whether the training data is a data set.
+            test: Whether the validation data is a data set.
             of_two: Whether masks hold 0, 1 and 255 to ignore.
             mean: The model's mean of each band.
         """
@@ -161,7 +162,7 @@ class InputReport(keras.callbacks.Callback):
         self._mean = mean
 
     def on_test_begin(self, logs: Any = None) -> None:
-        # The counts are still those of the epoch that it validates.
+        # The counts are still those of the epoch's training batches.
         self.on_epoch_end(0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

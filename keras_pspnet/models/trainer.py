@@ -1,4 +1,4 @@
-"""Training as the paper trains: Keras's `fit` with plain masks, two heads."""
+"""The paper's training through Keras's `fit`: integer masks, two heads."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from keras_pspnet.utils import check_integer, keras_private
 class SegmentationTrainer(CheckedInputs, SavedTraining):
     """The training half of `PSPNet`.
 
-    A subclass sets `num_classes`, `aux` (whether the outputs are the
-    dictionary of `main` and `aux`) and `pyramid`.
+    A subclass sets `num_classes`, `aux` (whether its output is a dictionary
+    of `main` and `aux`) and `pyramid`.
 
-    `global_step` counts the batches that the optimizer was given, over all
-    calls of `fit` and `train_on_batch`; a saved model keeps it. Under
-    `mixed_float16` it exceeds the optimizer's `iterations` by the steps that
-    were skipped because gradients overflowed.
+    `global_step` counts training batches over all calls of `fit` and
+    `train_on_batch`; a saved model keeps it. Under `mixed_float16` it exceeds
+    the optimizer's `iterations` by the number of steps that were skipped
+    because gradients overflowed.
     """
 
     aux: bool
@@ -65,34 +65,36 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         weight_decay: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Configures training, by default as the paper trains.
+        """Configures training, by default as in the paper.
 
-        A loss, a list of metrics, masks, sample weights and class weights
-        given plainly are meant for both outputs; metrics are reported for
-        `main`. Dictionaries by output name work too.
+        A single loss applies to both outputs, and so do masks, sample weights
+        and class weights in `fit`; metrics apply to `main`. Dictionaries by
+        output name work too.
 
         Args:
             optimizer: None is SGD with momentum 0.9, L2 1e-4 and polynomial
-                decay to 0; anything that Keras takes overrides it.
+                decay to 0; any Keras optimizer replaces it.
             loss: None is `SegmentationLoss()`.
             loss_weights: None is 1.0 for `main` and 0.4 for `aux`.
             metrics: None is mean IoU and pixel accuracy.
-            weighted_metrics: As Keras's.
-            total_steps: Length of the decay in steps. None leaves it to the
-                first `fit` that takes a step, which counts its batches.
-            learning_rate: At the start, for `optimizer=None`; None is 0.01.
+            weighted_metrics: As in Keras.
+            total_steps: Length of the decay in steps. None leaves the length
+                open until the first `fit`, whose last step ends the decay.
+            learning_rate: Learning rate of the first step, for
+                `optimizer=None`; None is 0.01.
             head_lr_multiplier: Factor on the learning rate of the layers
-                that do not come with ImageNet weights, for
-                `optimizer=None`; None is 1, semseg trains with 10.
+                without ImageNet weights, for `optimizer=None`; None is 1,
+                semseg uses 10.
             weight_decay: L2 for `optimizer=None`; None is 1e-4.
-            **kwargs: Passed to `keras.Model.compile`; `jit_compile` is
-                False on TensorFlow unless it is given.
+            **kwargs: Passed to `keras.Model.compile`; on TensorFlow,
+                `jit_compile` defaults to False.
 
         Raises:
             ValueError: If `total_steps` is not a positive integer, a number
-                is negative or not finite, a loss or metric does not fit, the
-                recipe's arguments are given with an `optimizer`, or a
-                dictionary names another output than there is.
+                is negative or not finite, a loss or metric does not take
+                labels and logits, an argument for `optimizer=None` is given
+                with an optimizer, or a dictionary names an output that does
+                not exist.
 
         Examples:
             >>> net.compile(learning_rate=0.02, total_steps=1000)
@@ -120,7 +122,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
         on_main = ("main",)
         if keras.backend.backend() == "tensorflow":
-            # XLA, which "auto" takes on one GPU, drops checks of the batch.
+            # XLA, which "auto" chooses on one GPU, drops checks of the batch.
             kwargs.setdefault("jit_compile", False)
         super().compile(
             optimizer=optimizer,
@@ -136,7 +138,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
 
     @property
     def total_steps(self) -> int | None:
-        """Steps until the learning rate is 0; None where unknown."""
+        """Steps until the learning rate is 0; None if unknown."""
         found = fit_steps.decays(self.optimizer)
         return found[0][1].total_steps if found else None
 
@@ -156,42 +158,42 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Trains as `keras.Model.fit` does, with plain masks.
+        """Trains on integer masks, as `keras.Model.fit` does.
 
         Args:
             x: Images (N, H, W, bands) or a list of them, or a data set of
                 (images, masks) batches.
-            y: Masks (N, H, W) or (N, H, W, 1) of whole numbers; 255, or what
-                the loss ignores, is ignored.
-            batch_size: As Keras's; arrays only.
-            epochs: As Keras's.
-            verbose: As Keras's.
-            callbacks: As Keras's.
-            validation_split: As Keras's.
-            validation_data: As Keras's.
-            class_weight: Class id -> factor on the loss of its pixels, where
-                classes that are not named have 1; or a list or array with a
-                factor for each class; or `"balanced"`, which gives every
-                class of an array of masks the same share.
-            initial_epoch: As Keras's.
-            steps_per_epoch: As Keras's.
+            y: Masks (N, H, W) or (N, H, W, 1) of whole numbers. The label
+                that the loss ignores, 255 by default, is not trained on.
+            batch_size: As in Keras; arrays only.
+            epochs: As in Keras.
+            verbose: As in Keras.
+            callbacks: As in Keras.
+            validation_split: As in Keras.
+            validation_data: As in Keras.
+            class_weight: Class id -> factor on the loss of its pixels, 1 for
+                the classes it does not name; or a list or array with a factor
+                for each class; or `"balanced"`, which gives every class in an
+                array of masks the same share of the loss.
+            initial_epoch: As in Keras.
+            steps_per_epoch: As in Keras.
             **kwargs: Passed to `keras.Model.fit`.
 
         Returns:
-            Keras's `History`. With two outputs, metrics of `main` have two
-            names, for callbacks too: `val_main_mean_iou`, `val_mean_iou`.
+            Keras's `History`. With two outputs, each metric of `main` has two
+            names, for callbacks too: `val_main_mean_iou` and `val_mean_iou`.
 
         Raises:
-            ValueError: If sizes of images and masks differ, a label is no
-                whole number or outside 0..C-1 and 255, two classes are given
-                as 0 and 255, a batch would hold one image while batch
-                normalization is live, the decay is of unknown length or ends
-                before this fit does, or `check_replicas` refuses.
+            ValueError: If images and masks differ in size, a label is not a
+                whole number or outside 0..C-1 and 255, masks of two classes
+                hold 0 and 255, a batch would hold one image while batch
+                normalization is live, the length of the decay is unknown or
+                too short for this fit, or `check_replicas` raises.
 
         Warns:
-            DataWarning: If images seem scaled or normalized, objects marked
-                255, or all ground truth is of one class; for a data set after
-                its first epoch.
+            DataWarning: If images seem scaled or normalized, objects seem to
+                be marked 255, or all ground truth is of one class. For a data
+                set the warning follows the first epoch.
 
         Examples:
             >>> net.compile()
@@ -216,11 +218,11 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             steps *= max(0, epochs - initial_epoch)
         self.set_class_weight(class_weight, y)
         self._prepare_step()
-        # Data sets bring their own order; Keras warns about the argument.
+        # A data set has its own order; Keras would warn about the argument.
         kwargs.setdefault("shuffle", count is not None)
         choose_modes(callbacks, self._metric_modes)
         fit_steps.check_rate_callbacks(self.optimizer, callbacks)
-        # First, since the user's callbacks may ask for the count.
+        # First, since the user's callbacks may read the count.
         counter, names = fit_steps.StepCounter(), PlainNames()
         callbacks = [counter, names, *keras.tree.flatten(callbacks or [])]
         callbacks += self._reports(x, validation_data)
@@ -243,7 +245,7 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             )
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Evaluates as `keras.Model.evaluate` does, with plain masks.
+        """Evaluates on integer masks, as `keras.Model.evaluate` does.
 
         Args:
             x: As in `fit`.
@@ -251,10 +253,10 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             **kwargs: Passed to `keras.Model.evaluate`.
 
         Returns:
-            What `keras.Model.evaluate` returns.
+            The result of `keras.Model.evaluate`.
         """
         if not kwargs.get("_use_cached_eval_dataset"):
-            # In a fit, it has checked them before.
+            # Within a fit, `fit` has checked them.
             x, y = as_array("`x`", x), as_array("`y`", y)
             self._check_arrays(x, y, kwargs.get("sample_weight"))
             callbacks = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
@@ -277,13 +279,13 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             y: Integer masks (B, H, W) or (B, H, W, 1).
             sample_weight: As in `fit`.
             class_weight: As in `fit`.
-            return_dict: As Keras's.
+            return_dict: As in Keras.
 
         Returns:
-            What `keras.Model.train_on_batch` returns.
+            The result of `keras.Model.train_on_batch`.
 
         Raises:
-            ValueError: As `fit`.
+            ValueError: As in `fit`.
         """
         self.check_replicas()
         x, y = as_array("`x`", x), as_array("`y`", y)
@@ -299,11 +301,10 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         return logs
 
     def check_replicas(self) -> None:
-        """Refuses what breaks, or trains wrongly, on several replicas.
+        """Refuses settings that fail or train wrongly on several replicas.
 
-        `fit` and `train_on_batch` ask it; a loop that runs `train_step` in
-        `tf.distribute`'s replicas should, too, before its first step. With
-        one replica nothing is refused.
+        `fit` and `train_on_batch` call this; a loop that runs `train_step` in
+        the replicas of `tf.distribute` should call it before its first step.
 
         Raises:
             ValueError: If the model is not compiled; or, on several replicas,
@@ -316,16 +317,16 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         fit_checks.check_replicas(self)
 
     def build_training(self, height: int | None, width: int | None) -> None:
-        """Creates all variables that a step of training needs.
+        """Creates all variables that a training step needs.
 
-        Keras's `fit` does so by itself. A loop that runs `train_step` in
-        `tf.distribute`'s replicas calls this once before, since none of
-        them can create variables. Nothing is computed, and variables that
-        there are keep their values.
+        Keras's `fit` does this itself. A loop that runs `train_step` in the
+        replicas of `tf.distribute` must call this first, since replicas
+        cannot create variables. It computes nothing, and existing variables
+        keep their values.
 
         Args:
-            height: Height of the images in pixels, None where it varies.
-            width: Width of the images in pixels, None where it varies.
+            height: Height of the images in pixels, None if it varies.
+            width: Width of the images in pixels, None if it varies.
 
         Raises:
             ValueError: If the model is not compiled.
@@ -375,26 +376,26 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(self, **batch: Any) -> None:
-        # Keras's own fails where replicas' parts of a batch differ in size.
+        # Keras's own fails if the replicas' parts of a batch differ in size.
         if keras_private.strategy_of(self) is not None:
             self.build_training(*self.input_shape[1:3])
         else:
             keras_private.build_losses(self)
 
     def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
-        """Weighs the pixels of classes in the steps that follow.
+        """Sets the class weights of the following steps.
 
-        `fit` does so itself; a loop of `train_step` calls this first.
+        `fit` does this itself; a loop over `train_step` must call this first.
 
         Args:
             class_weight: As in `fit`.
-            masks: What `"balanced"` counts.
+            masks: The masks whose pixels `"balanced"` counts.
 
         Raises:
-            ValueError: As `fit`.
+            ValueError: As in `fit`.
         """
         table: Any = class_weight_table(class_weight, self.num_classes, masks)
         if not np.array_equal(table, self._class_table):
-            # The table is a constant of the compiled step.
+            # The compiled step holds the table as a constant.
             self.train_function = None
         self._class_table = table

@@ -1,10 +1,10 @@
-"""Checkpoints of a run: all that it takes to go on to the same weights.
+"""Checkpoints of a run: everything needed to resume to the same weights.
 
-A checkpoint is one safetensors file, `step-00001200.safetensors`: weights,
-statistics, velocities, the optimizer's count, states of seed generators and of
-metrics. Its header says which run it is of, where in the run it is, and has a
-hash over all of that. It is written under another name, brought to the disk,
-and renamed; the last two are kept.
+A checkpoint is one safetensors file, `step-00001200.safetensors`. It holds
+weights, statistics, velocities, the optimizer's count, and the states of seed
+generators and metrics. Its header identifies the run and the step, and holds a
+hash of the whole file. Checkpoints are written under a temporary name, synced
+to disk and renamed; the last two are kept.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _HASH = "sha256"
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory, as `read` gives it.
+    """A checkpoint in memory, as `read` returns it.
 
     Attributes:
         tensors: Name -> array of every variable.
-        header: What the file says of itself, without the hash.
-        digest: The hash over both.
+        header: The header of the file, without the hash.
+        digest: The hash of both.
     """
 
     tensors: dict[str, np.ndarray]
@@ -53,12 +53,12 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Steps of the run that were taken."""
+        """The number of steps taken."""
         return int(self.header["step"])
 
     @property
     def run(self) -> dict[str, str]:
-        """What makes the run, see `save`; fields have the names of today."""
+        """The identity of the run, see `save`, with current field names."""
         run = json.loads(self.header["run"])
         for name, old in RENAMED.items():
             if old in run:
@@ -69,12 +69,12 @@ class Checkpoint:
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Returns the file of the checkpoint after so many steps."""
+    """Returns the file of the checkpoint after `step` steps."""
     return folder / f"step-{step:08d}.safetensors"
 
 
 def listed(folder: Path) -> list[Path]:
-    """Returns the checkpoints of a folder, whole or not, newest first."""
+    """Returns the checkpoints in a folder, corrupt ones too, newest first."""
     if not folder.is_dir():
         return []
     found = [each for each in folder.iterdir() if _NAME.fullmatch(each.name)]
@@ -92,17 +92,17 @@ def save(
 
     Args:
         folder: Folder of the run's checkpoints; it must exist.
-        tensors: What `state` gave.
-        run: Name -> value of all that makes the run: who goes on with the
-            checkpoint must have the same.
-        step: Steps of the run that were taken.
+        tensors: The result of `state`.
+        run: Identity of the run, name -> value. A run can resume only from a
+            checkpoint with the same identity.
+        step: Number of steps taken.
         steps_per_epoch: Steps of an epoch.
 
     Returns:
         The file.
 
     Raises:
-        OSError: If it cannot be written; earlier checkpoints stay then.
+        OSError: If it cannot be written; earlier checkpoints then stay.
     """
     epoch, batch = divmod(step, steps_per_epoch)
     header = {
@@ -118,10 +118,10 @@ def save(
     hashed = header | {_HASH: _digest(arrays, header)}
     path = path_of(folder, step)
     write_atomically(path, safetensors.numpy.save(arrays, hashed))
-    # The new name has to be on the disk before the old ones go.
+    # The new name must be on disk before the old ones are removed.
     _sync_names(folder)
     found = listed(folder)
-    # Those of later steps are of a past from which the run went back.
+    # Later steps are left from before the run resumed at an earlier one.
     kept = [each for each in found if each <= path][:KEPT]
     for each in set(found) - set(kept):
         each.unlink(missing_ok=True)
@@ -135,11 +135,11 @@ def read(path: Path) -> Checkpoint:
         path: The file.
 
     Returns:
-        Its content, whose hash is right.
+        Its content, after a check of the hash.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is not whole, or not a checkpoint.
+        OSError: If the file cannot be read.
+        ValueError: If it is corrupt, or not a checkpoint.
     """
     received = os.fspath(path)
     try:
@@ -149,30 +149,30 @@ def read(path: Path) -> Checkpoint:
             tensors = {name: stream.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"`path` must be a whole checkpoint ({error}). "
+            f"`path` must be an intact checkpoint ({error}). "
             f"Received: path={received!r}"
         ) from error
     digest = header.pop(_HASH, "")
     rule = "be a checkpoint of a training run"
     check_rule("path", received, rule, header.get("format") == FORMAT)
-    rule = "be a checkpoint as it was written (its hash is another)"
+    rule = "be an intact checkpoint (its hash does not match)"
     check_rule("path", received, rule, digest == _digest(tensors, header))
     return Checkpoint(tensors, header, digest)
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """Reads the newest checkpoint that is whole.
+    """Reads the newest intact checkpoint.
 
     Args:
         folder: Folder of the run's checkpoints.
 
     Returns:
-        The checkpoint, or None if there is none. Those that are not whole are
-        told in warnings.
+        The checkpoint, or None if there is none. Corrupt ones are skipped
+        with a warning.
 
     Raises:
-        OSError: If one cannot be read.
-        ValueError: If there are some, and none is whole.
+        OSError: If a checkpoint cannot be read.
+        ValueError: If all checkpoints are corrupt.
     """
     damages = []
     for path in listed(folder):
@@ -182,13 +182,13 @@ def newest(folder: Path) -> Checkpoint | None:
             damages.append(str(error))
             continue
         for damage in damages:
-            message = "A checkpoint is left out, and the one before is taken"
+            message = "A corrupt checkpoint is skipped, the previous one used"
             warnings.warn(f"{message}: {damage}", stacklevel=2)
         return checkpoint
     if damages:
         raise ValueError(
-            "`output` must hold a checkpoint that is whole, or none; without "
-            f"them the run starts anew. {' '.join(damages)}"
+            "`output` must hold an intact checkpoint, or none: delete the "
+            f"corrupt ones to train from the start. {' '.join(damages)}"
         )
     return None
 
@@ -198,10 +198,10 @@ def check_run(checkpoint: Checkpoint, run: Mapping[str, str]) -> None:
 
     Args:
         checkpoint: The checkpoint.
-        run: What makes the run that is to go on, as for `save`.
+        run: Identity of the run to resume, see `save`.
 
     Raises:
-        ValueError: If they differ; the error names what does.
+        ValueError: If the two differ; the error names the difference.
     """
     other = checkpoint.run
     for name in {**run, **other}:
@@ -216,13 +216,13 @@ def check_run(checkpoint: Checkpoint, run: Mapping[str, str]) -> None:
 def state(
     model: PSPNet, average: WeightAverage | None = None
 ) -> dict[str, np.ndarray]:
-    """Reads all variables of a model that trains.
+    """Reads all variables of a model in training.
 
-    Under several machines all have to call it: sums of metrics are taken over
+    On several machines all of them must call it, since it sums metrics over
     them.
 
     Args:
-        model: Compiled and built.
+        model: A compiled and built model.
         average: The average of its weights.
 
     Returns:
@@ -240,12 +240,12 @@ def state(
 def restore(
     model: PSPNet, checkpoint: Checkpoint, average: WeightAverage | None = None
 ) -> None:
-    """Puts a model where a checkpoint was; sets `global_step`.
+    """Restores a model's variables and its `global_step`.
 
     Args:
-        model: Compiled and built, of the same run.
+        model: A compiled and built model of the same run.
         checkpoint: The checkpoint.
-        average: The average of its weights, which has begun.
+        average: The average of its weights, after `begin`.
 
     Raises:
         ValueError: If the model has other variables.
@@ -253,7 +253,7 @@ def restore(
     variables = _variables(model, average)
     have = {name: tuple(each.shape) for name, each in variables.items()}
     got = {name: array.shape for name, array in checkpoint.tensors.items()}
-    # Layers first, which say more than what is counted of them.
+    # Layers first: they say more than the states of metrics.
     for name in sorted(
         have | got, key=lambda name: not name.startswith("model/")
     ):
@@ -277,18 +277,19 @@ def restore(
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint at the end of every epoch, and within long ones.
 
-    After the other callbacks in the list: what a checkpoint has seen has also
-    been logged.
+    Put it last in the list, so that the logs hold everything that a
+    checkpoint holds.
 
     Args:
         folder: Folder of the checkpoints; it must exist.
         run: See `save`.
         every: Steps between checkpoints within an epoch.
-        writes: Whether this process writes: one of all machines does.
+        writes: Whether this process writes, as one of all machines does.
         average: The average of the model's weights.
 
     Raises:
-        OSError: From `run`, if one cannot be written; earlier ones stay.
+        OSError: From `run`, if a checkpoint cannot be written; earlier ones
+            stay.
     """
 
     def __init__(
@@ -308,12 +309,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._writes:
-            # What a run that was killed had begun to write.
+            # Partial files of a killed run.
             for path in self._folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # An epoch is whole when the callbacks before this have seen its end.
+        # The last step of an epoch waits for the other callbacks' epoch end.
         if (batch + 1) % self._every == 0 and batch + 1 < self.params["steps"]:
             self._save()
 
@@ -341,14 +342,14 @@ def _variables(model: PSPNet, average: WeightAverage | None) -> dict[str, Any]:
             if id(variable) in known:
                 continue
             known.add(id(variable))
-            # Keras numbers them through all models of the process.
+            # Keras numbers them across all models of the process.
             path = re.sub(r"(seed_generator)_\d+", r"\1", variable.path)
             named[_unused(f"{group}/{path}", named)] = variable
     return named
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    """Numbers names that come more than once, in the order they come."""
+    """Numbers a name that is taken: `name:2`, `name:3` and so on."""
     number, free = 1, name
     while free in taken:
         number += 1
@@ -357,7 +358,7 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def _assign_in_first(variable: Any, array: np.ndarray) -> None:
-    # What a metric has counted is the sum over replicas.
+    # The state of a metric is the sum over replicas.
     context = tf.distribute.get_replica_context()
     first = context.replica_id_in_sync_group == 0
     variable.assign(tf.where(first, array, np.zeros_like(array)))
@@ -375,7 +376,7 @@ def _digest(
 
 
 def _sync_names(folder: Path) -> None:
-    """Brings a new name in a folder to the disk, where systems can."""
+    """Syncs the names in a folder to disk, on POSIX systems."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,8 +1,8 @@
-"""The workers of a distributed run, and what happens when one is lost.
+"""The workers of a distributed run, and errors for lost workers.
 
-TensorFlow's coordination service receives heartbeats from every worker. When
-one is lost, it aborts the collective operations of the others; their next step
-raises an error, which becomes a `WorkerLostError` here.
+Every worker sends heartbeats to TensorFlow's coordination service. When one
+is lost, the service aborts the collective operations of the others. Their
+next step raises an error, which `watching` turns into a `WorkerLostError`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-# Seconds of silence after which a worker is lost.
+# Seconds without a heartbeat after which a worker counts as lost.
 TIMEOUT = 20.0
 # Seconds for all workers to start.
 JOINING = 300.0
-# Seconds before a worker leaves because of an error. Meanwhile the others raise
-# the same error, or learn its cause, rather than lose this worker.
+# Seconds that a worker waits before it exits on an error, so that the others
+# raise the same error or learn its cause, instead of losing this worker.
 _GRACE = 1.0
 _MAX_CHARACTERS = 500
-# What a collective operation raises where a peer is lost.
+# Errors of a collective operation after a peer is lost.
 _PEER_ERRORS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -46,17 +46,17 @@ _TASK = re.compile(r"/job:(chief|worker)/(?:replica:0/)?task:(\d+)")
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker died, hangs or failed; the run can be resumed."""
+    """Another worker died, hung or failed; the run can be resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The machines that train together, and which of them this one is.
+    """The machines that train together, and the index of this one.
 
     Attributes:
-        addresses: `host:port` of the workers, the chief first; empty where
-            there is no TF_CONFIG.
-        index: This process's place among them.
+        addresses: `host:port` of the workers, the chief first; empty without
+            a TF_CONFIG.
+        index: Index of this process in `addresses`.
         has_chief: Whether the chief is a task of type `chief`.
     """
 
@@ -66,7 +66,7 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """How many workers there are."""
+        """Number of workers."""
         return max(1, len(self.addresses))
 
     @property
@@ -75,21 +75,21 @@ class Cluster:
         return self.index == 0
 
     def strategy(self, timeout: float = TIMEOUT) -> tf.distribute.Strategy:
-        """Makes the strategy, for all GPUs of this machine or of all.
+        """Creates the strategy for all GPUs of this machine, or of all.
 
-        For several machines TensorFlow itself reads TF_CONFIG and waits for
-        all workers; nothing may have been computed before. Only the main
-        thread can do this.
+        With several machines, TensorFlow itself reads TF_CONFIG and waits for
+        all workers. Call it in the main thread, before TensorFlow computes
+        anything.
 
         Args:
-            timeout: Seconds after which a silent worker is lost; the same on
-                all workers.
+            timeout: Seconds without a heartbeat after which a worker counts
+                as lost; the same on all workers.
 
         Raises:
             OSError: If the port of this worker is in use.
             TimeoutError: If workers are missing after `JOINING` seconds.
             ValueError: If the chief does not know this worker.
-            WorkerLostError: If a worker is lost meanwhile.
+            WorkerLostError: If a worker is lost in the meantime.
         """
         if self.size == 1:
             return tf.distribute.MirroredStrategy()
@@ -98,21 +98,23 @@ class Cluster:
             each: signal.getsignal(each)
             for each in (signal.SIGINT, signal.SIGTERM)
         }
-        # Python cannot handle Ctrl-C while TensorFlow waits: let it kill.
+        # Python cannot handle Ctrl-C while TensorFlow waits: let it kill the
+        # process.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.OpError as error:
             raise self._start_error(error) from error
         finally:
-            # TensorFlow has installed a SIGTERM handler that does nothing.
+            # TensorFlow installs a SIGTERM handler that does nothing.
             for each, handler in handlers.items():
                 signal.signal(each, handler)
 
     def _configure(self, timeout: float) -> None:
-        """Sets up what the strategy would set up with TensorFlow's timeouts.
+        """Configures the coordination service before the strategy does.
 
-        They are an hour for a missing worker, 10 seconds for a silent one.
+        The strategy would use TensorFlow's timeouts: an hour for a missing
+        worker, 10 seconds for a silent one.
         """
         tensorflow = context.context()
         leader = "chief" if self.has_chief else "worker"
@@ -150,7 +152,7 @@ class Cluster:
         return self.lost(error)
 
     def lost(self, error: tf.errors.OpError) -> WorkerLostError:
-        """Says in one line which worker is lost, as far as `error` does."""
+        """Returns a one-line error that names the lost worker, if known."""
         found = self._workers_in(error.message)
         others = [worker for worker in found if worker != self.index]
         if not others and "CoordinationService" in error.message:
@@ -162,12 +164,12 @@ class Cluster:
         )
 
     def name_of(self, worker: int) -> str:
-        """Names a worker with its address."""
+        """Returns the name of a worker, with its address."""
         chief = "" if worker else ", the chief"
         return f"worker {worker} ({self.addresses[worker]}{chief})"
 
     def _workers_in(self, text: str) -> list[int]:
-        """The workers that a text of TensorFlow names, in its order."""
+        """Returns the workers that a message of TensorFlow names, in order."""
         return [
             int(number) + (self.has_chief and kind == "worker")
             for kind, number in _TASK.findall(text)
@@ -175,7 +177,7 @@ class Cluster:
 
 
 def _cause(error: tf.errors.OpError) -> str:
-    """The line of an error of TensorFlow that says what happened."""
+    """Returns the line of TensorFlow's message that says what happened."""
     lines = [line for line in error.message.splitlines() if line.strip()]
     aborted = [line for line in lines if "aborted by: " in line]
     line = (aborted or lines or [type(error).__name__])[0]
@@ -185,7 +187,7 @@ def _cause(error: tf.errors.OpError) -> str:
 
 
 def _is_of_peer(error: tf.errors.OpError) -> bool:
-    # A peer that has started again does not know this run's operations.
+    # A restarted peer does not know this run's operations.
     restarted = (
         isinstance(error, tf.errors.FailedPreconditionError)
         and "restarted" in error.message
@@ -197,11 +199,11 @@ def _is_of_peer(error: tf.errors.OpError) -> bool:
 def watching(cluster: Cluster) -> Iterator[None]:
     """Turns TensorFlow's errors for a lost peer into `WorkerLostError`.
 
-    Any other exception is raised on, after its text is reported to the other
-    workers, whose next step fails.
+    It reports any other exception to the other workers, whose next step then
+    fails, and raises it again.
 
     Args:
-        cluster: The workers, once there is a strategy.
+        cluster: The workers, after `strategy` has run.
 
     Yields:
         Nothing.
@@ -219,7 +221,7 @@ def watching(cluster: Cluster) -> Iterator[None]:
         if isinstance(error, tf.errors.OpError) and _is_of_peer(error):
             raise cluster.lost(error) from error
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        # They may have reported their own first.
+        # The others may have reported an error first.
         with contextlib.suppress(tf.errors.OpError):
             context.context().report_error_to_cluster(
                 tf.errors.INTERNAL, text[:_MAX_CHARACTERS]
@@ -228,14 +230,14 @@ def watching(cluster: Cluster) -> Iterator[None]:
 
 
 def exchange(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
-    """Waits for all workers, and returns what all their replicas gave.
+    """Waits for all workers, and returns the values of all their replicas.
 
     Args:
         strategy: The strategy of the workers.
-        value: What this worker gives, for JSON.
+        value: The value of this worker, which JSON can hold.
     """
     line = np.frombuffer(json.dumps(value).encode() + b"\n", "uint8")
-    # All collective operations, on all devices, can gather floats.
+    # Every collective implementation can gather floats on every device.
     values = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant(line, tf.float32)
     )
@@ -246,15 +248,15 @@ def exchange(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
 def check_same(
     cluster: Cluster, strategy: tf.distribute.Strategy, run: Mapping[str, str]
 ) -> None:
-    """Compares the runs of all workers, each of which calls it.
+    """Checks that all workers train the same run; all of them must call it.
 
     Args:
         cluster: The workers.
         strategy: Their strategy.
-        run: What must be the same on all workers, by name.
+        run: Values that must be the same on all workers, by name.
 
     Raises:
-        ValueError: If `run` or the list of workers is not the same on all.
+        ValueError: If `run` or the list of workers differs between workers.
     """
     if cluster.size == 1:
         return
@@ -276,18 +278,18 @@ def cluster_from_environment(
 ) -> Cluster:
     """Reads TF_CONFIG.
 
-    As TensorFlow has it, a task of type `chief` comes first, then the workers
-    in their order; without a `chief`, worker 0 is the chief.
+    As in TensorFlow, a task of type `chief` comes first, then the workers in
+    order; without a `chief`, worker 0 is the chief.
 
     Args:
         environ: Environment variables.
 
     Returns:
-        The cluster; one without addresses if TF_CONFIG is missing or blank.
+        The cluster; without addresses if TF_CONFIG is missing or blank.
 
     Raises:
-        ValueError: If TF_CONFIG is broken, or has tasks that take no part in
-            this training (parameter servers, evaluators).
+        ValueError: If TF_CONFIG is invalid, or has tasks that this training
+            does not use (parameter servers, evaluators).
     """
     text = environ.get("TF_CONFIG", "").strip()
     if not text:

@@ -1,4 +1,4 @@
-"""What a run trains and validates on: procedural scenes, or images on disk."""
+"""The data of a run: procedural scenes, or images on disk."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.utils import check_rule
 from keras_pspnet.visualization import Segmentation
 
-# Decoded images of a split are cached up to this.
+# Largest cache of the decoded images of a split.
 _CACHE_BYTES = 2**31
 _VALIDATION_BATCH = 16
-# Validation images that are drawn with their predictions.
+# Number of validation images to draw with their predictions.
 _SAMPLES = 6
 
 
@@ -45,10 +45,10 @@ class RunData:
     Args:
         recipe: The run.
         pairs: Training images and masks by index.
-        identity: What tells these training images from others.
+        identity: Text that identifies these training images.
         validation: The validation set, as `evaluate` takes it.
         samples: A few validation images with their masks.
-        names: Function of indices to what names these training images.
+        names: Function that maps indices to the names of training images.
     """
 
     recipe: Recipe
@@ -84,7 +84,7 @@ class RunData:
 def _scene_data(recipe: Recipe, train: int, val: int) -> RunData:
     """Returns procedural scenes."""
     pairs = zip(*scene_arrays(0, train, recipe.crop, recipe.seed), strict=True)
-    # Scenes of other indices: never seen in training.
+    # Scenes of other indices, so training never sees them.
     images, masks = scene_arrays(train, val, recipe.crop, recipe.seed)
     batches = [
         slice(k, k + _VALIDATION_BATCH)
@@ -110,11 +110,11 @@ def _folder_data(recipe: Recipe, folder: Path) -> RunData:
         pairs, val = divide(pairs, recipe.val_share, recipe.seed)
     if recipe.val_images is not None:
         del val.samples[recipe.val_images :]
-    # Training pairs are checked as they are read; these would be read only
+    # Training pairs are checked as they are read; these would only be read
     # after the first epochs.
     val.check_pairs()
     paths = [pairs.files(index)[0] for index in range(len(pairs))]
-    # By name: the order of a run goes by it, and the folder may move.
+    # By name: the order of a run depends on it, and the folder may move.
     names = "\n".join(Path(path).name for path in paths)
     digest = hashlib.sha256(names.encode()).hexdigest()
     shown = range(0, len(val), max(1, len(val) // _SAMPLES))
@@ -129,11 +129,11 @@ def _folder_data(recipe: Recipe, folder: Path) -> RunData:
 
 
 def open_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> RunData:
-    """Opens what a recipe trains and validates on.
+    """Opens the training and validation data of a recipe.
 
     Args:
         recipe: The run.
-        data: Folder of the data; None for recipes that make their own.
+        data: Folder of the data; None for recipes that generate their own.
 
     Returns:
         The pairs.
@@ -150,7 +150,7 @@ def open_data(recipe: Recipe, data: str | os.PathLike[str] | None) -> RunData:
 def check_data(
     recipe: Recipe, data: str | os.PathLike[str] | None
 ) -> list[Issue]:
-    """Lists what is wrong with the data of a recipe.
+    """Lists the issues in the data of a recipe.
 
     Args:
         recipe: The run.
@@ -161,9 +161,9 @@ def check_data(
 
     Raises:
         OSError: If a folder or list is missing or cannot be read.
-        ValueError: If the recipe makes its own data, or `data` is None.
+        ValueError: If the recipe generates its own data, or `data` is None.
     """
-    rule = "be one that reads data, to check it"
+    rule = "read data from disk, or there is nothing to check"
     check_rule("recipe", recipe.name, rule, recipe.scenes is None)
     folder = _data_folder(recipe, data)
     return [
@@ -176,15 +176,14 @@ def check_data(
 def measure(
     recipe: Recipe, data: str | os.PathLike[str] | None
 ) -> BandStatistics | None:
-    """Measures mean and standard deviation of the training images' bands.
+    """Measures mean and standard deviation of each band of training images.
 
     Args:
         recipe: The run.
         data: Folder of the data.
 
     Returns:
-        Both, as the recipe's `network` takes them; None for RGB, for which
-        ImageNet's serve.
+        Both, for the recipe's `network`; None for RGB, which uses ImageNet's.
 
     Raises:
         OSError: If data cannot be read.
@@ -199,15 +198,15 @@ def measure(
 def first_overlays(
     recipe: Recipe, data: str | os.PathLike[str] | None, count: int
 ) -> list[Segmentation]:
-    """Reads the first training images that can be read, with their masks.
+    """Reads the first readable training images and their masks.
 
     Args:
         recipe: The run.
         data: Folder of the data.
-        count: How many.
+        count: Largest number of images.
 
     Returns:
-        The images and masks, at most `count`.
+        The images and masks.
 
     Raises:
         OSError: If a folder or list is missing or cannot be read.
@@ -219,7 +218,7 @@ def first_overlays(
     for index in range(len(pairs)):
         if len(found) == count:
             break
-        # What is wrong with the others `check_data` says.
+        # `check_data` reports the others.
         with contextlib.suppress(OSError, ValueError):
             found.append(Segmentation(*pairs[index], pairs.labels))
     return found

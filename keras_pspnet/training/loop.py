@@ -1,9 +1,8 @@
-"""The training loop: one for one device, many, and many machines.
+"""The training loop: the same for one device, many, and many machines.
 
-Keras's `fit` fails under `MultiWorkerMirroredStrategy`, and knows no other
-place to go on from than the beginning of an epoch. This loop takes the same
-steps (`train_step`), shows the same progress, and calls the same callbacks at
-the same places.
+Keras's `fit` fails under `MultiWorkerMirroredStrategy`, and can resume only at
+the start of an epoch. This loop takes the same steps (`train_step`), shows the
+same progress, and calls the same callbacks at the same points.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ def run(
     """Trains from `model.global_step` to the end of the last epoch.
 
     Args:
-        model: Compiled and built for training (`build_training`), in the
-            scope of the strategy that it trains under. In the middle of an
-            epoch its metrics hold what the epoch has seen so far.
-        batches: Function of an input context to the batches of its pipeline,
-            from step `model.global_step` on: a batch for every replica of
-            the pipeline in turn.
+        model: A model compiled and built for training (`build_training`) in
+            the scope of its strategy. In the middle of an epoch its metrics
+            must hold the state of that epoch so far.
+        batches: Function that maps an input context to the batches of its
+            pipeline, from step `model.global_step` on: one batch for each
+            replica of the pipeline in turn.
         epochs: Epochs of the whole run.
-        steps_per_epoch: Steps of each.
-        callbacks: Keras callbacks, called as `fit` calls them.
-        verbose: Keras's verbosity of `fit`.
+        steps_per_epoch: Steps of an epoch.
+        callbacks: Keras callbacks, called as in `fit`.
+        verbose: Verbosity, as in Keras's `fit`.
 
     Raises:
         OSError: If a file of the data cannot be read.
-        ValueError: If a batch cannot be made, or the strategy cannot train
-            this model, see `PSPNet.check_replicas`.
+        ValueError: If a batch is invalid, or the strategy cannot train this
+            model, see `PSPNet.check_replicas`.
     """
     model.check_replicas()
     strategy = model.distribute_strategy

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, and how much there is."""
+"""Estimates the memory of a training step, and finds the memory available."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tensorflow.python.client import device_lib
 from keras_pspnet.models import PSPNet
 
 _FLOAT32 = 4
-# Of the outputs of all layers, which the gradient keeps: what training a
-# ResNet-18 on a processor was seen to take, and a fifth more.
+# Memory of a step over that of all layers' outputs, which the gradient keeps:
+# 1 for a ResNet-18 on a CPU, and a reserve of a fifth.
 _PER_OUTPUT = 1.2
-# Of what a machine has free: data and other programs need some.
+# Share of the available memory to use; data and other programs need some.
 _SHARE = 0.6
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def step_bytes(model: PSPNet, crop: tuple[int, int]) -> int:
-    """Estimates the memory that a training step takes for each crop.
+    """Estimates the memory of a training step for each crop of its batch.
 
     Args:
         model: The network.
@@ -46,9 +46,10 @@ def step_bytes(model: PSPNet, crop: tuple[int, int]) -> int:
 
 
 def free_bytes() -> int:
-    """Returns the memory of the GPU that has least, or that this machine has.
+    """Returns the memory that a training step may use.
 
-    Some of it is left for the data and for other programs.
+    That is a share of the smallest GPU's memory, or of this machine's without
+    a GPU.
     """
     gpus = [
         device.memory_limit
@@ -59,7 +60,7 @@ def free_bytes() -> int:
 
 
 def _free_ram() -> int:
-    """Returns what Linux calls available, else all that there is."""
+    """Returns the available memory on Linux, the total elsewhere."""
     pages: int = os.sysconf("SC_PHYS_PAGES")
     found = [pages * os.sysconf("SC_PAGE_SIZE")]
     try:
@@ -68,7 +69,7 @@ def _free_ram() -> int:
             1024 * int(each)
             for each in re.findall(r"MemAvailable: +(\d+) kB", text)
         ]
-        # A container may have less; "max" is all.
+        # A container may have a limit; "max" means none.
         found += [int(each) for each in re.findall(r"\d+", _CGROUP.read_text())]
     except OSError:
         pass

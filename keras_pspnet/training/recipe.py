@@ -1,4 +1,4 @@
-"""What a training run is made of."""
+"""`Recipe`: the values of a training run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from keras_pspnet.optimizers import PolynomialDecay
 from keras_pspnet.pretrained import start_from
 from keras_pspnet.training.recipe_rules import check_names, check_values
 
-# Fields that the weights do not depend on.
+# Fields that do not affect the weights.
 _WITHOUT_EFFECT = {
     "name",
     "val_split",
@@ -31,7 +31,7 @@ _WITHOUT_EFFECT = {
     "evaluations",
     "checkpoint_steps",
 }
-# Fields that were added since, and what runs that were begun before have.
+# Fields added later, and their value in checkpoints of older runs.
 _ADDED: dict[str, Any] = {
     "network": {},
     "class_weight": None,
@@ -47,75 +47,74 @@ _ADDED: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The values of one run; a recipe file holds one as `RECIPE`.
+    """The values of one run; a recipe file defines one as `RECIPE`.
 
     Args:
         name: Name of the run, and of its folder.
         labels: Names of the classes.
         data: Name of a published set, see `keras_pspnet.data.load`; None
-            for a folder of the user's, or `scenes`.
-        train_split: Split to train on; None for data that is not split.
+            for the user's own folder, or for `scenes`.
+        train_split: Split to train on; None for data without splits.
         val_split: Split to score on.
-        val_share: Share in 0..1 of the images of `train_split` that the run
-            is scored on instead of `val_split`; they are chosen by `seed`,
-            and leave no class without a training image.
-        val_images: How many images of that split are scored, or None
-            for all.
+        val_share: Share in 0..1 of the images of `train_split` to score on
+            instead of `val_split`. `seed` chooses them so that every class
+            keeps a training image.
+        val_images: Number of images of that split to score, or None for all.
         backbone: See `PSPNet`.
         width: See `PSPNet`.
         crop: (height, width) of the training crops.
         batch_size: Crops in a global batch.
         steps: Steps of the run.
         steps_per_epoch: Steps between checkpoints.
-        learning_rate: Rate of the first step; it decays to 0.
+        learning_rate: Learning rate of the first step; it decays to 0.
         head_lr_multiplier: See `PSPNet.compile`.
         backbone_weights: See `PSPNet`.
         bin_sizes: See `PSPNet`.
         pooling: See `PSPNet`.
         reduce: See `PSPNet`.
-        aux_weight: Weight of the auxiliary loss beside the main one's 1; 0
-            leaves the auxiliary branch out.
-        fixed_size: Whether the network takes images of the crops' size
-            only, rather than any.
-        scales: See `train_augmentation`, as all that follows up to
+        aux_weight: Weight of the auxiliary loss, against 1 for the main one;
+            0 leaves out the auxiliary branch.
+        fixed_size: Whether to build the network for the size of the crops
+            instead of any size.
+        scales: See `train_augmentation`, like all fields down to
             `photometric`.
-        flip: Whether to mirror at random.
-        rotate90: Whether to turn by quarters at random.
+        flip: Whether to flip at random.
+        rotate90: Whether to rotate by multiples of 90 degrees at random.
         base_size: Box that an image fills at factor 1, or None.
-        rotate: Greatest angle in degrees.
-        cat_max_ratio: Share of a crop that one class has to stay below.
-        center_padding: Whether small images lie in the crop's middle.
-        blur_probability: Share of the images that are blurred.
+        rotate: Largest angle in degrees.
+        cat_max_ratio: Share of a crop that no single class may reach.
+        center_padding: Whether to center small images in the crop.
+        blur_probability: Share of the images to blur.
         photometric: Whether to change the colors.
-        scenes: Procedural scenes to train on and to validate on, or None
-            for a folder of the user's.
-        evaluations: How often the run is scored on the validation split, at
-            the end of epochs that are spread evenly; the last time is the end
-            of the run.
-        checkpoint_steps: Steps between checkpoints within an epoch; its end
-            has one in any case.
-        deterministic: Whether to compute in TensorFlow's deterministic
-            kernels alone: two runs are then equal bit for bit, at some cost.
+        scenes: Number of procedural scenes to train on and to validate on, or
+            None for images on disk.
+        evaluations: Number of evaluations on the validation split, at the end
+            of evenly spaced epochs; the last one is at the end of the run.
+        checkpoint_steps: Steps between checkpoints within an epoch; every
+            epoch ends with one.
+        deterministic: Whether to use only TensorFlow's deterministic kernels,
+            which make two runs equal bit for bit, at some cost.
         dtype_policy: Keras dtype policy.
-        seed: Seed of weights, order and changes.
+        seed: Seed of weights, order and augmentation.
         network: Further arguments of `PSPNet`, such as
-            `{"freeze": "batch_norm"}`; for other than 1 or 3 bands it has
-            `"mean"` and `"std"`, which `--check-data` measures.
-        class_weight: See `PSPNet.fit`; numbers, by class or for each.
+            `{"freeze": "batch_norm"}`. Unless images have 1 or 3 bands, it
+            needs `"mean"` and `"std"`, which `--check-data` measures.
+        class_weight: See `PSPNet.fit`; a dictionary or a list of factors.
         loss: Name of a loss -> factor, see `keras_pspnet.losses.named_losses`,
             or a loss of `keras_pspnet.losses`; None is the cross-entropy.
         optimizer: `"sgd"`, the paper's, or `"adam"` or `"adamw"`.
-        weight_decay: L2 of `"sgd"`, or Keras's `weight_decay` of the others.
-        ema: Decay of the average of the weights that is scored and saved,
-            see `keras_pspnet.callbacks.WeightAverage`; None takes the weights
+        weight_decay: L2 for `"sgd"`; Keras's `weight_decay` for the others.
+        ema: Decay of the average of the weights to score and save, see
+            `keras_pspnet.callbacks.WeightAverage`; None uses the weights
             themselves.
-        start_from: A trained model of the same network, which gives all
-            weights but those of other classes: see `load_pretrained`.
+        start_from: A trained model of the same network, whose weights the run
+            starts from, except those of a classifier for other classes; see
+            `load_pretrained`.
         bands: Bands of the images, see `keras_pspnet.data.load`.
 
     Raises:
-        ValueError: If the run is no whole number of epochs, a name is no
-            field, or a value has another type or is out of range.
+        ValueError: If the run is not a whole number of epochs, a name is not
+            a field, or a value has the wrong type or is out of range.
     """
 
     name: str
@@ -171,7 +170,7 @@ class Recipe:
         if isinstance(self.class_weight, np.ndarray):
             object.__setattr__(self, "class_weight", self.class_weight.tolist())
         check_values(self)
-        # Keras would warn of missing data in the last, shorter epoch.
+        # Keras would warn about missing data in a shorter last epoch.
         if self.steps % self.steps_per_epoch:
             raise ValueError(
                 "`steps` must be a multiple of `steps_per_epoch`. Received: "
@@ -181,7 +180,7 @@ class Recipe:
         self.augmentation()
 
     def model(self) -> PSPNet:
-        """Builds the network with the weights that the run starts from."""
+        """Builds the network, with its initial weights."""
         model = PSPNet(
             self.labels.num_classes,
             self.backbone,
@@ -200,7 +199,7 @@ class Recipe:
         return model
 
     def compile(self, model: PSPNet) -> None:
-        """Configures a network of `model` for the run."""
+        """Compiles a network from `model` for the run."""
         if self.optimizer == "sgd":
             how: dict[str, Any] = {
                 "total_steps": self.steps,
@@ -226,7 +225,7 @@ class Recipe:
         return {"main": 1.0, "aux": self.aux_weight}
 
     def augmentation(self) -> Augmentation:
-        """Returns the changes of the run, see `train_augmentation`."""
+        """Returns the augmentation of the run, see `train_augmentation`."""
         return train_augmentation(
             self.crop,
             self.scales,
@@ -242,14 +241,14 @@ class Recipe:
         )
 
     def _mean(self) -> tuple[float, ...]:
-        """Returns the mean of each band; zeros before it is measured."""
+        """Returns the mean of each band, or zeros until it is measured."""
         mean = self.network.get("mean")
         if mean is not None:
             return tuple(mean)
         return IMAGENET_MEAN if self.bands == RGB else (0.0,) * self.bands
 
     def identity(self) -> dict[str, str]:
-        """Returns name -> value of all that the weights depend on."""
+        """Returns name -> value of all fields that affect the weights."""
         return {
             field.name: repr(getattr(self, field.name))
             for field in dataclasses.fields(self)
@@ -261,24 +260,24 @@ class Recipe:
         }
 
     def evaluated_epochs(self) -> list[int]:
-        """Returns the epochs, from 0, after which the run is scored."""
+        """Returns the epochs, from 0, after which to score the run."""
         epochs = self.steps // self.steps_per_epoch
         count = min(self.evaluations, epochs)
         return [-(-epochs * k // count) - 1 for k in range(1, count + 1)]
 
     def smoke_test(self) -> Recipe:
-        """Returns a run of a minute or so, to see that the loss falls."""
+        """Returns a run of about a minute, to see that the loss falls."""
         return dataclasses.replace(
             self,
             width=min(self.width, 1 / 8),
             crop=(64, 64),
             batch_size=4,
-            # Statistics of normalization keep 1.5 % of their start.
+            # Batch statistics keep 1.5 % of their initial values.
             steps=40,
-            # Rows of the history that show whether the loss falls.
+            # Enough rows in the history to see whether the loss falls.
             steps_per_epoch=10,
             evaluations=2,
-            # Published weights are of full width.
+            # Published weights have full width.
             backbone_weights=None,
             start_from=None,
             val_images=8,

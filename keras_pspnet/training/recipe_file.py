@@ -15,15 +15,15 @@ _WIDTH = 70
 def write_recipe(
     recipe: Recipe, path: str | os.PathLike[str], command: str
 ) -> None:
-    """Writes all fields that are not at their defaults.
+    """Writes all fields that differ from their defaults.
 
     Args:
-        recipe: The recipe; its loss, if any, is given by names.
-        path: The file, `.py`.
-        command: The command that made it, for the first lines.
+        recipe: The recipe; its loss must be None or names with factors.
+        path: The `.py` file.
+        command: The command that made the recipe, for the file's docstring.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     fields = []
     for field in dataclasses.fields(recipe):

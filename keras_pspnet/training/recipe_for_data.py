@@ -1,4 +1,4 @@
-"""A recipe for a folder of one's own data: `keras-pspnet train --data-dir`."""
+"""A recipe for the user's own data: `keras-pspnet train --data-dir`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from keras_pspnet.training.memory import free_bytes, step_bytes
 from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.utils import check_integer, check_rule, is_number
 
-# What people call the split to train on, and the one to score on.
+# Usual names of the split to train on, and of the one to score on.
 TRAIN_SPLITS = ("train", "training", "trainval")
 VAL_SPLITS = ("val", "valid", "validation", "test")
-# The paper's, on PASCAL VOC.
+# The paper's values on PASCAL VOC.
 _MOST_CROP = 473
 _BATCH = 16
 _RATE = 0.01
-# Epochs of a run are at least so many steps: each ends with a checkpoint.
+# Least number of steps in an epoch, since each ends with a checkpoint.
 _LEAST_STEPS = 20
-# Sizes of so many images are read.
+# Number of images whose size is read.
 _MEASURED = 200
 
 
@@ -58,24 +58,23 @@ def recipe_for_data(
 ) -> Recipe:
     """Makes a recipe that fits a folder of data and this machine.
 
-    Classes are those of the data. It trains on the data's own split of that
-    name, or on all images but a share that it draws. Crops have the size of
-    most images, at most 473x473, and a batch as many of them as fit into the
-    memory, at most 16.
+    The recipe has the classes of the data. It trains and validates on the
+    splits of the data, or draws a share of the images to validate on. Crops
+    have the median size of the images, at most 473x473; a batch holds as many
+    crops as fit into memory, at most 16.
 
     Args:
-        folder: The data, in a form that `keras_pspnet.data.load` reads, or a
-            published set as it is unpacked.
-        start: The trained model that the run starts from, see
-            `load_pretrained`.
-        epochs: How often the run sees each image.
+        folder: The data, in any form that `keras_pspnet.data.load` reads, or
+            the unpacked folder of a published set.
+        start: The trained model to start from, see `load_pretrained`.
+        epochs: Number of times that the run sees each image.
         loss: See `Recipe`.
-        class_weight: `"balanced"` gives each class the same share in the loss;
-            None weighs all pixels alike.
-        val_share: Share of the images to score on, where the data has no
-            split for that.
+        class_weight: `"balanced"` gives each class the same share of the loss;
+            None weights all pixels equally.
+        val_share: Share of the images to score on, if the data has no split
+            for that.
         bands: Bands of the images.
-        batch_size: Crops in a batch instead of those that fit.
+        batch_size: Crops in a batch; None takes as many as fit.
         seed: Seed of the run, and of the draw.
 
     Returns:
@@ -83,8 +82,8 @@ def recipe_for_data(
 
     Raises:
         OSError: If data cannot be read, or the model cannot be loaded.
-        ValueError: If the data does not fit, has a class that is only in the
-            validation split, or the model has no such backbone.
+        ValueError: If the data does not fit, a class occurs only in the
+            validation split, or the model's backbone is not supported.
     """
     epochs = check_integer("epochs", epochs)
     rule = f"be {BALANCED!r} or None"
@@ -100,10 +99,10 @@ def recipe_for_data(
     train = data
     if splits[1] is None:
         train, _ = divide(data, val_share, seed)
-    rule = "hold two images to train on"
+    rule = "hold at least two training images"
     check_rule("data", len(train), rule, len(train) > 1)
     if splits[1] is not None:
-        # No class of a set that was divided can be missing.
+        # `divide` leaves every class a training image.
         val = _load(source, splits[1], folder, bands)
         _check_classes(train, val)
     trained = config_of(start)
@@ -121,7 +120,7 @@ def recipe_for_data(
         "bands": bands,
         "crop": _crop(train),
         "learning_rate": _RATE,
-        # semseg's for new layers: classifiers of other classes are.
+        # semseg's factor for new layers, such as a classifier for new classes.
         "head_lr_multiplier": 1.0 if is_same else 10.0,
         "start_from": start,
         "loss": loss,
@@ -143,7 +142,7 @@ def recipe_for_data(
             "batch_size": batch,
             "steps": steps,
             "steps_per_epoch": steps_per_epoch,
-            # As long a way with each image, however many are in a batch.
+            # The same progress per image for every batch size.
             "learning_rate": _RATE * min(1.0, batch / _BATCH),
         }
     )
@@ -152,7 +151,7 @@ def recipe_for_data(
 def _find(
     folder: Path, bands: int
 ) -> tuple[str | None, tuple[str | None, str | None]]:
-    """Finds what a folder holds: a published set, and its splits."""
+    """Returns the published set in a folder, or None, and its two splits."""
     try:
         try:
             load(folder, strict=False, bands=bands)
@@ -172,7 +171,7 @@ def _find(
 
 
 def _choose(splits: tuple[str, ...], folder: Path) -> tuple[str, str | None]:
-    """Chooses the splits to train on and to score on, by their names."""
+    """Chooses the splits to train on and to score on by name."""
     names = {split.lower(): split for split in splits}
     found = [
         next((names[each] for each in known if each in names), None)
@@ -195,14 +194,14 @@ def _load(
 
 
 def _check_classes(train: SegmentationData, val: SegmentationData) -> None:
-    """Refuses splits that leave a class without a training pixel."""
+    """Refuses validation images with a class that training images lack."""
     counts = (class_counts(each).sum(0) for each in (train, val))
     for name, trained, scored in zip(train.labels.names, *counts, strict=True):
         if scored and not trained:
             raise ValueError(
-                "`data` must have every class that the validation images show "
-                f"in the training images as well. Received: class {name!r} "
-                "in validation images alone"
+                "`data` must show every class of the validation images in the "
+                f"training images too. Received: class {name!r} in "
+                "validation images only"
             )
 
 
@@ -219,7 +218,7 @@ def _crop(data: SegmentationData) -> tuple[int, int]:
 def _as_fields(
     network: Mapping[str, Any], data: SegmentationData
 ) -> dict[str, Any]:
-    """Writes a network as fields of a recipe, and `network` for the rest."""
+    """Converts a network's config to the fields of a recipe."""
     parameters = inspect.signature(PSPNet).parameters
     mean = tuple(network["mean"] or IMAGENET_MEAN)
     std = tuple(network["std"] or IMAGENET_STD)
@@ -244,7 +243,7 @@ def _as_fields(
 
 
 def _fitting(recipe: Recipe, most: int) -> int:
-    """Halves the batch until its step fits into the memory."""
+    """Halves the batch until a step fits into memory."""
     model = dataclasses.replace(recipe, start_from=None).model()
     each, room = step_bytes(model, recipe.crop), free_bytes()
     while most > 2 and most * each > room:
@@ -253,7 +252,7 @@ def _fitting(recipe: Recipe, most: int) -> int:
 
 
 def _lengths(steps_of_pass: int, passes: int) -> tuple[int, int]:
-    """Returns the steps of a run, and of what it calls an epoch."""
+    """Returns the steps of the run, and of one of its epochs."""
     total = steps_of_pass * passes
     epochs = max(1, min(passes, total // _LEAST_STEPS))
     per_epoch = math.ceil(total / epochs)

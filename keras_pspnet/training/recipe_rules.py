@@ -1,4 +1,4 @@
-"""What the fields of a recipe may be."""
+"""Checks of the fields of a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_pspnet.models.pspnet import BACKBONES
 from keras_pspnet.utils import as_integer, check_rule, is_number
 from keras_pspnet.utils.arguments import finite_numbers
 
-# Field -> what it was called up to version 0.1.0.
+# Field -> its name up to version 0.1.0.
 RENAMED = {
     "head_lr_multiplier": "head_rate_factor",
     "rotate90": "turns",
@@ -57,17 +57,17 @@ def _of(*types: type) -> Callable[[Any], bool]:
 
 _POSITIVE = _integer(1)
 _SIZE = _several(_POSITIVE, 2)
-# The stride of the network: smaller crops are a single cell of its features.
+# The stride of the network; the features of a smaller crop are a single cell.
 _LEAST_CROP = 8
-# The factor at which the stem's 32 channels become one.
+# The factor that leaves one of the stem's 32 channels.
 _LEAST_WIDTH = 1 / 32
 _LEAST_SCALE = 0.05
 _FLAG = (_of(bool), "be True or False")
 _COUNT = (_POSITIVE, "be an integer of at least 1")
-_TEXT = (_of(str), "be a text")
+_TEXT = (_of(str), "be a string")
 _SIDES = "be two integers of at least 1"
 
-# Field -> whether a value is right, and the rule.
+# Field -> check of a value, and the rule that errors state.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": _TEXT,
     "labels": (_of(LabelSet), "be a LabelSet"),
@@ -93,8 +93,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or value in tuple(DATASETS),
         f"be None or one of {', '.join(DATASETS)}",
     ),
-    "train_split": (_none_or(_of(str)), "be a text, or None without splits"),
-    "val_split": (_none_or(_of(str)), "be a text, or None with `val_share`"),
+    "train_split": (_none_or(_of(str)), "be a string, or None without splits"),
+    "val_split": (_none_or(_of(str)), "be a string, or None with `val_share`"),
     "val_share": (
         _none_or(lambda value: is_number(value, 0, True) and value < 1),
         "be None or a number between 0 and 1",
@@ -158,7 +158,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _bands_rule(recipe: Any) -> str:
-    """Returns what is wrong with mean and standard deviation, or nothing."""
+    """Returns the rule that mean or standard deviation breaks, or ""."""
     for name in ("mean", "std"):
         values = recipe.network.get(name)
         if values is not None and len(finite_numbers(values)) != recipe.bands:
@@ -167,14 +167,14 @@ def _bands_rule(recipe: Any) -> str:
 
 
 def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuses names that are no fields of a recipe.
+    """Refuses arguments that are not fields of a recipe.
 
     Args:
         given: Arguments of `Recipe` by name.
         known: Names of its fields.
 
     Raises:
-        ValueError: If there is one; the error names the nearest field.
+        ValueError: If there is such a name; the error suggests a field.
     """
     names = list(known)
     former = {old: new for new, old in RENAMED.items()}
@@ -183,24 +183,25 @@ def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
             continue
         rule = f"must be a field of Recipe{nearest(name, names)}"
         if name in former:
-            rule = f"has become `{former[name]}`"
+            rule = f"is now called `{former[name]}`"
         raise ValueError(f"`{name}` {rule}. Received: {name}={value!r}")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns a question after the nearest of some names, or nothing."""
+    """Returns " (did you mean ...?)" with the closest of `names`, or ""."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean `{close[0]}`?)" if close else ""
 
 
 def check_values(recipe: Any) -> None:
-    """Checks all fields of a recipe, each by itself.
+    """Checks all fields of a recipe.
 
     Args:
         recipe: A `Recipe`.
 
     Raises:
-        ValueError: If one has another type or is out of range.
+        ValueError: If a value has the wrong type or is out of range, or two
+            fields exclude each other.
     """
     for name, (kept, rule) in _RULES.items():
         value = getattr(recipe, name)
@@ -218,7 +219,7 @@ def check_values(recipe: Any) -> None:
     rule = "be 1 unless `optimizer` is 'sgd'"
     fits = recipe.optimizer == "sgd" or recipe.head_lr_multiplier == 1
     check_rule("head_lr_multiplier", recipe.head_lr_multiplier, rule, fits)
-    rule = "be left out where `start_from` gives all weights"
+    rule = "be left out if `start_from` is given, which has all weights"
     fits = recipe.start_from is None or recipe.backbone_weights is None
     check_rule("backbone_weights", recipe.backbone_weights, rule, fits)
     rule = "be named unless `val_share` is given"
@@ -226,19 +227,19 @@ def check_values(recipe: Any) -> None:
     check_rule("val_split", recipe.val_split, rule, fits or bool(recipe.scenes))
     rule = _bands_rule(recipe)
     check_rule("network", dict(recipe.network), rule, not rule)
-    rule = "be 3 where the recipe makes its own scenes"
+    rule = "be 3 if the recipe generates its own scenes"
     fits = recipe.scenes is None or recipe.bands == RGB
     check_rule("bands", recipe.bands, rule, fits)
 
 
 def _needs_two(recipe: Any) -> bool:
-    """As `fit_checks.needs_two_images`, before there is a network."""
+    """Does what `fit_checks.needs_two_images` does, without a network."""
     is_frozen = recipe.network.get("freeze") == "batch_norm"
     return recipe.reduce and 1 in recipe.bin_sizes and not is_frozen
 
 
 def _check_network(network: Mapping[str, Any]) -> None:
-    # Those that are fields of a recipe, or follow from them, are not here.
+    # Arguments that are fields of a recipe, or follow from them.
     left_out = {*_RULES, "num_classes", "input_shape", "aux", "trainable"}
     parameters = inspect.signature(PSPNet).parameters
     names = [name for name in parameters if name not in left_out]

@@ -4,22 +4,21 @@
     keras-pspnet train aerial --data-dir dubai --output runs/aerial
     keras-pspnet train camvid_resnet18 --data-dir CamVid
 
-A recipe names the published set that it reads, or takes a folder of
-`train/images`, `train/masks`, `val/images` and `val/masks`: see
-`keras_pspnet.data.load`.
+A recipe names a published set, or reads a folder of `train/images`,
+`train/masks`, `val/images` and `val/masks`: see `keras_pspnet.data.load`.
 
 The folder of a run holds:
 
-- `checkpoints`: the last two, from which the same command goes on, also in
-  the middle of an epoch;
-- `history.csv`: a row an epoch; `logs`: the same for TensorBoard, with the IoU
-  of each class and sheets of predictions;
-- `best`: the model of the greatest validation mean IoU, with its scores;
+- `checkpoints`: the last two checkpoints, from which the same command
+  resumes, even in the middle of an epoch;
+- `history.csv`: one row per epoch; `logs`: the same for TensorBoard, with the
+  IoU of each class and sheets of predictions;
+- `best`: the model with the greatest validation mean IoU, with its scores;
 
-and from its end on:
+and, when the run has ended:
 
 - `model`: the last weights; `scores.json`: their scores;
-- `predictions.png`, `curves.png`: what they predict, and the curves of the run.
+- `predictions.png`, `curves.png`: their predictions, and the curves of the run.
 """
 
 from __future__ import annotations
@@ -78,20 +77,19 @@ def train(
     verbose: int = 1,
     worker_timeout: float = TIMEOUT,
 ) -> Scores | None:
-    """Runs a recipe, or goes on with it where the output has a checkpoint.
+    """Trains a recipe, or resumes it from a checkpoint in the output folder.
 
-    Writes to `output` what the top of this module lists. Where `TF_CONFIG`
-    names several machines, this is the part of one of them: all share the
-    output folder, the first scores and writes.
+    The docstring of this module lists what it writes to `output`. If
+    `TF_CONFIG` names several machines, call it on each of them with the same
+    shared `output`; the first machine scores and writes.
 
     Args:
         recipe: The run.
-        output: Folder of the run; made if it does not exist.
-        data: For recipes that do not make their own data, the folder of
-            training and validation pairs, or of the set that the recipe
-            names.
-        verbose: Keras's verbosity of `fit`.
-        worker_timeout: Seconds after which a worker that is not heard
+        output: Folder of the run, created if necessary.
+        data: Folder of the training and validation pairs, or of the set that
+            the recipe names; None for recipes that generate their own data.
+        verbose: Verbosity, as in Keras's `fit`.
+        worker_timeout: Seconds without a heartbeat after which a worker
             counts as lost.
 
     Returns:
@@ -99,12 +97,13 @@ def train(
         machines but the first.
 
     Raises:
-        NonFiniteError: If a loss becomes NaN or infinite; the error names
-            the step and the files of its batch, and the checkpoints stay
-            those of before.
+        NonFiniteError: If a loss or weight becomes NaN or infinite. The error
+            names the step and the files of its batch; the checkpoints stay as
+            they were.
         OSError: If data cannot be read or the output cannot be written.
-        ValueError: If the data does not fit, or the output is of another run.
-        WorkerLostError: If another worker died, hangs or failed.
+        ValueError: If the data does not fit, or the output folder belongs to
+            another run.
+        WorkerLostError: If another worker died, hung or failed.
     """
     rule = "be a number of seconds above 0"
     check_rule("worker_timeout", worker_timeout, rule, worker_timeout > 0)
@@ -112,7 +111,7 @@ def train(
     cluster = cluster_from_environment()
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # Before anything is computed: machines have to be known by then.
+    # Before TensorFlow computes anything: it must know all machines by then.
     strategy = cluster.strategy(worker_timeout)
     policy = keras.config.dtype_policy()
     with watching(cluster), contextlib.ExitStack() as stack:
@@ -143,7 +142,7 @@ def train(
             recipe, output, source, model, average, run, cluster, verbose
         )
         if cluster.size > 1:
-            # Should the chief die while it scores, all start again.
+            # If the chief dies while it scores, all workers must resume.
             exchange(strategy, "end")
     return scores
 
@@ -154,7 +153,7 @@ def _model(
     average: WeightAverage | None,
 ) -> PSPNet:
     if checkpoint is not None:
-        # What it started from is in the checkpoint.
+        # The checkpoint holds all weights.
         recipe = dataclasses.replace(
             recipe, backbone_weights=None, start_from=None
         )
@@ -234,8 +233,8 @@ def _train(
     seconds = time.time() - started
     if average is not None:
         average.apply()
-    # The last epoch ends with an evaluation; only a run that was finished
-    # before has none.
+    # The last epoch ends with an evaluation, unless the run had already
+    # finished.
     scores = validation.scores or evaluate(
         model, source.validation, verbose=bool(verbose)
     )

@@ -331,7 +331,7 @@ def test_the_best_survives_whatever_kills_the_run(
 
 def test_scores_of_others_are_refused(tmp_path):
     (tmp_path / "scores.json").write_text("{}")
-    with pytest.raises(ValueError, match="Scores.save wrote.*scores.json"):
+    with pytest.raises(ValueError, match="written by Scores.save.*scores.json"):
         begun(BestModel(tmp_path, Scored()), Untrained(5))
 
 

@@ -407,8 +407,16 @@ def test_table():
         ({"images": -1}, ValueError, "`images` must.*=-1"),
         ({"images": 1.0}, ValueError, r"`images` must.*=1\.0"),
         ({"protocol": ["flip"]}, TypeError, "`protocol` must be a dict.*flip"),
-        ({"protocol": {"a": {1}}}, ValueError, "`protocol` must be.*JSON can"),
-        ({"protocol": {"a": NAN}}, ValueError, "`protocol` must be.*JSON can"),
+        (
+            {"protocol": {"a": {1}}},
+            ValueError,
+            "`protocol` must hold.*JSON can",
+        ),
+        (
+            {"protocol": {"a": NAN}},
+            ValueError,
+            "`protocol` must hold.*JSON can",
+        ),
         ({"versions": None}, TypeError, "`versions` must be a dict.*=None"),
     ],
 )
@@ -533,7 +541,7 @@ def test_a_changed_file_is_one_clear_error(tmp_path, change, match):
     path.write_text(json.dumps(content))
     with pytest.raises(
         ValueError,
-        match=rf"`path` must be a file that Scores\.save wrote \(.*{match}"
+        match=rf"`path` must be a file written by Scores\.save \(.*{match}"
         r".*\)\. Received: path='.*scores\.json'",
     ):
         Scores.load(path)
@@ -545,7 +553,9 @@ def test_a_changed_file_is_one_clear_error(tmp_path, change, match):
 def test_no_json_is_the_same_error(tmp_path, data):
     path = tmp_path / "scores.json"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"`path` must be a file that Scores"):
+    with pytest.raises(
+        ValueError, match=r"`path` must be a file written by Scores"
+    ):
         Scores.load(path)
 
 

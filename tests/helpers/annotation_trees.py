@@ -1,4 +1,4 @@
-"""Small files as annotation tools write them, by their documentation."""
+"""Writes small files of annotation tools, by their documentation."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def mask_of(inside: int = 1, outside: int = 0) -> np.ndarray:
-    """The mask with the square in one class."""
+    """Returns the mask: one class inside the square."""
     return np.where(INSIDE, inside, outside).astype(np.uint8)
 
 
@@ -48,7 +48,7 @@ def labelme_shape(label: str, points: Any, kind: str = "polygon") -> Any:
 
 
 def write_labelme(folder: Path, name: str, *shapes: Any, **more: Any) -> None:
-    """An image, and its file of labelme 5."""
+    """Writes an image and its labelme 5 file."""
     write_image(folder / f"{name}.png")
     content = {
         "version": "5.4.1",
@@ -81,7 +81,7 @@ def flat(points: Any) -> list[float]:
 def cvat(
     *images: str, labels: tuple[str, ...] = ("cat", "dog"), size: str = ""
 ) -> str:
-    """CVAT XML of `<image>`s or `<track>`s."""
+    """Returns CVAT XML with `<image>` or `<track>` elements."""
     listed = "".join(
         f"<label><name>{name}</name><type>any</type></label>" for name in labels
     )
@@ -124,7 +124,7 @@ def via_square(label: str | None) -> dict[str, Any]:
 
 
 def via_file(**regions: Any) -> dict[str, Any]:
-    """VIA 2's export of images with their regions."""
+    """Returns VIA 2's export of images and their regions."""
     return {
         f"{name}.png123": {
             "filename": f"{name}.png",

@@ -1,4 +1,4 @@
-"""TIFF and GeoTIFF files of any bands, written by tifffile."""
+"""Writes TIFF and GeoTIFF files with any bands, by tifffile."""
 
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +29,7 @@ def tile(bands=4, dtype="uint16", size=(20, 30), seed=0):
 
 
 def band_tiff(image, tags=None, nodata=None, **options):
-    """Encodes (H, W, bands); `planarconfig="separate"` puts bands apart."""
+    """Encodes (H, W, bands); `planarconfig="separate"` separates bands."""
     extra = [
         (code, kind, len(values), values, True)
         for code, (kind, values) in (tags or {}).items()
@@ -47,7 +47,7 @@ def band_tiff(image, tags=None, nodata=None, **options):
 
 
 def write_tiles(folder: Path, count=3, bands=4, size=(20, 30)) -> Path:
-    """A folder of 16-bit tiles whose last band tells the class."""
+    """Writes a folder of 16-bit tiles whose last band shows the class."""
     (folder / "images").mkdir(parents=True)
     for index in range(count):
         mask = np.zeros(size, np.uint8)
@@ -67,7 +67,7 @@ def band_model(bands=4, classes=2, size=(None, None), **options):
 
 
 def band_conv(bands=4, size=(None, None), mean=2000.0, std=1000.0):
-    """One convolution, for what the network does not matter to."""
+    """Returns a single convolution, for tests that need any network."""
     image = keras.Input((*size, bands))
     x = InputNormalization((mean,) * bands, (std,) * bands)(image)
     return keras.Model(image, keras.layers.Conv2D(2, 3, padding="same")(x))

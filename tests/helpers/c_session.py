@@ -1,8 +1,8 @@
-"""A SavedModel loaded and run as TensorFlow Serving does, in C++.
+"""Loads and runs a SavedModel in C++, as TensorFlow Serving does.
 
-`CSession` calls the C interface of the library in the wheel; neither Python's
-TensorFlow nor Keras takes part. `ChildSession` does so in a process of its
-own, which alone ends if a request aborts it.
+`CSession` calls the C interface of the wheel's library, without TensorFlow's
+Python code or Keras. `ChildSession` does so in its own process, so that a
+request that aborts ends only that process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _START_SECONDS = 120
 
 
 class SessionError(Exception):
-    """What TensorFlow answers instead of values.
+    """An error that TensorFlow returns instead of values.
 
     Attributes:
         code: TF_Code, the same number as gRPC's: 3 is INVALID_ARGUMENT.
@@ -58,7 +58,7 @@ class SessionError(Exception):
 
 
 class CSession:
-    """A SavedModel in a session of the C interface.
+    """A SavedModel in a session of the C API.
 
     Arrays are float32, int32, int64, uint8, bool, or object arrays of bytes
     for string tensors; NumPy's own bytes dtype would lose zeros at the end.
@@ -212,13 +212,13 @@ class ChildSession:
         inputs: Mapping[str, np.ndarray],
         seconds: float = 60,
     ) -> Arrays:
-        """As `CSession.run`.
+        """Runs a signature once, see `CSession.run`.
 
         Raises:
             ChildProcessError: If the process has ended, or ends.
             KeyError: If the signature lacks one of the names.
             SessionError: If TensorFlow answers with an error.
-            TimeoutError: If there is no answer after so many seconds.
+            TimeoutError: If there is no answer in time.
         """
         # The answer tells of a process that has ended.
         with contextlib.suppress(BrokenPipeError):
@@ -257,7 +257,7 @@ class ChildSession:
 
 
 def _answer_all(folder: str) -> None:
-    """Does the work of the child, until it is ended."""
+    """Answers requests in the child until it is stopped."""
     answers = sys.stdout.buffer
     with CSession(folder) as session:
         answer: Any = "loaded"
@@ -323,7 +323,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @functools.cache
 def load_library() -> ctypes.CDLL:
-    """Returns TensorFlow's C library; the first session loads it otherwise."""
+    """Returns TensorFlow's C library, and loads it if necessary."""
     library = ctypes.CDLL(str(_tensorflow_folder() / "libtensorflow_cc.so.2"))
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(library, name)
@@ -339,7 +339,7 @@ def _tensorflow_folder() -> Path:
 
 
 def _new(stack: ExitStack, name: str) -> int:
-    """Makes a TF_`name` that is deleted with the stack."""
+    """Creates a TF_`name`, which the stack deletes."""
     made = getattr(load_library(), f"TF_New{name}")()
     stack.callback(getattr(load_library(), f"TF_Delete{name}"), made)
     return made
@@ -353,7 +353,7 @@ def _check(status: int) -> None:
 
 
 def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
-    """Copies an array into a TF_Tensor that is deleted with the stack."""
+    """Copies an array into a TF_Tensor, which the stack deletes."""
     library = load_library()
     code = _CODES[array.dtype]
     size = array.size * (_STRING_SIZE if code == _STRING else array.itemsize)
@@ -375,7 +375,7 @@ def _to_tensor(stack: ExitStack, array: np.ndarray) -> int:
 
 
 def _to_array(tensor: int) -> np.ndarray:
-    """Copies a TF_Tensor."""
+    """Copies a TF_Tensor into an array."""
     library = load_library()
     code = library.TF_TensorType(tensor)
     shape = [
@@ -400,7 +400,7 @@ def _to_array(tensor: int) -> np.ndarray:
 
 
 def _read_signatures(meta_graph: bytes) -> dict[str, Any]:
-    """Reads the signatures, as SignatureDef, with TensorFlow's protos alone."""
+    """Reads the signatures as SignatureDef, with only TensorFlow's protos."""
     if "tensorflow" not in sys.modules:
         # A package in the place of the real one, which takes seconds to import.
         package = types.ModuleType("tensorflow")

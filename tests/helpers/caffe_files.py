@@ -1,4 +1,4 @@
-"""Writes Caffe's .caffemodel bytes by the rules of the wire format alone."""
+"""Writes Caffe's .caffemodel bytes from the rules of the wire format."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first; a negative number takes ten bytes."""
+    """Encodes seven bits per byte, lowest first; negatives take ten bytes."""
     value %= 1 << 64
     data = []
     while value > 0x7F:
@@ -43,20 +43,20 @@ def shape(dims: Sequence[int]) -> bytes:
 
 
 def blob(array: np.ndarray) -> bytes:
-    """A BlobProto as Caffe writes it; float64 arrays become double_data."""
+    """Encodes a BlobProto as Caffe does; float64 becomes double_data."""
     number = 8 if array.dtype == np.float64 else 5
     return packed(number, array) + shape(array.shape)
 
 
 def layer(name: str, *blobs: bytes, kind: str = "Convolution") -> bytes:
-    """A LayerParameter, as an entry of its network."""
+    """Encodes a LayerParameter as an entry of its network."""
     content = block(1, name.encode()) + block(2, kind.encode())
     content += block(3, b"data") + block(4, name.encode())
     return block(100, content + b"".join(block(7, each) for each in blobs))
 
 
 def caffe_model(layers: Mapping[str, Sequence[np.ndarray]]) -> bytes:
-    """A whole .caffemodel: layer name -> the blobs of the layer."""
+    """Encodes a whole .caffemodel from layer name -> blobs of the layer."""
     return block(1, b"net") + b"".join(
         layer(name, *map(blob, arrays)) for name, arrays in layers.items()
     )

@@ -1,4 +1,4 @@
-"""A worker of a cluster that counts steps together and trains nothing."""
+"""A cluster worker that counts steps with the others, without training."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ from keras_pspnet.training import cluster as clusters
 def work(
     run: dict[str, str], timeout: float, joining: float, steps: int, fails: Any
 ) -> None:
-    """Joins the cluster of TF_CONFIG and takes steps; the process ends here.
+    """Joins the cluster of TF_CONFIG, takes steps and exits.
 
     Args:
-        run: What must be the same on all workers.
+        run: Values that must be the same on all workers.
         timeout: Seconds after which a silent worker is lost.
         joining: Seconds that workers wait for each other.
-        steps: How many steps to take.
+        steps: Number of steps.
         fails: Seconds that the second step takes, or "fails".
     """
     clusters.JOINING = joining

@@ -1,4 +1,4 @@
-"""How colors look to eyes of every kind, as tests measure it."""
+"""Measures how colors look with each kind of color vision."""
 
 import numpy as np
 
@@ -41,7 +41,7 @@ _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
 def lab(colors, matrix=VISIONS["normal"]):
-    """CIELAB of sRGB colors (..., 3) as seen through a matrix."""
+    """Returns CIELAB of sRGB colors (..., 3) after a vision's matrix."""
     share = np.asarray(colors, float) / 255
     linear = np.where(
         share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
@@ -53,7 +53,7 @@ def lab(colors, matrix=VISIONS["normal"]):
 
 
 def distances(colors, others):
-    """The least CIELAB distance (N, M) that any of the visions sees."""
+    """Returns the least CIELAB distance (N, M) over all visions."""
     return np.min(
         [
             np.linalg.norm(
@@ -66,6 +66,6 @@ def distances(colors, others):
 
 
 def least_distance(colors):
-    """The distance of the two colors that are hardest to tell apart."""
+    """Returns the distance of the two colors hardest to tell apart."""
     pairs = np.triu_indices(len(colors), 1)
     return distances(colors, colors)[pairs].min()

@@ -1,4 +1,4 @@
-"""What the tests of the commands share."""
+"""Helpers of the command line's tests."""
 
 import os
 from pathlib import Path
@@ -18,26 +18,26 @@ LABELS = LabelSet(
 
 
 def load_conv_model(monkeypatch) -> Any:
-    """Puts one small model in the place of all; returns it."""
+    """Replaces all models by a small one, and returns it."""
     model = conv_model()
     replace_loading(monkeypatch, lambda *_, **__: model)
     return model
 
 
 def replace_loading(monkeypatch, load: Any) -> None:
-    """Puts a function in the place of `load_pretrained`."""
+    """Replaces `load_pretrained` by a function."""
     for module in (keras_pspnet.pretrained, keras_pspnet.inference.load):
         monkeypatch.setattr(module, "load_pretrained", load)
 
 
 def refusal(capsys, *arguments: str) -> str:
-    """Runs a command that must fail; returns its one line on stderr."""
+    """Runs a command that must fail, and returns its line on stderr."""
     assert main(arguments) == 2
     return only_error(capsys)
 
 
 def usage_error(capsys, *arguments: str) -> str:
-    """Runs a command that cannot be parsed; returns its line on stderr."""
+    """Runs a command with bad usage, and returns its line on stderr."""
     try:
         main(arguments)
     except SystemExit as stopped:
@@ -55,14 +55,14 @@ def only_error(capsys) -> str:
 
 
 def write_images(*paths: str) -> None:
-    """Writes images of different sizes; folders are made."""
+    """Writes images of different sizes, and creates folders."""
     for index, path in enumerate(paths):
         os.makedirs(Path(path).parent, exist_ok=True)
         Image.fromarray(picture(33 + index, 47)).save(path)
 
 
 def printed(capsys) -> tuple[str, str]:
-    """Stdout and stderr, without what is said of a model nobody chose."""
+    """Returns stdout and stderr without the notice on the default model."""
     out, err = capsys.readouterr()
     lines = err.splitlines(keepends=True)
     return out, "".join(line for line in lines if ": note: " not in line)

@@ -1,11 +1,11 @@
-"""TF Serving's wire contract, not TF Serving.
+"""A stand-in for TF Serving that follows its wire contract.
 
-A small server that speaks as tensorflow_model_server does: gRPC
+A small server that answers as tensorflow_model_server does: gRPC
 `PredictionService.Predict` with the real protos, and REST `:predict` by columns
-(`inputs`) and the model's status, around plain functions of NumPy arrays. It
-loads no SavedModel and says nothing about how TF Serving batches, schedules or
-performs. Codes follow what the server's source does; its checks of shapes are
-left out, as it makes none.
+(`inputs`) and the model's status. It serves plain functions of NumPy arrays
+and loads no SavedModel, so it shows nothing about TF Serving's batching,
+scheduling or speed. Error codes follow the server's source, which does not
+check shapes.
 """
 
 import base64
@@ -48,10 +48,10 @@ _MODEL = re.compile(
 
 
 class Refusal(Exception):
-    """An error in the place of an answer.
+    """An error instead of an answer.
 
     Attributes:
-        code: The name of gRPC's, or a status of HTTP.
+        code: The name of a gRPC code, or an HTTP status.
     """
 
     def __init__(self, code: str | int, message: str) -> None:
@@ -63,8 +63,8 @@ class Refusal(Exception):
 class Signature:
     """A function and the dtypes of its inputs, by name.
 
-    A ValueError of the function is an invalid argument, as it is when an op of
-    a graph refuses its input.
+    A ValueError in the function becomes an invalid argument, like an op in a
+    graph that refuses its input.
     """
 
     function: Callable[[Arrays], Arrays]
@@ -73,20 +73,19 @@ class Signature:
 
 @dataclasses.dataclass
 class Contract:
-    """What is served, how it is to misbehave, and what was asked.
+    """The functions served, planned faults, and the requests received.
 
     Attributes:
         signatures: Name -> signature.
-        states: Version -> state, of the one model, `pspnet`, as REST tells it.
-        refusals: Sent instead of an answer, one for each request.
-        retry_after: Sent with each refusal over REST.
-        hold: What each request waits for.
+        states: Version -> state of the only model, `pspnet`, for REST.
+        refusals: Errors to send instead of answers, one per request.
+        retry_after: Header of each refusal over REST.
+        hold: Event that each request waits for.
         mangle: Changes the outputs before they are sent.
-        raw: Body that REST sends as it is, in the place of an answer.
+        raw: Body that REST sends instead of an answer.
         seen: (protocol, version or label, signature) of each request.
         filters: `output_filter` of each gRPC request.
-        logins: What each request has for authorization, which TF Serving does
-            not look at.
+        logins: The authorization of each request, which TF Serving ignores.
         rest: Address of the REST server.
         grpc: Address of the gRPC server.
     """
@@ -109,7 +108,7 @@ class Contract:
     def signature(
         self, protocol: str, model: str, version: str, name: str
     ) -> Signature:
-        """Finds what a request means, and notes it."""
+        """Finds the signature of a request, and records the request."""
         self.seen.append((protocol, version, name))
         if self.refusals:
             raise self.refusals.pop(0)
@@ -148,10 +147,10 @@ def serving(
     grpc_port: int = 0,
     certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Contract]:
-    """Runs both servers on 127.0.0.1 and yields what they serve.
+    """Runs both servers on 127.0.0.1, and yields their `Contract`.
 
-    Without ports, they find themselves free ones. With a certificate and its
-    key, they speak TLS, as a proxy in front of TF Serving does.
+    Without ports, they use free ones. With a certificate and its key, they
+    use TLS, like a proxy in front of TF Serving.
     """
     contract = Contract(signatures)
     rpc = grpc.server(
@@ -263,7 +262,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.respond(lambda: self.predict(body))
 
     def status(self) -> dict[str, Any]:
-        """Newest first, and 200 whatever the states are."""
+        """Returns the states, newest first, with status 200 for any state."""
         rows = [
             {"version": str(version), "state": state}
             for version, state in sorted(self.server.contract.states.items())
@@ -334,7 +333,7 @@ def from_json(value: Any, dtype: str) -> np.ndarray:
 
 
 def to_json(name: str, array: np.ndarray) -> list[Any]:
-    """Bytes are base64 only where the name of the output ends in `_bytes`."""
+    """Encodes bytes as base64 only if the output's name ends in `_bytes`."""
     if array.dtype != object:
         return array.tolist()
     if name.endswith("_bytes"):

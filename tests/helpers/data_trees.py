@@ -1,4 +1,4 @@
-"""Writers of data sets as they unpack, with pictures drawn here."""
+"""Writes data sets in their unpacked layout, with drawn images."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def full(value: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def row(*values: int) -> np.ndarray:
-    """One value after the other, in as many pixels as a mask has."""
+    """Returns a row of values, repeated to the pixels of a mask."""
     return np.resize(np.array(values, np.uint8), SIZE)
 
 
@@ -35,7 +35,7 @@ def row(*values: int) -> np.ndarray:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes rank 2 as a grey file and rank 3 as an RGB or RGBA file."""
+    """Writes rank 2 as a grayscale file, rank 3 as an RGB or RGBA file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(array)).save(path)
 
@@ -54,7 +54,7 @@ def write_palette(path: Path, mask: np.ndarray) -> None:
 
 
 def write_mat(path: Path, mask: np.ndarray) -> None:
-    """Writes a mask as SBD's `cls` has it."""
+    """Writes a mask in the format of SBD's `cls`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     boundaries = np.empty((20, 1), object)
     boundaries[:] = [[np.zeros(mask.shape, bool)]] * 20
@@ -69,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_own(folder: Path, **masks: np.ndarray) -> Path:
-    """A folder of somebody's own."""
+    """Writes a user's own folder."""
     for name, mask in masks.items():
         write_noise(folder / "images" / f"{name}.jpg")
         write_array(folder / "masks" / f"{name}.png", mask)
@@ -80,12 +80,12 @@ def write_own(folder: Path, **masks: np.ndarray) -> Path:
 
 
 def names(data) -> list[str]:
-    """The names of the images, in their order."""
+    """Returns the names of the images, in order."""
     return [Path(data.files(index)[0]).stem for index in range(len(data))]
 
 
 def first_label(data) -> dict[str, int]:
-    """The class of every mask's first pixel."""
+    """Returns the class of each mask's first pixel."""
     return {
         name: int(mask[0, 0])
         for name, (_, mask) in zip(names(data), data, strict=True)
@@ -98,7 +98,7 @@ def first_label(data) -> dict[str, int]:
 def scenes(
     train: int, val: int, size: tuple[int, int] = (75, 100)
 ) -> Iterator[Pair]:
-    """Procedural scenes: classes 0..10, and 255 at the border of objects."""
+    """Returns scenes with classes 0..10, and 255 at borders of objects."""
     for index in range(train + val):
         # Some are upright, as in sets of photographs. Those to validate on
         # are not: networks are traced once for every size.
@@ -107,7 +107,7 @@ def scenes(
 
 
 def draw_voc(folder: Path, train: int, val: int) -> None:
-    """VOC 2012, and SBD with half of the pictures to train on."""
+    """Writes VOC 2012, and SBD with half of the training images."""
     voc = folder / "VOCdevkit" / "VOC2012"
     sbd = folder / "benchmark_RELEASE" / "dataset"
     names: dict[str, list[str]] = {"train": [], "val": [], "sbd": []}
@@ -131,7 +131,7 @@ def draw_voc(folder: Path, train: int, val: int) -> None:
 
 
 def draw_cityscapes(folder: Path, train: int, val: int) -> None:
-    """Cityscapes: labelIds, and what lies beside them."""
+    """Writes Cityscapes: labelIds, and the files beside them."""
     size = (64, 128)
     ids = np.zeros(256, np.uint8)
     for label_id, train_id in CITYSCAPES_TRAIN_IDS.items():
@@ -156,7 +156,7 @@ def draw_cityscapes(folder: Path, train: int, val: int) -> None:
 
 
 def draw_ade20k(folder: Path, train: int, val: int) -> None:
-    """ADE20K as of the scene parsing challenge, where 0 is no class."""
+    """Writes ADE20K of the scene parsing challenge, where 0 is ignored."""
     inner = folder / "ADEChallengeData2016"
     for k, (image, mask) in enumerate(scenes(train, val)):
         split = "training" if k < train else "validation"
@@ -168,7 +168,7 @@ def draw_ade20k(folder: Path, train: int, val: int) -> None:
 
 
 def draw_camvid(folder: Path, train: int, val: int) -> None:
-    """CamVid as SegNet's authors distribute it."""
+    """Writes CamVid as SegNet's authors distribute it."""
     for k in range(train + val):
         split = "train" if k < train else "val"
         image, mask = make_scene(0, k, (90, 120))
@@ -178,7 +178,7 @@ def draw_camvid(folder: Path, train: int, val: int) -> None:
 
 
 def draw_own(folder: Path, train: int, val: int) -> None:
-    """A folder of somebody's own, of five classes."""
+    """Writes a user's own folder, with five classes and scenes."""
     for k, (image, mask) in enumerate(scenes(train, val)):
         place = folder / ("train" if k < train else "val")
         mask = np.where(mask == 255, 255, np.minimum(mask, 4))

@@ -1,4 +1,4 @@
-"""The archives of published data sets, small."""
+"""Writes small archives of published data sets."""
 
 import hashlib
 import shutil
@@ -66,7 +66,7 @@ def pack(root: Path, folder: Path, kind: str, file: Path) -> None:
 
 
 def register(monkeypatch, builder, file: Path) -> None:
-    """Has the builder expect this archive in place of the published one."""
+    """Makes the builder expect this archive, not the published one."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     infos = dict(builder.url_infos)
     (url,) = [url for url in infos if infos[url].filename == file.name]

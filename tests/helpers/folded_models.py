@@ -1,4 +1,4 @@
-"""Models to fold, with what folding knows and what it does not."""
+"""Models to fold, with layers that folding supports and others."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ def batch(height: int, width: int, count: int = 2) -> np.ndarray:
 
 
 def normalized_model(channels: int = 8) -> keras.Model:
-    """A convolution with batch normalization, and a classifier."""
+    """Returns a convolution, batch normalization and a classifier."""
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False)(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
@@ -23,7 +23,7 @@ def normalized_model(channels: int = 8) -> keras.Model:
 
 
 def foreign_model() -> keras.Model:
-    """Operations and layers of which folding knows nothing."""
+    """Returns a model of operations and layers that folding ignores."""
     image = keras.Input((None, None, 3))
     x = keras.layers.Lambda(lambda x: x / np.float32(255))(image)
     x = keras.layers.DepthwiseConv2D(3, padding="same")(x)

@@ -1,7 +1,7 @@
 """Processes that start with TensorFlow imported.
 
-To import it takes longer than most of what tests do in processes of their own.
-They are forks of one that has imported all and started nothing.
+Importing it takes longer than most tests that need their own process, so these
+processes are forks of one that has imported everything and started nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _CONTEXT.set_forkserver_preload(["keras_pspnet.training.run"])
 
 
 class Forked:
-    """A function in a process of its own, as `subprocess.Popen` is a command.
+    """Runs a function in its own process, as `subprocess.Popen` a command.
 
     Args:
         function: Function of a module of `tests/helpers` or the package.
         *args: Its arguments.
         environment: Added to the environment.
-        cwd: The process's folder.
+        cwd: The working folder.
     """
 
     def __init__(
@@ -86,24 +86,24 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float) -> tuple[str, str]:
-        """Waits for its end, and returns all that it has written."""
+        """Waits for its end, and returns its output."""
         self.wait(timeout)
         return self._out.read_text(), self.errors
 
     @property
     def errors(self) -> str:
-        """What it has written to the standard error."""
+        """Returns its output on standard error."""
         return self._err.read_text()
 
     def close(self) -> None:
-        """Kills it if it runs, and removes what it wrote."""
+        """Kills it if it still runs, and removes its output."""
         self.kill()
         self._process.join()
         self._folder.cleanup()
 
 
 def command(*arguments: str) -> None:
-    """Runs `keras-pspnet`, and ends the process with its status."""
+    """Runs `keras-pspnet`, and exits with its status."""
     sys.exit(main(arguments))
 
 

@@ -1,4 +1,4 @@
-"""Pickles that must be refused, and why."""
+"""Pickles that must be refused, with the reason."""
 
 import struct
 

@@ -1,9 +1,9 @@
-"""Reads files with little memory and time at hand, and says how each ended.
+"""Reads files with limited memory and time, and prints each outcome.
 
 Usage: python tests/helpers/hostile_run.py MEMORY SECONDS FILE...
 
-MEMORY: Bytes that this process may take besides what it has at the start.
-SECONDS: Of processor time for each file; after these the process is killed.
+MEMORY: Bytes that this process may allocate in addition.
+SECONDS: Processor time for each file; beyond it the process is killed.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An HTTP server on 127.0.0.1 that misbehaves as a test tells it to."""
+"""An HTTP server on 127.0.0.1 with faults that tests choose."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass
 class Seen:
-    """One request, and how much of a body was sent to it."""
+    """A request, and how much of the body it received."""
 
     target: str
     headers: dict[str, str]
@@ -21,18 +21,18 @@ class Seen:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Serves `files`; the lists are used up, one entry by a response.
+    """Serves `files`; each response uses up one entry of the lists.
 
     Attributes:
         files: Path -> body.
-        ranges: Whether Range is understood.
-        announces: Whether there is a Content-Length.
+        ranges: Whether Range is supported.
+        announces: Whether to send a Content-Length.
         redirects: Path -> (status, address).
-        statuses: Answers other than the file.
+        statuses: Statuses to send instead of the file.
         cuts: Bytes of a body after which the connection is closed.
         waits: Events to wait for between the headers and the body.
-        headers: What to send in the place of the right headers.
-        seen: The requests, in the order they came.
+        headers: Headers to send instead of the right ones.
+        seen: The requests, in order.
     """
 
     daemon_threads = True
@@ -114,7 +114,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def in_a_thread(server: socketserver.BaseServer) -> Iterator[None]:
-    """Runs a server, and closes it in the end."""
+    """Runs a server in a thread, and closes it at the end."""
     with server:
         thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.01}

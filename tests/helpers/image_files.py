@@ -1,4 +1,4 @@
-"""Image files of all kinds, made from their parts."""
+"""Builds image files of all kinds from their parts."""
 
 import struct
 import warnings
@@ -55,7 +55,7 @@ def chunk(kind, data):
 
 
 def png(width, height, bits, color_type, rows, before=b"", after=b""):
-    """A PNG from its parts, for the forms Pillow does not write."""
+    """Builds a PNG from its parts, for forms that Pillow cannot write."""
     header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -68,7 +68,7 @@ def png(width, height, bits, color_type, rows, before=b"", after=b""):
 
 
 def tiff(size, bits, photometric, data, order="<", **tags):
-    """A TIFF of one strip from its parts; `t259=[8]` sets tag 259."""
+    """Builds a TIFF of one strip; `t259=[8]` sets tag 259."""
     values = {
         **{256: size[:1], 257: size[1:], 258: bits, 259: [1]},
         **{262: [photometric], 273: [0], 277: [len(bits)]},
@@ -108,7 +108,7 @@ def turned(orientation):
 
 
 def refusal(read, source):
-    """What the one error says that reading ends in."""
+    """Reads a file that must be refused, and returns the error's text."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="Received: ") as caught:

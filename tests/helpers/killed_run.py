@@ -2,22 +2,21 @@
 
     python killed_run.py
 
-reads from the standard input a line of JSON for each run, [OUTPUT, LOG,
-WHERE, COUNT], starts it in a fork of this process (which has imported all that
-takes long, and started nothing), and writes its process number, and at its end
-its status as `os.waitpid` gives it. What the run prints goes to LOG; lines of
-`phase: stepping`, `phase: saving`, `phase: evaluating` or `phase: finishing`
-say what it is about to do, for somebody else to kill it.
+reads a line of JSON for each run from standard input, [OUTPUT, LOG, WHERE,
+COUNT]. It starts the run in a fork of this process (which has imported all slow
+modules and started nothing), and prints its process number and, when it ends,
+its status from `os.waitpid`. The output of the run goes to LOG. The lines
+`phase: stepping`, `phase: saving`, `phase: evaluating` and `phase: finishing`
+say what the run is about to do, for another process to kill it.
 
-A run whose WHERE is not empty kills itself, which stands for whatever ends a
-process without a word: out of memory, a power cut, a preempted machine. WHERE
-is
+A run whose WHERE is not empty kills itself, in place of a lack of memory, a
+power cut or preemption. WHERE is
 
 - `step`: after the COUNT-th step of this process;
 - `evaluate`: in the middle of the COUNT-th evaluation;
 - `written`: when the COUNT-th checkpoint is on the disk under its temporary
   name;
-- `renamed`: when it has its name and older ones have not been removed.
+- `renamed`: when it has its name and older ones are not yet removed.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ RECIPE = Recipe(
 def killing(
     function: Callable[..., Any], count: int, before: bool = False
 ) -> Callable[..., Any]:
-    """The function, which ends the process at its count-th call."""
+    """Wraps a function so that its `count`-th call kills the process."""
     calls = itertools.count(1)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -108,7 +107,7 @@ def arm(where: str, count: int) -> None:
 
 
 def telling(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
-    """The function, which says what it is for, and that steps follow."""
+    """Wraps a function so that it prints its phase, then `stepping`."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         print(f"phase: {phase}", flush=True)
@@ -130,7 +129,7 @@ def tell_phases() -> None:
 
 
 def run(output: str, log: str, where: str, count: int) -> None:
-    """Trains; the process is this run's."""
+    """Trains in this process."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -1,9 +1,8 @@
-"""Kills training runs at random moments, and compares what they end with.
+"""Kills training runs at random moments, and compares their results.
 
-A run is started, killed with SIGKILL at a random moment of its life, started
-again, and so on; every few kills it is let come to its end, and its checkpoint,
-history, best and last model must be those of a run that nobody disturbed, bit
-for bit.
+A run is started, killed with SIGKILL at a random moment, started again, and so
+on. After a few kills it may finish. Its checkpoint, history, best and last
+model must then equal those of an undisturbed run, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Runs:
     """Starts runs of `killed_run.py`, one after the other.
 
     Args:
-        log: File that has what the run at hand prints.
+        log: File for the output of the current run.
     """
 
     def __init__(self, log: Path) -> None:
@@ -69,7 +68,7 @@ class Runs:
             os.kill(self._process, signal.SIGKILL)
 
     def wait(self) -> int:
-        """Waits for the end: 0, or what `subprocess` has as a return code."""
+        """Waits for the end, and returns the code that `subprocess` would."""
         return os.waitstatus_to_exitcode(self._answer())
 
     def finish(self, output: Path, where: str = "", count: int = 0) -> int:
@@ -82,7 +81,7 @@ class Runs:
 
     @property
     def phase(self) -> str:
-        """What the run was about last, by its own word."""
+        """Returns the last phase that the run printed."""
         told = re.findall(r"^phase: (\w+)$", self.log, re.MULTILINE)
         return told[-1] if told else "starting"
 
@@ -111,11 +110,11 @@ def kill_at_random(
     Args:
         runs: Where to start it.
         output: Its folder.
-        draw: Random numbers.
-        length: Seconds that a whole run works.
+        draw: Random number generator.
+        length: Seconds that a whole run takes.
 
     Returns:
-        What the kill met; "" if the run was quicker.
+        The phase that was killed; "" if the run finished first.
     """
     runs.start(output)
     # Most of a short life is getting started.
@@ -133,17 +132,17 @@ def kill_at_random(
 def kill_until_done(
     runs: Runs, folder: Path, draw: random.Random, length: float, kills: int
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Starts runs, kills each a few times, and lets it come to its end.
+    """Starts runs, kills each a few times, and lets it finish.
 
     Args:
         runs: Where to start them.
-        folder: Where their folders go.
-        draw: Random numbers.
-        length: Seconds that a whole run works.
-        kills: How many there are to be, over all runs.
+        folder: Parent of their folders.
+        draw: Random number generator.
+        length: Seconds that a whole run takes.
+        kills: Number of kills over all runs.
 
     Yields:
-        The folder of a run that is done, and what its kills met.
+        The folder of a finished run, and the phases of its kills.
     """
     for number in itertools.count(1):
         if not kills:
@@ -164,7 +163,7 @@ def kill_until_done(
 
 
 def difference(output: Path, whole: Path) -> str:
-    """The first thing in which two finished runs differ, or nothing."""
+    """Returns the first difference of two finished runs, or ""."""
     got, wanted = (newest(folder / "checkpoints") for folder in (output, whole))
     if got is None or wanted is None or got.step != wanted.step:
         return "step"

@@ -1,4 +1,4 @@
-"""What every layer, model, loss, metric and optimizer must do, in one call."""
+"""Checks that every layer, model, loss, metric and optimizer must pass."""
 
 import tempfile
 from collections.abc import Callable
@@ -14,7 +14,7 @@ TREE = keras.tree
 
 
 def run_config_test(item: Any) -> Any:
-    """Checks that an object's config makes the same object; returns it."""
+    """Checks that a config restores the object, and returns the copy."""
     serialized = keras.saving.serialize_keras_object(item)
     again = keras.saving.deserialize_keras_object(serialized)
     assert type(again) is type(item)
@@ -25,15 +25,15 @@ def run_config_test(item: Any) -> Any:
 def run_model_test(
     model: keras.Model, images: Any, tolerance: float = 1e-5
 ) -> None:
-    """Checks a model in each way that it is called, copied and saved.
+    """Checks every way to call, copy and save a model.
 
-    The config, a graph of this size and one of any, symbolic shapes,
+    Its config, graphs of this size and of any size, symbolic shapes,
     `predict`, and files of the model and of its weights.
 
     Args:
-        model: A functional model whose weights are not those of its start.
-        images: A batch that it takes, or several.
-        tolerance: Of other ways to compute, relative to the largest value.
+        model: A functional model whose weights are not the initial ones.
+        images: A batch of inputs, or several.
+        tolerance: Largest difference, relative to the largest value.
     """
     want = TREE.map_structure(np.asarray, model(images))
 
@@ -81,7 +81,7 @@ def run_layer_test(
 
     Args:
         make: Returns the layer.
-        inputs: A batch that it takes, or a list of several.
+        inputs: A batch of inputs, or a list of several.
         half: Dtype of its output under `mixed_bfloat16`.
     """
     layer = make()

@@ -1,4 +1,4 @@
-"""As much of the Hugging Face Hub on 127.0.0.1 as huggingface_hub asks for."""
+"""The parts of the Hugging Face Hub that huggingface_hub uses, locally."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ERROR_CODES = {404: "RepoNotFound"}
 
 @dataclasses.dataclass
 class Repository:
-    """What a repository holds; `commits` counts how often it changed."""
+    """The content of a repository, and its number of commits."""
 
     private: bool = False
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
@@ -37,10 +37,10 @@ class Hub(socketserver.ThreadingTCPServer):
     """A Hub with one user, whose token is `TOKEN`.
 
     Attributes:
-        repositories: `owner/name` -> what it holds.
-        blobs: SHA-256 -> what was uploaded as a large file.
-        fails: Name of a step -> status and words to answer it with.
-        asked: The steps that were asked for, in their order.
+        repositories: `owner/name` -> repository.
+        blobs: SHA-256 -> content of an uploaded large file.
+        fails: Name of a step -> status and message to answer it with.
+        asked: The requested steps, in order.
     """
 
     daemon_threads = True
@@ -83,7 +83,7 @@ def step_of(command: str, path: str) -> tuple[str, re.Match[str]] | None:
 
 
 class Refused(Exception):
-    """A status, and the words that go with it."""
+    """A status and its message."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The notebooks as files: their cells, and what these showed."""
+"""Reads the notebooks: their cells, and the outputs."""
 
 import hashlib
 import json
@@ -36,13 +36,13 @@ def code_cells(notebook: Notebook) -> list[dict[str, Any]]:
 
 
 def sources_sha256(notebook: Notebook) -> str:
-    """Tells whether outputs are those of the cells they stand below."""
+    """Returns a hash of the code cells that the outputs belong to."""
     sources = [source(cell) for cell in code_cells(notebook)]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
 def outline(cell: dict[str, Any]) -> list[str]:
-    """What a cell showed, but for its numbers, which no two runs share."""
+    """Returns a cell's output without numbers, which vary between runs."""
     lines = []
     for output in cell["outputs"]:
         if output["output_type"] == "stream":

@@ -1,4 +1,4 @@
-"""Files as `paddle.save` writes them, without Paddle."""
+"""Writes files as `paddle.save` does, without Paddle."""
 
 import pickle
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ NOTE = "StructuredToParameterName@@"
 def write_paddle(
     path: Path, state: Mapping[str, np.ndarray], protocol: int = 4
 ) -> Path:
-    """A dict of arrays, and Paddle's own names of them beside it."""
+    """Writes a dict of arrays, with Paddle's own names beside it."""
     own = {name: f"parameter_{index}" for index, name in enumerate(state)}
     path.write_bytes(pickle.dumps({**state, NOTE: own}, protocol))
     return path

@@ -1,4 +1,4 @@
-"""The pinned lists of requirements."""
+"""Reads the pinned lists of requirements."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ HASH = re.compile("--hash=sha256:([0-9a-f]{64})")
 
 
 def pins_of(path: Path) -> Iterator[tuple[Requirement, list[str]]]:
-    """The requirements of a list and of those it names, and their hashes."""
+    """Returns the requirements of a list and its includes, with hashes."""
     text = path.read_text().replace("\\\n", " ")
     for line in filter(None, map(str.strip, text.splitlines())):
         if line.startswith("-r "):

@@ -1,4 +1,4 @@
-"""What the tests of pipelines share."""
+"""Helpers of the tests of pipelines."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ RUNNER = ("--runner=DirectRunner", "--prism_location=none")
 
 
 def run(transform: apache_beam.PTransform, *options: str) -> dict[str, int]:
-    """Runs a pipeline here; returns the counters that are not 0."""
+    """Runs a pipeline in this process, and returns its nonzero counters."""
     with apache_beam.Pipeline(
         options=PipelineOptions([*RUNNER, *options])
     ) as pipeline:
@@ -35,7 +35,7 @@ def run(transform: apache_beam.PTransform, *options: str) -> dict[str, int]:
 
 
 def table(output: Path) -> list[dict[str, Any]]:
-    """The rows by path, as their order is not said."""
+    """Returns the rows by path, since their order is not defined."""
     rows = pyarrow.parquet.read_table(output / "table.parquet").to_pylist()
     return sorted(rows, key=lambda row: row["path"])
 
@@ -57,7 +57,7 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 
 class ElsewhereFileSystem(LocalFileSystem):
-    """A file system that only Beam can reach: elsewhere:// and a path."""
+    """A file system that only Beam can read: elsewhere:// and a path."""
 
     @classmethod
     def scheme(cls) -> str:

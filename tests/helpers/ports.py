@@ -1,4 +1,4 @@
-"""Free ports for servers of tests, and waiting until one listens."""
+"""Finds free ports for servers, and waits until one listens."""
 
 import contextlib
 import random
@@ -11,9 +11,9 @@ from typing import Any
 
 
 def free_port(count: int = 1) -> int:
-    """The first of a few free ports in a row.
+    """Returns the first of several free ports in a row.
 
-    They are below those that systems give to outgoing connections.
+    They are below the range that systems use for outgoing connections.
     """
     while True:
         # Keras's seed of every test must not give all of them the same.
@@ -33,8 +33,8 @@ def await_ready(
     """Waits until a server is ready.
 
     Raises:
-        ChildProcessError: If it ends instead.
-        TimeoutError: If it is not in time.
+        ChildProcessError: If the server exits instead.
+        TimeoutError: If it is not ready in time.
     """
     deadline = time.monotonic() + seconds
     while not ready():

@@ -1,8 +1,8 @@
-"""The table of what is promised of a server, and how many cases showed it.
+"""The table of a server's promises, with the number of cases that test each.
 
-Tests that show a part of a row are marked `promise("R1")`. A test of many
-cases tells their number with `record_property("cases", 300)`, and one that
-asks a server its name with `record_property("engine", name)`.
+Tests of a row are marked `promise("R1")`. A test of many cases records their
+number with `record_property("cases", 300)`, and a test of a server records its
+name with `record_property("engine", name)`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OUTCOMES = ("passed", "failed", "skipped")
 
 
 def note(item: pytest.Item) -> None:
-    """Writes the row of a test where its report will have it."""
+    """Records the row of a test for its report."""
     marker = item.get_closest_marker("promise")
     if marker is not None:
         (row,) = marker.args
@@ -46,7 +46,7 @@ def table(stats: dict[str, list[Any]]) -> list[str]:
         stats: pytest's reports by outcome.
 
     Returns:
-        Lines of text, none if no test was of a row.
+        Lines of text; none if no test belongs to a row.
     """
     worst: dict[str, tuple[int, dict[str, Any]]] = {}
     for name, place in (

@@ -1,6 +1,6 @@
-"""What every operation means, in NumPy float64, written from definitions.
+"""References for every operation in NumPy float64, from the definitions.
 
-Loops over pixels and bins where a formula would repeat the package's own.
+They loop over pixels and bins where a formula would repeat the package's.
 Feature maps are channels last, (B, H, W, C); kernels are (kh, kw, C, F).
 """
 
@@ -15,7 +15,7 @@ RESNET_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
 def bin_edges(size: int, bins: int) -> list[tuple[int, int]]:
-    """Start and end of each adaptive bin, in exact integer arithmetic."""
+    """Returns start and end of each adaptive bin, in exact integers."""
     return [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
 
 
@@ -40,7 +40,7 @@ def adaptive_max_pool(x: np.ndarray, bins: int) -> np.ndarray:
 def source_position(
     index: int, in_size: int, out_size: int, align_corners: bool
 ) -> tuple[int, int, float]:
-    """The two samples that an output sample lies between, and how far."""
+    """Returns the two samples around an output sample, and the fraction."""
     if align_corners:
         position = 0.0
         if out_size > 1:
@@ -104,7 +104,7 @@ def conv2d(
 def max_pool(
     x: np.ndarray, window: int, stride: int, padding: int
 ) -> np.ndarray:
-    """Maximum over windows; what lies outside the map never wins."""
+    """Maximum over windows; pixels outside the map never win."""
     x = np.pad(
         np.asarray(x, "float64"),
         ((0, 0), (padding, padding), (padding, padding), (0, 0)),
@@ -122,7 +122,7 @@ def max_pool(
 
 
 def average_pool(x: np.ndarray, window: int) -> np.ndarray:
-    """Means of windows side by side; the last ones may hold fewer pixels."""
+    """Means of adjacent windows; the last ones may hold fewer pixels."""
     rows, columns = (-(-side // window) for side in x.shape[1:3])
     out = np.zeros((x.shape[0], rows, columns, x.shape[3]))
     for i in range(rows):
@@ -141,7 +141,7 @@ def batch_norm(
     variance: np.ndarray | None = None,
     epsilon: float = 1e-5,
 ) -> np.ndarray:
-    """Normalizes by given statistics, or by the batch's own without any."""
+    """Normalizes by given statistics, or else by those of the batch."""
     x = np.asarray(x, "float64")
     if mean is None:
         mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
@@ -155,16 +155,16 @@ def pyramid_pooling(
     pooling: str = "average",
     align_corners: bool = False,
 ) -> np.ndarray:
-    """The paper's module: pool, reduce, enlarge, concatenate.
+    """The paper's module: pool, reduce, upsample, concatenate.
 
     Args:
         x: Features.
         bin_sizes: Cells along each side of each map.
         reductions: For each map `kernel` (C, F), `gamma`, `beta` and, unless
-            the batch's own statistics are meant, `mean` and `variance`. None
-            leaves the 1x1 convolutions out.
+            the batch's own statistics apply, `mean` and `variance`. None
+            leaves out the 1x1 convolutions.
         pooling: "average" or "max".
-        align_corners: Of the enlargement.
+        align_corners: As in `bilinear`.
     """
     pool = {"average": adaptive_average_pool, "max": adaptive_max_pool}
     parts = [np.asarray(x, "float64")]
@@ -239,7 +239,7 @@ class ResNet:
         stride_on: str = "3x3",
         shortcut: str = "conv",
     ) -> list[np.ndarray]:
-        """Runs at output stride 8; dilations of stages 4 and 5 start so."""
+        """Runs at stride 8; `first_dilations` are those of stages 4 and 5."""
         for index in range(1 if stem == "7x7" else 3):
             x = self.conv_bn(x, f"stem{index + 1}", 2 if index == 0 else 1)
             x = np.maximum(x, 0)
@@ -302,7 +302,7 @@ def confusion_matrix(
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Mean IoU of the classes in truth or prediction; 0 if there are none."""
+    """Mean IoU of classes in ground truth or prediction; 0 without any."""
     scores = []
     for k in range(len(confusion)):
         both = confusion[k, k]
@@ -351,8 +351,8 @@ def opencv_fixed_point(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def matlab_bilinear(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """MATLAB's `imresize(scores, size, 'bilinear')` of floats (H, W, C).
 
-    A triangle as wide as two samples of the smaller size, over a picture that
-    is mirrored at its borders.
+    A triangle as wide as two samples of the smaller size, over an image
+    mirrored at its borders.
     """
     out = scores.astype("float64")
     for axis in (0, 1):

@@ -1,7 +1,7 @@
-"""Trains tiny models on some replicas and saves all that training changes.
+"""Trains tiny models on several replicas, and saves their variables.
 
-A process has one strategy, and its number of devices is fixed before
-TensorFlow starts: so every number of replicas is a process of its own.
+A process has one strategy, and its number of devices is fixed before TensorFlow
+starts, so every number of replicas needs its own process.
 """
 
 import keras
@@ -38,7 +38,7 @@ def pspnet():
 
 
 class Dropping(SegmentationTrainer):
-    """One convolution, a pyramid and dropout, which takes no time to trace."""
+    """One convolution, a pyramid and dropout: fast to trace."""
 
     num_classes, aux = CLASSES, False
 
@@ -70,7 +70,7 @@ CASES = {
 
 
 def data(size):
-    """Batches with most labels in one image, none in the last ones."""
+    """Returns batches with most labels in one image, none in the last."""
     rng = np.random.default_rng(4)
     count = STEPS * size
     images = rng.integers(0, 256, (count, *SIDES, 3)).astype("uint8")
@@ -86,7 +86,7 @@ def data(size):
 
 
 def run(strategy, make, size, seed, callbacks):
-    """Trains, and gives every replica's copy of all variables.
+    """Trains, and returns every replica's copy of all variables.
 
     Returns:
         Name -> array (replicas, ...), and "start INDEX" -> a trainable weight
@@ -124,7 +124,7 @@ def run(strategy, make, size, seed, callbacks):
 
 
 def train_cases(replicas, folder, cases):
-    """Saves FOLDER/CASE_REPLICAS.npz of every case."""
+    """Saves FOLDER/CASE_REPLICAS.npz for every case."""
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 4,

@@ -1,4 +1,4 @@
-"""A model that trains in no time, for what the network does not matter to."""
+"""A model that trains fast, for tests that need any network."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ MASKS[:, 2:5] = 255
 
 
 class Small(SegmentationTrainer):
-    """Both heads and a pyramid on one convolution, to train in no time."""
+    """Both heads and a pyramid on one convolution: fast to train."""
 
     def __init__(self, aux=True, bins=(1, 2), classes=CLASSES):
         image = keras.Input((None, None, 3))
@@ -59,7 +59,7 @@ def assert_same(got, wanted, tolerance=1e-5):
 
 
 def batches(count=4, size=2):
-    """A data set whose batches have a size known to the graph."""
+    """Returns a data set whose batch size the graph knows."""
     data = tf.data.Dataset.from_tensor_slices((IMAGES, MASKS)).take(count)
     return data.batch(size, drop_remainder=True)
 

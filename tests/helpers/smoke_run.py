@@ -1,4 +1,4 @@
-"""A run of four steps, and what it leaves."""
+"""A run of four steps, and its results."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,7 @@ def last(output: Path) -> checkpoints.Checkpoint:
 
 
 def weights_of(output: Path) -> dict[str, np.ndarray]:
-    """The weights of the last checkpoint by path."""
+    """Returns the weights of the last checkpoint by path."""
     return {
         name.removeprefix("model/"): array
         for name, array in last(output).tensors.items()
@@ -35,7 +35,7 @@ def weights_of(output: Path) -> dict[str, np.ndarray]:
 
 
 def write_folder(folder: Path, train: int = 3, val: int = 2) -> Path:
-    """Pictures of odd sizes and masks that follow their brightness."""
+    """Writes images of odd sizes, and masks that follow their brightness."""
     for split, count in (("train", train), ("val", val)):
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
@@ -50,7 +50,7 @@ def write_folder(folder: Path, train: int = 3, val: int = 2) -> Path:
 
 
 def write_camvid(folder: Path) -> Path:
-    """A train and a val pair as SegNet's CamVid has them, 11 is no truth."""
+    """Writes a train and a val pair of SegNet's CamVid; 11 is ignored."""
     for split in ("train", "val"):
         for suffix in ("", "annot"):
             (folder / f"{split}{suffix}").mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_camvid(folder: Path) -> Path:
 
 
 def small_network(recipe: Recipe) -> PSPNet:
-    """Without a pyramid."""
+    """Returns a network without a pyramid."""
     return PSPNet(
         recipe.labels.num_classes,
         "resnet18",
@@ -76,7 +76,7 @@ def small_network(recipe: Recipe) -> PSPNet:
 
 
 class Interrupted(SaveCheckpoints):
-    """Somebody presses Ctrl-C as soon as there is a checkpoint."""
+    """Presses Ctrl-C as soon as there is a checkpoint."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(epoch, logs)

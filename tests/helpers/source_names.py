@@ -1,7 +1,7 @@
-"""How the sources of published weights name the layers of a PSPNet.
+"""The layer names of a PSPNet in the sources of published weights.
 
-The names of mmsegmentation, whose networks the others are compared with, to
-those of semseg, Caffe and timm; and ours to mmsegmentation's.
+Maps mmsegmentation's names, the reference for the others, to those of semseg,
+Caffe and timm, and ours to mmsegmentation's.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def timm_names(depth: int) -> dict[str, str]:
 
 
 def paddleseg_names(depth: int) -> dict[str, str]:
-    """The peer's layers -> PaddleSeg's; both have their blocks pooled."""
+    """The peer's layers -> PaddleSeg's; both pool in their shortcuts."""
     names = {}
     for index in (0, 3, 6):
         theirs = f"backbone.conv1_{index // 3 + 1}"
@@ -125,7 +125,7 @@ def paddleseg_names(depth: int) -> dict[str, str]:
 def our_names(
     depth: int, stem: str = "deep", shortcut: str = "conv"
 ) -> dict[str, str]:
-    """Our layers -> mmsegmentation's, without their kind at the end."""
+    """Our layers -> mmsegmentation's, without the suffix of their kind."""
     names = {"stem1_conv": "backbone.conv1", "stem1_bn": "backbone.bn1"}
     if stem != "7x7":
         for index in (0, 3, 6):
@@ -158,7 +158,7 @@ def our_names(
 
 
 def renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> Any:
-    """State under other names; what has no name there is left out."""
+    """Returns a state under other names, without entries that have none."""
     return collections.OrderedDict(
         (f"{names[layer]}.{kind}", value)
         for name, value in state.items()
@@ -170,7 +170,7 @@ def renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> Any:
 def caffe_layers(
     state: Mapping[str, np.ndarray], depth: int
 ) -> dict[str, list[np.ndarray]]:
-    """The blobs of Caffe's layers: of BN slope, bias, mean, variance."""
+    """Returns the blobs of Caffe's layers; BN: slope, bias, mean, variance."""
     layers: dict[str, list[np.ndarray]] = {}
     for name, value in renamed(state, caffe_names(depth)).items():
         layer, _, kind = name.rpartition(".")

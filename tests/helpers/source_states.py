@@ -1,4 +1,4 @@
-"""A PSPNet's weights as the sources of published weights hold them."""
+"""Converts a PSPNet's weights to the forms of published weights."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def random_pspnet(depth: int = 18, **kwargs: Any) -> PSPNet:
 
 
 def mmseg_state(model: PSPNet) -> State:
-    """The model's weights as mmsegmentation names and shapes them."""
+    """Returns the weights with mmsegmentation's names and shapes."""
     config = model.get_config()
     depth = int(config["backbone"].removeprefix("resnet"))
     names = source_names.our_names(depth, config["stem"], config["shortcut"])
@@ -58,7 +58,7 @@ def semseg_state(model: PSPNet, depth: int) -> State:
 
 
 def caffe_layers(model: PSPNet, depth: int) -> dict[str, list[np.ndarray]]:
-    """The model's weights as Caffe's, whose first kernel takes BGR."""
+    """Returns the weights in Caffe's form, with a first kernel for BGR."""
     layers = source_names.caffe_layers(mmseg_state(model), depth)
     first = layers["conv1_1_3x3_s2"]
     first[0] = first[0][:, ::-1]
@@ -75,10 +75,10 @@ PADDLESEG = {
 
 
 def paddleseg_state(model: PSPNet, depth: int) -> State:
-    """The model's weights as PaddleSeg names and shapes them.
+    """Returns the weights with PaddleSeg's names and shapes.
 
-    Heads have biases before their batch normalization, each as large as the
-    mean that it is taken off again, which is exact.
+    Heads have a bias before batch normalization, which subtracts it again as
+    part of the mean: the result is exact.
     """
     names = source_names.paddleseg_names(depth)
     kinds = {"running_mean": "_mean", "running_var": "_variance"}
@@ -98,7 +98,7 @@ def paddleseg_state(model: PSPNet, depth: int) -> State:
 
 
 def mmcv_state(model: PSPNet, depth: int) -> State:
-    """The backbone as mmcv's ImageNet files have it."""
+    """Returns the backbone in the form of mmcv's ImageNet files."""
     state = {
         name.removeprefix("backbone."): value
         for name, value in mmseg_state(model).items()
@@ -108,7 +108,7 @@ def mmcv_state(model: PSPNet, depth: int) -> State:
 
 
 def timm_state(model: PSPNet, depth: int) -> State:
-    """The backbone as timm's files have it."""
+    """Returns the backbone in the form of timm's files."""
     names = source_names.timm_names(depth)
     return with_classifier(renamed(mmseg_state(model), names))
 

@@ -1,4 +1,4 @@
-"""What tests share: inputs, layers and models with set values, oracles."""
+"""Shared helpers: inputs, models with fixed weights, oracles."""
 
 from typing import Any
 
@@ -31,14 +31,14 @@ ON_JAX = {
 def random_map(
     height: int, width: int, dtype: str = "float32", channels: int = CHANNELS
 ) -> np.ndarray:
-    """Three maps, or more where each has too few pixels for statistics."""
+    """Returns three maps, or more if each has few pixels for statistics."""
     rng = np.random.default_rng(height * 100 + width)
     batch = 16 if height == width == 1 else 3
     return rng.normal(size=(batch, height, width, channels)).astype(dtype)
 
 
 def randomize(layer: Any) -> None:
-    """Gives every variable, statistics too, a value that is not special."""
+    """Sets every variable, statistics too, to generic values."""
     rng = np.random.default_rng(7)
     for variable in layer.weights:
         value = rng.normal(size=variable.shape)
@@ -94,7 +94,7 @@ def oracle_pyramid(
 
 
 def assert_close(got: Any, want: Any, tolerance: float) -> None:
-    """Compares relative to the largest value: sums of many cancel."""
+    """Compares relative to the largest value, since terms cancel in sums."""
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape
     limit = tolerance * max(np.abs(want).max(), 1e-30)
@@ -106,7 +106,7 @@ FLOOR = 1e-3
 
 
 def distance(got: Any, want: Any) -> float:
-    """Largest difference, relative to the largest value of a variable."""
+    """Returns the largest difference relative to the largest value."""
     difference = np.abs(np.asarray(got, "float64") - want).max(initial=0)
     return float(difference / max(np.abs(want).max(initial=0), FLOOR))
 
@@ -128,7 +128,7 @@ def operations(function: Any, x: np.ndarray) -> list[tf.Operation]:
 
 
 def picture(height: int, width: int) -> np.ndarray:
-    """Large patches of color and some noise, uint8 (height, width, 3)."""
+    """Returns patches of color with noise, uint8 (height, width, 3)."""
     rng = np.random.default_rng(height * 100 + width)
     patches = rng.uniform(0, 255, (1, 4, 5, 3))
     smooth = reference.bilinear(patches, (height, width))[0]
@@ -137,7 +137,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def tiny_pspnet(num_classes: int = 3, **kwargs: Any) -> PSPNet:
-    """The smallest PSPNet, balanced so that its masks have many classes."""
+    """Returns the smallest PSPNet, whose masks show many classes."""
     model = PSPNet(num_classes, "resnet18", width=1 / 16, **kwargs)
     rng = np.random.default_rng(3)
     for variable in model.weights:
@@ -156,7 +156,7 @@ def tiny_pspnet(num_classes: int = 3, **kwargs: Any) -> PSPNet:
 def conv_model(
     num_classes: int = 4, size: tuple[int | None, int | None] = (None, None)
 ) -> keras.Model:
-    """One 3x3 convolution: a network whose logits NumPy computes too."""
+    """Returns one 3x3 convolution, whose logits NumPy computes too."""
     image = keras.Input((*size, 3))
     layer = keras.layers.Conv2D(num_classes, 3, padding="same")
     model = keras.Model(image, layer(image))
@@ -169,13 +169,13 @@ def conv_model(
 
 
 def conv_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What `conv_model` computes, float64 (B, H, W, C)."""
+    """Computes the logits of `conv_model`, float64 (B, H, W, C)."""
     kernel, bias = (numpy(variable) for variable in model.weights)
     return reference.conv2d(images, kernel, padding=1) + bias
 
 
 def assert_is_argmax(mask: Any, scores: np.ndarray) -> None:
-    """Every pixel has its best class, or one that is as good to rounding."""
+    """Checks that each pixel has its best class, up to rounding."""
     mask = np.asarray(mask)
     assert mask.dtype == np.uint8
     assert mask.shape == scores.shape[:-1]

@@ -1,6 +1,6 @@
-"""A model in a few lines of Pillow, whose masks NumPy alone decides.
+"""A model in a few lines of Pillow and NumPy.
 
-`contract_server` serves it where tests are about the client or a proxy.
+`contract_server` serves it in tests of the client or a proxy.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ MAX_PIXELS = 100_000
 
 
 def load_client() -> ModuleType:
-    """Imports serving/client.py as its users do: by its path."""
+    """Imports serving/client.py by its path, as users do."""
     spec = importlib.util.spec_from_file_location(
         "pspnet_client", SERVING / "client.py"
     )
@@ -32,31 +32,31 @@ def load_client() -> ModuleType:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """The pixels of an image file."""
+    """Returns the pixels of an image file."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth blobs of colors, of which `threshold` makes three classes."""
+    """Draws smooth blobs of color, three classes for `threshold`."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (4, 5, 3), np.uint8)
     return np.asarray(Image.fromarray(blocks).resize((width, height)))
 
 
 def threshold(pixels: np.ndarray) -> np.ndarray:
-    """The mask of an image: three classes."""
+    """Returns the mask of an image, with three classes."""
     red, green = pixels[..., 0], pixels[..., 1]
     return np.where(red > 140, 2, green > 110).astype(np.uint8)
 
 
 def strings(*values: bytes) -> np.ndarray:
-    """A string tensor of rank 1."""
+    """Builds a string tensor of rank 1."""
     return np.array([*values, None], object)[:-1]
 
 
 def integers(*values: int) -> np.ndarray:
-    """An int32 tensor of rank 1."""
+    """Builds an int32 tensor of rank 1."""
     return np.array(values, np.int32)
 
 

@@ -1,4 +1,4 @@
-"""A writer of PyTorch's file forms, made of the standard library."""
+"""Writes PyTorch's file formats with the standard library."""
 
 import io
 import pickle
@@ -33,7 +33,7 @@ FORMS = ("zip", "legacy")
 
 
 class Name:
-    """What a pickle names; nothing of this name needs to exist."""
+    """A name in a pickle; nothing of this name needs to exist."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
@@ -73,7 +73,7 @@ class Call:
 class Storage:
     """The elements of tensors: a flat array and the name of their type.
 
-    Key and count are what a pickle says of it, which may be wrong.
+    Key and count are those in the pickle, which may be wrong.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Tensor:
 
 
 def tensor(array: np.ndarray, kind: str | None = None) -> Tensor:
-    """A tensor with a storage of its own."""
+    """Returns a tensor with its own storage."""
     return Tensor(Storage(np.ravel(array), kind), array.shape)
 
 
@@ -124,7 +124,7 @@ def parameter(data: Tensor) -> Call:
 
 
 class _Pickler(pickle._Pickler):
-    """Python's own pickler, but for names that cannot be imported."""
+    """Python's pickler, extended to names that cannot be imported."""
 
     # dill, which Beam and TensorFlow Datasets import, puts its own in the
     # places of these, for every pickler.
@@ -167,7 +167,7 @@ class _Pickler(pickle._Pickler):
 def pickled(
     value: Any, protocol: int = 2, form: str = "zip"
 ) -> tuple[bytes, dict[str, Storage]]:
-    """The pickle of a value, and key -> storage of what it refers to."""
+    """Returns the pickle of a value, and its storages by key."""
     stream = io.BytesIO()
     pickler = _Pickler(stream, protocol, form)
     pickler.dump(value)
@@ -183,7 +183,7 @@ def write_members(
     members: Mapping[str, bytes],
     method: int = zipfile.ZIP_STORED,
 ) -> Path:
-    """A zip archive; PyTorch, too, pads what stands before the content."""
+    """Writes a zip archive, padded before the content as in PyTorch."""
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in members.items():
             info = zipfile.ZipInfo(name)
@@ -196,7 +196,7 @@ def write_members(
 def write_zip(
     path: Path, content: bytes, storages: Mapping[str, bytes] | None = None
 ) -> Path:
-    """The form of PyTorch 1.6, of a pickle and key -> bytes."""
+    """Writes PyTorch 1.6's format from a pickle and key -> bytes."""
     members = {"archive/data.pkl": content, "archive/byteorder": b"little"}
     for key, data in (storages or {}).items():
         members[f"archive/data/{key}"] = data
@@ -211,7 +211,7 @@ def write_legacy(
     system: Any = SYSTEM,
     version: int = 1001,
 ) -> Path:
-    """The form before, of a pickle and key -> storage."""
+    """Writes the older format from a pickle and key -> storage."""
     storages = storages or {}
     parts = [pickle.dumps(x, protocol) for x in (MAGIC, version, system)]
     parts += [content, pickle.dumps(sorted(storages), protocol)]
@@ -223,7 +223,7 @@ def write_legacy(
 
 
 def save(path: Path, value: Any, form: str = "zip", protocol: int = 2) -> Path:
-    """Writes a value as `torch.save` would, in either form."""
+    """Writes a value as `torch.save` would, in either format."""
     content, storages = pickled(value, protocol, form)
     if form == "zip":
         return write_zip(path, content, raw(storages))
@@ -231,6 +231,6 @@ def save(path: Path, value: Any, form: str = "zip", protocol: int = 2) -> Path:
 
 
 def save_pickle(path: Path, content: bytes, form: str) -> Path:
-    """Writes a pickle without storages, whatever it says."""
+    """Writes any pickle, without storages."""
     write = write_zip if form == "zip" else write_legacy
     return write(path, content)

@@ -1,4 +1,4 @@
-"""How tests of the reader of PyTorch's files read, and how they refuse."""
+"""Helpers of the tests that read PyTorch's files."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ PROTOCOLS = pytest.mark.parametrize("protocol", [2, 3, 4])
 
 
 def error_of(path: Path) -> str:
-    """What reading fails with; it may fail in one way only."""
+    """Returns the error of reading, which must be a ValueError."""
     try:
         read_torch_file(path)
     except ValueError as error:
@@ -24,7 +24,7 @@ def error_of(path: Path) -> str:
 
 
 def refused(path: Path, match: str) -> None:
-    """Reading must fail, with `match` for its reason."""
+    """Checks that reading fails with an error that matches."""
     message = error_of(path)
     start = r"`path` must be a PyTorch checkpoint \("
     end = rf"\)\. Received: path='{re.escape(str(path))}'"

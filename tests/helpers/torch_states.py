@@ -1,4 +1,4 @@
-"""Checkpoints as mmsegmentation writes them."""
+"""Writes checkpoints as mmsegmentation does."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch_files import pickled, raw, tensor, write_legacy, write_zip
 
 
 def write_state(path: Path, state: State, legacy: bool = False) -> Path:
-    """A checkpoint as mmsegmentation writes it."""
+    """Writes a checkpoint as mmsegmentation does."""
     tensors = OrderedDict((name, tensor(each)) for name, each in state.items())
     content = {"meta": {"mmseg_version": "0.5.0"}, "state_dict": tensors}
     if legacy:

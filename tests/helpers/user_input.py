@@ -1,6 +1,6 @@
-"""What users hand in, by entry point, and what comes of it.
+"""User input by entry point, and the expected outcome.
 
-A test of the table is one `Case`; `pytest -m user_input` prints all.
+Each test is a `Case`; `pytest -m user_input` prints the table.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Case:
     """One row of the table.
 
     Args:
-        what: What a user hands in.
-        entry: Where.
-        call: Does it; its result is checked by `value`.
+        what: The user's input.
+        entry: The function or command that receives it.
+        call: Makes the call; `value` checks its result.
         error: Pattern of the error's message, or None.
         warning: Pattern of the `DataWarning`, or None for no warning.
         value: Asserts that the result of the call is right, or None.
@@ -47,7 +47,7 @@ class Case:
 
 
 def run(case: Case) -> None:
-    """Hands in what the case says; other warnings are errors, as ever."""
+    """Runs a case; any other warning is an error, as in all tests."""
     if case.error is not None:
         with pytest.raises(case.kind, match=case.error) as raised:
             case.call()
@@ -75,13 +75,13 @@ def each(cases: Iterable[Case]) -> Any:
 
 
 def table(items: Iterable[pytest.Item]) -> list[str]:
-    """Lists the cases among tests, a line each.
+    """Lists the cases among tests, one per line.
 
     Args:
         items: Collected tests.
 
     Returns:
-        Lines of text, none if no test is of a case.
+        Lines of text; none if no test is a case.
     """
     return [
         _line(item) for item in items if item.get_closest_marker("user_input")

@@ -285,7 +285,7 @@ def test_two_replicas_equal_one(loss, oracle, two_replicas) -> None:
         (lambda: Focal(alpha=2), "`alpha` .* at most 1"),
         (lambda: Ohem(threshold=70), "`threshold` .* at most 1"),
         (lambda: Ohem(min_kept=-1), "`min_kept` must be an integer of at"),
-        (lambda: WeightedSum([]), "`losses` must be at least one"),
+        (lambda: WeightedSum([]), "`losses` must hold at least one loss"),
         (lambda: WeightedSum([(-1, Dice())]), "`losses` must be a finite"),
         (
             lambda: WeightedSum([(1, Dice()), (1, Focal(ignore_label=0))]),
@@ -335,7 +335,7 @@ def test_losses_show_what_is_not_at_its_default() -> None:
     ("factors", "match"),
     [
         ({"dicey": 1}, "did you mean 'dice'"),
-        ({}, "`losses` must be at least one"),
+        ({}, "`losses` must hold at least one loss"),
         ({"dice": -1}, "`losses` must be a finite"),
     ],
 )

@@ -140,7 +140,7 @@ def test_jax_does_not_import_tensorflow(runs):
 def test_jax_decays_over_the_fit_that_takes_steps(runs):
     _, report, *_ = runs
     assert report["lengths"] == [None, STEPS]
-    assert "steps taken=3, steps asked for=3" in report["beyond"]
+    assert "steps taken=3, steps requested=3" in report["beyond"]
 
 
 def test_jax_refuses_bad_labels(runs):

@@ -153,6 +153,6 @@ def test_a_configuration_imports_nothing() -> None:
     assert as_backbone(config, False).name == config["config"]["name"]
     config["config"]["layers"][1]["module"] = "os"
     with pytest.raises(
-        ValueError, match="must be made of Keras's layers.*os.C"
+        ValueError, match="must consist of Keras's layers.*os.C"
     ):
         as_backbone(config, False)

@@ -27,8 +27,8 @@ from keras_pspnet.callbacks import (
 from keras_pspnet.optimizers import SGD, PolynomialDecay
 
 BEYOND = (
-    r"`total_steps` must cover the steps taken and those asked for.* decayed "
-    r"to 0.*compile\(\).*total_steps={}, steps taken={}, steps asked for={}$"
+    r"`total_steps` must cover the steps taken and those requested.* is 0 "
+    r"and.*compile\(\).*total_steps={}, steps taken={}, steps requested={}$"
 )
 
 
@@ -111,7 +111,7 @@ def test_compile_sets_the_length_over_several_fits():
 )
 def test_unknown_length_is_refused(data):
     with pytest.raises(
-        ValueError, match=r"`total_steps` must be given to compile\(\), or"
+        ValueError, match=r"`total_steps` must be passed to compile\(\), or"
     ):
         small().fit(data(), verbose=0)
 

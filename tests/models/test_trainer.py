@@ -175,7 +175,7 @@ def test_recipe_and_optimizer_exclude_each_other(recipe):
     name, value = recipe.split("=")
     with pytest.raises(
         ValueError,
-        match="must be left out where an optimizer is given. "
+        match="cannot be combined with `optimizer`. "
         f"Received: {recipe}, optimizer='adam'",
     ):
         small(optimizer="adam", **{name: json.loads(value)})

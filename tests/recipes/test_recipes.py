@@ -90,7 +90,7 @@ def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
     )
     with pytest.raises(
         ValueError,
-        match="old.py, line .*: `head_rate_factor` has become "
+        match="old.py, line .*: `head_rate_factor` is now called "
         "`head_lr_multiplier`. Received: head_rate_factor=10.0$",
     ):
         recipe_files.load_recipe(str(path))

@@ -193,6 +193,7 @@ PAGES = sorted(ROOT / source for source in [*stage.pages(), "README.md"])
 RUN = (
     "add-backbone",
     "add-dataset",
+    "add-loss",
     "add-weights",
     "deployment",
     "evaluation",

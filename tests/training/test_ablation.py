@@ -261,5 +261,5 @@ def test_a_table_has_ours_beside_the_paper_s() -> None:
                 f"{paper.pixel_accuracy:.2f}",
             ]
     assert "seeds 3, 4, 5." in text
-    assert "mirroring alone" in text
+    assert "only flips" in text
     assert chart(results).width == 960

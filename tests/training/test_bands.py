@@ -140,7 +140,7 @@ def test_recipes_say_what_bands_they_take() -> None:
         ({"bands": 0}, "`bands` must be an integer of at least 1"),
         ({"bands": 5}, "have 5 numbers as 'mean'"),
         ({"network": {**MEASURED, "std": (1,)}}, "have 4 numbers as 'std'"),
-        ({"scenes": (4, 4)}, "`bands` must be 3 where the recipe makes"),
+        ({"scenes": (4, 4)}, "`bands` must be 3 if the recipe generates"),
         ({"photometric": True}, "`photometric` must be False"),
     ):
         with pytest.raises(ValueError, match=message):

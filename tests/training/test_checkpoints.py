@@ -135,11 +135,11 @@ def _other_file(data: bytes) -> bytes:
 
 
 DAMAGES = {
-    "cut": (_cut, "whole checkpoint"),
-    "empty": (lambda data: b"", "whole checkpoint"),
-    "one bit": (_flip, "as it was written"),
-    "header": (_rename_run, "as it was written"),
-    "zeros": (lambda data: bytes(len(data)), "whole checkpoint"),
+    "cut": (_cut, "intact checkpoint"),
+    "empty": (lambda data: b"", "intact checkpoint"),
+    "one bit": (_flip, "its hash does not match"),
+    "header": (_rename_run, "its hash does not match"),
+    "zeros": (lambda data: bytes(len(data)), "intact checkpoint"),
     "another file": (_other_file, "of a training run"),
 }
 
@@ -156,12 +156,14 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
     path.write_bytes(change(data))
     with pytest.raises(ValueError, match=f"{message}.*step-00000008"):
         read(path)
-    with pytest.warns(UserWarning, match=f"one before.*{message}.*00000008"):
+    with pytest.warns(
+        UserWarning, match=f"previous one used.*{message}.*00000008"
+    ):
         checkpoint = newest(tmp_path)
     assert checkpoint is not None and checkpoint.step == 4
     path_of(tmp_path, 4).write_bytes(b"")
     with pytest.raises(
-        ValueError, match="is whole, or none; .*0000008.*0000004"
+        ValueError, match="an intact checkpoint, or none: .*0000008.*0000004"
     ):
         newest(tmp_path)
 

@@ -30,7 +30,7 @@ def test_the_demo_accepts_the_model_s_masks(small_demo, capsys) -> None:
     assert demo._export(small_demo.parent, small_demo) == 0
     assert (small_demo / "saved_model.pb").is_file()
     out = capsys.readouterr().out
-    assert "gives the masks of the model for 8 scenes" in out
+    assert "predicts the model's masks for 8 scenes" in out
 
 
 def test_the_demo_refuses_other_masks(small_demo, monkeypatch, capsys) -> None:
@@ -43,7 +43,7 @@ def test_the_demo_refuses_other_masks(small_demo, monkeypatch, capsys) -> None:
 
     monkeypatch.setattr(keras_pspnet.inference.segment, "predict_masks", wrong)
     assert demo._export(small_demo.parent, small_demo) == 1
-    assert "other masks than the model's" in capsys.readouterr().err
+    assert "masks differ from the model's" in capsys.readouterr().err
     assert not small_demo.exists()
 
 

@@ -184,7 +184,7 @@ def write_bad(folder: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "told"),
     [
-        ("class", "class 'rare' in validation images alone"),
+        ("class", "class 'rare' in validation images only"),
         ("labels", "must hold labels.txt"),
         ("splits", "`data` must have a split called train, training"),
     ],

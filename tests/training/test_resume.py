@@ -96,7 +96,7 @@ def test_a_cut_checkpoint_costs_steps_and_nothing_else(
     last = checkpoints.path_of(output / "checkpoints", 7)
     last.write_bytes(last.read_bytes()[:1000])
     assert runs.finish(output) == 0, runs.log
-    assert "the one before is taken" in runs.log
+    assert "the previous one used" in runs.log
     assert difference(output, whole[0]) == ""
 
 

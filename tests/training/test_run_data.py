@@ -80,7 +80,9 @@ def test_labels_txt_says_what_masks_hold(tmp_path) -> None:
 
 
 def test_there_is_no_data_to_check_without_files(tmp_path) -> None:
-    with pytest.raises(ValueError, match="reads data.*recipe='scenes'"):
+    with pytest.raises(
+        ValueError, match="read data from disk.*recipe='scenes'"
+    ):
         run_data.check_data(SMOKE, tmp_path)
     with pytest.raises(ValueError, match="`data` must be a folder"):
         run_data.check_data(recipe_files.load_recipe("aerial"), None)

@@ -187,7 +187,7 @@ CHOSEN = [
             f"a metric that ignores nothing, {getattr(metric, 'name', metric)}",
             "compile",
             compiled(metrics=[metric]),
-            error="`metrics` must leave out pixels.*PixelAccuracy",
+            error="`metrics` must skip pixels.*PixelAccuracy",
         )
         for metric in OF_ALL
     ],
@@ -201,7 +201,7 @@ CHOSEN = [
             "the default schedule",
             type(callback).__name__,
             fitted(callbacks=[callback]),
-            error="`callbacks` must leave the learning rate alone.*"
+            error="`callbacks` must not set the learning rate.*"
             + type(callback).__name__,
         )
         for callback in CALLBACKS

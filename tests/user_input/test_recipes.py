@@ -71,7 +71,7 @@ WRONG = [
         r"`learning_rat` must be a field of Recipe \(did you mean "
         r"`learning_rate`\?\)\. Received: learning_rat=1",
     ),
-    ({"turns": True}, "`turns` has become `rotate90`. Received: turns=True"),
+    ({"turns": True}, "`turns` is now called `rotate90`. Received: turns=True"),
 ]
 
 

@@ -331,7 +331,7 @@ ARGUMENTS = [
         "a schedule and total_steps",
         "compile",
         compiled(learning_rate=SCHEDULE, total_steps=9),
-        error="`total_steps` must be left out where `learning_rate` is a s",
+        error="`total_steps` cannot be combined with a schedule, which ",
     ),
     *[
         Case(
@@ -358,7 +358,7 @@ ARGUMENTS = [
         "the default rate and an optimizer",
         "compile",
         compiled(optimizer="sgd", learning_rate=0.01),
-        error="must be left out where an optimizer is given",
+        error="cannot be combined with `optimizer`",
     ),
     *cases(
         "ignore_label=-1 of the loss",
@@ -437,7 +437,7 @@ ARGUMENTS = [
         lambda: make().fit(
             data(IMAGES, MASKS), class_weight="balanced", verbose=0
         ),
-        error="`class_weight` must be numbers where the masks are no array",
+        error="`class_weight` must hold numbers unless the masks are an array",
     ),
     Case(
         "class_weight, masks by output, weights",

@@ -1,4 +1,4 @@
-"""What the ablation found, in words, tables and a plot."""
+"""The report of the ablation: tables, a summary and a plot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OURS, _SEED, _THEIRS = "#0072b2", "#8cbede", "#d55e00"
 
 
 def report(recipe: Recipe, results: Results) -> str:
-    """Returns the tables, and where they agree with the paper's, Markdown."""
+    """Returns the tables and the comparison with the paper, as Markdown."""
     seeds = sorted({seed for runs in results.values() for seed in runs})
     assert recipe.scenes is not None
     lines = [
@@ -39,11 +39,11 @@ def report(recipe: Recipe, results: Results) -> str:
         f"{recipe.steps} steps of {recipe.batch_size} crops of "
         f"{recipe.crop[0]}x{recipe.crop[1]}, {recipe.scenes[0]} scenes to "
         f"train on and {recipe.scenes[1]} to score, seeds "
-        f"{', '.join(map(str, seeds))}. Mean ± standard deviation over the "
-        "seeds (that of a sample, n - 1), in percent. The paper's: ResNet-50 "
+        f"{', '.join(map(str, seeds))}. Mean ± sample standard deviation "
+        "(n - 1) over the seeds, in percent. The paper's: ResNet-50 "
         "on ADE20K, one scale. B1, B1236: bins of the pyramid; DR: its 1x1 "
-        "convolutions; AL: auxiliary loss; DA: changes of the pictures, here "
-        "mirroring alone, as scenes are drawn at all sizes.",
+        "convolutions; AL: auxiliary loss; DA: data augmentation, here only "
+        "flips, since scenes are drawn at all sizes.",
     ]
     for title, rows in TABLES.items():
         lines += ["", f"## {title}", "", *_heading("")]
@@ -59,7 +59,7 @@ def report(recipe: Recipe, results: Results) -> str:
 
 
 def _comparisons(results: Results, seeds: int) -> list[str]:
-    """The table of differences, and its count in words."""
+    """Returns the table of differences, and a sentence that counts them."""
     lines = _heading("change", "agreement")
     verdicts: list[dict[str, str]] = [{} for _ in MEASURES]
     for change, (before, after) in COMPARISONS.items():
@@ -78,26 +78,26 @@ def _comparisons(results: Results, seeds: int) -> list[str]:
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return [
-        "## Where they agree and where not",
+        "## Where ours and the paper's agree",
         "",
-        "Differences between rows: mean ± standard error (SE) over the seeds, "
-        "each with the same scenes for both rows. Of three seeds, two networks "
-        "that are alike differ by more than 2 SE in 18 % of the cases.",
+        "Differences between rows: mean ± standard error (SE) over the seeds; "
+        "each seed gives both rows the same scenes. With three seeds, two "
+        "equal networks differ by more than 2 SE in 18 % of cases.",
         "",
         *lines,
         *(
             line
-            for measure, told in zip(MEASURES, verdicts, strict=True)
-            for line in ("", _sentence(measure, told))
+            for measure, found in zip(MEASURES, verdicts, strict=True)
+            for line in ("", _sentence(measure, found))
         ),
     ]
 
 
 def _sentence(measure: str, verdicts: dict[str, str]) -> str:
     def having(word: str) -> list[str]:
-        return [change for change, told in verdicts.items() if told == word]
+        return [change for change, each in verdicts.items() if each == word]
 
-    agreeing = [told for told in verdicts.values() if "agrees" in told]
+    agreeing = [each for each in verdicts.values() if "agrees" in each]
     agree, differ = having("agrees"), having("differs")
     return (
         f"In {measure}, {len(agreeing)} of {len(verdicts)} differences have "
@@ -135,9 +135,9 @@ def chart(results: Results) -> Image.Image:
         results: See `read_results`.
 
     Returns:
-        An RGB image: on the left each seed as a pale dot, their mean as a
-        dark one on a line as long as the deviation to both sides; on the
-        right the paper's, on an axis of its own.
+        An RGB image. On the left, each seed is a pale dot, and the mean a
+        dark one with a bar of one standard deviation to both sides. On the
+        right are the paper's scores, on their own axis.
     """
     heights = [len(rows) + 3 for rows in TABLES.values()]
     figure = new_figure(960, 32 * sum(heights))

@@ -1,19 +1,20 @@
-"""The paper's ablations in small: its tables 1, 2 and 4 on procedural scenes.
+"""The paper's ablations, small: its tables 1, 2 and 4 on procedural scenes.
 
     python -m training.ablation --output runs/ablation
     python -m training.ablation --output runs/ablation --report
 
-Zhao et al., 2016, https://arxiv.org/abs/1612.01105, ask on ADE20K and with an
-ImageNet-trained ResNet-50 what each part of PSPNet brings. Here a ResNet-18 of
-quarter width is asked, from scratch. The tables share rows: twelve networks,
-each trained once per seed, which sets weights, order and scenes.
+Zhao et al., 2016, https://arxiv.org/abs/1612.01105, measure the contribution
+of each part of PSPNet on ADE20K, with an ImageNet-trained ResNet-50. This
+study trains a ResNet-18 of quarter width from scratch. The tables share rows,
+so there are twelve networks. Each is trained once per seed, which sets
+weights, order and scenes.
 
 The output folder holds
 
-- `results`: a file for every finished run. The same command goes on after an
-  interruption; processes with seeds of their own can share a folder;
-- `ablation.md`, `ablation.png`: the tables, once all runs are finished, or as
-  far as they are with `--report`, which trains nothing.
+- `results`: a file for every finished run, from which the same command
+  resumes. Processes with different seeds can share a folder;
+- `ablation.md`, `ablation.png`: the tables, written after the last run.
+  `--report` trains nothing and writes those of the runs finished so far.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from keras_pspnet.utils.files import (
 from training.ablation.report import chart, report
 from training.ablation.tables import NETWORKS, Results, Scored
 
-# A setting in which the rows lie apart. It was found with seed 0, which is
-# therefore not among those that are reported.
+# A setting that separates the rows. It was chosen with seed 0, which is
+# therefore not reported.
 RECIPE = dataclasses.replace(
     SCENES,
     crop=(48, 192),
@@ -58,7 +59,7 @@ RESULTS_FOLDER = "results"
 REPORT_FILE = "ablation.md"
 CHART_FILE = "ablation.png"
 
-# What a result has to share with a run to stand for it.
+# Fields of a recipe that a result must share with a run to count for it.
 _SETTING = (
     "backbone",
     "width",
@@ -77,10 +78,10 @@ _SETTING = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the ablation, or the part of it that is missing.
+    """Runs the missing part of the ablation, and writes the report.
 
     Args:
-        arguments: Of the command; None for those of the process.
+        arguments: Command-line arguments; None for those of the process.
 
     Returns:
         Exit status 0.
@@ -115,13 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_missing(
     recipe: Recipe, networks: Iterable[str], seeds: Iterable[int], output: Path
 ) -> None:
-    """Trains each network with each seed, where there is no result yet.
+    """Trains each network with each seed, unless its result exists.
 
     Args:
         recipe: Setting of all runs.
         networks: Keys of `NETWORKS`.
-        seeds: Seeds, which come one after the other.
-        output: Folder of the ablation; made if it does not exist.
+        seeds: Seeds, run one after the other.
+        output: Folder of the ablation, created if necessary.
 
     Raises:
         ValueError: If a result comes from another setting.
@@ -132,24 +133,24 @@ def run_missing(
     for number, (network, seed) in enumerate(runs, start=1):
         run = NETWORKS[network].recipe(recipe, seed)
         path = _result_path(output, network, seed)
-        told = "found"
-        # Another process may be at the same run.
+        how = "found"
+        # Another process may be running the same network and seed.
         with locked(path):
             scores = _read_result(path, run)
             if scores is None:
                 started = time.monotonic()
                 scores = _run(run, path)
-                told = f"{time.monotonic() - started:.0f} s"
+                how = f"{time.monotonic() - started:.0f} s"
         print(
             f"{number}/{len(runs)} {network}, seed {seed}: mean IoU "
             f"{scores.mean_iou:.2f}, pixel accuracy "
-            f"{scores.pixel_accuracy:.2f} ({told})",
+            f"{scores.pixel_accuracy:.2f} ({how})",
             flush=True,
         )
 
 
 def read_results(recipe: Recipe, seeds: Iterable[int], output: Path) -> Results:
-    """Reads what is there of the results of all networks.
+    """Reads the results of all finished runs.
 
     Args:
         recipe: Setting of all runs.
@@ -184,21 +185,21 @@ def _result_path(output: Path, network: str, seed: int) -> Path:
 
 
 def _setting(run: Recipe) -> dict[str, Any]:
-    """What a result says of its run, as it is read from JSON again."""
+    """Returns the fields of a run that its result records, after JSON."""
     return json.loads(
         json.dumps({name: getattr(run, name) for name in _SETTING})
     )
 
 
 def _run(run: Recipe, path: Path) -> Scored:
-    """Trains, and keeps the scores alone."""
+    """Trains a run, and keeps only its scores."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".run_") as folder:
         train(run, folder, verbose=0)
-        told = json.loads((Path(folder) / SCORES_FILE).read_text())
-    # Keras holds on to every graph otherwise.
+        found = json.loads((Path(folder) / SCORES_FILE).read_text())
+    # Otherwise Keras keeps every graph.
     keras.backend.clear_session()
     content = _setting(run) | {
-        name: told[name] for name in ("mean_iou", "pixel_accuracy", "iou")
+        name: found[name] for name in ("mean_iou", "pixel_accuracy", "iou")
     }
     write_json(path, content)
     return _scored(content)
@@ -209,7 +210,7 @@ def _scored(content: dict[str, Any]) -> Scored:
 
 
 def _read_result(path: Path, run: Recipe) -> Scored | None:
-    """Reads a result; None where there is none, or but a part of one."""
+    """Reads a result; None if it is missing or incomplete."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The paper's tables 1, 2 and 4: its networks, rows and scores; ours beside."""
+"""The networks, rows and scores of the paper's tables 1, 2 and 4."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Network:
         pooling: See `PSPNet`.
         reduce: See `PSPNet`.
         aux_weight: See `Recipe`.
-        flip: See `Recipe`. Of the paper's changes of the pictures, scenes
-            leave mirroring alone: they are drawn at all sizes.
+        flip: See `Recipe`. Scenes are drawn at all sizes, so flips are the
+            only augmentation of the paper that they need.
     """
 
     paper: Scored
@@ -46,7 +46,7 @@ class Network:
     flip: bool = True
 
     def recipe(self, recipe: Recipe, seed: int) -> Recipe:
-        """Returns the run of this network in the setting of a recipe."""
+        """Returns a recipe with this network and a seed."""
         changes = dataclasses.asdict(self)
         del changes["paper"]
         return dataclasses.replace(recipe, seed=seed, **changes)
@@ -68,7 +68,7 @@ NETWORKS = {
     "b1236_ave_dr": Network(Scored(41.68, 80.04), _ALL, "average", True),
 }
 
-# Title -> what the row is called -> network.
+# Title -> label of the row -> network.
 TABLES = {
     "Table 1: the pyramid": {
         "baseline": "baseline",
@@ -94,7 +94,7 @@ TABLES = {
     },
 }
 
-# Pairs of rows that differ in one respect: what changes -> from, to.
+# Pairs of rows that differ in one respect: the change -> from, to.
 COMPARISONS = {
     "B1 + MAX, to the baseline": ("baseline", "b1_max"),
     "B1 + AVE, to the baseline": ("baseline", "b1_ave"),
@@ -116,7 +116,7 @@ COMPARISONS = {
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, how far it can be trusted, and how many they are.
+    """A mean over seeds, its error, and the number of seeds.
 
     `error` is NaN for a single seed.
     """
@@ -134,8 +134,8 @@ def spread(runs: dict[int, Scored], measure: int) -> Estimate | None:
         measure: Index in `MEASURES`.
 
     Returns:
-        The deviation is that of a sample: sum of squares / (n - 1). None
-        without runs.
+        The mean and the standard deviation of a sample, with the divisor
+        n - 1; None without runs.
     """
     values = np.array([scores[measure] for scores in runs.values()])
     if not values.size:
@@ -147,10 +147,10 @@ def spread(runs: dict[int, Scored], measure: int) -> Estimate | None:
 def difference(
     before: dict[int, Scored], after: dict[int, Scored], measure: int
 ) -> Estimate | None:
-    """Returns how much better a network is, and the standard error of that.
+    """Returns the gain of one network over another, and its standard error.
 
-    The same seed means the same scenes, so that networks are compared seed
-    by seed: the scenes' share in the spread drops out.
+    Networks are compared seed by seed. The same seed means the same scenes,
+    so the variation between scenes cancels.
 
     Args:
         before: Seed -> scores.
@@ -158,8 +158,8 @@ def difference(
         measure: Index in `MEASURES`.
 
     Returns:
-        Mean of the differences of the seeds that both have, and their
-        deviation / sqrt(n); None if they have none.
+        Mean difference over the seeds that both have, and its standard
+        deviation / sqrt(n); None if they share no seed.
     """
     found = spread(
         {
@@ -175,15 +175,15 @@ def difference(
 
 
 def verdict(ours: Estimate, paper: float) -> str:
-    """Says how a difference of ours compares with the paper's.
+    """Compares one of our differences with the paper's.
 
     Args:
         ours: See `difference`.
         paper: The paper's difference.
 
     Returns:
-        "agrees" if the signs do, else "differs"; with a remark where ours is
-        not beyond twice its standard error.
+        "agrees" if the signs do, else "differs"; with a note if ours is within
+        twice its standard error.
     """
     word = "agrees" if ours.value * paper > 0 else "differs"
     if ours.seeds == 1:
