@@ -590,7 +590,7 @@ def test_the_command_says_where_it_is(folder, hub: Hub, capsys) -> None:
     target = ["push", str(folder), "hf://me/pets"]
     assert main([*target, "--private"]) == 0
     assert capsys.readouterr().out.endswith(
-        "README.md was changed, and is uploaded as it is\n"
+        "README.md has been edited; it is uploaded unchanged\n"
         f"Uploaded to {hub.url}/me/pets; load_pretrained('hf://me/pets')\n"
     )
     assert hub.repositories["me/pets"].private
