@@ -165,7 +165,7 @@ def named_labels(names: Sequence[str]) -> LabelSet:
 def _bit_color(index: int) -> Color:
     """Spreads the bits of `index` over the high bits of three channels.
 
-    Neighbouring indices differ in their lowest bits, which land in the
+    Neighboring indices differ in their lowest bits, which land in the
     highest bits of different channels: the color map of PASCAL VOC.
     """
     channels = [0, 0, 0]
@@ -267,7 +267,7 @@ ADE20K = _table(
     pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood,
     sconce, vase, traffic light, tray, ashcan, fan, pier, crt screen, plate,
     monitor, bulletin board, shower, radiator, glass, clock, flag""",
-    # Road and skyscraper share one grey in the published table.
+    # Road and skyscraper share one gray in the published table.
     """787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07
     e005ff ebff07 96053d 787846 08ff33 ff0652 8fff8c ccff04 ff3307 cc4603
     0066c8 3de6fa ff0633 0b66ff ff0747 ff09e0 0907e6 dcdcdc ff095c 7009ff

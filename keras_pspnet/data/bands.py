@@ -30,7 +30,7 @@ def decode_bands(stream: IO[bytes], request: Request, bands: int) -> np.ndarray:
     Args:
         stream: The file.
         request: Which formats and how many pixels it may have.
-        bands: Bands that it must have. For 1, colors become grey.
+        bands: Bands that it must have. For 1, colors become gray.
 
     Returns:
         (H, W, bands), of one of `KEPT_DTYPES`.
@@ -193,7 +193,7 @@ def naming_tiff_errors(request: Request) -> Iterator[None]:
 def _is_colored(page: Any, bands: int) -> bool:
     """Tells whether Pillow reads the colors, or the bits of black and white.
 
-    A model for grey images sees RGB of 8 bits as grey in any format.
+    A model for gray images sees RGB of 8 bits as gray in any format.
     """
     to_grey = (
         bands == 1 and page.photometric == _RGB and page.bitspersample == 8

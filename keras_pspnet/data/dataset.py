@@ -220,7 +220,7 @@ def load(
     a prefix or suffix that all of them have (a_mask.png); `data.form` says
     which was found. Masks are PNG, BMP, GIF or TIFF files of 1 to 16 bits:
 
-    - classes from 0 (grey or palette), and 255 where there is no truth;
+    - classes from 0 (gray or palette), and 255 where there is no truth;
     - any other values, if `labels.txt` lists them; or
     - colors, exactly as `labels.txt` lists them.
 

@@ -126,11 +126,11 @@ def decode_channels(
     Args:
         stream: The file.
         request: Which formats and how many pixels it may have.
-        bands: 1 makes any image grey (ITU-R 601), 2 takes grey and alpha, 4
+        bands: 1 makes any image gray (ITU-R 601), 2 takes gray and alpha, 4
             takes RGB and alpha.
 
     Returns:
-        `(H, W, bands)`, uint8, or uint16 of grey files of 16 bits.
+        `(H, W, bands)`, uint8, or uint16 of gray files of 16 bits.
 
     Raises:
         ValueError: If the file is another, or broken, or has other channels.

@@ -54,7 +54,7 @@ def read_image(
 ) -> np.ndarray:
     """Reads an image as upright RGB, or the values of other bands.
 
-    Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, grey,
+    Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, gray,
     palette, RGB, CMYK, YCbCr or Lab form; of several frames or pages the first
     is read. Channels of more than 8 bits are scaled to 8. Alpha is dropped,
     not composited, as `tf.io.decode_image` does when asked for 3 channels.
@@ -65,8 +65,8 @@ def read_image(
     8 and 16 bits and of floats (numbers of other sizes become float32), in
     strips or tiles, and of one page. Pixels that the file declares to be
     without data (GDAL_NODATA) get the mean of their band; NaN is refused
-    otherwise. For 1 band every other file becomes grey (ITU-R 601), at its 8
-    or 16 bits; 2 are grey and alpha, 4 are RGB and alpha.
+    otherwise. For 1 band every other file becomes gray (ITU-R 601), at its 8
+    or 16 bits; 2 are gray and alpha, 4 are RGB and alpha.
 
     At the peak, the decoded image (4 bytes per pixel at most) and the result
     (3 bytes) are in memory; a turned TIFF file takes 8 bytes per pixel, and
@@ -160,7 +160,7 @@ def image_windows(
 def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
-    Palette files give the index, never the color. Grey files of 1, 2, 4, 8
+    Palette files give the index, never the color. Gray files of 1, 2, 4, 8
     or 16 bits give the stored value, counted from black.
 
     Args:

@@ -25,7 +25,7 @@ MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 _TIFF_BITS = 258
 # TIFF's two ways to hold JPEG.
 _JPEG_IN_TIFF = (6, 7)
-# Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
+# Pillow stretches 2 and 4-bit gray to 0..255; dividing gives the index.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 
@@ -79,7 +79,7 @@ def _index_converter(
     """Returns what makes arrays of class indices of a file's blocks."""
     if len(opened.getbands()) > 1 or opened.mode == "F":
         request.refuse(
-            "must be an index mask, one class index per pixel in a grey or "
+            "must be an index mask, one class index per pixel in a gray or "
             f"palette file, not {opened.mode}"
         )
     step = _GREY_STEPS.get(raw_mode(opened)[:3], 1)

@@ -101,7 +101,7 @@ def _make(
 ) -> None:
     with hub_errors(argument, target):
         try:
-            # Without it, an organisation's own default decides.
+            # Without it, an organization's own default decides.
             api.create_repo(repository, private=private or None)
             return
         except Exception as error:

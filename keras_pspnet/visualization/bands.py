@@ -18,7 +18,7 @@ _ROWS = 32
 def as_rgb(
     image: np.ndarray, show_bands: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Shows three bands as red, green and blue, or one as grey.
+    """Shows three bands as red, green and blue, or one as gray.
 
     Bytes are shown as they are. Other numbers are stretched, each band so
     that 2 % of its values are black and 2 % are white.

@@ -10,7 +10,7 @@ from keras_pspnet.visualization.checks import check_mask
 
 IGNORED: Color = (0, 0, 0)
 CONTOUR: Color = (255, 255, 255)
-# Stands out from every grey, whatever kinds of cones an eye has.
+# Stands out from every gray, whatever kinds of cones an eye has.
 WRONG: Color = (255, 80, 0)
 
 # The seven colors of Okabe and Ito (Color Universal Design, 2008), black left

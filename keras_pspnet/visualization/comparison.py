@@ -196,8 +196,8 @@ def _row(
         for mask in (ground_truth, prediction)
     ]
     # Dimmed, and far from white and black, so that the others stand out.
-    grey = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
-    error = np.array(grey.convert("RGB"))
+    gray = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
+    error = np.array(gray.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED
     drawn = (*(colorize(mask, labels) for mask in masks), error)

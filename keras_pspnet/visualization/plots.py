@@ -93,7 +93,7 @@ def confusion_plot(
     share of the row, with the percentage written into cells that have room; on
     the diagonal it is the class's recall. Colors go with the square root of
     the share, so that small shares show. Rows of classes without any pixels
-    are grey.
+    are gray.
 
     Args:
         confusion: Counts of pixels, integers `(classes, classes)`.
@@ -120,7 +120,7 @@ def confusion_plot(
     plot.imshow(shares, "Blues", PowerNorm(0.5, 0, 1))
     _name_classes(plot, labels.names, min(max(0.55 * cell, 8), 11))
     plot.set_xlabel("predicted class")
-    plot.set_ylabel("true class (grey: no pixels)")
+    plot.set_ylabel("true class (gray: no pixels)")
     plot.set_title(title, loc="left", pad=12)
     with warnings.catch_warnings():
         # Names in scripts that the font does not have are drawn as boxes.

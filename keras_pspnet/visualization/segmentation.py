@@ -113,7 +113,7 @@ class Segmentation:
     ) -> np.ndarray:
         """Blends the class colors over the image.
 
-        A thin light line separates the classes, so that neighbours of similar
+        A thin light line separates the classes, so that neighbors of similar
         color stay apart.
 
         Args:

@@ -2,7 +2,7 @@
 
 No image of full size is made in between: every pixel of the crop looks up
 where it comes from, in loops that XLA compiles. Positions are (row, column)
-in pixels, whole numbers at the pixels' centres, and float64, so that labels
+in pixels, whole numbers at the pixels' centers, and float64, so that labels
 are exact and a crop that is only cut out is a copy bit for bit.
 
 Shrinking is plain bilinear sampling, as `cv2.resize` in semseg and
@@ -127,7 +127,7 @@ def sample_labels(
     """Takes the label of the pixel that each pixel of a crop lies in.
 
     A position lies in the image up to half a pixel beyond the outermost
-    pixels' centres.
+    pixels' centers.
 
     Args:
         labels: uint8 (N,), as of `flatten`.
@@ -203,8 +203,8 @@ def _labels_at(
 
 
 def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
-    top, bottom, down = _neighbours(rows, size[0])
-    left, right, along = _neighbours(columns, size[1])
+    top, bottom, down = _neighbors(rows, size[0])
+    left, right, along = _neighbors(columns, size[1])
     above, below = (
         _blend(
             tf.cast(tf.gather(pixels, row * size[1] + left), tf.float32),
@@ -223,7 +223,7 @@ def _pixel(position: Any, size: Any) -> tuple[Any, Any]:
     return tf.clip_by_value(index, 0, size - 1), inside
 
 
-def _neighbours(position: Any, size: Any) -> tuple[Any, Any, Any]:
+def _neighbors(position: Any, size: Any) -> tuple[Any, Any, Any]:
     """The two pixels a position lies between, and how far from the first."""
     last = tf.cast(size - 1, position.dtype)
     position = tf.clip_by_value(position, tf.zeros_like(last), last)

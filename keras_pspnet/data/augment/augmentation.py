@@ -73,7 +73,7 @@ def train_augmentation(
             None keeps its own size at factor 1.
         rotate: Greatest angle of random rotation to either side, in degrees;
             every other image is rotated.
-        cat_max_ratio: Share of the labelled pixels of a crop that every class
+        cat_max_ratio: Share of the labeled pixels of a crop that every class
             has to stay below. Of ten random crops the first is taken that
             keeps to it; if there is none, an eleventh. 1 takes any crop.
         center_padding: Whether an image smaller than the crop lies in its
@@ -239,7 +239,7 @@ def _first_balanced(
 
 
 def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
-    """Whether every class has less than so much of the labelled pixels."""
+    """Whether every class has less than so much of the labeled pixels."""
     counts = tf.math.bincount(
         tf.cast(labels, tf.int32), minlength=256, maxlength=256
     )

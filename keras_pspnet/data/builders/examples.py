@@ -46,7 +46,7 @@ def make_examples(
     """Makes the examples of a split.
 
     Image files are taken over byte by byte, masks are written anew: with
-    the indices of their classes, as grey PNG files.
+    the indices of their classes, as gray PNG files.
 
     Args:
         data: The pairs; every one is decoded and checked.

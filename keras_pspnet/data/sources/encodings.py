@@ -89,7 +89,7 @@ class Encoding:
 
         Args:
             source: A path or the bytes of a PNG, BMP, GIF or TIFF file: an
-                index mask (grey or palette), or one in colors of 8 bits per
+                index mask (gray or palette), or one in colors of 8 bits per
                 channel (alpha is dropped). The colors of a palette count
                 where all of them are listed. Or the path of a `.mat` file of
                 SBD.
@@ -213,7 +213,7 @@ class Encoding:
         if not self.colors:
             raise ValueError(
                 "`mask` must be an index mask, one class index per pixel in a "
-                f"grey or palette file, for {self.origin} lists no colors. "
+                f"gray or palette file, for {self.origin} lists no colors. "
                 f"Received: the colored mask={mask}"
             )
         numbers, classes = self._by_color

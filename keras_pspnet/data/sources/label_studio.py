@@ -1,7 +1,7 @@
 """Label Studio JSON: one file of tasks.
 
 Of each task the annotation that is marked as ground truth counts, else the
-first that was not cancelled; tasks without any are left out. Its regions lie
+first that was not canceled; tasks without any are left out. Its regions lie
 on each other in their order: polygons, rectangles and ellipses (turned ones,
 too) and brushes; a hole is part of a brush. Regions without a class or an area
 are skipped with a warning.
@@ -60,7 +60,7 @@ def list_samples(
     """Lists the images of a file.
 
     Args:
-        folder: Holds the file, and may hold the labelling configuration as
+        folder: Holds the file, and may hold the labeling configuration as
             an XML file.
         split: Name of the file, or None for the only one.
         labels: As of `find_classes`; Label Studio's are in the order of the
@@ -116,7 +116,7 @@ def _splits(folder: Path) -> dict[str, Path]:
 
 
 def _configured(folder: Path) -> list[str]:
-    """Returns the classes of a labelling configuration, if there is one."""
+    """Returns the classes of a labeling configuration, if there is one."""
     for file in with_words(folder, ".xml", "<View", "toName", "<Label"):
         root = read_xml(file)
         if root.tag == "View":

@@ -1,7 +1,7 @@
 """Shapes that annotation tools write, drawn into masks.
 
 The first pixel covers 0..1 in x and in y. A `Polygon` fills the pixels whose
-centres it holds (even-odd where it crosses itself), as the converters of COCO
+centers it holds (even-odd where it crosses itself), as the converters of COCO
 do to a fifth of a pixel. labelme's converter draws with Pillow, whose outlines
 are part of the shape: a `PillowShape`.
 """
@@ -40,8 +40,8 @@ class Shape(Protocol):
         """Draws the region.
 
         Args:
-            canvas: Grey image of 8 bits.
-            value: The grey.
+            canvas: Gray image of 8 bits.
+            value: The gray.
 
         Returns:
             How many pixels were decoded; 0 of an outline.
@@ -200,7 +200,7 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Polygon:
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Polygon:
-    """Makes an upright ellipse of its centre and radii."""
+    """Makes an upright ellipse of its center and radii."""
     angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
     offsets = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return polygon(offsets * (radius_x, radius_y) + (x, y))
@@ -257,7 +257,7 @@ def decode_png(encoded: Any, size: tuple[int, int]) -> Part:
 def _fill(
     points: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, int, int]:
-    """Finds the pixels whose centres a polygon holds.
+    """Finds the pixels whose centers a polygon holds.
 
     Args:
         points: Corners, float64 `(N, 2)`.
@@ -274,7 +274,7 @@ def _fill(
     high = np.ceil(starts.max(axis=0)).clip(low, size)
     left, top = low.astype(int).tolist()
     columns, rows = (high - low).astype(int).tolist()
-    # The columns first..last-1 whose centres an edge passes.
+    # The columns first..last-1 whose centers an edge passes.
     passed = np.ceil(np.sort([starts[:, 0], ends[:, 0]], axis=0))
     first, last = passed.clip(left, left + columns).astype(int)
     counts = last - first

@@ -72,17 +72,17 @@ class _Canvas(NamedTuple):
             self.objects[inside] = next(self.next_object) if is_object else 0
 
     def upright(
-        self, centre: float, rows: list[float], halves: list[float]
+        self, center: float, rows: list[float], halves: list[float]
     ) -> np.ndarray:
         """Returns the distance to a shape that mirrors about an upright axis.
 
         Args:
-            centre: Column of the axis.
+            center: Column of the axis.
             rows: Ascending rows where the half width is known.
             halves: Half widths there, linear in between.
         """
         half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
-        return np.abs(self.x - centre) - half.astype("float32")
+        return np.abs(self.x - center) - half.astype("float32")
 
     def clouds(self, rows: int, columns: int) -> np.ndarray:
         """Returns noise, (height, width, 1), smooth between a grid of knots."""
@@ -163,9 +163,9 @@ def _rgb(red: float, green: float, blue: float) -> np.ndarray:
 def _color(
     rng: np.random.Generator, low: float, high: float, hue: float = 0.1
 ) -> np.ndarray:
-    """Returns a grey between `low` and `high` with some hue."""
-    grey = rng.uniform(low, high)
-    return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
+    """Returns a gray between `low` and `high` with some hue."""
+    gray = rng.uniform(low, high)
+    return (gray + rng.uniform(-hue, hue, 3)).astype("float32")
 
 
 def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
@@ -183,13 +183,13 @@ def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
     # Objects fill the near part of the image, however wide it is.
     near = max(0.7, 0.45 * width / unit)
     for middle in np.arange(0.13, near, 0.25):
-        centre = middle + objects.rng.uniform(-0.02, 0.02)
-        _draw_tower(objects, centre * unit, ground, place)
+        center = middle + objects.rng.uniform(-0.02, 0.02)
+        _draw_tower(objects, center * unit, ground, place)
     for middle in np.arange(0.32, near, 0.56):
         for bottom in (0.76, 0.97):
             base = bottom + objects.rng.uniform(-0.03, 0.01)
-            centre = middle + objects.rng.uniform(-0.06, 0.06)
-            _draw_hull(objects, centre * unit, base * height, hull)
+            center = middle + objects.rng.uniform(-0.06, 0.06)
+            _draw_hull(objects, center * unit, base * height, hull)
 
     start = cues.rng.uniform(0.7, 0.74) * width
     _draw_skyline(cues, start, ground, in_city)
@@ -222,7 +222,7 @@ def _draw_land(
 
 
 def _draw_tower(
-    canvas: _Canvas, centre: float, ground: float, label: int
+    canvas: _Canvas, center: float, ground: float, label: int
 ) -> None:
     """Draws a tower with windows, some of them lit."""
     rng, height, width = canvas[:3]
@@ -234,12 +234,12 @@ def _draw_tower(
     pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
     glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
 
-    part = canvas.crop(top, ground, centre - half, centre + half)
+    part = canvas.crop(top, ground, center - half, center + half)
     row = (part.y - top) / pitch_y
-    column = (part.x - centre + half) / pitch_x
+    column = (part.x - center + half) / pitch_x
     glass = (row % 1.0 > 0.45) & (column % 1.0 > 0.4)
     lit = glow[row.astype(int) % 7, column.astype(int) % 5]
-    distance = part.upright(centre, [top, ground], [half, half])
+    distance = part.upright(center, [top, ground], [half, half])
     part.paint(distance, facade + (glass * lit)[..., None], label)
 
 
@@ -289,7 +289,7 @@ def _draw_marks(
 
 
 def _draw_hull(
-    canvas: _Canvas, centre: float, bottom: float, label: int
+    canvas: _Canvas, center: float, bottom: float, label: int
 ) -> None:
     """Draws a body with a cabin and a shadow: a boat or a car."""
     rng, height, width = canvas[:3]
@@ -300,18 +300,18 @@ def _draw_hull(
     body = rng.uniform(0.1, 0.9, 3).astype("float32")
     cabin = _color(rng, 0.2, 0.8)
 
-    part = canvas.crop(top, end, centre - half, centre + half)
-    shadow = part.upright(centre, [bottom - 1.0, end], [half, 0.6 * half])
+    part = canvas.crop(top, end, center - half, center + half)
+    shadow = part.upright(center, [bottom - 1.0, end], [half, 0.6 * half])
     part.paint(shadow, 0.6 * part.image)
     rows = [top, deck, deck + 0.01, bottom - 0.2 * tall, bottom]
     halves = [0.4 * half, 0.6 * half, half, 0.95 * half, 0.7 * half]
     color = np.where((part.y < deck)[..., None], cabin, body)
-    part.paint(part.upright(centre, rows, halves), color, label)
+    part.paint(part.upright(center, rows, halves), color, label)
     rows = [top + 0.12 * tall, deck - 0.08 * tall]
-    glass = part.upright(centre, rows, [0.32 * half, 0.48 * half])
+    glass = part.upright(center, rows, [0.32 * half, 0.48 * half])
     part.paint(glass, _rgb(0.12, 0.14, 0.18))
     rows = [deck + 0.12 * tall, deck + 0.2 * tall]
-    stripe = part.upright(centre, rows, [0.95 * half] * 2)
+    stripe = part.upright(center, rows, [0.95 * half] * 2)
     part.paint(stripe, 0.5 * body + 0.4)
 
 
@@ -339,11 +339,11 @@ def _draw_bedroom(canvas: _Canvas) -> None:
     )
     canvas.paint(board, _color(rng, 0.25, 0.45), BED)
     for place in (0.28, 0.72):
-        centre = (place + rng.uniform(-0.05, 0.05)) * width
+        center = (place + rng.uniform(-0.05, 0.05)) * width
         middle = edge + rng.uniform(0.15, 0.36) * height
         half_x = rng.uniform(0.13, 0.2) * width
         half_y = rng.uniform(0.08, 0.11) * height
-        x, y = (bed.x - centre) / half_x, (bed.y - middle) / half_y
+        x, y = (bed.x - center) / half_x, (bed.y - middle) / half_y
         distance = ((x**4 + y**4) ** 0.25 - 1.0) * min(half_x, half_y)
         fade = np.exp(-((distance / (0.02 * height)) ** 2))[..., None]
         bed.image[...] *= 1.0 - rng.uniform(0.25, 0.4) * fade
