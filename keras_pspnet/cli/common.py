@@ -21,7 +21,7 @@ SHEET = 12
 MODEL = "aerial"
 DEFAULT_MODEL_NOTE = (
     "using the default model, aerial, which finds building, land, road, "
-    "vegetation and water in aerial images. For everyday photos use "
+    "vegetation and water in images from above. For everyday photos use "
     "--model voc (a 196 MB download)"
 )
 # A pixel is unsure below this confidence, and an image if more than this share

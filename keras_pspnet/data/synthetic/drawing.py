@@ -1,4 +1,4 @@
-"""How the procedural scenes are drawn, in NumPy alone."""
+"""Draws the procedural scenes, with NumPy only."""
 
 import functools
 import itertools
@@ -13,22 +13,22 @@ SKY, GRASS, ROAD, WATER, BUILDING, SKYSCRAPER = range(6)
 CAR, BOAT, WALL, BED, PILLOW = range(6, 11)
 IGNORE = 255
 
-# What tells the contexts apart: (town, city) and (road, water).
+# Colors that distinguish the contexts: (town, city) and (road, water).
 HOUSE_COLORS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
 MARK_COLORS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
 
 
 class _Canvas(NamedTuple):
-    """An image under the brush, or a window of it that shares its memory."""
+    """An image to paint, or a window of it that shares its memory."""
 
-    rng: np.random.Generator  # Source of everything that varies.
+    rng: np.random.Generator  # Source of all randomness.
     height: int  # Of the whole image.
     width: int
     y: np.ndarray  # (rows, 1): row of each pixel in the whole image.
     x: np.ndarray  # (1, columns)
     image: np.ndarray
     labels: np.ndarray
-    objects: np.ndarray  # 0 where there is no object.
+    objects: np.ndarray  # 0 means no object.
     next_object: Iterator[int]
 
     def crop(
@@ -36,7 +36,7 @@ class _Canvas(NamedTuple):
     ) -> "_Canvas":
         """Returns the window of rows top..bottom, columns left..right.
 
-        One pixel is added on each side, for the smooth edges.
+        It is one pixel larger on each side, for the smooth edges.
         """
         rows = slice(max(0, math.floor(top) - 1), math.ceil(bottom) + 2)
         columns = slice(max(0, math.floor(left) - 1), math.ceil(right) + 2)
@@ -58,10 +58,10 @@ class _Canvas(NamedTuple):
         """Paints with smooth edges where `distance` is negative.
 
         Args:
-            distance: Signed distance to the outline in pixels, one per
-                pixel or per row.
-            color: RGB in 0..1, one or one per pixel.
-            label: Class id; `None` leaves the labels, for decorations.
+            distance: Signed distance to the outline in pixels, one value
+                per pixel or per row.
+            color: RGB in 0..1, one color or one per pixel.
+            label: Class id; `None` keeps the labels, for decorations.
             is_object: Whether the outline gets an ignored border.
         """
         alpha = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
@@ -74,18 +74,18 @@ class _Canvas(NamedTuple):
     def upright(
         self, center: float, rows: list[float], halves: list[float]
     ) -> np.ndarray:
-        """Returns the distance to a shape that mirrors about an upright axis.
+        """Returns the distance to a shape symmetric about a vertical axis.
 
         Args:
             center: Column of the axis.
-            rows: Ascending rows where the half width is known.
-            halves: Half widths there, linear in between.
+            rows: Ascending rows with a known half width.
+            halves: Half widths of these rows; linear in between.
         """
         half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
         return np.abs(self.x - center) - half.astype("float32")
 
     def clouds(self, rows: int, columns: int) -> np.ndarray:
-        """Returns noise, (height, width, 1), smooth between a grid of knots."""
+        """Returns noise (height, width, 1), smooth between a grid of knots."""
         knots = self.rng.standard_normal((rows, columns), "float32")
         tall = _hats(self.y.size, rows)
         return (tall @ knots @ _hats(self.x.size, columns).T)[..., None]
@@ -109,9 +109,9 @@ def draw_scene(
     """Draws a scene of the given kind, with light, noise and border.
 
     Args:
-        rng: Source of everything that varies.
+        rng: Source of all randomness.
         size: Height and width.
-        indoors: Whether it is a bedroom.
+        indoors: Whether to draw a bedroom.
         on_water: Whether the surface outdoors is water or a road.
         in_city: Whether the towers stand in a city or in a town.
 
@@ -147,7 +147,7 @@ def draw_scene(
 
 
 def _with_border(labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Returns the labels, ignored on both sides of the edges of objects."""
+    """Returns the labels, with an ignored border around objects."""
     mask = labels.copy()
     for ids, border in ((objects, mask), (objects.T, mask.T)):
         edge = ids[1:] != ids[:-1]
@@ -169,10 +169,10 @@ def _color(
 
 
 def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
-    """Draws towers and hulls at the left, what tells their class at right."""
+    """Draws towers and hulls at the left, and the cues to them at the right."""
     rng, height, width = canvas[:3]
     unit = min(height, width)
-    # Of their own, so that the objects do not depend on the cues.
+    # Separate generators, so that the objects do not depend on the cues.
     objects, cues = (canvas._replace(rng=own) for own in rng.spawn(2))
     horizon = rng.uniform(0.44, 0.5) * height
     ground = horizon - rng.uniform(0.02, 0.04) * height
@@ -180,7 +180,7 @@ def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
     _draw_land(canvas, horizon, ground, WATER if on_water else ROAD)
     place = SKYSCRAPER if in_city else BUILDING
     hull = BOAT if on_water else CAR
-    # Objects fill the near part of the image, however wide it is.
+    # Objects fill the near part of the image, whatever its width.
     near = max(0.7, 0.45 * width / unit)
     for middle in np.arange(0.13, near, 0.25):
         center = middle + objects.rng.uniform(-0.02, 0.02)
@@ -246,7 +246,7 @@ def _draw_tower(
 def _draw_skyline(
     canvas: _Canvas, start: float, ground: float, in_city: bool
 ) -> None:
-    """Draws a row of houses: gabled, of brick, or flat, of concrete."""
+    """Draws a row of houses: gabled brick houses, or flat concrete blocks."""
     rng, height, width = canvas[:3]
     pitch = rng.uniform(0.15, 0.19) * min(height, width)
     part = canvas.crop(ground - 0.32 * height, ground, start)
@@ -267,7 +267,7 @@ def _draw_skyline(
 def _draw_marks(
     canvas: _Canvas, start: float, top: float, on_water: bool
 ) -> None:
-    """Draws wave crests or lane marks in three rows."""
+    """Draws wave crests or lane markings in three rows."""
     rng, height, width = canvas[:3]
     pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
     pitch_y = (height - top) / 3
@@ -316,7 +316,7 @@ def _draw_hull(
 
 
 def _draw_bedroom(canvas: _Canvas) -> None:
-    """Draws a papered wall and a bed whose pillows have its own cloth."""
+    """Draws a papered wall, and a bed with pillows of the same cloth."""
     rng, height, width = canvas[:3]
     edge = rng.uniform(0.35, 0.45) * height
     wall = canvas.crop(0.0, edge)

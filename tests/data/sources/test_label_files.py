@@ -69,7 +69,7 @@ def test_kinds_of_lines(tmp_path, text, names, marks) -> None:
         ("a 0 0 0\nb 7\n", r"all classes .* a color, or .*line 2"),
         ("a 0 0 256\n", r"within 0\.\.255.*line 1, 'a 0 0 256'"),
         ("a\n\nb #00ff0\n", "numbers or #rrggbb.*line 3, 'b #00ff0'"),
-        ("a 0 0 0\nignore\n", "and 'ignore' a color, .*names alone.*line 2"),
+        ("a 0 0 0\nignore\n", "and 'ignore' a color, .*only names.*line 2"),
         ("a\nignore\n", "and 'ignore' a color.*line 2"),
         ("a\nignore 0 0 0\n", "and 'ignore' a color.*line 2"),
         ("a\nignore 0\n", "each a value of its own.*line 2, 'ignore 0'"),
@@ -80,7 +80,7 @@ def test_kinds_of_lines(tmp_path, text, names, marks) -> None:
             "lane 1\nlane 2\nroad 3\n",
             "every class one value.*written as 'lane_1'.*'lane' in 2 lines",
         ),
-        ("0 sky\n1 road\n", "value of a class stands behind its name"),
+        ("0 sky\n1 road\n", "value of a class comes after its name"),
         ("sky,0\nmembrane,255\n", "not be a table of comma-separated"),
     ],
 )
