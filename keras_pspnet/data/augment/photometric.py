@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 # The kernel of `cv2.GaussianBlur(image, (5, 5), 0)`, as in semseg. OpenCV has
-# fixed kernels of up to 7 weights. Its formula, which would give a sigma of 1.1,
-# is only for longer ones.
+# fixed kernels of up to 7 weights; its formula for sigma (here 1.1) is only for
+# longer ones.
 BLUR_KERNEL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
 
 # The defaults of mmsegmentation's PhotoMetricDistortion. Hue in degrees.

@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def is_source(self, folder: Path, split: str | None, /) -> bool:
-        """Tells whether a folder has the format, reading as little as possible."""
+        """Tells whether a folder has the format; reads no more than needed."""
         ...
 
     def list_samples(

@@ -44,8 +44,8 @@ NAME = "Label Studio JSON"
 # Suffix of results that give a region its classes.
 _TAGS = "labels"
 _KINDS = "polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels"
-# Number of characters, with a dash after them, that Label Studio puts before the
-# names of uploads.
+# Number of characters that Label Studio puts before the names of uploads, along
+# with a dash.
 _PREFIX = 8
 
 
