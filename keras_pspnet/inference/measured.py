@@ -73,8 +73,8 @@ def load_saved_model(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads a SavedModel into a session, as TensorFlow Serving runs it.
 
     Args:
-        path: Of this package, or of Keras's own export.
-        threads: As of `load_artefact`.
+        path: An export of this package or of Keras.
+        threads: As in `load_artefact`.
     """
     import tensorflow as tf
 
@@ -105,8 +105,8 @@ def load_onnx(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads an ONNX file into ONNX Runtime.
 
     Args:
-        path: Of this package, or of Keras's own export.
-        threads: As of `load_artefact`.
+        path: An export of this package or of Keras.
+        threads: As in `load_artefact`.
     """
     import onnxruntime
 
@@ -128,8 +128,8 @@ def load_litert(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads a LiteRT file.
 
     Args:
-        path: Of this package.
-        threads: As of `load_artefact`.
+        path: An export of this package.
+        threads: As in `load_artefact`.
     """
     from ai_edge_litert.interpreter import Interpreter
 

@@ -133,7 +133,7 @@ def confusion_plot(
 
 
 def new_figure(width: int, height: int) -> Figure:
-    """Makes a figure of a size in pixels, apart from users' own of pyplot."""
+    """Makes a figure of a size in pixels, outside of the user's pyplot."""
     from matplotlib.figure import Figure
 
     return Figure((width / _DPI, height / _DPI), dpi=_DPI)

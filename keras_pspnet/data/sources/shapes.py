@@ -160,7 +160,7 @@ def polygon(values: Any, relative: bool = False) -> Polygon:
 
     Args:
         values: Corners as x and y in pairs, or one after the other.
-        relative: As of `Polygon`.
+        relative: As in `Polygon`.
 
     Raises:
         TooFewPointsError: If there are fewer than three.
