@@ -114,7 +114,7 @@ class Predictor:
             "labels",
             labels.name,
             "have at least 2 classes: a model with one output for background "
-            "and object needs one output for each",
+            "and object needs an output for each",
             labels.num_classes > 1,
         )
         self.labels = labels

@@ -347,8 +347,16 @@ def test_a_card_that_was_deleted_is_written_anew(folder, hub: Hub) -> None:
         ({"datasets": "a"}, TypeError, "`datasets` must be a sequence of"),
         ({"datasets": ["`a`"]}, ValueError, "`datasets` must hold names of"),
         ({"recipe": 3}, ValueError, "`recipe` must be the name of a"),
-        ({"scores": 3}, ValueError, "`scores` must be Scores or what Scores"),
-        ({"scores": {}}, ValueError, "`scores` must be Scores or what Scores"),
+        (
+            {"scores": 3},
+            ValueError,
+            "`scores` must be Scores or the result of Scores",
+        ),
+        (
+            {"scores": {}},
+            ValueError,
+            "`scores` must be Scores or the result of Scores",
+        ),
     ],
 )
 def test_what_cannot_stand_in_a_card(folder, given, error, match) -> None:

@@ -72,8 +72,8 @@ def test_kinds_of_lines(tmp_path, text, names, marks) -> None:
         ("a 0 0 0\nignore\n", "and 'ignore' a color, .*only names.*line 2"),
         ("a\nignore\n", "and 'ignore' a color.*line 2"),
         ("a\nignore 0 0 0\n", "and 'ignore' a color.*line 2"),
-        ("a\nignore 0\n", "each a value of its own.*line 2, 'ignore 0'"),
-        ("a 0\nignore 0\n", "each a value of its own.*line 2, 'ignore 0'"),
+        ("a\nignore 0\n", "each its own value.*line 2, 'ignore 0'"),
+        ("a 0\nignore 0\n", "each its own value.*line 2, 'ignore 0'"),
         ("a 0\nb 65536\n", r"`value` must be within 0\.\.65535.*line 2"),
         ("ignore 0\n", "must have 1 to 255 entries"),
         (
