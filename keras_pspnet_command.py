@@ -1,12 +1,12 @@
 """Starts the command line, and Keras only for commands that compute.
 
-`import keras_pspnet` imports Keras and TensorFlow: seconds and most of a
-gigabyte, too much for `--help` or a misspelt option. So this module, which
-stands beside the package, lets the modules of the command line be imported
-without it, parses the arguments, and imports the package to run a command.
+`import keras_pspnet` imports Keras and TensorFlow, which takes seconds and most
+of a gigabyte: too much for `--help` or a misspelled option. This module stands
+outside the package, so it can import the modules of the command line alone. It
+parses the arguments, and imports the package only to run a command.
 
-It also keeps TensorFlow's start-up notes from stderr, which it writes while it
-is imported, before any setting can silence it.
+It also hides the notes that TensorFlow writes to stderr during its import,
+before any setting can silence them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def main() -> int:
     """Runs the command line on the process's arguments.
 
     Returns:
-        Exit status, as of `keras_pspnet.cli.main.main`.
+        Exit status, as in `keras_pspnet.cli.main.main`.
     """
     import_package = _postponed_import("keras_pspnet")
-    # These import nothing of the package but modules without Keras.
+    # These import only modules of the package that do not use Keras.
     from keras_pspnet.cli.main import parse, run
 
     options = parse()
@@ -45,21 +45,21 @@ def _postponed_import(name: str) -> Callable[[], object]:
         name: The package.
 
     Returns:
-        A function that imports the package: it runs its `__init__.py`.
+        A function that imports the package, which runs its `__init__.py`.
     """
     if name in sys.modules:
         return lambda: None
     spec = importlib.util.find_spec(name)
     assert spec is not None
     package = importlib.util.module_from_spec(spec)
-    # What `import` takes for imported, so that it goes on to the modules.
+    # `import` takes the package for imported and goes on to its modules.
     sys.modules[name] = package
     return lambda: importlib.reload(package)
 
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Keeps what is written to stderr, and shows it only after a failure."""
+    """Holds back output to stderr, and shows it only after a failure."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)

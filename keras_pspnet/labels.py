@@ -1,4 +1,4 @@
-"""Class names, colors and ignore values of the data sets PSPNet meets."""
+"""Label sets: class names, colors and the ignore label of data sets."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,24 +6,24 @@ from types import MappingProxyType
 from typing import Any
 
 Color = tuple[int, int, int]
-# Marks the pixels of a mask that have no class.
+# Value of mask pixels without a class.
 IGNORE_LABEL = 255
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelSet:
-    """The classes a model tells apart, in the order of its logits.
+    """The classes of a model, in the order of its logits.
 
     Args:
         name: Short name of the set, e.g. `"voc"`.
         names: 1 to 255 different class names; class `i` is `names[i]`.
         colors: One `(red, green, blue)` per class, each 0..255.
-        ignore_label: The value 0..255, not a class itself, that marks pixels
-            without ground truth in a mask.
+        ignore_label: Mask value 0..255 of pixels without ground truth; must
+            not be a class.
 
     Raises:
-        TypeError: If a name is not a string, or a number not an integer.
-        ValueError: If a count or a range above is not kept.
+        TypeError: If a name is not a string, or a number is not an integer.
+        ValueError: If a count or a value is out of range.
 
     Examples:
         >>> colors = ((255, 0, 0), (0, 0, 255))
@@ -57,11 +57,11 @@ class LabelSet:
         return len(self.names)
 
     def has_classes_of(self, other: "LabelSet") -> bool:
-        """Tells whether two sets have the same classes, if by other names.
+        """Tells whether two sets have the same classes; names may differ.
 
         Args:
-            other: A set, which has other classes if their number is another,
-                or if they are the same names in another order.
+            other: The other set. Its classes differ if their number does, or
+                if the same names are in another order.
         """
         is_reordered = self.names != other.names and sorted(
             self.names
@@ -79,11 +79,10 @@ class LabelSet:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "LabelSet":
-        """Builds the set that `to_dict` described.
+        """Builds a set from the result of `to_dict`.
 
         Args:
-            config: What `to_dict` returned, possibly after a trip through
-                JSON.
+            config: The result of `to_dict`, possibly read from JSON.
 
         Returns:
             A `LabelSet` equal to the original.
@@ -113,14 +112,14 @@ def _as_tuple(value: Any) -> Any:
 
 
 def generic_labels(num_classes: int) -> LabelSet:
-    """Makes names and colors for classes about which nothing is known.
+    """Makes generic names and colors for a number of classes.
 
     Args:
         num_classes: The number of classes, 1..255.
 
     Returns:
         A `LabelSet` named `"classes"`, with the names `class_0`, `class_1`,
-        ... and different colors that depend on nothing but the index.
+        ... and different colors that depend only on the index.
 
     Raises:
         TypeError: If `num_classes` is not an integer.
@@ -135,13 +134,13 @@ def generic_labels(num_classes: int) -> LabelSet:
     return LabelSet(
         name="classes",
         names=tuple(f"class_{index}" for index in range(num_classes)),
-        # VOC's map gives index 0 black, the color of ignored pixels.
+        # Skip VOC's first color, black, which marks ignored pixels.
         colors=tuple(_bit_color(index + 1) for index in range(num_classes)),
     )
 
 
 def named_labels(names: Sequence[str]) -> LabelSet:
-    """Gives classes of known names the colors of `generic_labels`.
+    """Makes a label set of these names, with the colors of `generic_labels`.
 
     Args:
         names: 1..255 different names.
@@ -151,7 +150,7 @@ def named_labels(names: Sequence[str]) -> LabelSet:
 
     Raises:
         TypeError: If a name is not a string.
-        ValueError: If a name occurs twice, or their number is another.
+        ValueError: If a name occurs twice, or there are too few or too many.
 
     Examples:
         >>> from keras_pspnet.labels import named_labels
@@ -163,10 +162,10 @@ def named_labels(names: Sequence[str]) -> LabelSet:
 
 
 def _bit_color(index: int) -> Color:
-    """Spreads the bits of `index` over the high bits of three channels.
+    """Returns a color of PASCAL VOC's color map.
 
-    Neighbouring indices differ in their lowest bits, which land in the
-    highest bits of different channels: the color map of PASCAL VOC.
+    It spreads the bits of `index` over the high bits of the three channels, so
+    that neighboring indices have different colors.
     """
     channels = [0, 0, 0]
     for bit in range(8):
@@ -267,7 +266,7 @@ ADE20K = _table(
     pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood,
     sconce, vase, traffic light, tray, ashcan, fan, pier, crt screen, plate,
     monitor, bulletin board, shower, radiator, glass, clock, flag""",
-    # Road and skyscraper share one grey in the published table.
+    # Road and skyscraper share one gray in the published table.
     """787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07
     e005ff ebff07 96053d 787846 08ff33 ff0652 8fff8c ccff04 ff3307 cc4603
     0066c8 3de6fa ff0633 0b66ff ff0747 ff09e0 0907e6 dcdcdc ff095c 7009ff
@@ -294,8 +293,7 @@ CITYSCAPES = _table(
     4682b4 dc143c ff0000 00008e 000046 003c64 005064 0000e6 770b20""",
 )
 
-# The 11 classes and the order of the SegNet distribution, which is the one
-# whose masks people have.
+# The 11 classes in the order of SegNet's distribution, which is the usual one.
 CAMVID = _table(
     "camvid",
     """Sky, Building, Pole, Road, Pavement, Tree, SignSymbol, Fence, Car,
@@ -318,9 +316,9 @@ SCENES = _table(
     ff6fb5""",
 )
 
-# Every label id of Cityscapes, -1 (license plate) to 33. The license plate's
-# own trainId is -1 too; it becomes 255 here, because masks are uint8 and
-# neither value is trained on.
+# Every label id of Cityscapes, -1 (license plate) to 33. The trainId of the
+# license plate is -1, too; here it is 255, because masks are uint8 and neither
+# value is trained on.
 CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
     dict.fromkeys(range(-1, 34), 255)
     | {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}
@@ -329,13 +327,13 @@ CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
 
 
 def published_labels(num_classes: int) -> LabelSet | None:
-    """Returns the data set of published weights with so many classes.
+    """Returns the label set of published weights by their number of classes.
 
     Args:
         num_classes: Number of classes of a checkpoint.
 
     Returns:
-        VOC for 21, ADE20K for 150, Cityscapes for 19; None for others.
+        VOC for 21, ADE20K for 150, Cityscapes for 19; otherwise None.
 
     Examples:
         >>> from keras_pspnet.labels import published_labels

@@ -1,4 +1,4 @@
-"""The published models, one row each."""
+"""The published models and backbones, one row each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 _MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/"
 _PADDLESEG = "https://bj.bcebos.com/paddleseg/dygraph/"
 _MMCV = "https://download.openmmlab.com/pretrain/third_party/"
-# timm's author publishes the same weights at the Hub as
-# resnet50s.gluon_in1k and so on, but here the names carry the hashes.
+# timm's author also publishes these weights on the Hub, as resnet50s.gluon_in1k
+# and so on. The file names here contain the hashes.
 _GLUON = (
     "https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/"
     "download/v0.1/gluon_"
@@ -28,11 +28,11 @@ MMSEG_SLIDE = (
 )
 PADDLESEG_PADDED = (
     "PaddleSeg, whole image at its own size, padded to 512x512, no flip; "
-    "multi: several scales, which it does not name, and flipped"
+    "multi: scales that PaddleSeg does not name, and flipped"
 )
 PADDLESEG_WHOLE = (
-    "PaddleSeg, whole image at its own size, no flip; multi: several scales, "
-    "which it does not name, and flipped"
+    "PaddleSeg, whole image at its own size, no flip; multi: scales that "
+    "PaddleSeg does not name, and flipped"
 )
 
 
@@ -41,20 +41,21 @@ class Preset:
     """A model that `load_pretrained` knows by name.
 
     Args:
-        name: What users type.
-        backbone: What `load_pretrained(backbone=)` takes.
-        data: What it was trained on.
-        mean_iou: Published mean IoU on the data's validation split, one
-            scale, 0..1.
-        mean_iou_multi: The same at several scales and flipped.
-        protocol: How those were measured.
-        license: Of the weights, by their source.
+        name: Name that `load_pretrained` takes.
+        backbone: Backbone that `load_pretrained(backbone=)` takes.
+        data: Data that it was trained on.
+        mean_iou: Published mean IoU on the validation split at one scale,
+            0..1.
+        mean_iou_multi: The same at several scales, with flips.
+        protocol: How the scores were measured.
+        license: License of the weights, according to their source.
         megabytes: Size of the file, in millions of bytes, rounded.
-        url: Where the file is; empty for what ships with the package.
-        sha256: The file's digest, or the first 8 digits where the source
-            publishes no more, or empty where it publishes none: then the
-            first download's is recorded, and every later one must have it.
-        align_corners: See `PSPNet`. The file says it too, but in a text.
+        url: Address of the file; empty if it ships with the package.
+        sha256: Digest of the file, or its first 8 digits if the source
+            publishes only these. If it is empty, the source publishes none:
+            the first download records its digest, and later downloads must
+            match it.
+        align_corners: See `PSPNet`. The file has it only in free text.
     """
 
     name: str
@@ -71,14 +72,14 @@ class Preset:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it needs no download."""
+        """Whether the model ships with the package."""
         return not self.url
 
     @property
     def file_name(self) -> str:
-        """Under which name a download is kept, and a mirror has it."""
+        """Name of the file in the download folder and on mirrors."""
         path, _, name = self.url.rpartition("/")
-        # PaddleSeg's files all have one name; their folders have others.
+        # PaddleSeg's files all have the same name; use that of their folder.
         if name == "model.pdparams":
             return f"{path.rpartition('/')[2]}.pdparams"
         return name
@@ -98,7 +99,7 @@ cityscapes_769 18 769x769_80k 20201225_021458-3deefc62 0.7590 0.7786 51
 cityscapes_769 50 769x769_80k 20200606_210121-5ccf03dd 0.7959 0.8069 196
 cityscapes_769 101 769x769_80k 20200606_225055-dba412fa 0.7977 0.8106 272
 """
-# The data in the name of a file, and in words.
+# Data set -> its part of the file name, and its description.
 _ZOO_DATA = {
     "voc": ("voc12aug", "Pascal VOC 2012 with SBD"),
     "ade20k": ("ade20k", "ADE20K"),
@@ -128,7 +129,7 @@ def _zoo_preset(row: str) -> Preset:
 
 
 # PaddleSeg's: name, folder, depth, training, mean IoU at one scale and at
-# several, megabytes as Paddle writes such a network today.
+# several, and megabytes as Paddle saves such a network today.
 _PADDLESEG_ZOO = """
 voc_paddleseg pascal_voc12 50 voc12aug_512x512_40k 0.8076 0.8118 272
 voc_paddleseg pascal_voc12 101 voc12aug_512x512_40k 0.8022 0.8068 348
@@ -173,17 +174,17 @@ DEFAULT_BACKBONE = "resnet50"
 
 
 def find_preset(name: str, backbone: str | None = None) -> Preset:
-    """Finds a row.
+    """Finds a published model.
 
     Args:
         name: One of `PRESET_NAMES`.
-        backbone: None is ResNet-50, or the only one there is.
+        backbone: Backbone; None is ResNet-50, or the only one.
 
     Returns:
-        The row.
+        The model.
 
     Raises:
-        ValueError: If there is no such row.
+        ValueError: If there is no such model.
 
     Examples:
         >>> from keras_pspnet.presets import find_preset
@@ -215,12 +216,12 @@ class BackboneWeights:
     """Published ImageNet weights of a backbone.
 
     Args:
-        backbone: As `PSPNet` names it.
-        stem: As `PSPNet` names it.
-        shortcut: As `PSPNet` names it.
-        url: Where the file is.
-        sha256: Its digest, or the first 8 digits where the source publishes
-            no more.
+        backbone: As in `PSPNet`.
+        stem: As in `PSPNet`.
+        shortcut: As in `PSPNet`.
+        url: Address of the file.
+        sha256: Digest of the file, or its first 8 digits if the source
+            publishes only these.
     """
 
     backbone: str
@@ -230,7 +231,7 @@ class BackboneWeights:
     sha256: str
 
 
-# The stride is on the 3x3 in all of them, the images as ImageNet's.
+# All have the stride on the 3x3, and ImageNet's mean and standard deviation.
 _FILES = (
     ("deep", "conv", _MMCV, "18_v1c-b5776b93 50_v1c-2cccc1ad 101_v1c-e67eebb6"),
     ("deep", "conv", _GLUON, "152_v1c-a3bb0b98"),
@@ -258,18 +259,18 @@ BACKBONE_WEIGHTS = tuple(
 def find_backbone_weights(
     backbone: str, stem: str, shortcut: str = "conv"
 ) -> BackboneWeights:
-    """Finds a row.
+    """Finds published ImageNet weights of a backbone.
 
     Args:
-        backbone: As `PSPNet` names it.
-        stem: As `PSPNet` names it.
-        shortcut: As `PSPNet` names it.
+        backbone: As in `PSPNet`.
+        stem: As in `PSPNet`.
+        shortcut: As in `PSPNet`.
 
     Returns:
-        The row.
+        The weights.
 
     Raises:
-        ValueError: If nobody publishes weights of such a backbone.
+        ValueError: If no weights are published for such a backbone.
 
     Examples:
         >>> from keras_pspnet.presets import find_backbone_weights
@@ -284,8 +285,8 @@ def find_backbone_weights(
         for row in BACKBONE_WEIGHTS
     )
     raise ValueError(
-        "`backbone_weights` must be None or a file where no ImageNet weights "
-        f"are published; they are for {published}. "
+        "`backbone_weights` must be None or a file for this backbone, since "
+        f"ImageNet weights are published only for {published}. "
         f"Received: backbone={backbone!r}, stem={stem!r}, "
         f"shortcut={shortcut!r}"
     )

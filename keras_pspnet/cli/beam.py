@@ -1,4 +1,4 @@
-"""`keras-pspnet beam`: many images, many machines, with Apache Beam."""
+"""`keras-pspnet beam`: segments and evaluates on Apache Beam."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from keras_pspnet.cli.evaluate import (
 if TYPE_CHECKING:
     import apache_beam
 
-_OTHERS = "All other options are Beam's: --runner and what goes with it."
+_OTHERS = "All other options go to Beam: --runner and the runner's own."
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Adds the command, with one of its own for each job."""
+    """Adds the command, with a subcommand for each job."""
     parser = commands.add_parser(
         "beam", help="segment or evaluate on many machines with Apache Beam"
     )
-    # `parse` puts here what this program does not know.
+    # `parse` stores the options here that this program does not know.
     parser.set_defaults(beam_options=[])
     jobs = parser.add_subparsers(required=True, metavar="JOB")
     _add_segment(jobs)
@@ -41,7 +41,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_segment(jobs: Commands[argparse.ArgumentParser]) -> None:
-    # No abbreviations: they could be meant for Beam.
+    # No abbreviations: the full option could be one of Beam's.
     parser = jobs.add_parser(
         "segment", help="segment images", epilog=_OTHERS, allow_abbrev=False
     )
@@ -129,7 +129,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _run(
     transform: apache_beam.PTransform, options: argparse.Namespace, said: str
 ) -> int:
-    """Runs a transform with Beam's own options, and says what was counted.
+    """Runs a transform with Beam's own options, and prints its counters.
 
     Returns:
         Exit status: 0, or 1 if an image failed.
@@ -143,7 +143,7 @@ def _run(
     with apache_beam.Pipeline(options=beam_options) as pipeline:
         _ = pipeline | transform
     found = counts(pipeline.result)
-    # A counter has zeros for what was not counted.
+    # Counters that were never raised read as zero.
     print(f"{options.output}: {said.format_map(found)}")
     if found["failed"]:
         print_error(f"see errors.jsonl in {options.output}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keras_pspnet.data import SegmentationData
     from keras_pspnet.inference.benchmark import Measurement
 
-# Side of the scene that is drawn where no image is given: the paper's.
+# Side of the scene that is drawn without --image: the paper's crop.
 _SIDE = 473
 
 
@@ -32,16 +32,16 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "benchmark",
         help="measure size, time and memory of exported models",
-        epilog="Each artefact is loaded and run in a process of its own, on "
-        "the processor, from an RGB image to its mask. Memory is what the "
-        "process holds beyond Python and NumPy.",
+        epilog="Each model runs in its own process on the CPU, from an RGB "
+        "image to its mask. Memory is what the process uses beyond Python and "
+        "NumPy.",
     )
     parser.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a SavedModel folder, a .tflite or .onnx file, or a folder "
-        "written by save_pretrained",
+        help="SavedModel folder, .tflite or .onnx file, or folder written by "
+        "save_pretrained",
     )
     parser.add_argument(
         "--image",
@@ -53,26 +53,27 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         type=positive,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="image size; artefacts of a fixed size keep their own (default: "
+        help="image size; models with a fixed size use their own (default: "
         f"the image's, or {_SIDE} {_SIDE})",
     )
     parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
-        help="threads that each computes with (default: the number of "
-        "processors)",
+        help="threads per model (default: the number of processors)",
     )
     parser.add_argument(
         "--rounds",
         type=positive,
         default=10,
         metavar="N",
-        help="how often each runs, in turn (default: %(default)s)",
+        help="number of runs of each model, in turn (default: %(default)s)",
     )
-    add_data_options(parser, required=False, use="also score each on this ")
+    add_data_options(
+        parser, required=False, use="also score each model on this "
+    )
     parser.add_argument(
-        "-o", "--output", metavar="JSON", help="report to write"
+        "-o", "--output", metavar="JSON", help="write a report to this file"
     )
     parser.set_defaults(run=run)
 
@@ -89,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ImportError: If the runtime of an artefact is not installed.
         OSError: If files cannot be read or written.
-        ValueError: If an option is out of range, or files do not fit.
+        ValueError: If an option is out of range, or the data does not fit a
+            model.
     """
     from keras_pspnet.inference.benchmark import benchmark, check_artefacts
     from keras_pspnet.inference.measuring import BenchmarkError
@@ -143,7 +145,7 @@ def _image(options: argparse.Namespace) -> np.ndarray:
     size = options.size and tuple(options.size)
     if options.image is None:
         height, width = size or (_SIDE, _SIDE)
-        # Scenes have a least size.
+        # Scenes have a minimum size.
         scene = make_scene(0, 0, (max(height, 32), max(width, 32)))[0]
         return scene[:height, :width]
     image = as_uint8(read_image(options.image))
@@ -153,7 +155,7 @@ def _image(options: argparse.Namespace) -> np.ndarray:
 
 
 def _data_sets(options: argparse.Namespace) -> dict[str, SegmentationData]:
-    """Opens the data for each artefact, whose classes it must have."""
+    """Opens the data for each artefact; their classes must match."""
     if options.data is None:
         return {}
     from keras_pspnet.inference import load_predictor
@@ -189,14 +191,14 @@ def _print_table(
 
     console = Console()
     table = _table(found, scores)
-    # A pipe has no width, and figures must not be cut.
+    # A pipe has no width, but no figure may be cut off.
     needed = console.measure(
         table, options=console.options.update(max_width=1000)
     )
     console.width = max(console.width, needed.maximum)
     console.print(table)
     print(
-        f"Median of {rounds} rounds and the middle half of them, {threads} "
+        f"Median and middle half of {rounds} rounds, {threads} "
         f"thread{'s' if threads > 1 else ''}; memory in MB beyond Python."
     )
 

@@ -1,4 +1,4 @@
-"""What several commands share: the model, how it runs, progress, errors."""
+"""Shared by the commands: model and inference options, progress, errors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SHEET = 12
 # What ships with the package.
 MODEL = "aerial"
 DEFAULT_MODEL_NOTE = (
-    "without --model, aerial is used: it knows images from above, and "
-    "building, land, road, vegetation and water in them. For everyday photos "
-    "use --model voc (a download of 196 MB)"
+    "using the default model, aerial, which finds building, land, road, "
+    "vegetation and water in images from above. For everyday photos use "
+    "--model voc (a 196 MB download)"
 )
-# The model is unsure of a pixel below this, and of an image where nearly all
-# pixels are: 0.9 of them; at most 0.33 in the validation set of `aerial`.
+# A pixel is unsure below this confidence, and an image if more than this share
+# of its pixels is. In the validation set of `aerial` the share is at most 0.33.
 _UNSURE, _NEARLY_ALL = 0.5, 0.9
 
 
 class _Choose(argparse.Action):
-    """Stores the model, and that the user has chosen it."""
+    """Stores the model, and records that the user chose it."""
 
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option: Any = None
@@ -39,7 +39,7 @@ class _Choose(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose usage errors are one line, as all errors are."""
+    """A parser that prints usage errors as one line, like all errors."""
 
     def error(self, message: str) -> NoReturn:
         print_error(f"{message}; see {self.prog} --help")
@@ -52,14 +52,14 @@ def add_model_options(
     """Adds the options of `keras_pspnet.inference.load_predictor`.
 
     Args:
-        parser: What they are added to.
-        exported: Whether exported models are taken, too.
+        parser: The parser to add them to.
+        exported: Whether the command also accepts exported models.
     """
-    what = "a published model's name (see info), a folder written by "
-    what += "save_pretrained, hf://owner/name"
+    what = "name of a published model (see info), folder written by "
+    what += "save_pretrained, or hf://owner/name"
     if exported:
-        what += ", or an exported model: a SavedModel folder, a .tflite or "
-        what += "an .onnx file"
+        what += "; or an exported model: SavedModel folder, .tflite or "
+        what += ".onnx file"
     parser.add_argument(
         "--model",
         action=_Choose,
@@ -69,20 +69,20 @@ def add_model_options(
     parser.set_defaults(model_is_chosen=False)
     parser.add_argument(
         "--backbone",
-        help="backbone of a published model (default: resnet50 where there "
-        "is a choice)",
+        help="backbone of a published model (default: resnet50, or the only "
+        "one)",
     )
     if exported:
         parser.add_argument(
             "--precision",
             choices=("float32", "bfloat16"),
-            help="precision of the convolutions; exported models have their "
-            "own (default: float32)",
+            help="precision of the convolutions; not for exported models, "
+            "which have their own (default: float32)",
         )
 
 
 def add_inference_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `keras_pspnet.segment`, by their names there."""
+    """Adds the options of `keras_pspnet.segment` under the same names."""
     add_views(parser)
     parser.add_argument(
         "--max-side",
@@ -110,9 +110,9 @@ def add_views(
     """Adds the scales, the flip and the window of a prediction.
 
     Args:
-        parser: What they are added to.
+        parser: The parser to add them to.
         flip: The action of `--flip`.
-        window: What no `--window` means.
+        window: Default of `--window`, for its help text.
     """
     parser.add_argument(
         "--scales",
@@ -120,12 +120,12 @@ def add_views(
         nargs="+",
         default=(1.0,),
         metavar="S",
-        help="image scales whose probabilities are averaged (default: 1)",
+        help="average the probabilities over these image scales (default: 1)",
     )
     parser.add_argument(
         "--flip",
         action=flip,
-        help="also average the horizontally flipped image",
+        help="also average over the horizontally flipped image",
     )
     parser.add_argument(
         "--window",
@@ -136,7 +136,7 @@ def add_views(
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of how data is read, see `reading_arguments`."""
+    """Adds the options for reading data, see `reading_arguments`."""
     parser.add_argument(
         "--split",
         metavar="NAME",
@@ -145,13 +145,13 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ignore-unknown",
         action="store_true",
-        help="ignore pixels of values or colors without a class, instead of "
-        "refusing the mask",
+        help="ignore mask pixels whose value or color has no class, instead "
+        "of refusing the mask",
     )
 
 
 def reading_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options of `add_reading_options` as those of `data.load`.
+    """Returns the options of `add_reading_options` as arguments of `load`.
 
     Args:
         options: The parsed options.
@@ -160,10 +160,10 @@ def reading_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_sheet(path: str, pairs: Sequence[Segmentation]) -> None:
-    """Writes a sheet of images and overlays, and says so.
+    """Writes a sheet of images and overlays, and prints its path.
 
     Args:
-        path: PNG file to write; nothing is written of no pair.
+        path: PNG file to write. Without pairs, nothing is written.
         pairs: Images and their masks.
 
     Raises:
@@ -199,7 +199,7 @@ def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """
     from keras_pspnet.inference import check_scales, check_window
 
-    # Checked here: segment would refuse every single image.
+    # Checked once here; `segment` would report it for every image.
     check_scales(options.scales)
     check_window(options.window)
     names = ("scales", "flip", "window", "max_side", "max_pixels")
@@ -207,7 +207,7 @@ def inference_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def progress() -> Progress:
-    """Returns a progress bar, which is shown if stdout is a terminal."""
+    """Returns a progress bar that shows only if stdout is a terminal."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -216,7 +216,7 @@ def progress() -> Progress:
         MofNCompleteColumn(),
         console=Console(),
         # On a terminal, messages appear above the bar. A redirected stderr
-        # must still get its own lines.
+        # still gets its own lines.
         redirect_stderr=sys.stderr.isatty(),
         disable=not sys.stdout.isatty(),
     )
@@ -255,7 +255,7 @@ def positive(text: str) -> int:
     """Parses the value of an option: an integer of at least 1.
 
     Raises:
-        ArgumentTypeError: If it is none.
+        ArgumentTypeError: If it is not.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(
@@ -265,7 +265,7 @@ def positive(text: str) -> int:
 
 
 def side(text: str) -> int | str | None:
-    """Parses the value of an option: as `positive`, or none, or auto.
+    """Parses the value of an option: like `positive`, or none, or auto.
 
     Raises:
         ArgumentTypeError: If it is none of these.

@@ -1,4 +1,4 @@
-"""`keras-pspnet convert`: other frameworks' checkpoints to model folders."""
+"""`keras-pspnet convert`: writes another framework's checkpoint as a folder."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "file",
-        help="mmsegmentation or semseg .pth, PaddleSeg .pdparams, or a "
+        help=".pth of mmsegmentation or semseg, .pdparams of PaddleSeg, or "
         ".caffemodel",
     )
     parser.add_argument(
-        "-o", "--output", required=True, help="folder to write, for --model"
+        "-o",
+        "--output",
+        required=True,
+        help="folder to write; other commands take it as --model",
     )
     geometry = parser.add_argument_group(
         "geometry",
-        "where it differs from what the checkpoint's source uses",
+        "only where it differs from the defaults of the checkpoint's source",
     )
     geometry.add_argument(
         "--align-corners",
         action=argparse.BooleanOptionalAction,
-        help="corner-aligned or half-pixel resizing",
+        help="resize with aligned corners, or with half-pixel centers",
     )
     geometry.add_argument(
         "--contract-dilation",
@@ -37,7 +40,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     geometry.add_argument(
         "--stride-on",
         choices=("3x3", "1x1"),
-        help="the strided convolution of a bottleneck",
+        help="which convolution of a bottleneck has the stride",
     )
     geometry.add_argument(
         "--output-stride",

@@ -34,14 +34,14 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--host",
         default=HOST,
-        help="interface to serve on; 0.0.0.0 admits others on the network, "
-        "without a password (default: %(default)s, this machine only)",
+        help="interface to serve on; 0.0.0.0 admits other machines, without "
+        "a password (default: %(default)s, this machine only)",
     )
     parser.add_argument(
         "--port",
         type=int,
         default=7860,
-        help="port, 0 for any free one (default: %(default)s)",
+        help="port to serve on; 0 takes any free one (default: %(default)s)",
     )
     parser.add_argument(
         "--open", action="store_true", help="open the page in a browser"
@@ -51,7 +51,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         type=positive,
         default=64,
         metavar="MB",
-        help="refuse larger files (default: %(default)s)",
+        help="largest file to accept (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -109,10 +109,10 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _gradio_settings() -> Iterator[None]:
-    """Sets what Gradio reads when it is imported.
+    """Sets the variables that Gradio reads when it is imported.
 
-    No telemetry, and a folder of its own for uploads, which is removed at the
-    end of the block, however it ends.
+    They turn telemetry off and give uploads a temporary folder, which is
+    always removed at the end of the block.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="keras-pspnet-") as folder:

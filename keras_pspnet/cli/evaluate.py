@@ -38,7 +38,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--confusion-plot",
         metavar="PNG",
-        help="plot of the confusion matrix to write",
+        help="write a plot of the confusion matrix to this file",
     )
     parser.set_defaults(run=run)
 
@@ -46,40 +46,41 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 def add_data_options(
     parser: argparse.ArgumentParser, required: bool = True, use: str = ""
 ) -> None:
-    """Adds the data set, how it is read, and the ignore label.
+    """Adds the options for the data set, its reading and its ignore label.
 
     Args:
-        parser: What they are added to.
-        required: Whether there must be data.
-        use: What it is for, ahead of what it is.
+        parser: The parser to add them to.
+        required: Whether `--data` is required.
+        use: Start of the help text of `--data`.
     """
     parser.add_argument(
         "--data",
         required=required,
         metavar="DIR",
-        help=f"{use}folder of images with masks, or with the annotations of a "
-        "tool",
+        help=f"{use}folder of images with masks or with annotations",
     )
     add_reading_options(parser)
     parser.add_argument(
         "--ignore-label",
         type=int,
         metavar="N",
-        help="label that is never counted (default: the model's, mostly 255)",
+        help="label to leave out of the scores (default: the model's, usually "
+        "255)",
     )
 
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `protocol_arguments` reads."""
     group = parser.add_argument_group(
-        "protocol", "--flip is as in the protocol's source unless given"
+        "protocol", "--flip defaults to what the protocol's source does"
     )
     group.add_argument(
         "--protocol",
         choices=("plain", "mmseg", "semseg", "caffe"),
         default="plain",
-        help="predict images as they are (plain), or as mmsegmentation, "
-        "semseg or the authors' Caffe code does (default: %(default)s)",
+        help="predict images at their own size (plain), or the way that "
+        "mmsegmentation, semseg or the authors' Caffe code does (default: "
+        "%(default)s)",
     )
     source = "as the protocol's source"
     add_views(group, argparse.BooleanOptionalAction, source)
@@ -88,8 +89,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="longest side of images before scaling; mmseg: longest and "
-        f"shortest (default: {source})",
+        help="resize images to this longest side before scaling; mmseg takes "
+        f"the longest and the shortest side (default: {source})",
     )
 
 
@@ -105,12 +106,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ImportError: If the runtime of an exported model is not installed.
         OSError: If files cannot be read or written.
-        ValueError: If an option is out of range, or files do not fit.
+        ValueError: If an option is out of range, or the data does not fit the
+            model.
     """
     from keras_pspnet.utils import check_writable, writing_atomically
     from keras_pspnet.visualization import check_suffix
 
-    # Files and options are checked before the long work.
+    # Check files and options before the long work.
     plot = options.confusion_plot
     written = [path for path in (options.output, plot) if path is not None]
     for path in written:
@@ -118,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     if plot is not None:
         form = "PNG" if check_suffix(plot) == ".png" else "JPEG"
     scores = _evaluated(options)
-    # Printed first: a full disk must not take the result of long work.
+    # Print first: a full disk must not lose the result of long work.
     print_scores(scores)
     if options.output is not None:
         scores.save(options.output)
@@ -131,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluated(options: argparse.Namespace) -> Scores:
-    """Scores the model on the data that the options name."""
+    """Scores the model on the data given by the options."""
     from keras_pspnet.evaluation.evaluate import evaluate
     from keras_pspnet.inference import exported_sha256, load_predictor
     from keras_pspnet.utils import check_data_folder
@@ -145,11 +147,11 @@ def _evaluated(options: argparse.Namespace) -> Scores:
         ignored = network.labels.ignore_label
 
     with progress() as bar:
-        # A corrupt file at the end would waste the work before it.
+        # A corrupt last file would waste all the work before it.
         data.check_pairs(functools.partial(bar.track, description="check"))
         found = bar.track(data, description="evaluate")
         scores = evaluate(network, found, **how)
-    # The data marks ignored pixels with 255, whatever their label was.
+    # In the data ignored pixels are 255, whatever their label was.
     protocol = {**(scores.protocol or {}), "ignore_label": ignored}
     sha256 = scores.weights_sha256
     if sha256 is None:
@@ -162,15 +164,15 @@ def _evaluated(options: argparse.Namespace) -> Scores:
 def open_data(
     options: argparse.Namespace, network: Predictor
 ) -> SegmentationData:
-    """Opens the data that the options name for a model.
+    """Opens the data given by the options for a model.
 
     Args:
-        options: Of `add_data_options`.
-        network: The model, whose classes the data must have.
+        options: The options of `add_data_options`.
+        network: The model; the data must have its classes.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it does not fit the model.
+        OSError: If the data cannot be read.
+        ValueError: If the data does not fit the model.
     """
     from keras_pspnet.data import check_label_file, load
 
@@ -191,7 +193,7 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
         options: The parsed options.
 
     Raises:
-        ValueError: If one is out of range, or not for the protocol.
+        ValueError: If one is out of range, or does not apply to the protocol.
     """
     from keras_pspnet.evaluation import Confusion, make_protocol
 
@@ -201,7 +203,7 @@ def protocol_arguments(options: argparse.Namespace) -> dict[str, Any]:
         (how["base"],) = how["base"]
     make_protocol(*how.values())
     if options.ignore_label is not None:
-        # Refuses what cannot be a label.
+        # Raises if it cannot be a label.
         Confusion(1, options.ignore_label)
     return how
 

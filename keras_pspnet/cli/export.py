@@ -16,7 +16,7 @@ from keras_pspnet.cli.common import (
 
 
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Adds the command, with a command of its own for each format."""
+    """Adds the command, with a subcommand for each format."""
     parser = commands.add_parser(
         "export", help="export a model for servers, phones and other runtimes"
     )
@@ -50,8 +50,8 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
         "--max-pixels",
         type=positive,
         metavar="N",
-        help="answer files with more pixels with the status TOO_LARGE "
-        "(default: 89 million)",
+        help="answer larger files with the status TOO_LARGE (default: 89 "
+        "million)",
     )
     parser.add_argument(
         "--batch-sizes",
@@ -59,14 +59,14 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
         nargs="+",
         default=(1,),
         metavar="N",
-        help="batch sizes of the warm-up requests: the server's "
+        help="batch sizes of the warm-up requests; give the server's "
         "allowed_batch_sizes (default: 1)",
     )
     parser.add_argument(
         "--freeze",
         action="store_true",
-        help="store the weights as constants of the graph: slightly faster "
-        "on some CPUs, several times the memory",
+        help="store the weights as constants in the graph: slightly faster "
+        "on some CPUs, but several times the memory",
     )
     names = ("scales", "flip", "window", "max_side", "max_pixels")
     parser.set_defaults(
@@ -84,7 +84,7 @@ def _add_litert(formats: Commands[argparse.ArgumentParser]) -> None:
         "--precision",
         choices=("float32", "float16", "dynamic", "int8"),
         default="float32",
-        help="float16 and dynamic (int8) store smaller weights; int8 also "
+        help="float16 and dynamic (8 bits) shrink the weights; int8 also "
         "computes in integers (default: %(default)s)",
     )
     parser.add_argument(
@@ -100,7 +100,7 @@ def _add_litert(formats: Commands[argparse.ArgumentParser]) -> None:
         "--input-dtype",
         choices=("float32", "uint8"),
         default="float32",
-        help="uint8 takes the bytes of an image (default: %(default)s)",
+        help="type of the image; uint8 takes its bytes (default: %(default)s)",
     )
     parser.set_defaults(
         function="export_litert",
@@ -117,8 +117,8 @@ def _add_onnx(formats: Commands[argparse.ArgumentParser]) -> None:
         "--precision",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="float16 for GPUs; int8 for processors with instructions for "
-        "it, such as AVX-512 VNNI (default: %(default)s)",
+        help="float16 for GPUs; int8 for processors with int8 instructions, "
+        "such as AVX-512 VNNI (default: %(default)s)",
     )
     _add_calibration(parser)
     _add_outputs(parser)
@@ -133,7 +133,7 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="a few dozen images, or folders of them, for int8",
+        help="a few dozen images, or folders of images, for int8",
     )
 
 
@@ -142,8 +142,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--outputs",
         choices=("logits", "mask"),
         default="logits",
-        help="what the file computes: the logits of every class, or the mask, "
-        "a byte for each pixel (default: %(default)s)",
+        help="whether the file computes the logits of all classes, or the "
+        "mask, one byte per pixel (default: %(default)s)",
     )
 
 
@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
         Exit status: 0, or 1 if the export differs from the model.
 
     Raises:
-        ImportError: If what writes the format is not installed.
+        ImportError: If the library that writes the format is not installed.
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range.
     """
@@ -172,12 +172,12 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.export.calibration import check_calibration
     from keras_pspnet.pretrained import load_pretrained
 
-    # Files are checked before the long work.
+    # Check the files before the long work.
     is_folder = options.function == "export_saved_model"
     check = utils.check_absent if is_folder else utils.check_writable
     check(options.output)
     arguments = chosen(options, *options.passed)
-    # `--output` is the file, in all commands.
+    # `--output` names the file; `--outputs` is the argument `output`.
     if "outputs" in arguments:
         arguments["output"] = arguments.pop("outputs")
     if paths := arguments.get("calibration"):
@@ -189,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
         function = getattr(export, options.function)
         parity = function(model, options.output, **arguments)
     except export.ExportError as error:
-        # The error holds a table, which keeps its lines.
+        # The error contains a table, so it keeps its lines.
         print(f"keras-pspnet: error: {error}", file=sys.stderr)
         return 1
     print(parity)

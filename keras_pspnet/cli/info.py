@@ -1,4 +1,4 @@
-"""`keras-pspnet info`: the published models."""
+"""`keras-pspnet info`: lists the published models."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             row.name for row in PRESETS if row.protocol == protocol
         )
         print(f"  {', '.join(names)}: {protocol}")
-    print("\nLicence and source of the weights:")
+    print("\nLicense and source of the weights:")
     for row in PRESETS:
         source = "ships with the package" if row.is_shipped else row.url
         print(f"  {row.name} {row.backbone}: {row.license}\n    {source}")
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         row.name for row in PRESETS if not (row.is_shipped or row.sha256)
     )
     print(
-        f"\nNo hash is published for {', '.join(unhashed)}: the first download "
-        "records\nits own, and every later one must have it."
+        f"\nNo hash is published for {', '.join(unhashed)}.\n"
+        "The first download records its hash, and later ones must match it."
     )
     return 0

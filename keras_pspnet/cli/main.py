@@ -36,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the arguments and runs the command.
 
     Args:
-        arguments: What follows the program's name; None takes the process's.
+        arguments: The arguments after the program's name; None takes those
+            of the process.
 
     Returns:
-        Exit status: 0, 1 if the command ran and failed, 2 for bad input (one
-        line on stderr), 130 for Ctrl-C.
+        Exit status: 0; 1 if the command ran and failed; 2 for bad input, with
+        one line on stderr; 130 after Ctrl-C.
 
     Raises:
         SystemExit: With status 2 for a usage error, with status 0 after
@@ -53,22 +54,22 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the arguments; imports neither Keras nor TensorFlow.
 
     Args:
-        arguments: What follows the program's name; None takes the process's.
+        arguments: As in `main`.
 
     Returns:
-        The options of a command; `imports_keras` tells whether running it
-        takes Keras.
+        The options of a command. `imports_keras` says whether the command
+        needs Keras.
 
     Raises:
-        SystemExit: As of `main`.
+        SystemExit: As in `main`.
     """
     parser = make_parser()
     options, others = parser.parse_known_args(arguments)
-    # Options that this program does not know may be Apache Beam's.
+    # Unknown options may be Apache Beam's.
     if "beam_options" in options:
         options.beam_options = others
     elif others:
-        # The shell may have listed a whole folder.
+        # The shell may have expanded a whole folder.
         more = " ..." if len(others) > 5 else ""
         parser.error(f"unrecognized arguments: {' '.join(others[:5])}{more}")
     return options
@@ -78,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
     """Runs a command.
 
     Args:
-        options: What `parse` returned.
+        options: The result of `parse`.
 
     Returns:
-        Exit status, as of `main`.
+        Exit status, as in `main`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File and class names may not fit the terminal's encoding.
@@ -92,14 +93,14 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever reads the output, such as `head`, has seen enough.
+        # The reader of the output, such as `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # As of SIGPIPE.
+        return 141  # As after SIGPIPE.
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
         return 2
     except KeyboardInterrupt as interrupt:
-        # A training run says what it kept.
+        # A training run adds what it kept.
         if interrupt.args:
             print_error(str(interrupt))
         return 130
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 def _show_warning(
     message: Warning | str, category: type[Warning], *place: Any, **_: Any
 ) -> None:
-    """Shows a warning for people, who do not look for its place in the code."""
+    """Shows a warning as one line, without its place in the code."""
     if issubclass(category, UserWarning):
         print_warning(str(message))
 

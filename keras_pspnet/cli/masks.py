@@ -1,4 +1,4 @@
-"""`keras-pspnet masks`: any data set as folders of images and masks."""
+"""`keras-pspnet masks`: writes any data set as folders of images and masks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         "masks",
-        help="write annotations of any tool as images, masks and labels.txt",
+        help="convert annotations to images, masks and labels.txt",
     )
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="folder of images with masks, or with annotations of labelme, "
+        help="folder of images with masks or with annotations: labelme, "
         "COCO, YOLO, CVAT, Label Studio, VIA, LabelMe or VOC",
     )
     parser.add_argument(
@@ -41,14 +41,14 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "--output",
         required=True,
         metavar="DIR",
-        help="folder for images, masks and labels.txt; for each split of a "
-        "source that has several",
+        help="new or empty folder for images, masks and labels.txt; several "
+        "splits get a folder each",
     )
     add_reading_options(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="labels.txt that names the classes, in place of the source's own",
+        help="labels.txt that names the classes, instead of the source's own",
     )
     parser.add_argument(
         "--bands",
@@ -60,7 +60,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--sheet",
         metavar="PNG",
-        help=f"sheet of {SHEET} images and overlays of their masks to write",
+        help=f"write a sheet of {SHEET} images and mask overlays to this file",
     )
     parser.set_defaults(run=run)
 
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         OSError: If files cannot be read or written.
-        ValueError: If the source has no form that is read, or no pair.
+        ValueError: If the source has no known format, or no pair.
     """
     from keras_pspnet.data import LABEL_FILE, label_file_text
     from keras_pspnet.utils import check_writable, write_atomically
@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(
-            "`output` must be a new or empty folder: pairs of other data in "
-            f"it would be taken for these. Received: output={options.output!r}"
+            "`output` must be a new or empty folder, so that no other pairs "
+            f"get mixed in. Received: output={options.output!r}"
         )
     sets = _load(options)
     labels = next(iter(sets.values())).labels
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         errors += failed
         shown += seen[: max(SHEET // len(sets), 1)]
         print(f"{data.form}: {written} pairs written to {folder}")
-    # Last, so that what was interrupted is not taken for the whole.
+    # Last, so that an interrupted run does not look complete.
     write_atomically(output / LABEL_FILE, text.encode())
     if options.sheet is not None:
         write_sheet(options.sheet, shown)
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> dict[str, SegmentationData]:
-    """Opens the split that is asked for as "", or all by their names."""
+    """Opens the requested split under the name "", or all splits by name."""
     from keras_pspnet.data import SplitError, load
 
     source = options.source
@@ -149,8 +149,8 @@ def _write(
     """Writes a split.
 
     Returns:
-        How many pairs were written, how many errors there were, and the
-        first pairs.
+        The number of pairs written, the number of errors, and the first
+        pairs.
     """
     from keras_pspnet.data import Issue, write_pairs
 

@@ -1,4 +1,4 @@
-"""`keras-pspnet train` without a recipe: one is made for the data."""
+"""`keras-pspnet train` without a recipe: makes one for the data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_pspnet.cli.common import MODEL
 
-# In the folder of a run.
+# Name of the recipe in the folder of a run.
 RECIPE_FILE = "recipe.py"
 
 
@@ -21,39 +21,39 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start",
         metavar="MODEL",
-        help="trained model to start from: a published one, such as voc, or "
-        f"a folder written by save_pretrained (default: {MODEL})",
+        help="trained model to start from: name of a published model, such "
+        f"as voc, or folder written by save_pretrained (default: {MODEL})",
     )
     own.add_argument(
         "--epochs",
         type=int,
         metavar="N",
-        help="how often to see each image (default: 40)",
+        help="number of passes over the images (default: 40)",
     )
     own.add_argument(
         "--loss",
         nargs="+",
         metavar="NAME=FACTOR",
-        help="losses to add up, such as cross_entropy=1 dice=0.5 (default: "
-        "cross_entropy)",
+        help="sum of these losses, such as cross_entropy=1 dice=0.5 "
+        "(default: cross_entropy)",
     )
     own.add_argument(
         "--class-weight",
         choices=("balanced",),
-        help="give each class the same share in the loss",
+        help="weight the classes so that each has the same share of the loss",
     )
     own.add_argument(
         "--val-share",
         type=float,
         metavar="SHARE",
-        help="share of the images to score on, where the data has no split "
+        help="share of the images to validate on, if the data has no split "
         "for that (default: 0.2)",
     )
     own.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
-        help="crops in a batch (default: as many as fit, at most 16)",
+        help="crops per batch (default: as many as fit, at most 16)",
     )
     own.add_argument(
         "--bands",
@@ -69,7 +69,7 @@ def output_folder(options: argparse.Namespace, name: str) -> str:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that are for runs without a recipe."""
+    """Returns the given options that apply only without a recipe."""
     names = ["start", "epochs", "loss", "class_weight", "val_share"]
     names += ["batch_size", "bands"]
     found = {name: getattr(options, name) for name in names}
@@ -77,17 +77,17 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_no_own(options: argparse.Namespace) -> None:
-    """Refuses options beside a recipe that are for runs without one."""
+    """Refuses options that cannot be combined with a recipe."""
     for name in _given(options):
         option = "from" if name == "start" else name.replace("_", "-")
         raise ValueError(
-            f"`--{option}` must be left out with a recipe: change its file. "
+            f"`--{option}` cannot be combined with a recipe; change its file. "
             f"Received: recipe={options.recipe!r}"
         )
 
 
 def own_recipe(options: argparse.Namespace) -> Any:
-    """Makes the recipe for the folder, the same when a run goes on."""
+    """Makes the recipe for the folder; a resumed run gets the same one."""
     from pathlib import Path
 
     from keras_pspnet.recipes import load_recipe
@@ -96,12 +96,12 @@ def own_recipe(options: argparse.Namespace) -> Any:
 
     if options.data is None:
         raise ValueError(
-            "`--data-dir` must be given, or a recipe. Received: neither"
+            "`train` requires a recipe or `--data-dir`. Received: neither"
         )
     if cluster_from_environment().size > 1:
         raise ValueError(
-            "`recipe` must be a file on several machines: train once on one, "
-            "and use the recipe.py of its folder. Received: no recipe"
+            "`recipe` is required on several machines: start the run on one "
+            "machine, and use the recipe.py that it writes. Received: no recipe"
         )
     given = _given(options)
     if "loss" in given:
@@ -110,7 +110,7 @@ def own_recipe(options: argparse.Namespace) -> Any:
         output_folder(options, Path(options.data).resolve().name), RECIPE_FILE
     )
     if os.path.exists(kept) and "batch_size" not in given:
-        # Less memory may be free than when the run began.
+        # Less memory may be free than when the run started.
         given["batch_size"] = load_recipe(kept).batch_size
     return recipe_for_data(options.data, **given)
 
@@ -129,7 +129,7 @@ def _losses(texts: list[str]) -> dict[str, float]:
 
 
 def keep_recipe(recipe: Any, output: str) -> None:
-    """Writes the recipe beside the run, and says what it will do."""
+    """Writes the recipe into the run's folder, and prints what it does."""
     from keras_pspnet.training.recipe_file import write_recipe
 
     os.makedirs(output, exist_ok=True)
@@ -150,7 +150,7 @@ def keep_recipe(recipe: Any, output: str) -> None:
 
 
 def print_next(recipe: Any, output: str, data: str) -> None:
-    """Prints what to do with the model of a run."""
+    """Prints the next commands for the model of a run."""
     model = shlex.quote(os.path.join(output, "model"))
     second = f"demo --model {model}"
     if recipe.data is None and recipe.val_split is not None:

@@ -1,4 +1,4 @@
-"""`keras-pspnet push`: a model folder to the Hugging Face Hub."""
+"""`keras-pspnet push`: uploads a model folder to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "push",
         help="upload a model folder to the Hugging Face Hub",
-        epilog="The token is that of `hf auth login`, or the variable "
-        "HF_TOKEN. All files go up in one commit; the folder stays as it is.",
+        epilog="The token comes from `hf auth login` or the variable HF_TOKEN. "
+        "All files are uploaded in one commit; the folder is not changed.",
     )
     parser.add_argument(
         "folder",
-        help="folder written by save_pretrained, such as best of a run",
+        help="folder written by save_pretrained, such as RUN/best",
     )
-    parser.add_argument("target", help="hf://owner/name, which is made")
+    parser.add_argument("target", help="repository to create: hf://owner/name")
     parser.add_argument(
         "--license",
         metavar="NAME",
         help="license of the weights as the Hub abbreviates it, such as "
-        "apache-2.0 (default: the one in the model card; there must be one)",
+        "apache-2.0; required unless the model card names one",
     )
     parser.add_argument(
         "--datasets",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="data sets that the model was trained on, for the model card",
+        help="data sets the model was trained on, for the model card",
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="recipe that trained it, for the model card",
+        help="recipe that trained the model, for the model card",
     )
     parser.add_argument(
         "--private",
         action="store_true",
-        help="make a repository that only its owner may see",
+        help="create a repository that only its owner can see",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the files of a repository that exists",
+        help="replace the files of an existing repository",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="show what would be uploaded; ask the Hub nothing",
+        help="show what would be uploaded, without contacting the Hub",
     )
     parser.set_defaults(run=run)
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         ImportError: If huggingface_hub is not installed.
-        OSError: As of `keras_pspnet.pretrained.push_pretrained`.
+        OSError: As in `keras_pspnet.pretrained.push_pretrained`.
         ValueError: Likewise.
     """
     from keras_pspnet.pretrained import push_pretrained
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     if push.scores and "mean_iou" in push.scores:
         print(f"mean IoU in the card: {push.scores['mean_iou']:.4f}")
     if push.card_is_kept:
-        print("README.md was changed, and is uploaded as it is")
+        print("README.md has been edited; it is uploaded unchanged")
     if push.url is None:
         print(f"Dry run: nothing was uploaded to {push.target}")
     else:

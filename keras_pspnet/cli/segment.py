@@ -1,4 +1,4 @@
-"""`keras-pspnet segment`: images to overlays, masks or confidence maps."""
+"""`keras-pspnet segment`: writes overlays, masks or confidence maps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="image (JPEG, PNG, WebP, BMP, GIF or TIFF), folder of images, or "
+        help="image (JPEG, PNG, WebP, BMP, GIF, TIFF), folder of images, or "
         "glob pattern",
     )
     parser.add_argument(
@@ -44,9 +44,9 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help="file to write, .png or .jpg, for one image; else a folder, "
-        "created if it is missing: a.jpg becomes a.png, and a GeoTIFF the mask "
-        "a.tif of the same georeference; a file may be a .tif or .geojson, too",
+        help="file for one image: .png or .jpg, or for its mask .tif or "
+        ".geojson. Otherwise a folder, created if missing: a.jpg becomes "
+        "a.png, and a GeoTIFF a mask a.tif with the same georeference",
     )
     add_model_options(parser)
     what = parser.add_mutually_exclusive_group()
@@ -55,15 +55,14 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         dest="what",
         action="store_const",
         const="mask",
-        help="write the mask of class indices (palette PNG) instead of the "
-        "overlay",
+        help="write the mask of class ids (palette PNG) instead of the overlay",
     )
     what.add_argument(
         "--confidence",
         dest="what",
         action="store_const",
         const="confidence",
-        help="write a map of the model's confidence instead",
+        help="write a map of the model's confidence instead of the overlay",
     )
     parser.add_argument(
         "--colorblind",
@@ -76,7 +75,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         type=positive,
         nargs="+",
         metavar="BAND",
-        help="three bands, or one, that overlays show of other images than "
+        help="three bands, or one, to show in overlays of images that are not "
         "RGB, counted from 1 (default: the first three)",
     )
     parser.set_defaults(run=run)
@@ -100,20 +99,20 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.data import RGB, find_images, read_image
     from keras_pspnet.inference import load_predictor
 
-    # Files and options are checked before a model is loaded.
+    # Check files and options before loading a model.
     arguments = inference_arguments(options)
     images = find_images(options.paths)
     outputs = _outputs(options, images)
     only = None
     if len(images) == 1:
         if images[0].suffix.lower() not in _TIFF:
-            # The bands of others depend on the model.
+            # How a TIFF is read depends on the bands of the model.
             only = read_image(images[0], options.max_pixels)
-        # One image needs no progress bar, its windows do.
+        # A single image needs a progress bar only for its windows.
         arguments["verbose"] = bool(options.window) and sys.stdout.isatty()
     arguments["show_bands"] = options.show_bands
     is_default = not options.model_is_chosen
-    # A map of it is not for the images that only windows can show.
+    # With windows, images may be too large for a map of the confidence.
     arguments["confidence"] = options.what == "confidence" or (
         is_default and options.window is None
     )
@@ -132,8 +131,8 @@ def run(options: argparse.Namespace) -> int:
         confidence = result.confidence
         if is_default and confidence is not None and is_unsure(confidence):
             print_note(
-                f"{output}: the model is unsure nearly everywhere, and its "
-                "classes may not be what the image shows"
+                f"{output}: the model is unsure nearly everywhere; the image "
+                "may show other things than its classes"
             )
 
     if len(images) > 1:
@@ -166,7 +165,7 @@ def _segment_all(
                     what = str(error) or type(error).__name__
                     print_error(f"{image}: {what}")
     finally:
-        # Also after Ctrl-C, which `main` handles.
+        # Printed after Ctrl-C, too, which `main` handles.
         noun = "image" if written == 1 else "images"
         print(f"{written} {noun} written, {failed} failed")
     return 1 if failed else 0
@@ -179,7 +178,7 @@ def _outputs(
 
     Raises:
         OSError: If the output cannot be written.
-        ValueError: If two outputs would have one name, or one of them would
+        ValueError: If two outputs would have the same name, or one would
             replace an image.
     """
     from keras_pspnet.data import IMAGE_SUFFIXES
@@ -204,7 +203,7 @@ def _outputs(
         other = names.setdefault(os.path.normcase(image.stem), image)
         if other is not image:
             raise ValueError(
-                "`paths` must be images of different names for one folder. "
+                "`paths` must be images with different names for one folder. "
                 f"Received: {str(other)!r} and {str(image)!r}"
             )
     outputs = [
@@ -219,12 +218,12 @@ def _outputs(
 
 
 def _suffix(image: Path, what: str | None) -> str:
-    """Returns the suffix of an image's output: masks of GeoTIFFs are one."""
+    """Returns the suffix of an image's output: a GeoTIFF's mask is a .tif."""
     from keras_pspnet.data import image_georeference
 
     if image.suffix.lower() not in _TIFF or what in ("overlay", "confidence"):
         return ".png"
-    # What cannot be opened is reported in its turn.
+    # An unreadable file is reported when its turn comes.
     with contextlib.suppress(OSError):
         if image_georeference(image) is not None:
             return ".tif"
@@ -232,10 +231,10 @@ def _suffix(image: Path, what: str | None) -> str:
 
 
 def _check_inputs_stay(images: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Refuses outputs that would replace an input, under whatever name.
+    """Refuses outputs that would replace an input, even through a link.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If an output is one of the images.
     """
     inputs = {image.resolve(): image for image in images}
     for output in outputs:

@@ -1,4 +1,4 @@
-"""`keras-pspnet train`: a recipe's run, one without, or a check of its data."""
+"""`keras-pspnet train`: trains with or without a recipe, or checks the data."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ from keras_pspnet.cli.own_data import (
 def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = commands.add_parser(
-        "train", help="train a recipe, or on a folder of your own"
+        "train", help="train on your own folder, or run a recipe"
     )
     parser.add_argument(
         "recipe",
         nargs="?",
-        help="scenes, aerial, voc2012_resnet50, ... or a .py file; without "
-        "one, it is made for --data-dir, and written into the run's folder",
+        help="recipe: scenes, aerial, voc2012_resnet50, ... or a .py file; "
+        "without one, the command makes a recipe for --data-dir and writes it "
+        "into the run's folder",
     )
     parser.add_argument(
         "--data-dir",
         dest="data",
         metavar="DIR",
-        help="folder of the recipe's data set, or of "
-        "{train,val}/{images,masks}",
+        help="folder of your images with masks or annotations, or of the "
+        "recipe's data set",
     )
     parser.add_argument(
         "--check-data",
         action="store_true",
-        help="list the problems of the data set without training",
+        help="list the problems in the data, without training",
     )
     parser.add_argument(
         "--sheet",
         metavar="PNG",
-        help="with --check-data: sheet of training images and overlays of "
-        "their masks to write",
+        help="with --check-data: write a sheet of training images and mask "
+        "overlays to this file",
     )
     parser.add_argument(
         "-o", "--output", help="folder of the run (default: runs/RECIPE)"
@@ -62,7 +63,7 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "--smoke",
         action="store_true",
         help="train a tiny network from random weights for a few dozen steps, "
-        "to see whether the loss falls",
+        "to see if the loss falls",
     )
     parser.add_argument(
         "--precision",
@@ -74,8 +75,8 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         type=float,
         default=20.0,
         metavar="SECONDS",
-        help="on several machines (TF_CONFIG): how long a worker may be "
-        "silent before the others exit with status 75 (default: 20)",
+        help="on several machines (TF_CONFIG): if a worker is silent for this "
+        "long, the others exit with status 75 (default: 20)",
     )
     parser.set_defaults(run=run)
 
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         Exit status: 0, or 1 if the loss became NaN or the data has errors.
-        Where another worker is lost, the process exits with status 75.
+        If another worker is lost, the process exits with status 75.
 
     Raises:
         OSError: If data cannot be read or the output cannot be written.
@@ -134,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
         print_error(str(error))
         sys.stdout.flush()
         sys.stderr.flush()
-        # TensorFlow's tear-down may wait for the lost worker.
+        # TensorFlow's shutdown could wait for the lost worker.
         os._exit(os.EX_TEMPFAIL)
     if scores is None:
         print("The run is done; the first worker scores and writes.")
@@ -147,9 +148,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _warn_of_data(recipe: Any, data: str | None) -> None:
-    """Prints the warnings about data of the user's own before a new run.
+    """Prints warnings about the user's own data before a new run.
 
-    Published sets are known, and take minutes to read.
+    Published sets need no check, and take minutes to read.
     """
     from keras_pspnet.training.data import check_data
 

@@ -1,4 +1,4 @@
-"""Data: decoding, augmentation, pipelines, procedural scenes, data sets.
+"""Data sets, decoding, augmentation, input pipelines and procedural scenes.
 
 Examples:
     >>> from keras_pspnet.data import check, load

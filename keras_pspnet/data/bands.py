@@ -1,4 +1,4 @@
-"""Images of any number of bands, their values as they are stored."""
+"""Decodes images of any number of bands, with their stored values."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import numpy as np
 from keras_pspnet.data.decoders import Request, decode_channels
 from keras_pspnet.utils.tiff import is_tiff, open_tiff
 
-# What images keep; other numbers become float32.
+# Types that images keep; other types become float32.
 KEPT_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 _ORIENTATION, _UPRIGHT = 274, 1
 _GDAL_NODATA = 42113
 _DEFLATE = (8, 32946)
-# Forms of bands of values. Pillow knows the colors of others.
+# Photometric interpretations of plain values; Pillow decodes the others.
 _VALUES = _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 
 
 def decode_bands(stream: IO[bytes], request: Request, bands: int) -> np.ndarray:
-    """Decodes the values of an image, TIFF or any other.
+    """Decodes the stored values of an image, TIFF or another format.
 
     Args:
         stream: The file.
-        request: Which formats and how many pixels it may have.
-        bands: Bands that it must have. For 1, colors become grey.
+        request: Allowed formats and number of pixels.
+        bands: Number of bands that it must have. For 1, colors become gray.
 
     Returns:
         (H, W, bands), of one of `KEPT_DTYPES`.
 
     Raises:
         ImportError: If the compression of a TIFF file needs imagecodecs.
-        ValueError: If the file is another, broken, or has NaN.
+        ValueError: If the file has another format, is broken, or has NaN.
     """
     if is_tiff(stream):
         with naming_tiff_errors(request):
@@ -50,24 +50,23 @@ def decode_bands(stream: IO[bytes], request: Request, bands: int) -> np.ndarray:
 
 
 def decode_deep_rgb(stream: IO[bytes], request: Request) -> np.ndarray | None:
-    """Decodes RGB of 16 bits in TIFF, scaled to 8.
+    """Decodes a TIFF file of RGB with 16 bits, and scales it to 8.
 
-    Pillow drops 8 bits without rounding, and mixes up bands that lie apart.
+    Pillow would drop 8 bits without rounding, and mix up separate bands.
 
     Args:
         stream: The file.
-        request: Which formats and how many pixels it may have.
+        request: Allowed formats and number of pixels.
 
     Returns:
-        uint8 (H, W, 3), or None for other files, which are left at their
-        beginning.
+        uint8 (H, W, 3); None for other files, which are rewound.
 
     Raises:
         ValueError: If the file is broken.
     """
     if not is_tiff(stream):
         return None
-    # What it does not know or cannot decompress is for Pillow to read.
+    # Pillow reads the files that tifffile does not know or cannot decompress.
     with contextlib.suppress(Exception):
         page = open_tiff(stream).first
         is_deep = page.dtype == np.uint16 and page.bitspersample == 16
@@ -82,14 +81,14 @@ def decode_deep_rgb(stream: IO[bytes], request: Request) -> np.ndarray | None:
 def read_tiff_size(
     stream: IO[bytes], request: Request
 ) -> tuple[int, int] | None:
-    """Reads the width and height of a TIFF file of any bands.
+    """Reads the width and height of a TIFF file with any bands.
 
     Args:
         stream: The file.
-        request: Its name in errors.
+        request: Names the file in errors.
 
     Returns:
-        Width and height; None if it is no TIFF file.
+        Width and height; None if it is not a TIFF file.
 
     Raises:
         ValueError: If the file is broken.
@@ -103,19 +102,19 @@ def read_tiff_size(
 
 
 def count_pages(stream: IO[bytes]) -> int:
-    """Counts the images of the size of the first in a TIFF file.
+    """Counts the images in a TIFF file that have the size of the first.
 
-    Overviews, thumbnails and masks are no pages.
+    Overviews, thumbnails and masks do not count as pages.
 
     Args:
-        stream: Any file, at its beginning.
+        stream: Any file, at its start.
 
     Returns:
-        How many; 1 of other files, and of broken ones.
+        The number of pages; 1 for other files and for broken ones.
     """
     if not is_tiff(stream):
         return 1
-    # Broken bytes lead it into anything; they are for those who read pixels.
+    # Broken files may raise anything; reading their pixels will report it.
     with contextlib.suppress(Exception):
         pages = open_tiff(stream)
         first = pages.first.shape
@@ -127,13 +126,14 @@ def count_pages(stream: IO[bytes]) -> int:
 
 
 def describe_bands(stream: IO[bytes]) -> str:
-    """Tells what bands a TIFF file holds that are not RGB of 8 bits.
+    """Describes the bands of a TIFF file that is not 8-bit RGB.
 
     Args:
-        stream: Any file, at its beginning.
+        stream: Any file, at its start.
 
     Returns:
-        "4 bands of uint16"; "" of RGB, of other files and of broken ones.
+        "4 bands of uint16", for instance; "" for RGB, for other files and for
+        broken ones.
     """
     if is_tiff(stream):
         with contextlib.suppress(Exception):
@@ -145,15 +145,15 @@ def describe_bands(stream: IO[bytes]) -> str:
 
 
 def open_bands(stream: IO[bytes], request: Request, bands: int) -> Any | None:
-    """Opens a TIFF file of bands whose parts are decoded one by one.
+    """Opens a TIFF file of bands, to decode its parts one by one.
 
     Args:
         stream: The file.
-        request: Its name in errors, and how many pixels it may have.
-        bands: Bands that it must have.
+        request: Names the file in errors, and limits its number of pixels.
+        bands: Number of bands that it must have.
 
     Returns:
-        The page of tifffile; None of files that `decode_bands` reads as
+        The page of tifffile; None for files that `decode_bands` reads as
         colors.
 
     Raises:
@@ -172,14 +172,14 @@ def open_bands(stream: IO[bytes], request: Request, bands: int) -> Any | None:
 
 @contextlib.contextmanager
 def naming_tiff_errors(request: Request) -> Iterator[None]:
-    """Makes one error of whatever broken bytes lead tifffile into."""
+    """Turns any error of tifffile on a broken file into one of ours."""
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:
         if request.received in str(error):
-            # It is one of ours.
+            # The error is one of ours already.
             raise
         if "imagecodecs" in str(error):
             raise ImportError(
@@ -191,20 +191,20 @@ def naming_tiff_errors(request: Request) -> Iterator[None]:
 
 
 def _is_colored(page: Any, bands: int) -> bool:
-    """Tells whether Pillow reads the colors, or the bits of black and white.
+    """Tells whether Pillow must read the file: colors, or black and white.
 
-    A model for grey images sees RGB of 8 bits as grey in any format.
+    A model for gray images takes 8-bit RGB in any format as gray.
     """
-    to_grey = (
+    to_gray = (
         bands == 1 and page.photometric == _RGB and page.bitspersample == 8
     )
-    return to_grey or page.photometric not in _VALUES or page.bitspersample < 8
+    return to_gray or page.photometric not in _VALUES or page.bitspersample < 8
 
 
 def _check(page: Any, request: Request, bands: int) -> None:
-    """Refuses what would fill the memory, or be read wrongly."""
+    """Refuses files that would fill the memory or be misread."""
     request.check_size(page.imagewidth, page.imagelength)
-    # Tiles are decoded whole, however little of one is in the image.
+    # A tile is decoded as a whole, even if little of it is in the image.
     request.check_size(page.tilewidth, page.tilelength)
     found = page.samplesperpixel
     if found != bands or page.imagedepth != 1:
@@ -232,7 +232,7 @@ def _check(page: Any, request: Request, bands: int) -> None:
 
 
 def _check_inflated(page: Any, request: Request) -> None:
-    """Refuses parts that become far more than they may: zlib has no bound."""
+    """Refuses parts that inflate beyond their size: zlib sets no limit."""
     pixels = max(
         page.imagewidth * page.imagelength, page.tilewidth * page.tilelength
     )
@@ -251,17 +251,17 @@ def _check_inflated(page: Any, request: Request) -> None:
 def _read(page: Any) -> np.ndarray:
     """Reads a page as (H, W, bands)."""
     planes = page.asarray(squeeze=False)[:, 0]
-    # Bands one after the other, or side by side in each pixel.
+    # Bands are separate planes, or interleaved in each pixel.
     image = planes[0] if len(planes) == 1 else planes[..., 0].transpose(1, 2, 0)
     return np.ascontiguousarray(as_values(image, page))
 
 
 def as_values(image: np.ndarray, page: Any) -> np.ndarray:
-    """Makes the values of bands of what is stored, in one of `KEPT_DTYPES`.
+    """Converts decoded values to one of `KEPT_DTYPES`.
 
     Args:
-        image: As decoded, of any shape.
-        page: The page that it is a part of.
+        image: Decoded values, of any shape.
+        page: The page that they are part of.
     """
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if page.photometric == _MIN_IS_WHITE and image.dtype.kind == "u":
@@ -272,7 +272,7 @@ def as_values(image: np.ndarray, page: Any) -> np.ndarray:
 
 
 def declared_nodata(page: Any) -> float | None:
-    """Returns the value of pixels without data, as GDAL writes it."""
+    """Returns GDAL's nodata value, if the file declares one."""
     text = page.tags.valueof(_GDAL_NODATA)
     try:
         return None if text is None else float(text)
@@ -283,10 +283,9 @@ def declared_nodata(page: Any) -> float | None:
 def _finite(
     image: np.ndarray, nodata: float | None, request: Request
 ) -> np.ndarray:
-    """Gives pixels that are declared to be without data their band's mean.
+    """Replaces pixels without data by the mean of their band.
 
-    So they say nothing to a network: neither do they stand out, nor is NaN
-    spread from them.
+    They then neither stand out to a network nor spread NaN.
     """
     for index in range(image.shape[-1]):
         band = image[..., index]
@@ -300,27 +299,27 @@ def _finite(
 
 
 def lacks_data(values: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Tells which values are without data: declared so, NaN or infinite.
+    """Finds values without data: the nodata value, NaN and infinity.
 
     Args:
-        values: Of any shape.
-        nodata: What is declared, see `declared_nodata`.
+        values: Values of any shape.
+        nodata: The nodata value, see `declared_nodata`.
     """
     bad = ~np.isfinite(values)
     if nodata is not None:
-        # NaN is declared, or stands for what is.
+        # NaN also counts if another value is declared.
         with np.errstate(over="ignore"):
             bad |= values == np.float32(nodata)
     return bad
 
 
 def refuse_nan(request: Request, count: int, index: int) -> NoReturn:
-    """Refuses a file with NaN that does not declare it.
+    """Refuses a file with NaN that declares no nodata value.
 
     Args:
-        request: Its name in errors.
-        count: Pixels of a band that are NaN or infinite.
-        index: The band, from 0.
+        request: Names the file in errors.
+        count: Number of pixels of a band that are NaN or infinite.
+        index: The band, counted from 0.
     """
     request.refuse(
         f"must have numbers in all bands: {count} pixels of band {index + 1} "

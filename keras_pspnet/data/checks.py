@@ -1,4 +1,4 @@
-"""All that is wrong with a data set, before it costs a training run."""
+"""Finds the problems of a data set before a training run does."""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ _SHOWN = 5
 
 
 def check(data: SegmentationData) -> list[Issue]:
-    """Reads a whole data set and lists everything that is wrong with it.
+    """Reads a whole data set and lists all its problems.
 
-    Issues are images and masks that are missing or occur twice, that
-    cannot be read, or whose sizes differ; masks with labels or colors
-    without a meaning, and how many pixels and masks have them; splits without
-    a pair, or without any truth in all their masks; and two classes given as
-    0 and 255. Warnings are single masks without ground truth, classes that no
-    mask shows, and images whose EXIF orientation may not be that of their
-    masks.
+    Errors are images and masks that are missing, occur twice, cannot be read
+    or differ in size; mask values or colors without a class, with the number
+    of pixels and masks that have them; splits without a pair or without any
+    ground truth; and two classes stored as 0 and 255. Warnings are single
+    masks without ground truth, classes that occur in no mask, and images
+    whose EXIF orientation may differ from that of their masks.
 
     Args:
         data: The set, opened with `load(..., strict=False)`.
 
     Returns:
-        The issues, those of pairs in the order of the pairs; empty if all is
-        well. `str(issue)` is a line for people.
+        The issues, in the order of the pairs; empty if there are none.
+        `str(issue)` is a line to print.
 
     Raises:
         ImportError: If masks are MATLAB files and SciPy is not installed.
@@ -70,7 +69,7 @@ def check(data: SegmentationData) -> list[Issue]:
         if not counts[index]
     ]
     if not counts.any():
-        # No mask can be read: others than those that are issues already.
+        # No mask can be read; those are issues already.
         return issues
     # The folder that holds all masks.
     place = os.path.commonpath(
@@ -95,7 +94,7 @@ def check(data: SegmentationData) -> list[Issue]:
 
 
 class _Unknown:
-    """Values and colors without a class, in all masks."""
+    """Counts values and colors without a class over all masks."""
 
     def __init__(self) -> None:
         self._pixels: Counter[str] = Counter()
@@ -108,7 +107,7 @@ class _Unknown:
         self._files.append(mask)
 
     def issues(self) -> list[Issue]:
-        """Sums up what several masks have; one says it itself."""
+        """Summarizes several masks; a single mask has its own issue."""
         if len(self._files) < 2:
             return []
         shown = [
@@ -128,7 +127,7 @@ def _check_sample(
     issues: list[Issue],
     unknown: _Unknown,
 ) -> np.ndarray | None:
-    """Adds what is wrong with a pair, and returns the mask if there is one."""
+    """Adds the issues of a pair, and returns the mask if it can be read."""
     image = mask = None
     try:
         image = read_image(sample.image, data.max_pixels, data.bands)
@@ -162,7 +161,7 @@ def _check_sample(
 
 
 def _unread_pages(sample: Sample) -> list[Issue]:
-    """Warns of pages beyond the first, which are not read."""
+    """Warns about pages after the first, which are not read."""
     issues = []
     for file in dict.fromkeys((sample.image, sample.mask)):
         pages = tiff_pages(file)
@@ -174,11 +173,11 @@ def _unread_pages(sample: Sample) -> list[Issue]:
 
 
 def _hides_orientation(sample: Sample, size: tuple[int, ...]) -> bool:
-    """Tells whether turning an image upright leaves its size as the mask's."""
+    """Tells whether the sizes hide that only the image is turned upright."""
     orientation = image_orientation(sample.image)
     truth = sample.ground_truth
     if isinstance(truth, Drawing) and truth.size is None:
-        # It is drawn at the size of the upright image.
+        # Annotations are drawn at the size of the upright image.
         return orientation > 1
     turned_by_quarters = orientation > 4
     return orientation > 1 and (not turned_by_quarters or size[0] == size[1])

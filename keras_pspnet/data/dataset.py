@@ -1,4 +1,4 @@
-"""Data sets by name or folder, as pairs of images and class masks."""
+"""Loads data sets by name or folder, as pairs of images and class masks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from keras_pspnet.utils.plausibility import MAP_FILES, BinaryMasks
 class SegmentationData:
     """Reads the pairs of a data set by index; made by `load`.
 
-    Each is an image, uint8 `(H, W, 3)` or `(H, W, bands)` as of `read_image`,
-    and its mask, uint8 `(H, W)` of classes 0..C-1, and 255 where there is no
-    truth.
+    A pair is an image, uint8 `(H, W, 3)`, or `(H, W, bands)` as in
+    `read_image`, and its mask, uint8 `(H, W)` with classes 0..C-1 and 255
+    where there is no ground truth.
 
     Args:
         listing: The pairs.
-        cache_bytes: Decoded pairs are kept up to this many bytes, and are
-            read-only then.
+        cache_bytes: Keep decoded pairs up to this many bytes; these arrays
+            are read-only.
         max_pixels: Larger images and masks are refused.
-        bands: Bands of the images.
+        bands: Number of bands of the images.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SegmentationData:
         self.bands = check_integer("bands", bands)
         self.samples = listing.samples
         self.issues = listing.issues
-        # Whatever the files say, the masks of this object hold 255.
+        # In this object's masks, ignored pixels are always 255.
         self.labels = dataclasses.replace(
             listing.labels, ignore_label=IGNORE_LABEL
         )
@@ -72,7 +72,7 @@ class SegmentationData:
             IndexError: If there is no such pair.
             OSError: If a file cannot be opened.
             ValueError: If a file cannot be decoded, the sizes differ, or the
-                mask holds a value without a meaning.
+                mask holds a value without a class.
         """
         sample = self.samples[index]
         index %= len(self)
@@ -102,7 +102,7 @@ class SegmentationData:
         return sample.image, sample.mask
 
     def take(self, indices: Iterable[int]) -> SegmentationData:
-        """Returns some of the pairs, by index, as a set of their own."""
+        """Returns the pairs of these indices as a new set."""
         samples = [self.samples[index] for index in indices]
         listing = Listing(self.labels, samples, self.issues, self.form)
         return SegmentationData(
@@ -110,10 +110,10 @@ class SegmentationData:
         )
 
     def binary_masks(self) -> BinaryMasks | None:
-        """Returns what counts masks whose class 1 may be 255 by mistake.
+        """Returns a counter for masks whose class 1 may be 255 by mistake.
 
-        None if there are not two classes, or what masks hold is listed or
-        drawn, and so meant.
+        It is None if there are not exactly two classes, or if the mask values
+        are listed or drawn and therefore intended.
         """
         holds_classes = any(
             isinstance(each.ground_truth, Encoding)
@@ -130,8 +130,8 @@ class SegmentationData:
 
         Raises:
             OSError: If a file cannot be opened.
-            ValueError: If none does and 255 stands in its place, or a mask
-                cannot be decoded or holds a value without a meaning.
+            ValueError: If none shows class 1 and some hold 255, or if a mask
+                cannot be decoded or holds a value without a class.
         """
         seen = self.binary_masks()
         if self._is_binary_checked or seen is None:
@@ -143,16 +143,16 @@ class SegmentationData:
         self._check_binary(seen)
 
     def check_pairs(self, track: Callable[[Any], Any] = iter) -> None:
-        """Reads every pair, to find a wrong one before long work starts.
+        """Reads every pair, to find errors before the long work starts.
 
         Args:
-            track: Goes through the pairs, and may show progress.
+            track: Iterates over the pairs, and may show progress.
 
         Raises:
             OSError: If a file cannot be opened.
-            ValueError: If one cannot be decoded, the sizes differ, a mask
-                holds a value without a meaning, none has any truth, or two
-                classes are given as 0 and 255.
+            ValueError: If a file cannot be decoded, sizes differ, a mask
+                holds a value without a class, no mask has ground truth, or
+                two classes are stored as 0 and 255.
         """
         ground_truth = False
         seen = self.binary_masks()
@@ -193,81 +193,82 @@ def load(
 ) -> SegmentationData:
     """Opens a split of a data set on disk.
 
-    Published sets have names, and lie as their archives unpack:
+    Published sets have names, and keep the layout of their archives:
 
-    - `"voc"`: VOCdevkit/VOC2012 with the splits of its
-      ImageSets/Segmentation, and `"trainaug"`: VOC's train, and all other
-      images that SBD has masks of, but for those of VOC's val (10,582 in
-      the published sets). SBD's masks are taken from
-      VOC2012/SegmentationClassAug where there is such a folder (as PNG
-      files), else from benchmark_RELEASE/dataset beside VOCdevkit, whose .mat
-      files need SciPy (`pip install keras-pspnet[sbd]`).
-    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds masks, mapped to
+    - `"voc"`: VOCdevkit/VOC2012 with the splits in ImageSets/Segmentation.
+      The split `"trainaug"` adds the images of SBD, except those of VOC's
+      val (10,582 images in the published sets). SBD's masks come from the
+      PNG files of VOC2012/SegmentationClassAug if it exists. Otherwise they
+      come from benchmark_RELEASE/dataset beside VOCdevkit, whose .mat files
+      need SciPy (`pip install keras-pspnet[sbd]`).
+    - `"cityscapes"`: leftImg8bit and gtFine, with labelIds masks mapped to
       the 19 classes of the benchmark; `"train"`, `"val"`. The masks of
       `"test"` are blank.
-    - `"ade20k"`: ADEChallengeData2016, the 150 classes of the scene parsing
-      benchmark; `"train"`, `"val"`.
+    - `"ade20k"`: ADEChallengeData2016, with the 150 classes of the scene
+      parsing benchmark; `"train"`, `"val"`.
     - `"camvid"`: the 11 classes of SegNet's distribution (train, trainannot,
       ...); `"train"`, `"val"`, `"test"`.
     - `"oxford_iiit_pet"`: images and annotations/trimaps; `"trainval"`,
       `"test"`. The classes are pet, background and outline.
 
-    Own data is a folder of images and one of masks, `images` and `masks` for
-    instance, or such a pair for each split: `train/images` and
+    Your own data is a folder of images beside a folder of masks, such as
+    `images` and `masks`; such a pair for each split, as `train/images` and
     `train/masks`, `images/train` and `masks/train`, or `train` and
-    `train_masks`; or one folder of both. Masks are named as their images (a.jpg
-    and a.png), in folders of the same names inside if there are any, or have
-    a prefix or suffix that all of them have (a_mask.png); `data.form` says
-    which was found. Masks are PNG, BMP, GIF or TIFF files of 1 to 16 bits:
+    `train_masks`; or one folder with both. A mask has the name of its image
+    (a.jpg and a.png), with a prefix or suffix if all masks have the same one
+    (a_mask.png). Subfolders must have the same names on both sides.
+    `data.form` says how the names were matched. Masks are PNG, BMP, GIF or
+    TIFF files of 1 to 16 bits that hold
 
-    - classes from 0 (grey or palette), and 255 where there is no truth;
+    - classes from 0 (gray or palette), and 255 where there is no ground
+      truth;
     - any other values, if `labels.txt` lists them; or
     - colors, exactly as `labels.txt` lists them.
 
-    `labels.txt` or `classes.txt`, in the folder or the one above, names the
-    classes: see `read_label_file` of
-    keras_pspnet.data.sources.label_files.
+    `labels.txt` or `classes.txt`, in the folder or its parent, names the
+    classes: see `keras_pspnet.data.sources.label_files.read_label_file`.
 
-    Or it is what an annotation tool exported: labelme JSON, LabelMe XML, COCO
-    JSON, COCO panoptic, YOLO segmentation, CVAT XML, Label Studio JSON, VGG
-    VIA JSON or a VOC tree. Without `labels.txt` class 0 is the background,
-    and the classes of the tool follow.
+    The folder may also be the export of an annotation tool: labelme JSON,
+    LabelMe XML, COCO JSON, COCO panoptic, YOLO segmentation, CVAT XML, Label
+    Studio JSON, VGG VIA JSON or a VOC tree. Without `labels.txt`, class 0 is
+    the background and the classes of the tool follow.
 
     Args:
-        name_or_dir: Name of a published set, or folder of own data.
-        split: Which part; for own data the name of its folder, or None.
-        root: For published sets, the folder itself or the one it was
+        name_or_dir: Name of a published set, or folder of your own data.
+        split: The split; for your own data the name of its folder, or None.
+        root: For published sets, the folder of the set or the one that it was
             unpacked in.
-        labels: For own data: the classes, and the colors of colored masks.
-            A `labels.txt` of the same classes in the same order says what
-            masks hold; without one, pixels of `labels.ignore_label` come out
-            as 255. Or the path of another `labels.txt`. Or a mapping of
-            names, class 0 first, to what masks hold: a value 0..65535, a
-            color `(r, g, b)` or `"#rrggbb"`, or a list of such; `"ignore"`
-            is 255: `{"background": 0, "membrane": 255, "ignore": [127, 128]}`.
-        ignore_label: Label whose pixels come out as 255; it may be a class.
+        labels: For your own data, the classes, in one of three forms. A
+            `LabelSet`: a `labels.txt` with the same classes in the same order
+            says what the masks hold; without one, masks hold classes or the
+            set's colors, and its `ignore_label` becomes 255. The path of
+            another `labels.txt`. Or a mapping from names, class 0 first, to
+            mask values: a value 0..65535, a color `(r, g, b)` or
+            `"#rrggbb"`, or a list of these. `"ignore"` marks values to
+            ignore: `{"background": 0, "membrane": 255, "ignore": [127, 128]}`.
+        ignore_label: Label whose pixels become 255; it may be a class.
         ignore_unknown: Whether values and colors without a class become 255
             instead of an error.
         max_pixels: Larger images and masks are refused.
-        cache_bytes: Decoded pairs are kept up to this many bytes, and are
-            read-only then.
+        cache_bytes: Keep decoded pairs up to this many bytes; these arrays
+            are read-only.
         strict: Whether to raise if an image or mask is missing, a name
             occurs twice, or there is no pair at all. Otherwise such pairs are
-            left out, and `keras_pspnet.data.check` tells which.
-        bands: Bands of the images, whose values are kept as they are stored;
-            3 are RGB in 0..255: see `keras_pspnet.data.read_image`.
+            left out, and `keras_pspnet.data.check` lists them.
+        bands: Number of bands of the images; 3 are RGB in 0..255, others keep
+            their stored values: see `keras_pspnet.data.read_image`.
 
     Returns:
         The pairs: `len(data)`, `data[i]`, iteration, `data.labels`,
-        `data.files(i)`, and `data.form`, what was recognized.
+        `data.files(i)`, and the recognized format `data.form`.
 
     Raises:
-        FileNotFoundError: If a folder, or `labels.txt`, is missing; for
-            published sets, tells where to get them.
+        FileNotFoundError: If a folder or `labels.txt` is missing; for
+            published sets, the message says where to get them.
         ImportError: If masks are MATLAB files and SciPy is not installed.
         OSError: If a folder or list cannot be read.
         ValueError: If a name or split is unknown, `labels.txt` is wrong, or
-            by `strict`.
+            `strict` finds a problem.
 
     Examples:
         >>> from keras_pspnet.data import load
@@ -281,7 +282,7 @@ def load(
         if root is None:
             raise ValueError(
                 f"`root` must be the folder that holds {name!r}. "
-                "Received: root=None (a folder of own data of that name is "
+                "Received: root=None (for your own folder of that name, write "
                 f"{os.path.join('.', name)!r})"
             )
         if labels is not None:
@@ -303,7 +304,7 @@ def load(
         )
     elif not os.path.isdir(name):
         raise FileNotFoundError(
-            "`name_or_dir` must be an existing folder of own data, or one of "
+            "`name_or_dir` must be an existing folder, or one of "
             f"{', '.join(DATASETS)}. Received: name_or_dir={name!r}"
         )
     elif labels is not None and not isinstance(labels, LabelSet):
@@ -326,7 +327,7 @@ def load(
 
 
 def check_listing(listing: Listing, split: str | None, name: str) -> None:
-    """Checks that nothing was wrong in listing a split.
+    """Checks that a split was listed without errors.
 
     Args:
         listing: The pairs.
@@ -334,7 +335,7 @@ def check_listing(listing: Listing, split: str | None, name: str) -> None:
         name: Name or folder of the set.
 
     Raises:
-        ValueError: If something was.
+        ValueError: If there are errors.
     """
     faults = [issue for issue in listing.issues if not issue.is_warning]
     if faults:

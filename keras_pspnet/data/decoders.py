@@ -1,4 +1,4 @@
-"""Decodes image files within bounds of memory, without TensorFlow."""
+"""Decodes image files in bounded memory, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-# How files start, and what reads them: only decoders of pixels, for others of
-# Pillow's run programs or follow references (EPS, WMF, ...). They are called
-# directly because `Image.open` has a limit of its own, which is the whole
-# process's. Phones' multi-image files are JPEG files with more behind them.
+# Format -> how its files start, and its reader. These only decode pixels, while
+# other readers of Pillow run programs or follow references (EPS, WMF, ...). We
+# call them directly because `Image.open` has its own size limit, which applies
+# to the whole process. Multi-image files of phones are JPEG files with more
+# data after the first image.
 _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
     "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
     "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
     "WEBP": (rb"RIFF.{4}WEBP", WebPImageFile),
     "BMP": (rb"BM", BmpImageFile),
     "GIF": (rb"GIF8[79]a", GifImageFile),
-    # The second byte order is a common mistake, which Pillow forgives.
+    # Pillow also accepts the second byte order, a common mistake.
     "TIFF": (rb"(II|MM)([*+]\0|\0[*+])", TiffImageFile),
 }
 IMAGE_FORMATS = tuple(_READERS)
 
-# The longest header of those below, in bytes.
+# Bytes to read for the longest of the headers below.
 _HEADER = 30
 
 _ORIENTATION = 274
@@ -42,21 +43,21 @@ _TIFF_SAMPLE_FORMAT, _SIGNED = 339, 2
 _TIFF_SUBSAMPLING = 530
 
 
-# Side of the squares, in pixels, in which decoded images are converted.
+# Side of the blocks in which decoded images are converted, in pixels.
 _BLOCK = 512
 _BYTE = np.dtype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be read, within which limits, and its name in errors.
+    """A file to read: its allowed formats and size, and its name in errors.
 
     Args:
         argument: Name of the argument in errors.
-        noun: What it is, with its article.
-        formats: Formats that are read.
+        noun: Kind of file in errors, with its article.
+        formats: Allowed formats.
         max_pixels: Larger files are refused before they are decoded.
-        received: The argument's value in errors.
+        received: Value of the argument in errors.
     """
 
     argument: str
@@ -85,13 +86,13 @@ def decode_image(stream: IO[bytes], request: Request) -> np.ndarray:
 
     Args:
         stream: The file.
-        request: Which formats and how many pixels it may have.
+        request: Allowed formats and number of pixels.
 
     Returns:
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: If the file is another, or broken.
+        ValueError: If the file has another format, or is broken.
     """
     opened = open_image(stream, request)
     to_rgb = _rgb_converter(opened, request)
@@ -102,17 +103,18 @@ def decode_image(stream: IO[bytes], request: Request) -> np.ndarray:
 def read_header(
     stream: IO[bytes], request: Request
 ) -> tuple[tuple[int, int], int]:
-    """Reads the upright size of an image, and how it is stored.
+    """Reads the upright size of an image, and its orientation.
 
     Returns:
-        Width and height as of `decode_image`, and as of `orientation_of`.
+        Width and height of the result of `decode_image`, and the orientation
+        as in `orientation_of`.
 
     Raises:
-        ValueError: If the file is another, or broken.
+        ValueError: If the file has another format, or is broken.
     """
     opened = open_image(stream, request)
     (width, height), orientation = opened.size, orientation_of(opened)
-    # Of TIFF files Pillow gives the size that they will have.
+    # For TIFF files, Pillow returns the upright size already.
     if orientation > 4 and not isinstance(opened, TiffImageFile):
         width, height = height, width
     return (width, height), orientation
@@ -121,19 +123,20 @@ def read_header(
 def decode_channels(
     stream: IO[bytes], request: Request, bands: int
 ) -> np.ndarray:
-    """Decodes an upright image of so many channels, without scaling them.
+    """Decodes an upright image with a number of channels, without scaling.
 
     Args:
         stream: The file.
-        request: Which formats and how many pixels it may have.
-        bands: 1 makes any image grey (ITU-R 601), 2 takes grey and alpha, 4
-            takes RGB and alpha.
+        request: Allowed formats and number of pixels.
+        bands: 1 converts any image to gray (ITU-R 601), 2 takes gray and
+            alpha, 4 takes RGB and alpha.
 
     Returns:
-        `(H, W, bands)`, uint8, or uint16 of grey files of 16 bits.
+        `(H, W, bands)`, uint8, or uint16 for gray files of 16 bits.
 
     Raises:
-        ValueError: If the file is another, or broken, or has other channels.
+        ValueError: If the file has another format or other channels, or is
+            broken.
     """
     opened = open_image(stream, request)
     to_rgb = _rgb_converter(opened, request)
@@ -156,7 +159,7 @@ def decode_channels(
 
 
 def open_image(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
-    """Reads the header alone, and refuses sizes that would fill the memory."""
+    """Reads only the header, and refuses sizes that would fill the memory."""
     header = stream.read(_HEADER)
     kinds = [
         name
@@ -174,8 +177,8 @@ def open_image(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
         opened = reader(stream)
     except MemoryError:
         raise
-    # Pillow's readers raise whatever broken bytes lead them into (OSError,
-    # SyntaxError, struct.error, IndexError, ...), here and in `load_pixels`.
+    # On broken files Pillow's readers may raise anything (OSError, SyntaxError,
+    # struct.error, IndexError, ...), here and in `load_pixels`.
     except Exception as error:
         request.refuse(
             f"must be a {name} file that can be decoded ({error})", error
@@ -185,9 +188,9 @@ def open_image(stream: IO[bytes], request: Request) -> ImageFile.ImageFile:
 
 
 def _early_size(name: str, header: bytes) -> tuple[int, int]:
-    """Returns the size of files whose readers allocate as they open them.
+    """Returns the size of files whose readers allocate memory on opening.
 
-    That is (0, 0) for other formats, and for headers too broken to have one.
+    It is (0, 0) for other formats, and for headers without a valid size.
     """
 
     def number(start: int, size: int) -> int:
@@ -203,7 +206,7 @@ def _early_size(name: str, header: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         bits = number(21, 4)
         return bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
-    # The upper two bits only say how to enlarge the image.
+    # The upper two bits only say how to enlarge the image on display.
     return number(26, 2) % 2**14, number(28, 2) % 2**14
 
 
@@ -213,9 +216,9 @@ def load_pixels(opened: ImageFile.ImageFile, request: Request) -> None:
     if isinstance(opened, TiffImageFile):
         size = opened.tag_v2[_TIFF_WIDTH], opened.tag_v2[_TIFF_HEIGHT]
         if _covered(opened.tile) < size[0] * size[1]:
-            # Pillow would leave the rest black.
+            # Pillow would leave the missing parts black.
             request.refuse(f"{rule} (some of its parts are missing)")
-        # Pillow would hold its own limit against the file in allocating this.
+        # Allocate here, since Pillow would apply its own size limit.
         opened.im = Image.new(opened.mode, size, None).im
     try:
         opened.load()
@@ -226,7 +229,7 @@ def load_pixels(opened: ImageFile.ImageFile, request: Request) -> None:
 
 
 def _covered(tiles: Iterable[ImageFile._Tile]) -> int:
-    """Returns how many pixels the parts of a file have."""
+    """Returns the number of pixels in the parts of a file."""
     total = 0
     for tile in tiles:
         left, top, right, bottom = tile.extents or (0, 0, 0, 0)
@@ -240,16 +243,16 @@ def upright(
     channels: tuple[int, ...],
     dtype: np.dtype = _BYTE,
 ) -> np.ndarray:
-    """Converts a decoded image to (H, W, *channels), and turns it.
+    """Converts a decoded image to (H, W, *channels), turned upright.
 
-    Pillow would need a copy of the image for every step. Here it is
-    converted block by block, each written where it belongs.
+    Pillow would copy the whole image for every step. This converts it block
+    by block, and writes each block to its place.
     """
     orientation = orientation_of(image)
     width, height = image.size
     shape = (height, width) if orientation < 5 else (width, height)
     upright = np.empty((*shape, *channels), dtype)
-    # The same memory, with rows and columns as they are in the file.
+    # The same memory, with the rows and columns of the file.
     stored = upright
     if orientation in (2, 3, 6, 7):
         stored = stored[:, ::-1]
@@ -257,29 +260,29 @@ def upright(
         stored = stored[::-1]
     if orientation >= 5:
         stored = stored.swapaxes(0, 1)
-    # Pillow warns where it converts transparency that RGB cannot hold.
+    # Pillow would warn about transparency that RGB cannot hold.
     image.info.pop("transparency", None)
     for top in range(0, height, _BLOCK):
         bottom = min(top + _BLOCK, height)
         for left in range(0, width, _BLOCK):
             right = min(left + _BLOCK, width)
-            # `image.crop` would hold Pillow's own limit against the block.
+            # `image.crop` would apply Pillow's size limit to the block.
             core = image.im.crop((left, top, right, bottom))
             stored[top:bottom, left:right] = convert(image._new(core))
     return upright
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
-    """Returns how an image is yet to be turned, 1 (not at all) to 8.
+    """Returns the EXIF orientation to apply, from 1 (none) to 8.
 
     Args:
         image: An opened file.
     """
     try:
-        # Pillow has turned TIFF files in decoding, and tells so here.
+        # Pillow turns TIFF files while decoding, and updates this tag.
         orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
-        # Damaged metadata is no reason to refuse sound pixels.
+        # Do not refuse good pixels because of damaged metadata.
         return 1
     return orientation if 1 <= orientation <= 8 else 1
 
@@ -287,7 +290,7 @@ def orientation_of(image: ImageFile.ImageFile) -> int:
 def _rgb_converter(
     opened: ImageFile.ImageFile, request: Request
 ) -> Callable[[Image.Image], np.ndarray]:
-    """Returns what makes arrays that broadcast to RGB of a file's blocks."""
+    """Returns a function from blocks to arrays that broadcast to RGB."""
     tags = tiff_tags(opened)
     signed = _SIGNED in tags.get(_TIFF_SAMPLE_FORMAT, ())
     if signed or opened.mode in ("I", "F"):
@@ -300,8 +303,8 @@ def _rgb_converter(
         and tags.get(TIFF_COMPRESSION, _RAW) == _RAW
         and (opened.mode != "YCbCr" or tags.get(_TIFF_SUBSAMPLING) != (1, 1))
     ):
-        # Pillow reads them as if every pixel had its own color, which the
-        # default of TIFF is not, and old versions as if it were RGB.
+        # Pillow reads them as if every pixel had its own color, which is not
+        # TIFF's default, and old versions read them as RGB.
         request.refuse("must not have subsampled colors uncompressed in TIFF")
     if opened.mode == "P" and opened.palette is None:
         request.refuse("must have a palette, or be of another kind")
@@ -310,7 +313,7 @@ def _rgb_converter(
     white = 4095 if raw_mode(opened) == "I;12" else 65535
     scaled = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
     if tags.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE:
-        # Pillow inverts shorter channels, but not these.
+        # Pillow inverts channels of 8 bits, but not these.
         scaled = scaled[::-1]
     return lambda block: scaled[np.asarray(block)][..., None]
 
@@ -318,17 +321,17 @@ def _rgb_converter(
 def block_to_rgb(block: Image.Image) -> np.ndarray:
     """Converts a part of an image of any mode to RGB, uint8 (H, W, 3)."""
     if block.mode == "La":
-        # Premultiplied alpha has no direct way to RGB.
+        # Premultiplied alpha has no direct conversion to RGB.
         block = block.convert("LA")
     return np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
 
 
 def tiff_tags(opened: ImageFile.ImageFile) -> Mapping[int, Any]:
-    """Returns the tags of a TIFF file by number; none of other files."""
+    """Returns the tags of a TIFF file by number; empty for other files."""
     return opened.tag_v2 if isinstance(opened, TiffImageFile) else {}
 
 
 def raw_mode(opened: ImageFile.ImageFile) -> str:
-    """Returns how pixels lie in a file that is not decoded yet."""
+    """Returns Pillow's raw mode of a file that is not decoded yet."""
     arguments = opened.tile[0][3] if opened.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)

@@ -1,4 +1,4 @@
-"""Divides a set that has no split for validation."""
+"""Divides a set without a validation split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ def class_counts(data: SegmentationData) -> np.ndarray:
     """Counts the pixels of each class in each mask.
 
     Args:
-        data: The set, as of `keras_pspnet.data.load`. Its images are not read.
+        data: The set, from `keras_pspnet.data.load`. Its images are not read.
 
     Returns:
         int64 (images, C).
 
     Raises:
         OSError: If a file cannot be opened.
-        ValueError: If a mask cannot be decoded, or holds what is no class.
+        ValueError: If a mask cannot be decoded, or holds a value without a
+            class.
     """
     counts = np.zeros((len(data), data.num_classes), np.int64)
     for index, sample in enumerate(data.samples):
@@ -32,23 +33,23 @@ def class_counts(data: SegmentationData) -> np.ndarray:
 def divide(
     data: SegmentationData, share: float, seed: int
 ) -> tuple[SegmentationData, SegmentationData]:
-    """Divides a set by images, at random, for training and for validation.
+    """Divides the images of a set at random into training and validation.
 
-    Every class has a training image: of a class that none would have, the
-    first that was drawn goes back.
+    Every class keeps a training image: if all images of a class were drawn
+    for validation, the first of them goes back to training.
 
     Args:
         data: The set.
-        share: Share of the images in 0..1 for validation, at least one image.
-        seed: Seed of the draw. The same files are divided the same way.
+        share: Share 0..1 of the images for validation, at least one image.
+        seed: Seed of the draw. The same files are always divided the same way.
 
     Returns:
-        The sets for training and for validation, in the order of `data`.
+        The training and the validation set, in the order of `data`.
 
     Raises:
         OSError: If a file cannot be opened.
-        ValueError: If there are fewer than two images, all for validation
-            have a class of their own, or a mask cannot be read.
+        ValueError: If there are fewer than two images, training needs all of
+            them, or a mask cannot be read.
     """
     count = len(data)
     check_rule("data", count, "hold two images, to divide them", count > 1)

@@ -1,4 +1,4 @@
-"""Finds image and mask files in folders and by patterns."""
+"""Finds image and mask files in folders and by glob patterns."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 def find_images(
     paths: Sequence[str | os.PathLike[str]],
 ) -> list[Path]:
-    """Lists the image files that paths, folders and patterns stand for.
+    """Lists the image files of paths, folders and glob patterns.
 
     Args:
-        paths: Each a file, which is taken as it is; a folder, of which the
-            files that end in `IMAGE_SUFFIXES` are taken, in upper or lower
-            case, but neither hidden ones nor those of folders inside; or,
-            where there is neither, a pattern as of `glob` ("photos/*.jpg",
-            "photos/**/*" for folders inside as well), of whose matches the
-            same files are taken.
+        paths: Files, folders and patterns. A file is taken as it is. A folder
+            gives its files that end in `IMAGE_SUFFIXES`, in upper or lower
+            case, without hidden files and subfolders. Any other path is a
+            pattern as in `glob` ("photos/*.jpg", or "photos/**/*" to include
+            subfolders), which gives the image files that it matches.
 
     Returns:
-        The files in the order of `paths`, sorted within a folder or pattern;
-        each once, where it comes up first.
+        The files in the order of `paths`, sorted within a folder or pattern,
+        without repetitions.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder, and no image
-            that a pattern matches.
+        FileNotFoundError: If a path is neither a file nor a folder, and no
+            image matches it as a pattern.
         OSError: If a folder cannot be listed.
         ValueError: If a folder holds no image.
     """
@@ -41,7 +40,7 @@ def find_images(
 
 
 def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Lists the files of a folder that end in `suffixes`, none hidden."""
+    """Lists the files of a folder with these suffixes, except hidden ones."""
     return [
         entry
         for entry in sorted(folder.iterdir())
@@ -50,7 +49,7 @@ def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Lists the files of a folder and of those inside, none hidden."""
+    """Lists the files of a folder and its subfolders, except hidden ones."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -62,7 +61,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
         if place.is_symlink() and place.parent.resolve().is_relative_to(
             place.resolve()
         ):
-            # A link that leads upwards leads in a circle.
+            # A link to a parent folder would loop.
             inner.clear()
         else:
             found += files_in(place, suffixes)
@@ -70,12 +69,12 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _is_file(path: Path, suffixes: Collection[str]) -> bool:
-    # Broken links count, so that reading them tells.
+    # Keep broken links, so that reading them reports the error.
     return path.suffix.lower() in suffixes and not path.is_dir()
 
 
 def _images_at(path: str | os.PathLike[str]) -> list[Path]:
-    """Lists what one of the paths of `find_images` stands for."""
+    """Lists the files for one of the paths of `find_images`."""
     name = os.fspath(path)
     received = f"Received: paths={name!r}"
     if os.path.isdir(name):

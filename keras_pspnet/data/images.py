@@ -1,4 +1,4 @@
-"""Images and index masks from files, bytes and arrays, without TensorFlow."""
+"""Reads images and index masks from files, bytes and arrays."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from keras_pspnet.utils.georeference import Georeference, read_georeference
 
 Source = str | os.PathLike[str] | bytes | np.ndarray
 
-# As many pixels as fill 256 MiB in RGB; Pillow warns above the same count.
+# The number of pixels that fill 256 MiB in RGB, as in Pillow's warning.
 MAX_PIXELS = 2**28 // 3
-# The number of bands whose values are 0..255.
+# The number of bands of RGB images, whose values are 0..255.
 RGB = 3
 
 
@@ -54,51 +54,50 @@ def read_image(
 ) -> np.ndarray:
     """Reads an image as upright RGB, or the values of other bands.
 
-    Files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white, grey,
-    palette, RGB, CMYK, YCbCr or Lab form; of several frames or pages the first
-    is read. Channels of more than 8 bits are scaled to 8. Alpha is dropped,
-    not composited, as `tf.io.decode_image` does when asked for 3 channels.
-    Color profiles are not applied, and CMYK in JPEG files is taken to be
-    inverted, as Adobe writes it.
+    RGB files may be JPEG, PNG, WebP, BMP, GIF or TIFF, in black and white,
+    gray, palette, RGB, CMYK, YCbCr or Lab form. If there are several frames or
+    pages, the first is read. Channels of more than 8 bits are scaled to 8.
+    Alpha is dropped, not composited, as in `tf.io.decode_image` with 3
+    channels. Color profiles are not applied. CMYK in JPEG files is assumed to
+    be inverted, as Adobe writes it.
 
-    Other bands than 3 are read without scaling: of TIFF and GeoTIFF files of
-    8 and 16 bits and of floats (numbers of other sizes become float32), in
-    strips or tiles, and of one page. Pixels that the file declares to be
-    without data (GDAL_NODATA) get the mean of their band; NaN is refused
-    otherwise. For 1 band every other file becomes grey (ITU-R 601), at its 8
-    or 16 bits; 2 are grey and alpha, 4 are RGB and alpha.
+    Images with other than 3 bands are read without scaling, from TIFF and
+    GeoTIFF files with one page, in strips or tiles, of 8 or 16 bits or floats
+    (other types become float32). Pixels that the file declares as nodata
+    (GDAL_NODATA) get the mean of their band; without such a declaration, NaN
+    is refused. For 1 band, any other file is converted to gray (ITU-R 601), at
+    8 or 16 bits. For 2 bands it must have gray and alpha, for 4 RGB and alpha.
 
-    At the peak, the decoded image (4 bytes per pixel at most) and the result
-    (3 bytes) are in memory; a turned TIFF file takes 8 bytes per pixel, and
-    WebP files take 16, most of it in libwebp.
+    Peak memory is the decoded image (at most 4 bytes per pixel) and the result
+    (3 bytes). Rotated TIFF files take 8 bytes per pixel, and WebP files 16,
+    most of it in libwebp.
 
     Args:
         source: A path, the bytes of a file, or an array of shape `(H, W, 3)`,
-            either uint8 or of floats within 0..255; for other bands an array
+            either uint8 or floats within 0..255; for other bands an array
             `(H, W, bands)` of finite numbers.
         max_pixels: Files with more pixels are refused before they are
-            decoded. Pillow's own limit, which a whole process shares, is
-            neither consulted nor changed; but its readers of WebP and GIF may
+            decoded. Pillow's own limit, which applies to the whole process,
+            is neither used nor changed; but its readers of WebP and GIF may
             refuse files of more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
-        bands: Bands of the image; 3 are RGB.
+        bands: Number of bands of the image; 3 are RGB.
 
     Returns:
-        An array of shape `(H, W, bands)`: uint8, or float32 for a float array;
-        for other bands than 3 also uint16 or int16. An array of such a dtype
-        comes back itself, not as a copy.
+        An array of shape `(H, W, bands)`: uint8, or float32 for a float
+        array; for other than 3 bands also uint16 or int16. An array of such a
+        dtype is returned without a copy.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
-        TypeError: If `source` is none of the above, or of another dtype.
+        TypeError: If `source` is none of the above, or has another dtype.
         ImportError: If the compression of a TIFF file of other bands needs
             imagecodecs: `pip install keras-pspnet[tiff]`.
-        ValueError: If the file is not a complete image, has other bands, more
-            than `max_pixels` pixels, or, for RGB, channels that are signed,
-            floats or longer than 16 bits, of which none tells what is white;
+        ValueError: If the file is not a complete image, or has other bands or
+            more than `max_pixels` pixels; for RGB, if its channels are
+            signed, floats or longer than 16 bits, so that white is undefined;
             if an array has another shape or values outside 0..255; or if
-            `max_pixels` or `bands` is not
-            a positive integer.
+            `max_pixels` or `bands` is not a positive integer.
     """
     _check_max_pixels(max_pixels)
     check_integer("bands", bands)
@@ -121,9 +120,9 @@ def read_image(
             if not found:
                 raise
             raise ValueError(
-                "`image` must be RGB of 8 bits, or `bands` be as many as it "
-                f"has. Received: image={named(source)}, a TIFF file of {found} "
-                f"({error})"
+                "`image` must be RGB of 8 bits, or `bands` its number of "
+                f"bands. Received: image={named(source)}, a TIFF file of "
+                f"{found} ({error})"
             ) from error
 
 
@@ -131,16 +130,17 @@ def read_image(
 def image_windows(
     source: Source, max_pixels: int = MAX_PIXELS, bands: int = RGB
 ) -> Iterator[Any]:
-    """Opens an image of which windows are read as they are needed.
+    """Opens an image to read windows of it as needed.
 
     Args:
-        source: As of `read_image`, as are the others and the errors.
+        source: As in `read_image`. The other arguments and the errors are
+            those of `read_image`, too.
         max_pixels: Files with more pixels are refused.
-        bands: Bands of the image.
+        bands: Number of bands of the image.
 
     Yields:
-        The image as `read_image` reads it; or, of a TIFF file of other bands
-        than 3, a `TiffWindows`, which is sliced as an array is.
+        The result of `read_image`; or, for a TIFF file with other than 3
+        bands, a `TiffWindows`, which can be sliced like an array.
     """
     if bands == RGB or not isinstance(source, str | os.PathLike):
         yield read_image(source, max_pixels, bands)
@@ -160,25 +160,26 @@ def image_windows(
 def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a mask whose pixels are class indices.
 
-    Palette files give the index, never the color. Grey files of 1, 2, 4, 8
-    or 16 bits give the stored value, counted from black.
+    From palette files it reads the index, never the color. From gray files of
+    1, 2, 4, 8 or 16 bits it reads the stored value, where 0 is black.
 
     Args:
-        source: A path to a PNG, BMP, TIFF or GIF file, the bytes of one, or
-            an integer array of shape `(H, W)` within 0..255.
-        max_pixels: As of `read_image`.
+        source: The path or the bytes of a PNG, BMP, TIFF or GIF file, or an
+            integer array of shape `(H, W)` within 0..255.
+        max_pixels: As in `read_image`.
 
     Returns:
-        A uint8 array of shape `(H, W)`; a uint8 array comes back itself.
+        A uint8 array of shape `(H, W)`; a uint8 array is returned without a
+        copy.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         OSError: If the path cannot be opened.
-        TypeError: If `source` is none of the above, or of another dtype.
-        ValueError: If the file is not a complete index mask (a colored one,
-            for instance) or has more than `max_pixels` pixels; if an array
-            has another rank or values outside 0..255; or if `max_pixels` is
-            not a positive integer.
+        TypeError: If `source` is none of the above, or has another dtype.
+        ValueError: If the file is not a complete index mask (but a colored
+            one, for instance) or has more than `max_pixels` pixels; if an
+            array has another rank or values outside 0..255; or if
+            `max_pixels` is not a positive integer.
     """
     if isinstance(source, np.ndarray):
         _check_max_pixels(max_pixels)
@@ -189,12 +190,12 @@ def read_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def read_stored_mask(
     source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS
 ) -> StoredMask:
-    """Reads a mask of any values or colors, as its file has it.
+    """Reads the stored values or colors of a mask.
 
     Args:
-        source: As of `read_mask`, or an RGB or RGBA file of 8 bits per
+        source: As in `read_mask`, or an RGB or RGBA file of 8 bits per
             channel (alpha is dropped).
-        max_pixels: As of `read_image`.
+        max_pixels: As in `read_image`.
 
     Returns:
         Values within 0..65535, uint8 or uint16 `(H, W)`, or colors, uint8
@@ -202,24 +203,24 @@ def read_stored_mask(
 
     Raises:
         OSError: If the path cannot be opened.
-        ValueError: If the file is no complete mask, or has more than
+        ValueError: If the file is not a complete mask, or has more than
             `max_pixels` pixels.
     """
     return _decode_mask(source, max_pixels, indices_only=False)
 
 
 def image_orientation(source: str | os.PathLike[str] | bytes) -> int:
-    """Reads how an image is stored, without its pixels.
+    """Reads the EXIF orientation of an image, without its pixels.
 
     Args:
-        source: A path or the bytes of a file that `read_image` reads.
+        source: The path or the bytes of a file that `read_image` reads.
 
     Returns:
-        EXIF's orientation: 1 upright, 3 upside down, up to 8.
+        The orientation: 1 is upright, 3 is upside down, up to 8.
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no image.
+        ValueError: If it is not an image.
     """
     return _read_header(source)[1]
 
@@ -228,14 +229,14 @@ def image_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     """Reads the width and height of an upright image, without its pixels.
 
     Args:
-        source: A path or the bytes of a file that `read_image` reads.
+        source: The path or the bytes of a file that `read_image` reads.
 
     Returns:
-        Width and height as of `read_image`.
+        Width and height of the result of `read_image`.
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no image.
+        ValueError: If it is not an image.
     """
     return _read_header(source)[0]
 
@@ -244,14 +245,14 @@ def _read_header(
     source: str | os.PathLike[str] | bytes,
 ) -> tuple[tuple[int, int], int]:
     with _stream("image", source) as stream:
-        # Its pixels are not read, so that any number will do.
+        # Pixels are not read, so their number does not matter.
         request = Request(
             "image", "an image", IMAGE_FORMATS, sys.maxsize, named(source)
         )
         try:
             return read_header(stream, request)
         except ValueError:
-            # TIFF files of bands that Pillow does not know are read if upright.
+            # Pillow does not know all bands of TIFF files; ours are upright.
             size = read_tiff_size(stream, request)
             if size is None:
                 raise
@@ -262,7 +263,7 @@ def tiff_pages(source: str | os.PathLike[str] | bytes) -> int:
     """Counts the pages of a TIFF file; other files have one.
 
     Args:
-        source: A path or the bytes of a file.
+        source: The path or the bytes of a file.
     """
     with _stream("image", source) as stream:
         return count_pages(stream)
@@ -271,10 +272,10 @@ def tiff_pages(source: str | os.PathLike[str] | bytes) -> int:
 def image_georeference(
     source: str | os.PathLike[str] | bytes,
 ) -> Georeference | None:
-    """Reads where an image is on Earth, without its pixels.
+    """Reads the location of an image on Earth, without its pixels.
 
     Args:
-        source: A path or the bytes of a file that `read_image` reads.
+        source: The path or the bytes of a file that `read_image` reads.
 
     Returns:
         The georeference of a GeoTIFF, None for other files.
@@ -284,7 +285,7 @@ def image_georeference(
 
 
 def named(source: str | os.PathLike[str] | bytes) -> str:
-    """Returns what errors call a file."""
+    """Returns the name of a file for errors."""
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
     return repr(os.fspath(source))
@@ -335,7 +336,7 @@ def _check_image_array(image: np.ndarray, bands: int) -> np.ndarray:
             f"image of dtype {image.dtype}"
         )
     low, high = float(image.min()), float(image.max())
-    # NaN fails every comparison, so this asks for what is right.
+    # NaN fails every comparison, so negate the valid range.
     if not (low >= 0 and high <= 255):
         raise ValueError(
             "`image` must have values within 0..255. Received: image within "

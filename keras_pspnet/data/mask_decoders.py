@@ -19,24 +19,24 @@ from keras_pspnet.data.decoders import (
     upright,
 )
 
-# Lossy formats change indices, so none of them can hold a mask.
+# Lossy formats change indices, so they cannot hold masks.
 MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 
 _TIFF_BITS = 258
-# TIFF's two ways to hold JPEG.
+# TIFF's two codes for JPEG compression.
 _JPEG_IN_TIFF = (6, 7)
-# Pillow stretches 2 and 4-bit grey to 0..255; dividing gives the index.
+# Pillow stretches 2 and 4-bit gray to 0..255; dividing gives the index.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 
 class StoredMask(NamedTuple):
-    """A mask as its file has it.
+    """The stored content of a mask file.
 
     Args:
         pixels: Values, uint8 or uint16 `(H, W)`, or colors, uint8
             `(H, W, 3)`.
-        palette: The colors of the values, uint8 `(N, 3)`; None if the file
-            has none, or one of a rare order.
+        palette: Colors of the values, uint8 `(N, 3)`; None without a palette,
+            or if its channels are in a rare order.
     """
 
     pixels: np.ndarray
@@ -50,14 +50,14 @@ def decode_mask(
 
     Args:
         stream: The file.
-        request: As of `decode_image`.
+        request: As in `decode_image`.
         indices_only: Whether to refuse values above 255, and colors.
 
     Returns:
         Values within 0..65535 or colors, and the palette.
 
     Raises:
-        ValueError: If the file is another, or broken.
+        ValueError: If the file has another format, or is broken.
     """
     opened = open_image(stream, request)
     if tiff_tags(opened).get(TIFF_COMPRESSION) in _JPEG_IN_TIFF:
@@ -76,10 +76,10 @@ def decode_mask(
 def _index_converter(
     opened: ImageFile.ImageFile, request: Request, dtype: np.dtype
 ) -> Callable[[Image.Image], np.ndarray]:
-    """Returns what makes arrays of class indices of a file's blocks."""
+    """Returns a function from blocks of a file to arrays of class indices."""
     if len(opened.getbands()) > 1 or opened.mode == "F":
         request.refuse(
-            "must be an index mask, one class index per pixel in a grey or "
+            "must be an index mask, one class index per pixel in a gray or "
             f"palette file, not {opened.mode}"
         )
     step = _GREY_STEPS.get(raw_mode(opened)[:3], 1)
@@ -103,7 +103,7 @@ def _has_byte_colors(opened: ImageFile.ImageFile) -> bool:
     bits = tiff_tags(opened).get(_TIFF_BITS, (8,))
     return (
         opened.mode in ("RGB", "RGBA")
-        # The modes of other lengths are "RGB;16B", "BGR;15" and so on.
+        # Modes of other bit depths are "RGB;16B", "BGR;15" and so on.
         and ";" not in raw_mode(opened)
         and set(bits) == {8}
     )
@@ -116,11 +116,11 @@ def _palette(opened: ImageFile.ImageFile) -> np.ndarray | None:
     mode, colors = opened.palette.getdata()
     table = np.frombuffer(colors, np.uint8)
     if mode == "RGB;L":
-        # TIFF files have all of red first.
+        # TIFF files store all of red first.
         return table.reshape(3, -1).T
     channels = {"RGB": 3, "BGR": 3, "BGRX": 4}.get(mode)
     if channels is None:
         return None
     table = table.reshape(-1, channels)[:, :3]
-    # BMP files have blue first.
+    # BMP files store blue first.
     return table if mode == "RGB" else table[:, ::-1]

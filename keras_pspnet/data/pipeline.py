@@ -1,4 +1,4 @@
-"""From a folder of images and masks to batches, in a reproducible order."""
+"""Makes batches of images and masks, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from keras_pspnet.data.images import RGB
 
 _CORES = os.cpu_count() or 1
 if hasattr(os, "sched_getaffinity"):
-    # Those that this process may use.
+    # The cores that this process may use.
     _CORES = len(os.sched_getaffinity(0))
-# Pairs that are made side by side: one more than there are cores, since what
-# is done early keeps its place until its turn.
+# Pairs to make in parallel: one more than there are cores, since finished pairs
+# occupy a slot until it is their turn.
 _PARALLEL_CALLS = _CORES + 1
 
 
 class Pairs(Protocol):
-    """Anything that gives (image, mask) arrays by index, as a list does."""
+    """Anything that returns (image, mask) arrays by index, like a list."""
 
     def __len__(self) -> int: ...
 
@@ -41,26 +41,26 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Makes the batches of a training run.
 
-    The order of the images and every random change are pure functions of
-    (seed, epoch, index): a run that starts at step k sees what an
-    uninterrupted run sees from step k on, with any number of threads. Who
-    iterates again gets the steps that follow, and so new crops in every epoch
-    of `fit`.
+    The order of the images and all augmentation are pure functions of (seed,
+    epoch, index). A run that starts at step k therefore sees what an
+    uninterrupted run sees from step k on, with any number of threads. Each
+    new iteration continues with the following steps, so every epoch of `fit`
+    gets new crops.
 
     Args:
         pairs: uint8 images (H, W, 3) and masks (H, W), as
-            `keras_pspnet.data.load` gives them; images of other bands may be
-            of any dtype.
-        augment: Makes every pair the same size, from a seed. It is given
-            images as they are, uint8; those of other bands as float32.
-        batch_size: Pairs in a global batch.
-        total_steps: Batches of the whole run.
-        seed: Seed of order and changes.
-        first_step: Batches that an earlier part of the run has seen.
-        parts: Equal parts, one for each replica, that every batch comes in,
-            one after the other.
-        shard: (index, count) for one of several machines: of the parts of
-            every batch, the index-th of count equal runs.
+            `keras_pspnet.data.load` returns them; images of other bands may
+            have any dtype.
+        augment: Turns every pair into crops of the same size, from a seed. It
+            gets uint8 images, or float32 for other bands.
+        batch_size: Number of pairs in a global batch.
+        total_steps: Number of batches in the whole run.
+        seed: Seed of the order and the augmentation.
+        first_step: Number of batches that earlier parts of the run have seen.
+        parts: Number of equal parts, one for each replica, that each batch is
+            split into. The parts follow one another.
+        shard: (index, count) of this machine among several; it gets the
+            index-th of count equal ranges of the parts of every batch.
 
     Returns:
         Data set of (total_steps - first_step) * parts / count elements:
@@ -68,8 +68,8 @@ def training_dataset(
         (B / parts, H, W) uint8.
 
     Raises:
-        ValueError: If the batch is not a multiple of the parts, or these are
-            not of the shards.
+        ValueError: If the batch size is not a multiple of `parts`, or `parts`
+            is not a multiple of the number of shards.
 
     Examples:
         >>> from keras_pspnet.data.augment import augmentation
@@ -85,8 +85,8 @@ def training_dataset(
     index, shards = shard
     if parts < 1 or batch_size % parts:
         raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas, so "
-            "that each has as many images. Received: "
+            "`batch_size` must be a multiple of the number of replicas. "
+            "Received: "
             f"batch_size={batch_size} for {parts} replicas"
         )
     if not 0 <= index < shards or parts % shards:
@@ -102,7 +102,7 @@ def training_dataset(
     share = batch_size // shards
 
     def sample(number: Any) -> tuple[Any, Any]:
-        # From the number of a pair in the shard to that in the run.
+        # Convert the position in the shard to the position in the run.
         step, rest = number // share, number % share
         position = step * batch_size + index * share + rest
         image, mask = _read(pairs, _index_at(position, count, seed), bands)
@@ -113,7 +113,7 @@ def training_dataset(
     passes = itertools.count()
 
     def numbers(_: Any) -> tf.data.Dataset:
-        # Keras's `fit` begins anew in every epoch.
+        # Keras's `fit` starts a new iteration in every epoch.
         passed = tf.numpy_function(lambda: next(passes), [], tf.int64)
         first = (first_step + tf.ensure_shape(passed, ()) * steps) * share
         return tf.data.Dataset.range(first, first + steps * share)
@@ -123,8 +123,8 @@ def training_dataset(
         tf.data.experimental.assert_cardinality(steps * share)
     ).map(sample, num_parallel_calls=_PARALLEL_CALLS, deterministic=True)
     options = tf.data.Options()
-    # All is said; what would tune it begins with one call at a time, and
-    # keeps the end of the data waiting for its next look at them.
+    # Everything is set explicitly. Autotuning would start with one call at a
+    # time, and delay the end of the data until its next update.
     options.autotune.enabled = False
     return (
         samples.batch(batch_size // parts, drop_remainder=True)
@@ -136,13 +136,13 @@ def training_dataset(
 def batch_indices(
     count: int, batch_size: int, seed: int, step: int
 ) -> np.ndarray:
-    """Tells which pairs are in a batch of `training_dataset`.
+    """Returns which pairs are in a batch of `training_dataset`.
 
     Args:
         count: Number of pairs.
-        batch_size: Pairs in a global batch.
-        seed: Seed of order and changes.
-        step: Number of the batch, from 0.
+        batch_size: Number of pairs in a global batch.
+        seed: Seed of the order and the augmentation.
+        step: Number of the batch, counted from 0.
 
     Returns:
         Their indices in the order of the batch, int64 (batch_size,).
@@ -155,14 +155,14 @@ def batch_indices(
     """
     first = step * batch_size
     positions = tf.range(first, first + batch_size, dtype=tf.int64)
-    # TensorFlow pads a vector of seeds on the wrong side.
+    # TensorFlow would pad a vector of seeds on the wrong side.
     found = [_index_at(position, count, seed) for position in positions]
     return np.array(found, np.int64)
 
 
 @tf.autograph.experimental.do_not_convert
 def _read(pairs: Pairs, index: Any, bands: int) -> tuple[Any, Any]:
-    # Values of other bands are of as many dtypes as there are files.
+    # Images of other bands may have a different dtype in every file.
     dtype = tf.uint8 if bands == RGB else tf.float32
 
     def pair(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +178,7 @@ def _read(pairs: Pairs, index: Any, bands: int) -> tuple[Any, Any]:
 
 @tf.autograph.experimental.do_not_convert
 def _index_at(position: Any, count: int, seed: int) -> Any:
-    """The pair at a place of the run; both int64 scalars."""
+    """Returns the index of the pair at a position of the run, both int64."""
     epoch, place = position // count, position % count
     order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(

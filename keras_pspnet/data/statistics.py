@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the bands of a data set."""
+"""Measures mean and standard deviation of the bands of a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_pspnet.utils import check_rule
 
 
 class BandStatistics(NamedTuple):
-    """What `PSPNet` subtracts from each band, and divides it by.
+    """The values that `PSPNet` normalizes each band with.
 
     Args:
         mean: Mean of each band.
@@ -27,7 +27,7 @@ def band_statistics(data: SegmentationData) -> BandStatistics:
     """Measures mean and standard deviation of each band over all pixels.
 
     Args:
-        data: The set, as of `keras_pspnet.data.load`. Its masks are not read.
+        data: The set, from `keras_pspnet.data.load`. Its masks are not read.
 
     Returns:
         Both, in the units of the images, rounded to 6 digits.
@@ -35,7 +35,7 @@ def band_statistics(data: SegmentationData) -> BandStatistics:
     Raises:
         OSError: If a file cannot be opened.
         ValueError: If there is no image, one cannot be decoded, or a band has
-            one value everywhere, by whose deviation nothing can be divided.
+            the same value everywhere, so its standard deviation is zero.
 
     Examples:
         >>> from keras_pspnet.data import band_statistics, load
@@ -49,8 +49,8 @@ def band_statistics(data: SegmentationData) -> BandStatistics:
     for sample in data.samples:
         image = read_image(sample.image, bands=data.bands)
         pixels = image.reshape(-1, data.bands)
-        # Sums of the squares themselves would lose the digits that count
-        # where the mean is large: Chan, Golub and LeVeque, 1979.
+        # Plain sums of squares would lose precision if the mean is large, so
+        # merge deviations as in Chan, Golub and LeVeque, 1979.
         number = len(pixels)
         own = pixels.mean(axis=0, dtype=np.float64)
         own_squares = number * pixels.var(axis=0, dtype=np.float64)

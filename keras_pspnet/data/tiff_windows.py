@@ -1,4 +1,4 @@
-"""TIFF files of which windows are read as they are needed."""
+"""Reads windows of TIFF files as they are needed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from keras_pspnet.data.bands import (
 )
 from keras_pspnet.data.decoders import Request
 
-# Decoded tiles and strips are kept up to so many bytes: those under a row of
-# windows, 30,000 pixels wide, of 4 bands of 16 bits.
+# Keep decoded tiles and strips up to this many bytes: enough for a row of
+# windows that is 30,000 pixels wide, with 4 bands of 16 bits.
 _KEPT = 2**28
-# Rows that are looked through at a time for pixels without data.
+# Rows to search at a time for pixels without data.
 _ROWS = 256
 
 
 class TiffWindows:
-    """An image in a TIFF file, which is sliced as an array is.
+    """An image in a TIFF file, which can be sliced like an array.
 
-    `image[rows, columns]` decodes the tiles or strips that the window
-    touches, and has the values that `read_image` gives of the whole. Slices
-    have no step but `[:, ::-1]`, which flips the image and reads nothing.
+    `image[rows, columns]` decodes the tiles or strips under the window, and
+    returns the same values as `read_image`. The only step allowed is
+    `[:, ::-1]`, which flips the image and reads nothing.
 
     Args:
         page: The page of tifffile, see `keras_pspnet.data.bands.open_bands`.
-        request: Its name in errors.
+        request: Names the file in errors.
 
     Raises:
         ValueError: If the file is broken, or has NaN.
@@ -55,7 +55,7 @@ class TiffWindows:
             )
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._nodata = declared_nodata(page)
-        # What stands for pixels without data; None where there are none.
+        # Replacement for pixels without data; None if there are none.
         self._means: np.ndarray | None = None
         self._means = self._find_means(request)
 
@@ -78,7 +78,7 @@ class TiffWindows:
         return part[:, ::-1] if self._flipped else part
 
     def _find_means(self, request: Request) -> np.ndarray | None:
-        """Computes the mean of each band, if any pixel is without data."""
+        """Computes the mean of each band if there are pixels without data."""
         count = np.zeros(self.shape[-1], np.int64)
         total = np.zeros(self.shape[-1])
         for top in range(0, self.shape[0], _ROWS):
@@ -97,9 +97,9 @@ class TiffWindows:
         return total / np.maximum(count, 1)
 
     def _read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """Puts a window together, (rows, columns, bands)."""
+        """Assembles a window, (rows, columns, bands)."""
         page = self._page
-        # Bands lie one after the other, or side by side in each pixel.
+        # Bands are separate planes, or interleaved in each pixel.
         planes = page.shaped[0]
         if self._mapped is not None:
             found = self._mapped[:, 0, top:bottom, left:right]
@@ -138,7 +138,7 @@ class TiffWindows:
         data = file.read(page.databytecounts[index]) or None
         found, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
         if found is None:
-            # GDAL leaves out parts without data.
+            # GDAL omits parts without data.
             found = np.full(shape, page.nodata, page.dtype)
         self._kept[index] = as_values(found[0], page)
         size = sum(each.nbytes for each in self._kept.values())

@@ -28,10 +28,10 @@ from keras_pspnet.visualization import Segmentation, as_rgb, index_image
 
 
 def label_file_text(labels: LabelSet) -> str:
-    """Writes `labels.txt`: a class a line, with its color.
+    """Returns the text of `labels.txt`: one class per line, with its color.
 
-    Of two classes it lists the values instead: 255 in masks without class 1
-    would be taken for class 1 otherwise.
+    For two classes it lists the values instead, since otherwise 255 in masks
+    without class 1 would be taken for class 1.
 
     Args:
         labels: The classes.
@@ -40,8 +40,8 @@ def label_file_text(labels: LabelSet) -> str:
         The text.
 
     Raises:
-        ValueError: If a name cannot stand in such a file: one that starts
-            with #, or is "ignore".
+        ValueError: If the file cannot hold a name, because it starts with #
+            or is "ignore".
     """
     marks = [f"#{bytes(color).hex()}" for color in labels.colors]
     lines = list(zip(labels.names, marks, strict=True))
@@ -55,8 +55,8 @@ def label_file_text(labels: LabelSet) -> str:
         names = parsed.names
     if names != labels.names:
         raise ValueError(
-            f"`labels` must have names that {LABEL_FILE} can hold: none that "
-            "starts with # or is 'ignore'. Received: "
+            f"`labels` must have names that {LABEL_FILE} can hold: none may "
+            "start with # or be 'ignore'. Received: "
             f"{', '.join(map(repr, labels.names))}"
         )
     return text
@@ -65,20 +65,20 @@ def label_file_text(labels: LabelSet) -> str:
 def write_pairs(
     data: SegmentationData, folder: str | os.PathLike[str]
 ) -> Iterator[Segmentation | Issue]:
-    """Writes `images` and `masks` of a data set, pair by pair.
+    """Writes a data set to the folders `images` and `masks`, pair by pair.
 
-    Images are copied as they are, if `load` reads their format again. Masks
-    are palette PNG files of class indices in the colors of the classes, and
-    255 to ignore. Folders inside the folder of the images are kept.
+    Images are copied unchanged if `load` can read their format. Masks become
+    palette PNG files of class indices, in the colors of the classes, with 255
+    for ignored pixels. Subfolders of the images are kept.
 
     Args:
         data: The pairs.
-        folder: Where `images` and `masks` go; existing files of the same
-            names are replaced.
+        folder: Parent folder of `images` and `masks`; existing files of the
+            same names are replaced.
 
     Yields:
-        For each pair, as soon as it is written, the image and its mask; or
-        what is wrong with it, and nothing is written.
+        For each pair the image and its mask, once they are written. If the
+        pair has an error, nothing is written and the issue is yielded.
 
     Raises:
         OSError: If a file cannot be written.

@@ -1,4 +1,4 @@
-"""Size, time and memory of artefacts, each in a process of its own."""
+"""Measures size, time and memory of exported models, one process each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_pspnet.inference.exported import check_installed
 from keras_pspnet.inference.measuring import BenchmarkError, alternate
 from keras_pspnet.utils import check_integer
 
-# What `pip install` needs for each kind, as `check_installed` says it.
+# Arguments of `check_installed` for each kind.
 _PACKAGES = {
     "onnx": ("onnxruntime", "onnxruntime", "onnx", "file"),
     "litert": ("ai_edge_litert", "ai-edge-litert", "litert", "file"),
@@ -27,22 +27,22 @@ _PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What was measured of an artefact. Megabytes are millions of bytes.
+    """The measurements of one artefact. Megabytes are millions of bytes.
 
     Args:
-        path: Of the artefact.
+        path: Path of the artefact.
         kind: `"savedmodel"`, `"onnx"`, `"litert"` or `"model"`.
-        megabytes: Of its files.
+        megabytes: Size of its files.
         size: (height, width) of the mask, and of the image that it saw.
-        load_seconds: Of loading, after the engine is imported.
-        first_seconds: Of the first run.
-        seconds: Of the runs after it is warm.
-        started: Megabytes resident before the engine is imported: the
-            interpreter and NumPy.
-        imported: After the engine is imported.
-        loaded: After the artefact is loaded.
-        first: After the first run.
-        peak: The most at any time.
+        load_seconds: Time to load it, after the engine was imported.
+        first_seconds: Time of the first run.
+        seconds: Times of the runs once it is warm.
+        started: Megabytes resident before the engine is imported, that is
+            the interpreter and NumPy.
+        imported: Megabytes after the engine is imported.
+        loaded: Megabytes after the artefact is loaded.
+        first: Megabytes after the first run.
+        peak: Peak of the resident megabytes.
     """
 
     path: str
@@ -64,7 +64,7 @@ class Measurement:
         return statistics.median(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it for JSON."""
+        """Returns all fields, ready for JSON."""
         return {
             **dataclasses.asdict(self),
             "median_seconds": self.median_seconds,
@@ -72,15 +72,15 @@ class Measurement:
 
 
 def check_artefacts(paths: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuses what cannot be measured, before anything is.
+    """Checks that all artefacts can be measured, before any of them runs.
 
     Args:
-        paths: As of `benchmark`.
+        paths: As in `benchmark`.
 
     Raises:
-        FileNotFoundError: If there is nothing at a path.
-        ImportError: If what runs it is not installed.
-        ValueError: If it is no artefact, or named twice.
+        FileNotFoundError: If a path does not exist.
+        ImportError: If the engine of an artefact is not installed.
+        ValueError: If a path is no artefact, or occurs twice.
     """
     for path in paths:
         name = os.fspath(path)
@@ -110,31 +110,31 @@ def benchmark(
     threads: int | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Measurement]:
-    """Measures artefacts on this machine's processor.
+    """Measures artefacts on the CPU of this machine.
 
-    Each has a fresh process that loads nothing else, and runs from the image
-    to its mask. All stay loaded, and their rounds alternate, so that a machine
-    that grows slower does so for all; processes that wait are stopped.
+    Each runs in a fresh process that loads nothing else, from the image to
+    its mask. All processes stay loaded and take turns, so that a machine that
+    slows down affects all of them; waiting processes are stopped.
 
     Args:
-        paths: SavedModels' folders, .tflite and .onnx files, and folders of
-            `save_pretrained`.
+        paths: Folders of SavedModels and of `save_pretrained`, and .tflite
+            and .onnx files.
         image: (H, W, bands), RGB in 0..255 for 3. Artefacts of a fixed size
-            see this many of its pixels.
-        rounds: How often each runs once it is warm.
-        threads: With how many threads each computes; None is the number of
+            get it resized to that size, by the nearest pixels.
+        rounds: Number of runs of each artefact once it is warm.
+        threads: Number of threads for each; None is the number of
             processors.
-        progress: Called once for every artefact that is loaded, and after
-            every run.
+        progress: Called after each artefact is loaded, and after each run.
 
     Returns:
-        What was measured of each, in their order.
+        The measurements, in the order of `paths`.
 
     Raises:
-        BenchmarkError: If one does not load or run; its output is in it.
-        FileNotFoundError: If there is nothing at a path.
-        ImportError: If what runs an artefact is not installed.
-        ValueError: If it is no artefact, or an argument is out of range.
+        BenchmarkError: If an artefact does not load or run; the message
+            includes its output.
+        FileNotFoundError: If a path does not exist.
+        ImportError: If the engine of an artefact is not installed.
+        ValueError: If a path is no artefact, or an argument is out of range.
 
     Examples:
         >>> from keras_pspnet.inference.benchmark import benchmark
@@ -161,7 +161,7 @@ def benchmark(
         found = alternate(
             {
                 name: [
-                    # The script's folder holds modules of common names.
+                    # -P: the script's folder has modules of common names.
                     *(sys.executable, "-P", measured.__file__, name),
                     *(str(folder / "image.npy"), str(mask), str(threads)),
                 ]

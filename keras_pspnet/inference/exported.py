@@ -1,4 +1,4 @@
-"""Exported files as predictors, to be scored as the model they were made of."""
+"""Loads exported files as predictors, to run and score them like a model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from keras_pspnet.labels import LabelSet, generic_labels
 from keras_pspnet.utils.arguments import finite_numbers
 
 # Where exports keep `model_info.description`: a file of a SavedModel, a file in
-# a LiteRT file's archive, an entry of an ONNX file's metadata.
+# the archive of a LiteRT file, an entry in the metadata of an ONNX file.
 SIDE_FILE = "assets.extra/pspnet.json"
-# Hashes of a SavedModel's files, as `sha256sum --check` reads them.
+# Hashes of a SavedModel's files, for `sha256sum --check`.
 SUMS_FILE = "assets.extra/SHA256SUMS"
 SIDE_ENTRY = "pspnet.json"
-# A description of thousands of classes stays below this.
+# Thousands of classes need less.
 _MAX_DESCRIPTION = 2**24  # bytes
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
-    """Tells whether a path is that of an exported model.
+    """Tells whether a path is an exported model.
 
     Args:
-        path: A SavedModel's folder, or a .tflite or .onnx file.
+        path: Folder of a SavedModel, or .tflite or .onnx file.
     """
     path = Path(path)
     return path.suffix in _LOADERS or (path / "saved_model.pb").is_file()
@@ -41,17 +41,17 @@ def load_exported(path: str | os.PathLike[str]) -> Predictor:
     """Loads an exported model.
 
     Args:
-        path: What `export_saved_model`, `export_litert` or `export_onnx`
-            has written.
+        path: Path that `export_saved_model`, `export_litert` or `export_onnx`
+            wrote.
 
     Returns:
-        A predictor for `segment` and `evaluate`. Of a file that gives masks
-        they take single views of whole images.
+        A predictor for `segment` and `evaluate`. If the file computes masks,
+        not logits, it supports only single views of whole images.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ImportError: If what runs it is not installed.
-        ValueError: If it is not an exported PSPNet.
+        FileNotFoundError: If the path does not exist.
+        ImportError: If the engine is not installed.
+        ValueError: If the path is not an exported PSPNet.
 
     Examples:
         >>> from keras_pspnet.inference.exported import load_exported
@@ -73,7 +73,7 @@ def load_exported(path: str | os.PathLike[str]) -> Predictor:
     except ImportError:
         raise
     except Exception as error:
-        # The errors of these libraries have nothing in common.
+        # The errors of these libraries share no base class.
         raise ValueError(
             "`path` must be a model that keras_pspnet has exported. "
             f"Received: path={str(path)!r} with another content ({error})"
@@ -98,7 +98,7 @@ def _load_saved_model(path: Path) -> Predictor:
     def run(images: np.ndarray) -> np.ndarray:
         return logits(images=tf.constant(images))["logits"].numpy()
 
-    # The function keeps its owner alive, and so its tables and variables.
+    # Keep the owner alive, and with it its tables and variables.
     run.owner = loaded  # type: ignore[attr-defined]
     return _predictor(run, inputs, outputs, text)
 
@@ -116,7 +116,7 @@ def _load_litert(path: Path) -> Predictor:
     )
     takes_bytes = any(each["dtype"] == np.uint8 for each in ends[0].values())
 
-    # Such a file takes one image at a time.
+    # A LiteRT file takes one image at a time.
     def run(images: np.ndarray) -> np.ndarray:
         if takes_bytes:
             images = as_uint8(images)
@@ -127,7 +127,7 @@ def _load_litert(path: Path) -> Predictor:
 
 
 def _read_side_entry(path: Path) -> bytes | None:
-    """Reads what is zipped behind a LiteRT file, which may be a bomb."""
+    """Reads an entry zipped behind a LiteRT file, which may be a zip bomb."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
@@ -168,7 +168,7 @@ def _predictor(
     outputs: Mapping[str, Sequence[Any]],
     text: str | bytes | None,
 ) -> Predictor:
-    """Checks names and shapes; labels are made up if no text says them."""
+    """Checks names and shapes; without a description, makes up labels."""
     images, logits = inputs.get("images", ()), outputs.get("logits", ())
     gives_masks = set(outputs) == {"mask"}
     if gives_masks:
@@ -207,7 +207,7 @@ def _predictor(
 
 
 def _classes_of(text: str | bytes | None) -> int | None:
-    """Counts the classes of a description, None if there is none."""
+    """Returns the number of classes in a description, None without one."""
     try:
         return len(json.loads(text or "")["labels"]["names"])
     except (KeyError, TypeError, ValueError):
@@ -215,12 +215,12 @@ def _classes_of(text: str | bytes | None) -> int | None:
 
 
 def check_installed(module: str, package: str, extra: str, what: str) -> None:
-    """Refuses work that needs an optional package, before it begins.
+    """Checks that an optional package is installed, before the work starts.
 
     Args:
-        module: What is imported.
-        package: What is installed.
-        extra: The extra of this package that names it.
+        module: Module to import.
+        package: Package that has the module.
+        extra: Extra of keras_pspnet that installs the package.
         what: What needs it, "export" or "file".
 
     Raises:

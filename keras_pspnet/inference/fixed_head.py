@@ -1,10 +1,10 @@
-"""The head of a network of known size, in operations that every engine takes.
+"""The head for a known input size, in operations that every engine supports.
 
-Accelerators take tensors of rank 4, convolutions with constant kernels,
-pooling and resizing, but no product with a constant on the left: what
-`keras_pspnet.layers` multiplies matrices with. Here a matrix is the kernel of
-a 1x1 convolution, and the axis that it is for transposed to the channels'
-place. The numbers stay the same.
+Accelerators support tensors of rank 4, convolutions with constant kernels,
+pooling and resizing. They do not support products with a constant on the left,
+which `keras_pspnet.layers` uses to multiply matrices. Here each matrix is the
+kernel of a 1x1 convolution, after its axis is transposed to that of the
+channels. The results are the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from keras_pspnet.layers.resize import resize as resize_by_products
 
 
 class FixedPyramid(PyramidPoolingModule):
-    """A `PyramidPoolingModule` for inputs of known size."""
+    """A `PyramidPoolingModule` for inputs of a known size."""
 
     def _pool(self, x: Any) -> list[Any]:
         return pool(x, self.bin_sizes, self.pooling)
@@ -36,7 +36,7 @@ class FixedPyramid(PyramidPoolingModule):
 
 
 class FixedResize(Resize):
-    """A `Resize` for inputs of known size."""
+    """A `Resize` for inputs of a known size."""
 
     def call(self, inputs: Any) -> Any:
         x, like = inputs
@@ -44,7 +44,7 @@ class FixedResize(Resize):
 
 
 def resize(x: Any, size: tuple[int, int], align_corners: bool) -> Any:
-    """Resizes as `keras_pspnet.layers.resize` does, in one operation.
+    """Does the same as `keras_pspnet.layers.resize`, in one operation.
 
     Args:
         x: Float tensor (B, H, W, C).
@@ -55,7 +55,7 @@ def resize(x: Any, size: tuple[int, int], align_corners: bool) -> Any:
         Tensor (B, height, width, C) of the dtype of `x`.
     """
     if keras.backend.backend() != "tensorflow":
-        # `keras.ops` has no `align_corners`, and nothing is exported.
+        # `keras.ops` has no `align_corners`; other backends do not export.
         return resize_by_products(x, size, align_corners)
     import tensorflow as tf
 
@@ -69,11 +69,11 @@ def resize(x: Any, size: tuple[int, int], align_corners: bool) -> Any:
 
 
 def pool(x: Any, bin_sizes: Sequence[int], pooling: str) -> list[Any]:
-    """Pools as `keras_pspnet.layers.resize.adaptive_pool` does.
+    """Does the same as `keras_pspnet.layers.resize.adaptive_pool`.
 
     Args:
-        x: Float tensor (B, H, W, C) of known size.
-        bin_sizes: Numbers of cells along each side.
+        x: Float tensor (B, H, W, C) of a known size.
+        bin_sizes: Numbers of bins along each side.
         pooling: `"average"` or `"max"`.
 
     Returns:
@@ -84,7 +84,7 @@ def pool(x: Any, bin_sizes: Sequence[int], pooling: str) -> list[Any]:
         return [_max_side(_max_side(x, 1, bins), 2, bins) for bins in bin_sizes]
     if not bin_sizes:
         return []
-    # All bin sizes share the one transposition of the large map.
+    # All bin sizes share one transposition of the large map.
     matrices = [adaptive_weights(height, bins) for bins in bin_sizes]
     rows = apply_along(x, 1, np.concatenate(matrices))
     ends = np.cumsum(bin_sizes).tolist()
@@ -109,7 +109,7 @@ def _max_side(x: Any, axis: int, bins: int) -> Any:
 
 
 def apply_along(x: Any, axis: int, matrix: np.ndarray) -> Any:
-    """Multiplies a constant matrix with the rows or the columns of a map.
+    """Multiplies a map by a constant matrix, along its rows or columns.
 
     Args:
         x: Float tensor (B, H, W, C).
@@ -128,7 +128,7 @@ def apply_along(x: Any, axis: int, matrix: np.ndarray) -> Any:
 
 
 def apply_to_channels(x: Any, matrix: np.ndarray) -> Any:
-    """Multiplies a constant (m, n) with the last axis of (B, H, W, n)."""
+    """Multiplies the last axis of (B, H, W, n) by a constant (m, n)."""
     kernel = matrix.T[None, None].astype("float32")
     kernel = ops.convert_to_tensor(kernel, dtype=x.dtype)
     return ops.conv(x, kernel, data_format="channels_last")
@@ -137,13 +137,13 @@ def apply_to_channels(x: Any, matrix: np.ndarray) -> Any:
 def convolve_upsampled(
     products: Sequence[Any], size: tuple[int, int], align_corners: bool
 ) -> Any:
-    """Sums what the taps of a 3x3 convolution make of the upsampled maps.
+    """Applies the taps of a 3x3 convolution to upsampled maps, and sums them.
 
     Args:
-        products: What the taps make of every cell: one tensor (B, b, b,
+        products: Products of the taps with every bin: one tensor (B, b, b,
             9 * F) for each bin size b, its last axis ordered (dx, dy, F).
         size: (height, width) of the result.
-        align_corners: How the maps are upsampled.
+        align_corners: How to upsample the maps.
 
     Returns:
         Tensor (B, H, W, F).
@@ -153,23 +153,23 @@ def convolve_upsampled(
     for product in products:
         bins, filters = product.shape[1], product.shape[-1] // 9
         cells = ops.reshape(product, (-1, bins, 3 * bins, 3 * filters))
-        # (B, b, (dy, F), W): rows are still on the small grid.
+        # (B, b, (dy, F), W): the rows are still on the small grid.
         wide = apply_to_channels(
             ops.transpose(cells, (0, 1, 3, 2)),
             _shifted(bins, width, align_corners),
         )
         rows.append(ops.reshape(wide, (-1, 3 * bins, filters, width)))
         down.append(_shifted(bins, height, align_corners))
-    # (B, W, F, (b, dy)): what is transposed is small, but for the result.
+    # (B, W, F, (b, dy)): only the result is large when transposed.
     stacked = ops.transpose(ops.concatenate(rows, axis=1), (0, 3, 2, 1))
     result = apply_to_channels(stacked, np.concatenate(down, axis=1))
     return ops.transpose(result, (0, 3, 1, 2))
 
 
 def _shifted(bins: int, size: int, align_corners: bool) -> np.ndarray:
-    """Builds upsampling as the taps of a zero-padded convolution see it.
+    """Builds the upsampling that the taps of a zero-padded convolution see.
 
-    The matrix is (size, 3 * bins), its columns ordered (cell, tap).
+    The matrix is (size, 3 * bins), its columns ordered (bin, tap).
     """
     matrix = interpolation_weights(bins, size, align_corners)
     padded = np.pad(matrix, ((1, 1), (0, 0)))

@@ -1,4 +1,4 @@
-"""The network as it is deployed: no batch normalization, no dropout."""
+"""The network for deployment: without batch normalization and dropout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_pspnet.layers import (
 )
 from keras_pspnet.utils import keras_private
 
-# What only training needs, and what computes in the dtype of its input.
+# Layers that only training needs, and layers that keep their input's dtype.
 _TRAINING_ONLY = (layers.Dropout, layers.SpatialDropout2D)
 _FOLLOWING = (
     layers.Add,
@@ -44,21 +44,20 @@ def fold(
 ) -> keras.Model:
     """Copies a network for inference.
 
-    Batch normalization goes into the convolution before it, and dropout goes
-    away. The copy has weights of its own and does not follow later changes
-    of the model; `refold` brings it up to date.
+    Batch normalization is merged into the convolution before it, and dropout
+    is removed. The copy has its own weights and does not follow later changes
+    of the model; `refold` updates it.
 
     Args:
         model: A functional model with one input, such as
-            `PSPNet.inference_model()`. Layers that are not known here are
-            copied as they are.
+            `PSPNet.inference_model()`. Unknown layers are copied unchanged.
         size: (height, width) of the copy's input, None for any.
         dtype: `"float32"`, or `"bfloat16"` or `"float16"` for the
-            convolutions and what is between them; normalization and logits
+            convolutions and the layers between them; normalization and logits
             stay float32.
-        fixed_head: Whether a head of known size has the operations that every
-            engine takes, see `keras_pspnet.inference.fixed_head`. One of
-            unknown size keeps its products of matrices.
+        fixed_head: Whether a head of a known size uses operations that every
+            engine supports, see `keras_pspnet.inference.fixed_head`. A head
+            of unknown size keeps its matrix products.
 
     Returns:
         A model with the same input and outputs.
@@ -78,7 +77,7 @@ def fold(
         if fixed_head and type(layer) in _FIXED:
             return _FIXED[type(layer)].from_config(layer.get_config())
         if _is_plain_conv(layer):
-            # Classifiers, which no normalization follows, keep float32.
+            # Classifiers have no normalization after them and keep float32.
             return _folded_conv(layer, dtype if id(layer) in norms else None)
         if id(layer) in absorbed or isinstance(layer, _TRAINING_ONLY):
             return _PassThrough(name=layer.name, dtype=dtype)
@@ -94,9 +93,9 @@ def fold(
     image = keras.Input(
         (*size, source.shape[-1]), dtype=source.dtype, name=source.name
     )
-    # A copy has neither the class nor the compilation of the model. Every
-    # layer is a new one: called on the copy's tensors, a layer of the model
-    # would keep the copy alive as long as itself.
+    # The copy has neither the class nor the compilation of the model. Every
+    # layer is new: if a layer of the model were called on the copy's tensors,
+    # it would keep the copy alive.
     copy = keras.models.clone_model(
         keras.Model(source, model.output, name=model.name),
         input_tensors=image,
@@ -107,11 +106,11 @@ def fold(
 
 
 def refold(model: keras.Model, copy: keras.Model) -> None:
-    """Gives a copy the weights that the model has now.
+    """Updates a copy to the current weights of the model.
 
     Args:
         model: The model.
-        copy: What `fold` made of it.
+        copy: The copy that `fold` made of it.
     """
     absorbed = {
         id(_conv_before(layer)): layer
@@ -135,15 +134,16 @@ def refold(model: keras.Model, copy: keras.Model) -> None:
 
 
 def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
-    """Returns a function for TensorFlow graphs that contain the weights.
+    """Returns a function whose TensorFlow graph contains the weights.
 
-    TensorFlow folds and re-lays constants once, for every signature anew.
+    TensorFlow folds the constants and changes their layout once for every
+    signature.
 
     Args:
-        copy: A model; the function has the weights of this moment.
+        copy: A model; the function takes its current weights.
 
     Returns:
-        Function of images to logits.
+        Function from images to logits.
     """
     import tensorflow as tf
 
@@ -160,17 +160,17 @@ def as_constants(copy: keras.Model) -> Callable[[Any], Any]:
 def as_variables(
     copy: keras.Model,
 ) -> tuple[Callable[[Any], Any], list[Any]]:
-    """Returns a function for TensorFlow graphs that read the weights.
+    """Returns a function whose TensorFlow graph reads the weights.
 
-    All signatures of a SavedModel share its variables.
+    All signatures of a SavedModel share the variables.
 
     Args:
         copy: A model that `fold` made. Its weights have the dtype that they
             are used in, so that no request casts them.
 
     Returns:
-        Function of images to logits, and the `tf.Variable`s that it reads:
-        whoever saves the function must track them.
+        Function from images to logits, and the `tf.Variable`s that it reads,
+        which the saved object must track.
     """
 
     def network(images: Any) -> Any:
@@ -180,7 +180,7 @@ def as_variables(
 
 
 def _weights(layer: Any) -> list[Any]:
-    # Operations of `keras.ops` stand beside layers.
+    # A model's operations may be layers or those of `keras.ops`.
     return getattr(layer, "weights", [])
 
 
@@ -213,15 +213,14 @@ def _norms_of_convs(model: keras.Model) -> dict[int, Any]:
             continue
         conv = _conv_before(layer)
         foldable = isinstance(conv, PyramidConv) or _is_plain_conv(conv)
-        # Whoever else reads the convolution wants it without the
-        # normalization.
+        # Other readers of the convolution need it without the normalization.
         if foldable and keras_private.num_readers(conv) == 1:
             norms[id(conv)] = layer
     return norms
 
 
 def _folded(conv: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel and bias of a convolution and what normalizes it."""
+    """Returns kernel and bias of a convolution with its normalization."""
 
     def exact(variable: Any) -> np.ndarray:
         return ops.convert_to_numpy(variable).astype("float64")
@@ -245,7 +244,7 @@ def _assign(conv: Any, kernel: np.ndarray, bias: np.ndarray) -> None:
 
 
 class _PassThrough(layers.Layer):
-    """Stands where a layer was, and takes whatever it was called with."""
+    """Replaces a layer, and accepts the arguments of any layer."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         return inputs
@@ -254,7 +253,7 @@ class _PassThrough(layers.Layer):
 class _Borrowed(keras.Operation):
     """Calls a layer or an operation of the model inside its own call.
 
-    So the borrowed one never sees the copy's symbolic tensors.
+    This way the borrowed one never sees the copy's symbolic tensors.
     """
 
     def __init__(self, borrowed: Any) -> None:
@@ -268,7 +267,8 @@ class _Borrowed(keras.Operation):
 class _DilatedConv2D(layers.Conv2D):
     """A dilated convolution that TensorFlow runs as one operation.
 
-    In Keras's form it is three: between two reorderings, which exports keep.
+    Keras runs three: it reorders the pixels before and after the convolution,
+    and exports keep that.
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
@@ -293,9 +293,9 @@ def _folded_conv(conv: Any, dtype: str | None) -> Any:
 
 
 class _FoldedPyramidConv(PyramidConv):
-    """A `PyramidConv` whose kernel lies as the products read it.
+    """A `PyramidConv` whose kernel is stored in the layout of the products.
 
-    In the layout of training, the kernel is cut up at every call.
+    In the layout for training, every call has to slice the kernel.
     """
 
     # The order of the taps in the kernels: (dy, dx), axes 0 and 1.
@@ -324,7 +324,7 @@ class _FoldedPyramidConv(PyramidConv):
         return ops.transpose(product, (0, 3, 1, 4, 2, 5))
 
     def assign(self, layer: PyramidConv, norm: Any) -> None:
-        """Takes the weights of a layer and of what normalizes it."""
+        """Takes the weights of a layer and of its normalization."""
         kernel, bias = _folded(layer, norm)
         channels = self.own.shape[2]
         self.own.assign(kernel[:, :, :channels])
@@ -344,7 +344,7 @@ class _FoldedPyramidConv(PyramidConv):
 
 
 class _FixedPyramidConv(_FoldedPyramidConv):
-    """A `_FoldedPyramidConv` for inputs of known size."""
+    """A `_FoldedPyramidConv` for inputs of a known size."""
 
     _tap_axes = (1, 0)
 

@@ -1,4 +1,4 @@
-"""Models by name, folder or exported file, ready to run."""
+"""Loads models by name, folder or exported file, ready to run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def load_predictor(
     """Loads any kind of model for `segment` and `evaluate`.
 
     Args:
-        source: As of `load_pretrained`, or of `load_exported`.
+        source: As in `load_pretrained` or `load_exported`.
         backbone: Backbone of a published model.
-        precision: Of the convolutions, `"float32"` or `"bfloat16"`; None is
-            float32, or the exported model's own.
+        precision: Precision of the convolutions, `"float32"` or
+            `"bfloat16"`; None is float32, or the exported model's own.
 
     Raises:
-        ImportError: If the runtime of an exported model is not installed.
+        ImportError: If the engine of an exported model is not installed.
         OSError: If the model cannot be read.
         ValueError: If there is no such model, or an argument does not apply.
     """

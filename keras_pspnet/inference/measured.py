@@ -1,9 +1,9 @@
-"""One artefact in a process that loads nothing else: what is measured.
+"""The measured process: runs one artefact and loads nothing else.
 
     python measured.py ARTEFACT IMAGE.npy MASK.npy THREADS
 
-It is run by its file and imports nothing of the package, which would bring
-Keras and TensorFlow into a memory that may not need them.
+It runs as a script and imports nothing of the package, which would load Keras
+and TensorFlow even for artefacts that do not need them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 Run = Callable[[np.ndarray], np.ndarray]
 
-# Imports what loads an artefact, by the artefact's kind.
+# Kind of artefact -> function that imports its engine.
 ENGINES: dict[str, Callable[[], object]] = {
     "savedmodel": lambda: importlib.import_module("tensorflow"),
     "onnx": lambda: importlib.import_module("onnxruntime"),
@@ -35,7 +35,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     """Returns the kind of an artefact, a key of `ENGINES`.
 
     Args:
-        path: A SavedModel's or a model's folder, a .tflite or .onnx file.
+        path: Folder of a SavedModel or of a model, .tflite or .onnx file.
 
     Returns:
         The kind; None for anything else.
@@ -50,15 +50,15 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def load_artefact(path: str | os.PathLike[str], threads: int) -> Run:
-    """Loads an artefact, whose kind must be known.
+    """Loads an artefact of a known kind.
 
     Args:
-        path: As of `kind_of`.
-        threads: How many threads it may compute with.
+        path: As in `kind_of`.
+        threads: Number of threads to compute with.
 
     Returns:
         A function from float32 images (1, H, W, bands) to their masks
-        (1, H, W). Where the artefact gives logits, NumPy takes the greatest.
+        (1, H, W). If the artefact returns logits, NumPy takes their argmax.
     """
     loaders = {
         "savedmodel": load_saved_model,
@@ -73,14 +73,14 @@ def load_saved_model(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads a SavedModel into a session, as TensorFlow Serving runs it.
 
     Args:
-        path: Of this package, or of Keras's own export.
-        threads: As of `load_artefact`.
+        path: An export of this package or of Keras.
+        threads: As in `load_artefact`.
     """
     import tensorflow as tf
 
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=threads,
-        # One operation at a time, as all the other engines have it.
+        # One operation at a time, as in all other engines.
         inter_op_parallelism_threads=1,
     )
     with tf.Graph().as_default() as graph:
@@ -105,8 +105,8 @@ def load_onnx(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads an ONNX file into ONNX Runtime.
 
     Args:
-        path: Of this package, or of Keras's own export.
-        threads: As of `load_artefact`.
+        path: An export of this package or of Keras.
+        threads: As in `load_artefact`.
     """
     import onnxruntime
 
@@ -128,8 +128,8 @@ def load_litert(path: str | os.PathLike[str], threads: int) -> Run:
     """Loads a LiteRT file.
 
     Args:
-        path: Of this package.
-        threads: As of `load_artefact`.
+        path: An export of this package.
+        threads: As in `load_artefact`.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -163,7 +163,7 @@ def _as_mask(values: np.ndarray) -> np.ndarray:
 
 
 def _fitted(run: Run, shape: Any) -> Run:
-    """Gives a network of fixed size the pixels of images that it takes."""
+    """Resizes images for a network of a fixed size, by the nearest pixels."""
     size = shape[1:3]
     if not all(isinstance(side, int) and side > 0 for side in size):
         return run
@@ -186,18 +186,18 @@ def serve(
 ) -> None:
     """Loads an artefact, then runs it once for every line of the input.
 
-    Writes a line of JSON once it is warm: seconds of loading and of the first
-    run, and the memory in MB that was resident at the start, after the import,
-    after loading and after the first run; then the seconds of every run; at
-    the end the greatest memory.
+    Writes lines of JSON. Once the artefact is warm: the seconds to load it and
+    of the first run, and the resident memory in MB at the start, after the
+    import, after loading and after the first run. Then the seconds of every
+    run, and at the end the peak memory.
 
     Args:
-        import_engine: Called before.
-        load: Loads it.
+        import_engine: Imports the engine; called first.
+        load: Loads the artefact.
         image: File of an array (H, W, bands).
-        mask: File to write the result of the first run to.
+        mask: File for the result of the first run.
     """
-    # What libraries write goes to the log and not among the figures.
+    # Output of the libraries goes to the log, not among the figures.
     figures = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -217,7 +217,7 @@ def serve(
     found["first_seconds"] = time.perf_counter() - start
     found["first"] = resident_memory()
     np.save(mask, result)
-    # Some engines go on optimizing in the second run.
+    # Some engines still optimize during the second run.
     run(images)
     write(found)
     for _ in sys.stdin:
@@ -228,7 +228,7 @@ def serve(
 
 
 def resident_memory() -> float:
-    """Returns the memory of this process now, in MB."""
+    """Returns the current memory of this process, in MB."""
     status = _status("VmRSS")
     if status is not None:
         return status
@@ -237,7 +237,7 @@ def resident_memory() -> float:
 
 
 def peak_memory() -> float:
-    """Returns the greatest memory that this process has had, in MB."""
+    """Returns the peak memory of this process, in MB."""
     status = _status("VmHWM")
     if status is not None:
         return status
@@ -248,9 +248,9 @@ def peak_memory() -> float:
 
 
 def _status(name: str) -> float | None:
-    """Reads a line of what Linux says of this process.
+    """Reads a value of /proc/self/status, as Linux has it.
 
-    Its own counter of the greatest memory begins with the parent's.
+    `getrusage` would start its peak at that of the parent process.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -261,7 +261,7 @@ def _status(name: str) -> float | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serves the artefact that the command line names.
+    """Serves the artefact named on the command line.
 
     Args:
         arguments: See the module.
@@ -269,7 +269,7 @@ def main(arguments: list[str]) -> None:
     path, image, mask, threads = arguments
     kind = kind_of(path) or ""
     if kind == "model":
-        # From a checkout it is imported as its parent process does.
+        # In a checkout, import the package that the parent process uses.
         sys.path.append(str(Path(__file__).parents[2]))
     serve(ENGINES[kind], lambda: load_artefact(path, int(threads)), image, mask)
 

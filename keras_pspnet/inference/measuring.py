@@ -1,7 +1,7 @@
-"""Processes that are measured, and rounds that alternate between them.
+"""Starts the measured processes and alternates rounds between them.
 
 It imports nothing of the package, so that the repository's benchmarks can use
-it where the package is not installed.
+it without the package.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-# Lines of a failed process's output that are shown.
+# How many lines of a failed process's output to show.
 _SHOWN = 40
 
 
 class BenchmarkError(RuntimeError):
-    """Says why there are no figures; of a process, also what it wrote."""
+    """A benchmark failed; includes the output of the failed process."""
 
 
 class Child:
-    """An artefact in a process of its own, which is stopped while it waits.
+    """An artefact in its own process, which is stopped while it waits.
 
     Args:
-        name: What to call it.
-        command: Starts a process that does as `measured.serve`.
-        log: File for what it writes beside its figures.
+        name: Name for errors.
+        command: Command that runs `measured.serve`.
+        log: File for its output, except the figures.
     """
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
@@ -49,12 +49,12 @@ class Child:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # Ends a stopped process too.
+        # This also ends a stopped process.
         self._process.kill()
         self._process.communicate()
 
     def start(self) -> dict[str, float]:
-        """Waits until it is warm; returns what `measured.serve` found."""
+        """Waits until it is warm; returns the first line of figures."""
         found = self._figure()
         self._stop(True)
         return found
@@ -81,7 +81,7 @@ class Child:
         return self._figure()
 
     def _stop(self, stopped: bool) -> None:
-        # Threads that wait busily would slow the others down.
+        # Threads that wait in a busy loop would slow down the others.
         if hasattr(signal, "SIGSTOP"):
             what = signal.SIGSTOP if stopped else signal.SIGCONT
             self._process.send_signal(what)
@@ -94,7 +94,7 @@ class Child:
             raise self._error() from None
 
     def _error(self) -> BenchmarkError:
-        # Whoever closes its output without a figure is ending.
+        # A process that closes its output without a figure is ending.
         status = self._process.wait()
         return failure(self.name, status, self._log.read_text())
 
@@ -108,18 +108,18 @@ def alternate(
 ) -> dict[str, dict[str, Any]]:
     """Measures processes in rounds that alternate between them.
 
-    A machine that grows slower does so for all of them.
+    If the machine slows down, it does so for all of them.
 
     Args:
-        commands: Starts each, as of `Child`.
-        folder: Where their logs go.
-        rounds: How often each runs.
+        commands: Name -> command, as in `Child`.
+        folder: Folder for their logs.
+        rounds: Number of runs of each.
         started: Called when all of them are warm.
         progress: Called after every start and every run.
 
     Returns:
-        By name, what `measured.serve` found, with `seconds`, a list, and
-        `peak`.
+        By name, the figures of `measured.serve`, with the list `seconds` and
+        with `peak`.
 
     Raises:
         BenchmarkError: If one fails.
@@ -135,7 +135,7 @@ def alternate(
             progress()
         started()
         for index in range(rounds):
-            # Who goes first alternates: the second finds a warmer machine.
+            # Take turns in going first: the second finds a warmer machine.
             order = list(children) if index % 2 == 0 else [*children][::-1]
             for name in order:
                 found[name]["seconds"].append(children[name].round())
@@ -146,7 +146,7 @@ def alternate(
 
 
 def environment() -> dict[str, str]:
-    """Returns the environment of processes that are measured."""
+    """Returns the environment of the measured processes."""
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
@@ -156,12 +156,12 @@ def environment() -> dict[str, str]:
 
 
 def failure(name: str, status: int, log: str) -> BenchmarkError:
-    """Returns the error of a process that has ended.
+    """Returns the error for a process that ended.
 
     Args:
-        name: What it was.
+        name: Its name.
         status: Its exit status.
-        log: What it wrote.
+        log: Its output.
     """
     lines = log.rstrip().splitlines()[-_SHOWN:]
     return BenchmarkError(

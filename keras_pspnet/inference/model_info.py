@@ -1,4 +1,4 @@
-"""What a Keras model says of itself: labels, size, colors, its hash."""
+"""Reads labels, size, normalization and hash from a Keras model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_pspnet.utils import keras_private
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """Returns the hash of a model's weights, in their order.
+    """Returns the SHA-256 of a model's weights, in order.
 
     Args:
         model: Any Keras model.
@@ -28,14 +28,14 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def model_labels(model: keras.Model) -> LabelSet:
-    """Returns the model's class names, or made-up ones where it has none."""
+    """Returns the labels of a model, or generic ones if it has none."""
     labels = getattr(model, "labels", None)
     if labels:
         return labels
     if getattr(model, "outputs", None):
         outputs = model.output
     else:
-        # A subclassed model has to be traced to know.
+        # A subclassed model must be traced to know its outputs.
         outputs = model.compute_output_spec(
             keras.KerasTensor((None, None, None, 3))
         )
@@ -43,7 +43,7 @@ def model_labels(model: keras.Model) -> LabelSet:
 
 
 def description(model: keras.Model) -> dict[str, Any]:
-    """Returns what exports say of a model, for JSON, to be evaluated as it.
+    """Describes a model for its exports, so that they evaluate like it.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
@@ -56,20 +56,20 @@ def description(model: keras.Model) -> dict[str, Any]:
 
 
 def main_output(outputs: Any) -> Any:
-    """Returns the logits that count: `main` of two outputs, or the only."""
+    """Returns the main logits: `main` of two outputs, or the only output."""
     return outputs["main"] if isinstance(outputs, dict) else outputs
 
 
 def network_size(model: keras.Model) -> tuple[int, int] | None:
     """Returns the (height, width) a model was built for, None for any."""
     inputs = getattr(model, "inputs", None)
-    # A subclassed model has none.
+    # A subclassed model has no inputs.
     height, width = inputs[0].shape[1:3] if inputs else (None, None)
     return None if height is None or width is None else (height, width)
 
 
 def align_corners(model: keras.Model) -> bool:
-    """Tells how a model resizes; True puts corners on each other.
+    """Tells whether a model resizes with aligned corners.
 
     Args:
         model: Any Keras model.
@@ -82,14 +82,14 @@ def align_corners(model: keras.Model) -> bool:
 
 
 def fill_color(model: keras.Model) -> tuple[float, ...]:
-    """Returns the color of padding: what normalization turns into zeros.
+    """Returns the padding color, which normalization turns into zeros.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
 
     Returns:
-        A value for each band, R, G, B in 0..255 for 3; zeros where the
-        model does not normalize.
+        A value for each band, R, G, B in 0..255 for 3; zeros if the model
+        does not normalize.
     """
     found = normalization(model)
     return found[0] if found else (0.0,) * num_bands(model)
@@ -110,21 +110,21 @@ def normalization(
 
 
 def num_bands(model: keras.Model) -> int:
-    """Returns the bands of the images that a model takes.
+    """Returns how many bands the images of a model have.
 
     Args:
         model: Any Keras model.
     """
     inputs = getattr(model, "inputs", None)
-    # A subclassed model has none, and one for any bands does not say how many.
+    # A subclassed model has no inputs; other inputs may have any bands.
     return (inputs[0].shape[-1] if inputs else None) or RGB
 
 
 def float32_inference_model(model: keras.Model) -> keras.Model:
-    """Returns the network without auxiliary branch, computing in float32.
+    """Returns the network without auxiliary head, computing in float32.
 
     Args:
-        model: A `PSPNet`; any other model comes back as it is.
+        model: A `PSPNet`; any other model is returned unchanged.
     """
     if not isinstance(model, PSPNet):
         return model
@@ -132,7 +132,7 @@ def float32_inference_model(model: keras.Model) -> keras.Model:
         layer.compute_dtype != "float32"
         for layer in keras_private.nested_layers(model)
     ):
-        # What was trained in mixed precision has float32 weights.
+        # Models trained in mixed precision have float32 weights.
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:

@@ -1,4 +1,4 @@
-"""Images in, logits out, whatever computes them."""
+"""Predictors: from images to logits, whatever computes them."""
 
 from __future__ import annotations
 
@@ -21,42 +21,44 @@ from keras_pspnet.utils import check_choice, check_rule
 
 PRECISIONS = ("float32", "bfloat16")
 
-# Folded copies by the model that they follow, then by precision.
+# Model -> precision -> the folded copy that follows it.
 _followers: weakref.WeakKeyDictionary[keras.Model, dict[str, _Follower]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 class Predictor:
-    """Images in, logits out: what `segment` and `evaluate` run.
+    """Computes logits from images, for `segment` and `evaluate`.
 
-    Of a Keras model it is a snapshot: the network is copied once, without
-    auxiliary branch and with batch normalization folded into the
-    convolutions, and traced once for images of all sizes. It does not follow
-    later training, unlike `segment(model, ...)`, and so spares every call the
-    comparison of the weights. A model that cannot be copied, one of a
-    subclass or with two outputs that is no PSPNet, runs itself.
+    For a Keras model it is a snapshot: it copies the network once, without
+    the auxiliary head and with batch normalization folded into the
+    convolutions, and traces it once for images of all sizes. Unlike
+    `segment(model, ...)` it does not follow later training, so no call has to
+    compare the weights. Models that cannot be copied run as they are:
+    subclassed models, and models other than PSPNet with two outputs.
 
-    `load_exported` of keras_pspnet.inference makes one of an exported file.
+    `keras_pspnet.inference.load_exported` returns a predictor for an exported
+    file.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or another Keras model
-            from images to logits. Or any function of float32 images
+            from images to logits. Or any function from float32 images
             (B, H, W, bands), RGB in 0..255 for 3, to float32 logits
             (B, H, W, C), both NumPy arrays.
         labels: Names of the C classes; a Keras model has its own.
-        size: The (height, width) that it takes, None for any or the model's.
-        fill: Color of padding, R, G, B in 0..255, or a value for each band
-            of other images; None is the model's, or black.
-        align_corners: How the network resizes, and with it mmsegmentation;
-            None is as the model does, or False.
+        size: The (height, width) that it takes; None is that of the model, or
+            any.
+        fill: Padding color, R, G, B in 0..255, or a value for each band of
+            other images; None is that of the model, or black.
+        align_corners: How the network resizes, and the `mmseg` protocol with
+            it; None is the way of the model, or False.
         precision: `"float32"`, or `"bfloat16"` for the convolutions of a
             Keras model.
 
     Raises:
-        TypeError: If the model is neither.
-        ValueError: If the precision is another one, or bfloat16 is wanted of
-            what cannot be copied, or a function has no labels.
+        TypeError: If the model is neither a Keras model nor a function.
+        ValueError: If the precision is another one, bfloat16 is asked of a
+            model that cannot be copied, or a function has no labels.
 
     Examples:
         >>> predictor = kp.Predictor(model, precision="bfloat16")
@@ -80,7 +82,7 @@ class Predictor:
         *,
         precision: str = "float32",
     ) -> None:
-        # The Keras model that is followed; a snapshot follows none.
+        # The Keras model to follow; a snapshot follows none.
         self.model: keras.Model | None = None
         self._weights_sha256: str | None = None
         if isinstance(model, keras.Model):
@@ -111,7 +113,7 @@ class Predictor:
         check_rule(
             "labels",
             labels.name,
-            "have at least 2 classes: a model of one output for background "
+            "have at least 2 classes: a model with one output for background "
             "and object needs an output for each",
             labels.num_classes > 1,
         )
@@ -119,23 +121,23 @@ class Predictor:
         self.size = size
         self.fill = fill or (0.0,) * RGB
         self.align_corners = bool(align_corners)
-        # Whether the logits say only which class is the greatest.
+        # Whether the logits only tell the class with the greatest one.
         self.gives_masks = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Computes logits at the network's own resolution.
 
         Args:
-            images: (B, H, W, bands), RGB in 0..255. Where the network takes
-                another size, they are resized to fit inside, keeping their
-                ratio, and padded with `fill`.
+            images: (B, H, W, bands), RGB in 0..255. If the network takes
+                another size, they are resized to fit inside it, keeping their
+                aspect ratio, and padded with `fill`.
 
         Returns:
             float32 (B, h, w, C), the logits of the images without padding: h
-            and w are H and W, or what fits inside the network's size.
+            and w are H and W, or the size that fits inside the network's.
 
         Raises:
-            ValueError: If the images, or the logits of them, have another
+            ValueError: If the images or the computed logits have another
                 shape.
         """
         shape = tuple(images.shape)
@@ -153,7 +155,7 @@ class Predictor:
         wanted = (*images.shape[:3], self.labels.num_classes)
         if logits.shape != wanted:
             raise ValueError(
-                f"`run` must give logits of shape {wanted} for images of "
+                f"`run` must return logits of shape {wanted} for images of "
                 f"shape {images.shape}. Received: shape {logits.shape}"
             )
         return logits[:, :height, :width]
@@ -175,17 +177,17 @@ class Predictor:
 
     @property
     def bands(self) -> int:
-        """The bands of the images that it takes; 3 are RGB in 0..255."""
+        """Number of bands of the images; 3 are RGB in 0..255."""
         return len(self.fill)
 
     def weights_sha256(self) -> str | None:
-        """Returns the hash of the Keras model's weights, None without one."""
+        """Returns the hash of the Keras model's weights, None if none."""
         if self.model is not None:
             return model_info.weights_sha256(self.model)
         return self._weights_sha256
 
     def traces(self) -> int | None:
-        """Returns how often a graph was traced for it, None if none is."""
+        """Returns how often its graph was traced, None without a graph."""
         count = getattr(self.run, "traces", None)
         return None if count is None else int(count())
 
@@ -193,21 +195,21 @@ class Predictor:
 def as_predictor(
     model: keras.Model | Predictor, precision: str = "float32"
 ) -> Predictor:
-    """Prepares a model for inference, to be followed.
+    """Prepares a model for inference, and follows its training.
 
-    The folded copy is kept as long as the model lives. It is traced once, and
-    gets new weights in here whenever the model's have changed.
+    The folded copy lives as long as the model. It is traced once. Each call
+    updates it if the weights of the model have changed.
 
     Args:
-        model: As of `Predictor`, or one, which comes back itself.
+        model: As in `Predictor`. A predictor is returned unchanged.
         precision: Likewise; a predictor has its own.
 
     Returns:
-        The predictor, with the weights of now.
+        The predictor, with the current weights.
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: As of `Predictor`.
+        ValueError: As in `Predictor`.
 
     Examples:
         >>> from keras_pspnet.inference.predictor import as_predictor
@@ -248,7 +250,7 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def _following(model: keras.Model, run: Any) -> Predictor:
-    """Wraps what computes the logits that the model has now."""
+    """Wraps a function that computes the model's current logits."""
     predictor = Predictor(
         run,
         model_info.model_labels(model),
@@ -263,15 +265,15 @@ def _following(model: keras.Model, run: Any) -> Predictor:
 def _run_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     def run(images: np.ndarray) -> np.ndarray:
         logits = model_info.main_output(model.predict_on_batch(images))
-        # A model built for several replicas computes the whole batch on
-        # each, and Keras joins their results.
+        # A model built for several replicas computes the whole batch on each
+        # of them, and Keras concatenates the results.
         return np.asarray(logits, dtype="float32")[: len(images)]
 
     return run
 
 
 class _Follower:
-    """A folded copy, and the weights that it was last given."""
+    """A folded copy, and the weights of its last update."""
 
     def __init__(self, model: keras.Model, precision: str) -> None:
         size = model_info.network_size(model) or (None, None)
@@ -284,12 +286,12 @@ class _Follower:
             self.run = _run_of(self._copy)
 
     def follow(self, model: keras.Model) -> bool:
-        """Takes over the model's weights, and returns whether they changed."""
+        """Updates the weights, and returns whether they have changed."""
         same = [
             ops.all(ops.equal(weight.value, seen))
             for weight, seen in zip(model.weights, self._seen, strict=True)
         ]
-        # One answer leaves the device, not the weights.
+        # Only one answer leaves the device, not the weights.
         if not same or bool(ops.all(ops.stack(same))):
             return False
         refold(_without_aux(model), self._copy)
@@ -297,12 +299,12 @@ class _Follower:
         return True
 
     def _remember(self, model: keras.Model) -> None:
-        # On TensorFlow they share the memory of the weights until these change.
+        # On TensorFlow a copy shares the memory of a weight until that changes.
         self._seen = [ops.copy(weight.value) for weight in model.weights]
 
 
 def _copied(model: keras.Model, precision: str) -> _Follower | None:
-    """Folds a model, or returns None if it has to run as it is."""
+    """Folds a model, or returns None if it must run as it is."""
     check_choice("precision", precision, PRECISIONS)
     # A subclassed model has neither inputs nor outputs.
     outputs = getattr(model, "outputs", None) or ()
@@ -310,7 +312,7 @@ def _copied(model: keras.Model, precision: str) -> _Follower | None:
         try:
             return _Follower(model, precision)
         except NotImplementedError:
-            # A layer of somebody's own has no config.
+            # A custom layer has no config.
             pass
     rule = "be 'float32' for a model that cannot be folded"
     check_rule("precision", precision, rule, precision == "float32")
@@ -329,8 +331,7 @@ def _traced(copy: keras.Model, size: tuple[int | None, int | None]) -> Any:
     def network(images: Any) -> Any:
         return copy(images, training=False)
 
-    # Called itself, the function would warn of retracing once a few models
-    # were folded.
+    # The function itself would warn about retracing after a few models.
     traced = network.get_concrete_function()
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -347,7 +348,9 @@ def _without_aux(model: keras.Model) -> keras.Model:
 def fit_inside(
     images: np.ndarray, size: tuple[int, int], fill: tuple[float, ...]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Resizes images to fit into a size, keeping their ratio, and pads them.
+    """Resizes images to fit into a size, and pads them.
+
+    Their aspect ratio stays the same.
 
     Args:
         images: float32 (B, H, W, bands).
@@ -355,8 +358,8 @@ def fit_inside(
         fill: Color of the padding, at the bottom and on the right.
 
     Returns:
-        float32 (B, height, width, bands), and the (height, width) of what is
-        not padding.
+        float32 (B, height, width, bands), and the (height, width) without
+        the padding.
     """
     height, width = images.shape[1:3]
     if (height, width) == tuple(size):

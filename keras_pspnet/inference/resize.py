@@ -1,4 +1,4 @@
-"""Bilinear resizing of images and scores, any part of it alone."""
+"""Bilinear resizing of images and scores, in parts if needed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-# The first of some rows or columns, and the one after the last.
+# A range of rows or columns: the first, and the one after the last.
 Span = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Bilinear resizing along one axis, of which parts can be had.
+    """Bilinear resizing along one axis, in parts if needed.
 
     Args:
         size: Number of samples.
         out_size: Number of samples after resizing.
-        align_corners: True puts the first and last samples of both on each
-            other, False uses half-pixel centres.
+        align_corners: True aligns the first and last samples before and after
+            resizing, False uses half-pixel centers.
     """
 
     size: int
@@ -28,18 +28,18 @@ class Axis:
     align_corners: bool = False
 
     def needed(self, first: int, last: int) -> Span:
-        """Tells which samples some of the resized ones are made of.
+        """Returns the samples that a range of resized samples depends on.
 
         Args:
-            first: The first sample after resizing.
+            first: First resized sample of the range.
             last: The one after the last.
 
         Returns:
-            The first sample that is read, and the one after the last.
+            The first sample needed, and the one after the last.
         """
         if self.size == self.out_size:
             return first, last
-        # Before the centre of the first sample there is nothing but it.
+        # Before its center, only the first sample counts.
         low = math.floor(max(self._where(first), 0))
         high = math.floor(max(self._where(last - 1), 0)) + 2
         return low, min(high, self.size)
@@ -47,12 +47,12 @@ class Axis:
     def resize(
         self, samples: np.ndarray, axis: int, first: int, last: int
     ) -> np.ndarray:
-        """Computes some of the resized samples.
+        """Computes a range of resized samples.
 
         Args:
-            samples: float32; along the axis, those that `needed` names.
-            axis: Which axis, 0 or 1.
-            first: The first sample after resizing.
+            samples: float32; along the axis, the samples of `needed`.
+            axis: The axis, 0 or 1.
+            first: First resized sample of the range.
             last: The one after the last.
 
         Returns:
@@ -84,12 +84,12 @@ def axes_of(
     out_size: tuple[int, ...],
     align_corners: bool = False,
 ) -> tuple[Axis, Axis]:
-    """Returns how height and width are resized.
+    """Returns the axes that resize height and width.
 
     Args:
         size: (height, width).
         out_size: (height, width) after resizing.
-        align_corners: As of `Axis`.
+        align_corners: As in `Axis`.
     """
     return (
         Axis(size[0], out_size[0], align_corners),
@@ -109,12 +109,12 @@ def resize(
     Args:
         image: (h, w, C).
         size: (height, width).
-        rows: The rows of the result that are wanted, None for all.
-        columns: The columns of the result, likewise.
-        align_corners: As of `Axis`.
+        rows: Rows of the result to compute, None for all.
+        columns: Columns of the result, likewise.
+        align_corners: As in `Axis`.
 
     Returns:
-        float32 (rows, columns, C). What has the size already is not copied.
+        float32 (rows, columns, C); not a copy if the size is the same.
     """
     down, across = axes_of(image.shape[:2], size, align_corners)
     rows, columns = rows or (0, size[0]), columns or (0, size[1])
@@ -125,10 +125,10 @@ def resize(
 
 
 def split(size: int, step: int) -> tuple[Span, ...]:
-    """Cuts 0..size into parts of a length, the last one perhaps shorter.
+    """Cuts 0..size into parts of equal length; the last may be shorter.
 
     Args:
-        size: What is cut.
+        size: Length to cut.
         step: Length of the parts.
     """
     return tuple(

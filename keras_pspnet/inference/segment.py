@@ -1,4 +1,4 @@
-"""From one image of any size to its mask."""
+"""Segments one image of any size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from keras_pspnet.utils import as_integer, check_choice, check_rule
 from keras_pspnet.utils.plausibility import ImageRange
 from keras_pspnet.visualization import Segmentation, as_rgb
 
-# Longest side of images that the network sees whole, unless told otherwise.
+# Default for the longest side of an image that the network sees whole.
 MAX_SIDE = 1024
 
 
@@ -57,17 +57,17 @@ def segment(
         image: Path, encoded bytes, or RGB array (H, W, 3) in 0..255; for a
             model of other bands (H, W, bands), see
             `keras_pspnet.data.read_image`.
-        scales: The class probabilities at these sizes, relative to the
-            image's, are averaged.
-        flip: Whether flipped images are averaged in as well.
-        window: Side of square windows that slide over the image, a third
-            of each shared with its neighbour, their logits averaged; None
-            is the whole image at once. With windows, memory does not grow
-            with the image beyond its pixels and its mask.
-        max_side: Longer images are shrunk for the network, which then
-            needs memory and time for this size only; None never shrinks.
+        scales: Average the class probabilities over these scales of the
+            image.
+        flip: Whether to average over the flipped image as well.
+        window: Side of square windows that slide over the image. Neighbors
+            overlap by a third, and their logits are averaged. Memory then
+            grows only with the pixels of the image and its mask. None takes
+            the whole image at once.
+        max_side: Longer images are downscaled to this side for the network,
+            which bounds its memory and time; None keeps their size.
             `"auto"` is 1024 for whole images and None with windows. The
-            mask has the image's own size in any case.
+            mask always has the size of the image.
         max_pixels: Files with more pixels are refused before decoding.
         confidence: Whether to keep the probability of each pixel's class.
         verbose: Whether to show a progress bar over the windows.
@@ -75,16 +75,16 @@ def segment(
             `keras_pspnet.visualization.as_rgb`.
 
     Returns:
-        The image, its mask (H, W) uint8 of class ids, and the class names;
+        The image, its mask (H, W) uint8 of class ids, the class names, and
         the georeference of a GeoTIFF.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not an image, or an argument is out of range, or
-            wants logits of a file that gives masks.
+        ValueError: If it is not an image, an argument is out of range, or an
+            argument requires logits and the model's file computes masks.
 
     Warns:
-        DataWarning: If an array seems scaled to 0..1.
+        DataWarning: If the values of an array seem to be scaled to 0..1.
 
     Examples:
         >>> result = kp.segment(model, "photo.jpg", scales=(0.75, 1), flip=True)
@@ -127,7 +127,7 @@ def segment(
 def predict_masks(
     model: keras.Model | Predictor, images: np.ndarray
 ) -> np.ndarray:
-    """Computes the masks of a batch, each class id of greatest logit.
+    """Computes the masks of a batch: the class of the greatest logit.
 
     Args:
         model: A `PSPNet`, its `inference_model()`, or a `Predictor`.
@@ -153,16 +153,17 @@ def predict_plan(
     resize_image: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
     | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Segments an image as planned.
+    """Segments an image according to a plan.
 
     Args:
-        predictor: What computes the logits.
+        predictor: Computes the logits.
         image: (H, W, bands), RGB in 0..255.
         plan: From `make_plan`.
         confidence: Whether to compute the second result.
         verbose: Whether to show a progress bar.
-        resize_image: How the image becomes a view's, as `resize_image(image,
-            size)`; None is bilinear without antialiasing, by windows.
+        resize_image: Resizes the image to the size of a view, as
+            `resize_image(image, size)`; None is bilinear without
+            antialiasing, window by window.
 
     Returns:
         The mask, uint8, and the probability of each pixel's class, float32,
@@ -194,7 +195,7 @@ def predict_plan(
 def _scores(
     plan: Plan, strip: Strip, band: Span, views: Sequence[RowBuffer]
 ) -> np.ndarray:
-    """Merges the views' scores of a band of a strip, (rows, columns, C)."""
+    """Adds up the scores of the views for a band of a strip."""
     to_mask = axes_of(plan.seen, plan.size)
     rows = to_mask[0].needed(*band)
     total: Any = 0.0
@@ -216,12 +217,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     Args:
         logits: float32.
     """
-    # The backend computes on all cores, NumPy on one.
+    # The backend uses all cores, NumPy only one.
     return ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
 
 
 def argmax(scores: np.ndarray) -> np.ndarray:
-    """Returns the class of the greatest of scores (..., C), uint8.
+    """Returns the class with the greatest of scores (..., C), uint8.
 
     Args:
         scores: float32.
@@ -231,22 +232,22 @@ def argmax(scores: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Shrinks an image to a longest side, keeping its ratio.
+    """Downscales an image to a longest side, keeping its aspect ratio.
 
     Args:
         image: (H, W, bands), RGB in 0..255.
         max_side: The longest side, None for any.
 
     Returns:
-        The image itself if it is not longer, or else uint8 (h, w, 3), or
-        float32 (h, w, bands) of other bands than 3.
+        The image itself if it is small enough; otherwise uint8 (h, w, 3), or
+        float32 (h, w, bands) for other than 3 bands.
     """
     longest = max(image.shape[:2])
     if max_side is None or longest <= max_side:
         return image
     height, width = scaled(image.shape[:2], max_side / longest)
 
-    # Pillow averages over the pixels that fall together.
+    # Pillow averages over the pixels that become one.
     def smaller(pixels: np.ndarray) -> np.ndarray:
         bilinear = Image.Resampling.BILINEAR
         opened = Image.fromarray(pixels)
@@ -270,21 +271,21 @@ def as_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def image_errors() -> tuple[type[Exception], ...]:
-    """Returns the errors of `segment` that an image can be at fault for."""
+    """Returns the errors of `segment` that the image can cause."""
     errors: tuple[type[Exception], ...] = (ValueError, OSError, MemoryError)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # How it says that an image is too large for the memory.
+        # Raised if an image is too large for the memory.
         errors += (tf.errors.ResourceExhaustedError,)
     return errors
 
 
 def check_max_side(max_side: Any, window: int | None) -> int | None:
-    """Returns the longest side that the network is shown.
+    """Checks `max_side` and resolves `"auto"`.
 
     Args:
-        max_side: As of `segment`.
+        max_side: As in `segment`.
         window: Likewise.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Windows that slide over images, and rows of scores as they get finished.
+"""Slides windows over images and yields finished rows of scores.
 
-Nothing here holds the scores of a whole image in windows: 100 megapixels with
-21 classes would need 8 GB of them.
+The scores of a whole image are never in memory: 100 megapixels with 21 classes
+would need 8 GB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_pspnet.inference.resize import Span, resize
 
-# Windows that a network sees at once.
+# Windows per batch.
 BATCH = 4
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -22,14 +22,14 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Where windows stand.
+    """The positions of windows.
 
     Args:
-        size: (height, width) of what they cover.
-        window: (height, width) of each, at most `size`.
+        size: (height, width) of the area that they cover.
+        window: (height, width) of each window, at most `size`.
         tops: First row of each row of windows.
         lefts: First column of each column of windows.
-        columns: The columns whose scores are wanted; all windows touch them.
+        columns: Columns whose scores are computed; all windows touch them.
     """
 
     size: tuple[int, int]
@@ -49,15 +49,15 @@ def place_windows(
 ) -> Grid:
     """Places windows every two thirds of their side, rounded up.
 
-    Those at the bottom and on the right end at the border and so overlap
-    more, as in all three evaluation protocols.
+    The windows at the bottom and on the right end at the border, so they may
+    overlap more, as in all three evaluation protocols.
 
     Args:
         size: (height, width) of the image.
-        window: Side; no window is larger than the image. None is one window
-            that is the whole image.
-        columns: The columns whose scores are wanted, None for all; windows
-            that touch none of them are left out.
+        window: Side of the windows, cut to the size of the image. None is
+            one window, the whole image.
+        columns: Columns whose scores are computed, None for all; windows that
+            touch none of them are left out.
     """
     height, width = size
     window = window or max(size)
@@ -74,7 +74,7 @@ def place_windows(
 
 
 def _starts(size: int, window: int) -> tuple[int, ...]:
-    # 2 * window / 3 rounded up, without the error of a float.
+    # 2 * window / 3 rounded up, in integers.
     stride = -(-2 * window // 3)
     last = max(size - window, 0)
     return (*range(0, last, stride), last)
@@ -86,17 +86,18 @@ def slide(
     score: Scorer,
     done: Callable[[int], Any] = lambda count: None,
 ) -> Iterator[np.ndarray]:
-    """Averages the scores of windows, and gives rows that are finished.
+    """Averages the scores of windows, and yields finished rows.
 
     Args:
-        image: (H, W, bands). Windows are cut out of it as resized to the grid's
-            size, which it never is as a whole.
-        grid: Where the windows stand.
-        score: Scores crops, float32 (B, h, w, bands): float32 (B, h, w, C).
-        done: Called with the number of windows whenever some are computed.
+        image: (H, W, bands). Each window is resized from it to the scale of
+            the grid; the image is never resized as a whole.
+        grid: Positions of the windows.
+        score: Scores crops: from float32 (B, h, w, bands) to float32
+            (B, h, w, C).
+        done: Called with the number of windows after each batch.
 
     Yields:
-        float32 (rows, columns, C), from the top to the bottom.
+        float32 (rows, columns, C), from top to bottom.
     """
     first, last = grid.columns
     height, width = grid.window
@@ -112,11 +113,11 @@ def slide(
         return scores
 
     if grid.count == 1:
-        # It is the mean, of which no copy is needed.
+        # A single window is the mean already; do not copy it.
         left = grid.lefts[0]
         yield scored(0, grid.lefts)[0, :, first - left : last - left]
         return
-    # How many windows cover a pixel is a product of rows and columns.
+    # The number of windows over a pixel is that of its row times its column.
     across = _coverage(grid.lefts, width, grid.size[1])[first:last]
     down = _coverage(grid.tops, height, grid.size[0])
     total: Any = None
@@ -134,7 +135,7 @@ def slide(
                 total[:, begin - first : end - first] += one[
                     :, begin - left : end - left
                 ]
-        # No window below reaches these rows.
+        # No later window reaches these rows.
         finished = following - top
         counts = down[top:following, None, None] * across[None, :, None]
         yield total[:finished] / counts
@@ -157,7 +158,7 @@ def mean_of_windows(
     Args:
         image: (H, W, bands).
         window: Side of the windows.
-        score: As of `slide`.
+        score: As in `slide`.
 
     Returns:
         float32 (H, W, C).
@@ -167,7 +168,7 @@ def mean_of_windows(
 
 
 class RowBuffer:
-    """Keeps of rows that come from top to bottom those that are still needed.
+    """Buffers rows that arrive from top to bottom, while they are needed.
 
     Args:
         blocks: Blocks (r, n, C) of rows.
@@ -179,17 +180,17 @@ class RowBuffer:
         self._start = 0
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Returns some rows; those above them are gone afterwards.
+        """Returns a range of rows, and drops the rows above it.
 
         Args:
-            first: The first row, none above that of the call before.
+            first: The first row, not above that of the previous call.
             last: The one after the last.
         """
         pieces = [self._held[first - self._start :]]
         end = self._start + len(self._held)
         while end < last:
             block = next(self._blocks)
-            # Between bands of a smaller size, rows are left out.
+            # Skip rows between the bands of a smaller size.
             pieces.append(block[max(first - end, 0) :])
             end += len(block)
         self._held = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -1,4 +1,4 @@
-"""The plan of a segmentation: all that does not depend on pixels."""
+"""The plan of a segmentation: everything that does not depend on pixels."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from keras_pspnet.inference.resize import Axis, Span, axes_of, split
 from keras_pspnet.inference.sliding_window import Grid, place_windows
 from keras_pspnet.utils import as_integer, check_rule
 
-# Bytes of scores that are resized, normalized and compared at a time, and
-# those that rows of windows may take together.
+# Bytes of scores to process at a time, and limit for the scores of rows of
+# windows.
 _BAND_BYTES = 2**25
 _WINDOW_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One way to look at an image.
+    """One view of an image.
 
     Args:
-        size: (height, width) to which it is resized.
-        flipped: Whether left and right change places.
+        size: (height, width) to which the image is resized.
+        flipped: Whether it is flipped left to right.
     """
 
     size: tuple[int, int]
@@ -31,12 +31,12 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Strip:
-    """Columns that are computed one after the other, so as to fit in memory.
+    """A range of columns; strips are computed in turn to fit in memory.
 
     Args:
-        columns: Of the mask.
-        seen: Of the image that the network sees: those they are made of.
-        grids: The windows of each view that these are made of.
+        columns: Columns of the mask.
+        seen: Columns of the network's image that they depend on.
+        grids: Windows of each view that they depend on.
     """
 
     columns: Span
@@ -46,18 +46,19 @@ class Strip:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How an image becomes a mask.
+    """The steps from an image to its mask.
 
     Args:
-        seen: (height, width) of the image that the network sees, to which
-            the scores of all views are resized.
-        size: (height, width) of the mask, to which their mean is resized.
-        views: How the image is looked at.
-        strips: The mask's columns, and what each is computed of.
-        bands: The rows of each strip, in turn.
-        average: Whether the mean is of probabilities. The logits of a single
-            view tell as much, unless they are resized twice.
-        align_corners: How the scores of a view are resized.
+        seen: (height, width) of the image that the network sees. The scores
+            of all views are resized to it.
+        size: (height, width) of the mask. The mean of the scores is resized
+            to it.
+        views: Views of the image.
+        strips: Columns of the mask, and what they depend on.
+        bands: Rows of each strip, in order.
+        average: Whether to average probabilities. For a single view the
+            logits are enough, unless they are resized twice.
+        align_corners: How to resize the scores of a view.
     """
 
     seen: tuple[int, int]
@@ -70,7 +71,7 @@ class Plan:
 
     @property
     def windows(self) -> int:
-        """How many windows are computed; a whole view is one."""
+        """The number of windows; a whole view is one window."""
         return sum(grid.count for strip in self.strips for grid in strip.grids)
 
 
@@ -90,12 +91,13 @@ def make_plan(
     Args:
         seen: (height, width) of the image.
         classes: Number of classes.
-        scales: Sizes of the views, relative to the image's.
-        flip: Whether every view is also seen flipped.
+        scales: Scales of the views, relative to the image.
+        flip: Whether to add a flipped copy of each view.
         window: Side of sliding windows, None for whole views.
-        size: (height, width) of the mask; None is the image's.
-        sizes: (height, width) of the views, None for those of the scales.
-        align_corners: As of `Plan`.
+        size: (height, width) of the mask; None is that of the image.
+        sizes: (height, width) of the views, None to derive them from the
+            scales.
+        align_corners: As in `Plan`.
 
     Examples:
         >>> from keras_pspnet.inference.views import make_plan
@@ -140,12 +142,12 @@ def make_plan(
 
 
 def columns_in(view: View, width: int, columns: Span) -> Span:
-    """Returns where an image's columns are in a view of it.
+    """Returns the columns of a view that show columns of the image.
 
     Args:
         view: The view.
-        width: The image's.
-        columns: Of the image.
+        width: Width of the image.
+        columns: Columns of the image.
     """
     first, last = columns
     return (width - last, width - first) if view.flipped else columns
@@ -164,13 +166,13 @@ def bands_of(size: tuple[int, ...], classes: int) -> tuple[Span, ...]:
 def _strips(
     views: Sequence[View], window: int, width: int, classes: int
 ) -> tuple[Span, ...]:
-    """Cuts a mask into columns whose rows of windows fit into memory."""
+    """Cuts a mask into strips whose rows of windows fit into memory."""
     each = sum(
         4 * classes * min(window, view.size[0]) * view.size[1] for view in views
     )
     strips = -(-each // _WINDOW_BYTES)
-    # Windows on the border of two strips are computed for both: narrow
-    # strips would be nothing but borders.
+    # Windows on the border of two strips are computed for both, so strips
+    # must be wide compared with the windows.
     narrowest = max(4 * window * width // view.size[1] for view in views)
     return split(width, max(-(-width // strips), narrowest))
 
@@ -180,20 +182,20 @@ def scaled(size: tuple[int, ...], scale: float) -> tuple[int, int]:
 
     Args:
         size: (height, width).
-        scale: Relative to it.
+        scale: Factor.
     """
     height, width = (max(1, round(side * scale)) for side in size)
     return height, width
 
 
 def check_scales(scales: Any) -> tuple[float, ...]:
-    """Returns scales as floats.
+    """Checks scales and returns them as floats.
 
     Args:
-        scales: What a caller gave.
+        scales: The argument of the caller.
 
     Raises:
-        ValueError: Unless they are numbers from 0.1 to 10, at least one.
+        ValueError: Unless they are one or more numbers from 0.1 to 10.
     """
     try:
         values = tuple(float(scale) for scale in scales)
@@ -211,13 +213,13 @@ def check_single_view(
     window: int | None,
     confidence: bool = False,
 ) -> None:
-    """Refuses what takes logits, for a file whose output is the mask.
+    """Refuses arguments that require logits, for files that compute masks.
 
     Args:
-        scales: As of `make_plan`.
+        scales: As in `make_plan`.
         flip: Likewise.
         window: Likewise.
-        confidence: Whether the probability of each class is asked for.
+        confidence: Whether the confidence is requested.
 
     Raises:
         ValueError: If there is more than one view, or a confidence.
@@ -233,16 +235,16 @@ def check_single_view(
     )
     if text:
         raise ValueError(
-            "`model` must be a file of logits, not of masks, for several "
-            f"views, windows or a confidence. Received: {text}"
+            "`model` must compute logits, not masks, for several views, "
+            f"windows or a confidence. Received: {text}"
         )
 
 
 def check_window(window: Any) -> int | None:
-    """Refuses windows that are no side of a square.
+    """Checks the side of windows.
 
     Args:
-        window: What a caller gave.
+        window: The argument of the caller.
 
     Returns:
         The window, an int or None.

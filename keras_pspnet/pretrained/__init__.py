@@ -1,4 +1,4 @@
-"""Trained models: by name, from a folder, from another framework."""
+"""Trained models: by name, from a folder, or from another framework."""
 
 from keras_pspnet.pretrained.conversion import GEOMETRY as GEOMETRY
 from keras_pspnet.pretrained.conversion import convert_file as convert_file

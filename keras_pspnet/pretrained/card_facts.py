@@ -1,4 +1,4 @@
-"""What only its maker knows of a model, and the metadata that says it."""
+"""Facts that only the author of a model knows, and their metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_pspnet.utils import check_rule, is_number
 
-# Of `Scores.to_dict`: entry -> its name in tables.
+# Entry of `Scores.to_dict` -> its name in tables.
 METRICS = {
     "mean_iou": "mean IoU",
     "mean_f1": "mean F1",
@@ -23,16 +23,16 @@ _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.S | re.M)
 
 @dataclasses.dataclass(frozen=True)
 class CardFacts:
-    """What a model card says beyond what the files of the model hold.
+    """Facts in a model card that the files of the model do not contain.
 
     Args:
-        license: As the Hub abbreviates it, such as `"apache-2.0"`.
-        datasets: Names of the data sets that it was trained on.
+        license: License as the Hub abbreviates it, such as `"apache-2.0"`.
+        datasets: Names of the data sets that the model was trained on.
         recipe: Name of the recipe of the run.
-        scores: `METRICS` and, where known, `images` and `protocol`.
+        scores: `METRICS` and, if known, `images` and `protocol`.
 
     Raises:
-        ValueError: If a value cannot stand in a card.
+        ValueError: If a value is not valid in a card.
     """
 
     license: str | None = None
@@ -51,12 +51,12 @@ class CardFacts:
         if self.recipe is not None:
             kept = isinstance(self.recipe, str)
             check_rule("recipe", self.recipe, "be the name of a recipe", kept)
-            # A run may have any name, and must not fail by it in the end.
+            # Recipes may have any name, and a long run must not fail over it.
             text = self.recipe.encode("utf-8", "replace").decode()
             object.__setattr__(self, "recipe", " ".join(text.split()) or None)
 
     def __or__(self, other: CardFacts) -> CardFacts:
-        """Returns the facts of both; what `other` says wins."""
+        """Merges the facts of both; those of `other` take precedence."""
         return CardFacts(
             license=other.license or self.license,
             datasets=other.datasets or self.datasets,
@@ -65,7 +65,7 @@ class CardFacts:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what is known, ready for JSON."""
+        """Returns the known facts, ready for JSON."""
         content = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -75,13 +75,13 @@ class CardFacts:
 
     @classmethod
     def from_dict(cls, content: Any) -> CardFacts:
-        """Builds the facts that `to_dict` described.
+        """Builds facts from the result of `to_dict`.
 
         Args:
-            content: What it returned; it may come from anybody.
+            content: The result of `to_dict`, possibly from an untrusted file.
 
         Raises:
-            TypeError: If it is something else.
+            TypeError: If it is anything else.
             ValueError: Likewise.
         """
         facts = dict(content)
@@ -92,7 +92,7 @@ class CardFacts:
         return cls(**facts, datasets=datasets, scores=scores)
 
     def front_matter(self, name: str) -> str:
-        """Returns the YAML that the Hub reads, without the rules around it.
+        """Returns the YAML that the Hub reads, without the `---` lines.
 
         Args:
             name: Name of the model.
@@ -115,7 +115,7 @@ class CardFacts:
         return yaml.safe_dump(known, sort_keys=False, allow_unicode=True)
 
     def _model_index(self, name: str) -> dict[str, Any]:
-        # A result must name its data set. Of several, nobody has said which.
+        # A result must name its data set; of several, it is unknown which.
         known = len(self.datasets) == 1
         dataset = self.datasets[0] if known else "unknown"
         scores = self.scores or {}
@@ -140,17 +140,18 @@ class CardFacts:
 
 
 def score_summary(content: Any) -> dict[str, Any]:
-    """Picks what a card shows from a report of scores.
+    """Selects the scores that a card shows.
 
     Args:
-        content: `Scores.to_dict()`, or a part of it, possibly among others.
+        content: `Scores.to_dict()` or a part of it; other entries are
+            skipped.
 
     Returns:
-        Those of `METRICS` that have a value, `images`, and the name of the
-        `protocol`.
+        The entries of `METRICS` that have a value, `images`, and the name of
+        the `protocol`.
 
     Raises:
-        ValueError: If it is no such report.
+        ValueError: If the content is no report of scores.
     """
     kept = isinstance(content, Mapping) and "mean_iou" in content
     kept = kept and all(
@@ -160,7 +161,7 @@ def score_summary(content: Any) -> dict[str, Any]:
     )
     if not kept:
         raise ValueError(
-            "`scores` must be Scores or what Scores.to_dict returned. "
+            "`scores` must be Scores or the result of Scores.to_dict. "
             f"Received: scores={str(content)[:200]}"
         )
     summary: dict[str, Any] = {
@@ -186,10 +187,10 @@ def read_front_matter(text: str, path: str | os.PathLike[str]) -> Any:
         path: Its file, for the error.
 
     Returns:
-        Its entries, none where there is no front matter.
+        Its entries; none if the card has no front matter.
 
     Raises:
-        ValueError: If it is no YAML of entries.
+        ValueError: If the front matter is not a YAML mapping.
     """
     import yaml
 
@@ -209,7 +210,7 @@ def read_front_matter(text: str, path: str | os.PathLike[str]) -> Any:
 
 
 def _is_name(pattern: str, value: Any) -> bool:
-    """Tells whether a value is a short text of some characters."""
+    """Tells whether a value is a short string of allowed characters."""
     return isinstance(value, str) and bool(
         re.fullmatch(pattern, value) and len(value) <= 96
     )

@@ -1,4 +1,4 @@
-"""Models from the files of other frameworks."""
+"""Builds models from the files of other frameworks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from keras_pspnet.convert import convert_source, fill, with_bands
 from keras_pspnet.models import PSPNet
 
-# Arguments of PSPNet that a file of another framework cannot tell for sure.
+# Arguments of PSPNet that a file of another framework may not record.
 GEOMETRY = (
     "output_stride",
     "contract_dilation",
@@ -21,23 +21,23 @@ GEOMETRY = (
 
 
 def convert_file(path: str | os.PathLike[str], **config: Any) -> PSPNet:
-    """Builds the network of another framework's file.
+    """Builds a model from a file of another framework.
 
     Args:
         path: mmsegmentation's or semseg's `.pth`, PaddleSeg's `.pdparams`, or
-            an original `.caffemodel`; which one is recognized from the file.
-        **config: Arguments of `PSPNet` that override what that source is
-            known for, or the file says: `labels`, `output_stride`,
+            an original `.caffemodel`. The source is recognized from the file.
+        **config: Arguments of `PSPNet` that override the file and the
+            defaults of its source: `labels`, `output_stride`,
             `contract_dilation`, `stride_on`, `align_corners`, `bin_sizes`,
-            `mean`, `std`; and `input_shape`, where a first kernel for RGB
-            is changed as `keras_pspnet.convert.adapt_first_kernel` says.
+            `mean`, `std` and `input_shape`. For other than 3 bands, the first
+            kernel is adapted with `keras_pspnet.convert.adapt_first_kernel`.
 
     Returns:
-        The network, with the auxiliary head if the file has one.
+        The model, with the auxiliary head if the file has one.
 
     Raises:
         OSError: If the file cannot be read.
-        TypeError: If `config` has what is no argument of `PSPNet`.
+        TypeError: If `config` has an entry that is no argument of `PSPNet`.
         ValueError: If the file is damaged or of another network.
 
     Examples:

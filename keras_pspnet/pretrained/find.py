@@ -1,4 +1,4 @@
-"""Finds a trained model by its name, as a folder, or at the Hub."""
+"""Finds a trained model by name, as a folder, or on the Hub."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from keras_pspnet.pretrained.published import published_folder
 def find_folder(
     source: str | os.PathLike[str], backbone: str | None
 ) -> ModelFolder:
-    """Finds the folder of a trained model; its weights are those it names.
+    """Finds the folder of a trained model, and verifies its weights.
 
     Args:
-        source: As of `load_pretrained`.
+        source: As in `load_pretrained`.
         backbone: Likewise.
 
     Returns:
         The folder.
 
     Raises:
-        OSError: As of `load_pretrained`.
+        OSError: As in `load_pretrained`.
         ValueError: Likewise.
     """
     if isinstance(source, str) and source in PRESET_NAMES:
@@ -50,7 +50,7 @@ def find_folder(
         hub = hub_library()
         files = [CONFIG_FILE, WEIGHTS_FILE]
         with hub_errors("source", source):
-            # It keeps them in a cache of its own.
+            # The library keeps the files in its own cache.
             path = Path(hub.snapshot_download(name, allow_patterns=files))
     elif not path.is_dir():
         names = ", ".join(repr(name) for name in PRESET_NAMES)

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: names, the library, and what its failures mean."""
+"""The Hugging Face Hub: repository names, the library, and its errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 HUB_PREFIX = "hf://"
 
-# A repository's name at the Hub, and likewise its owner's.
+# Name of a repository or an owner on the Hub.
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _LONGEST = 96
-# What the library's releases speak HTTP with; their errors share no base.
+# HTTP libraries of huggingface_hub's releases; their errors share no base.
 _HTTP_LIBRARIES = {"httpx", "httpx2", "requests", "urllib3"}
 _SAID = 200
-# What uploads large files is no Python, and has a status in words only.
+# The uploader of large files is not Python and gives the status in its text.
 _STATUS = re.compile(r"HTTP status \w+ error \((\d{3})\b")
 
 
@@ -25,7 +25,7 @@ def is_hub_name(target: Any) -> bool:
 
 
 def repository_of(argument: str, target: str) -> str:
-    """Returns the name of a repository by the rules of the Hub.
+    """Returns the name of a repository, by the rules of the Hub.
 
     Args:
         argument: Name of the argument.
@@ -66,25 +66,27 @@ def hub_library() -> Any:
 
 @contextlib.contextmanager
 def hub_errors(argument: str, target: str) -> Iterator[None]:
-    """Says in one sentence what went wrong at the Hub.
+    """Turns errors of the library into one sentence.
 
-    The library's own errors are not chained: they show addresses that are
-    signed for whoever holds them.
+    The original errors are not chained, because they show signed URLs that
+    work for anyone who has them.
 
     Args:
         argument: Name of the argument.
         target: Its value.
 
     Yields:
-        Nothing; the block calls the library and nothing else.
+        Nothing; the block may call only the library.
 
     Raises:
-        ConnectionError: If the Hub is out of reach, fails, or wants fewer
+        ConnectionError: If the Hub cannot be reached, fails, or limits
             requests.
-        FileExistsError: If what is made is there, or changed meanwhile.
-        FileNotFoundError: If there is no such repository.
+        FileExistsError: If the repository exists, or changed at the same
+            time.
+        FileNotFoundError: If the repository does not exist.
         OSError: If anything else fails.
-        PermissionError: If the token is missing, wrong or does not suffice.
+        PermissionError: If the token is missing, invalid or lacks the
+            permission.
     """
     try:
         yield
@@ -94,10 +96,10 @@ def hub_errors(argument: str, target: str) -> Iterator[None]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Returns the HTTP status that an error is about, None without one.
+    """Returns the HTTP status of an error, None without one.
 
     Args:
-        error: The error, or one that was raised because of it.
+        error: The error, or one that it caused.
     """
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", None)
@@ -116,30 +118,30 @@ def _meaning(error: Exception) -> tuple[type[OSError], str]:
     said = _said(error)
     if status == 401:
         return PermissionError, (
-            "The Hub must be asked with a valid token (401): log in with "
+            "The Hub requires a valid token (401): log in with "
             "`hf auth login` or set HF_TOKEN, and check the name"
         )
     if status == 403:
         return PermissionError, (
-            f"The token must have the right to do this at the Hub (403{said})"
+            f"The token must have permission for this on the Hub (403{said})"
         )
     if status == 404:
         return FileNotFoundError, (
-            "The repository must exist at the Hub and be visible to you (404)"
+            "The repository must exist on the Hub and be visible to you (404)"
         )
     if status == 409:
         return FileExistsError, (
-            f"The repository must not change meanwhile (409{said})"
+            f"The repository must not change during the upload (409{said})"
         )
     if status == 429:
         return ConnectionError, (
-            "The Hub must be asked less often (429): wait and try again"
+            "The Hub limits the rate of requests (429): wait and try again"
         )
     if status >= 500:
         return ConnectionError, (
-            f"The Hub must be in order, and is not ({status}): try again later"
+            f"The Hub failed with status {status}: try again later"
         )
-    return OSError, f"The Hub must accept the request ({status}{said})"
+    return OSError, f"The Hub refused the request ({status}{said})"
 
 
 def _without_status(error: Exception) -> tuple[type[OSError], str]:
@@ -150,17 +152,17 @@ def _without_status(error: Exception) -> tuple[type[OSError], str]:
             isinstance(each, ConnectionError | TimeoutError) and not is_file
         ):
             return ConnectionError, (
-                "The Hub must be within reach; check the network, "
+                "The Hub cannot be reached; check the network, "
                 "HF_HUB_OFFLINE and HF_ENDPOINT"
             )
-    # The library says which file it was, and below it what happened.
+    # The error names the file, and its cause tells what happened.
     cause = error.__cause__ or error
     what = _shortened(f"{type(cause).__name__}: {cause}")
-    return OSError, f"huggingface_hub must succeed, and did not ({what})"
+    return OSError, f"huggingface_hub failed ({what})"
 
 
 def _said(error: Exception) -> str:
-    """Returns what the Hub gave as its reason, to follow a status."""
+    """Returns the reason that the Hub gave, to follow a status."""
     for each in _chain(error):
         words = getattr(each, "server_message", None)
         if words:
@@ -169,7 +171,7 @@ def _said(error: Exception) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Makes a line of a text, without the token, should it be in there."""
+    """Shortens a text to one line, and removes the token from it."""
     token = hub_library().get_token()
     if token:
         text = text.replace(token, "[token]")
@@ -178,7 +180,7 @@ def _shortened(text: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and those that it was raised because of."""
+    """Yields an error and its causes."""
     seen: list[BaseException] = []
     each: BaseException | None = error
     while each is not None and each not in seen:

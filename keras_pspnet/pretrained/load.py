@@ -1,4 +1,4 @@
-"""Loads a model by its name, from a folder, or from the Hugging Face Hub."""
+"""Loads a model by name, from a folder, or from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -29,36 +29,37 @@ def load_pretrained(
     """Loads a trained model.
 
     Published weights are downloaded once, checked against their hash and
-    converted; `KERAS_PSPNET_HOME` names the folder they are kept in,
+    converted. `KERAS_PSPNET_HOME` names the folder to keep them in, and
     `KERAS_PSPNET_MIRROR` another place to get them from. PaddleSeg publishes
-    no hashes: its first download records one, which every later one must
-    have.
+    no hashes: the first download records its hash, and later downloads must
+    match it.
 
     Args:
-        source: Name of a published model (`"voc"`, `"ade20k"`,
-            `"cityscapes"`, `"cityscapes_769"`, PaddleSeg's `"voc_paddleseg"`
-            and `"cityscapes_paddleseg"`, or `"aerial"`, which needs no
-            download), a folder that `save_pretrained` wrote, or
-            `"hf://owner/name"` for such a folder at the Hugging Face Hub.
-        backbone: Which of a published model's backbones; None is
-            `"resnet50"`, or the only one.
-        num_classes: Another number of classes makes new classifiers and
-            keeps everything else.
-        aux: Whether to have the auxiliary head, for more training.
-        input_shape: Another (height, width, bands) than the one it was saved
-            with. For other than 3 bands a first kernel for RGB is changed as
-            `keras_pspnet.convert.adapt_first_kernel` says.
-        mean: Mean of each band where `input_shape` has other bands, as of
-            `PSPNet`; None averages the saved one for a single band.
+        source: Name of a published model: `"aerial"`, which needs no
+            download, `"voc"`, `"ade20k"`, `"cityscapes"`, `"cityscapes_769"`,
+            or PaddleSeg's `"voc_paddleseg"` and `"cityscapes_paddleseg"`. Or
+            a folder that `save_pretrained` wrote, or `"hf://owner/name"` for
+            such a folder on the Hugging Face Hub.
+        backbone: Backbone of a published model; None is `"resnet50"`, or the
+            only one.
+        num_classes: Number of classes. If it differs from that of the saved
+            model, the classifiers start from random weights and everything
+            else is kept.
+        aux: Whether to add the auxiliary head, for further training.
+        input_shape: (height, width, bands), if other than that of the saved
+            model. For other than 3 bands, the first kernel is adapted with
+            `keras_pspnet.convert.adapt_first_kernel`.
+        mean: Mean of each band, as in `PSPNet`, if `input_shape` changes the
+            bands; for a single band, None averages the saved mean.
         std: Standard deviation of each band, likewise.
 
     Returns:
-        The model, its weights in float32.
+        The model, with float32 weights.
 
     Raises:
         ImportError: If `"hf://"` needs huggingface_hub.
-        OSError: If there is neither such a name nor such a folder, or the
-            weights cannot be downloaded or kept.
+        OSError: If there is no such model or folder, or the weights cannot be
+            downloaded or kept.
         ValueError: If files are damaged or do not belong together, or other
             bands have no mean and standard deviation.
 
@@ -95,7 +96,7 @@ def load_pretrained(
         stored = StoredWeights(folder.weights_path)
         arrays = with_bands(stored, model.input_shape[-1])
         fill(model.weights, arrays, fresh, unused)
-    # Types that NumPy does not have end in an AttributeError.
+    # Types that NumPy lacks raise an AttributeError.
     except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
             f"`source` must hold a whole {WEIGHTS_FILE}: {error}. "
@@ -110,6 +111,6 @@ def _is_grey(input_shape: Any) -> bool:
 
 
 def _mean_of(values: Any) -> Any:
-    """Averages R, G and B; anything else is for `PSPNet` to refuse."""
+    """Averages R, G and B; `PSPNet` checks any other value."""
     numbers = finite_numbers(values)
     return (sum(numbers) / len(numbers),) if numbers else values

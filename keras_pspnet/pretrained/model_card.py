@@ -1,4 +1,4 @@
-"""The page beside a saved model, as sites that publish models show it."""
+"""The model card of a saved model, as model hubs show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXT = """\
 # {title}
 
 A [PSPNet](https://arxiv.org/abs/1612.01105) for {num_classes} classes, saved by
-keras_pspnet {version}. This folder is what it loads, wherever it lies:
+keras_pspnet {version}, which loads this folder:
 
 ```python
 import keras_pspnet as kp
@@ -45,16 +45,16 @@ def model_card(
     facts: CardFacts | None = None,
     source: str = "hf://owner/name",
 ) -> str:
-    """Describes a model in Markdown with the metadata of model hubs.
+    """Describes a model in Markdown, with the metadata of model hubs.
 
-    What only its maker knows is left open, with a line for each.
+    Facts that only its author knows get a line to fill in.
 
     Args:
         config: `PSPNet.get_config()`.
-        parameters: How many numbers its weights are.
-        dtype: What they are kept as.
-        facts: What its maker has said of it.
-        source: What it is loaded by.
+        parameters: Number of weights.
+        dtype: Type of the stored weights.
+        facts: The facts that its author gave.
+        source: Argument of `load_pretrained` for this model.
 
     Returns:
         The text of a `README.md`.
@@ -95,7 +95,7 @@ def _network(config: Mapping[str, Any]) -> str:
 
 
 def _known(facts: CardFacts) -> str:
-    """Returns the sections on what the maker has said."""
+    """Returns the sections of the facts that the author gave."""
     lines: list[str] = []
     if facts.recipe:
         lines.append(f"- Recipe: {_plain(facts.recipe)} (keras_pspnet)")
@@ -122,7 +122,7 @@ def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unknown(facts: CardFacts) -> Iterator[str]:
-    """Yields a line for all that is left for the maker to say."""
+    """Yields a line for each fact that the author has yet to give."""
     if not facts.datasets:
         yield "- Which images it was trained on, and under which terms:"
     if not facts.recipe:
@@ -135,5 +135,5 @@ def _unknown(facts: CardFacts) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Keeps Markdown and HTML from seeing more than text in a name."""
+    """Escapes Markdown and HTML in a name."""
     return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", text)

@@ -24,7 +24,7 @@ class ModelFolder:
 
     Args:
         path: The folder.
-        argument: What the caller calls it, for errors.
+        argument: Name of the caller's argument, for errors.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ModelFolder:
 
         Raises:
             FileNotFoundError: If there is no config.
-            ValueError: If it is not one that `save_pretrained` wrote.
+            ValueError: If `save_pretrained` did not write it.
         """
         return self._read()[0]
 
@@ -49,8 +49,8 @@ class ModelFolder:
         """Checks the weights against the hash in the config.
 
         Raises:
-            FileNotFoundError: If there are none.
-            ValueError: If they are others.
+            FileNotFoundError: If the weights are missing.
+            ValueError: If their hash differs.
         """
         _, digest = self._read()
         try:
@@ -60,14 +60,13 @@ class ModelFolder:
         if found != digest:
             raise ValueError(
                 f"`{self._argument}` must hold the weights its {CONFIG_FILE} "
-                "names; "
-                "their sha256 differs. "
+                "names; their sha256 differs. "
                 f"Received: {os.fspath(self.weights_path)!r}"
             )
 
     @property
     def is_intact(self) -> bool:
-        """Whether a config is there, and the weights that it names."""
+        """Whether the folder has a config and the weights that it names."""
         try:
             self.check_weights()
         except (OSError, ValueError):
@@ -87,10 +86,11 @@ class ModelFolder:
         Args:
             config: `PSPNet.get_config()`.
             weights: Variable path -> variable or array.
-            dtype: What the weights are stored as.
-            card: Text of the model card, or None for no card. A card that
-                somebody has changed is kept.
-            facts: What the card says beyond the files, kept to write it anew.
+            dtype: Type of the stored weights.
+            card: Text of the model card, or None for no card. An edited card
+                is kept.
+            facts: Facts of the card that the other files do not contain; they
+                are stored to write the card again.
 
         Raises:
             OSError: If a file cannot be written.
@@ -112,7 +112,7 @@ class ModelFolder:
 
     @property
     def card_is_changed(self) -> bool:
-        """Whether there is a card that says anything else than was written."""
+        """Whether there is a card that was edited after it was written."""
         if not os.path.lexists(self.card_path):
             return False
         try:
@@ -122,10 +122,10 @@ class ModelFolder:
             return True
 
     def read_facts(self) -> CardFacts:
-        """Reads what `write` was given to say in the card.
+        """Reads the facts that were given to `write`.
 
         Raises:
-            ValueError: If the config is not one that `write` wrote.
+            ValueError: If `write` did not write the config.
         """
         try:
             content = json.loads(self.config_path.read_bytes())
@@ -134,17 +134,17 @@ class ModelFolder:
             raise self.refuse() from error
 
     def config_with(self, card: bytes, facts: CardFacts) -> bytes:
-        """Returns the config for another card beside it; writes nothing.
+        """Returns the config that goes with another card; writes nothing.
 
         Args:
             card: The card.
-            facts: What it says beyond the files.
+            facts: Facts of the card that the other files do not contain.
         """
         content = json.loads(self.config_path.read_bytes())
         return _as_json(content | _about_card(card, facts))
 
     def refuse(self) -> ValueError:
-        """Returns the error for a config of somebody else."""
+        """Returns the error for a config that `write` did not write."""
         return ValueError(
             f"`{self._argument}` must hold a {CONFIG_FILE} that "
             f"save_pretrained wrote. Received: {os.fspath(self.config_path)!r}"
@@ -160,7 +160,7 @@ class ModelFolder:
             raise self._missing(self.config_path) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self.refuse() from error
-        # A folder from somewhere else must not make us fetch or open files.
+        # An untrusted folder must not make us download or open other files.
         if "backbone_weights" in config:
             raise self.refuse()
         return config, digest

@@ -23,17 +23,17 @@ _SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def published_folder(preset: Preset) -> ModelFolder:
-    """Finds a published model, downloading it where it is not kept.
+    """Finds a published model, and downloads it if necessary.
 
     Args:
         preset: The model.
 
     Returns:
-        Its folder, whose weights are those it names.
+        Its folder, with verified weights.
 
     Raises:
         OSError: If it cannot be downloaded or kept.
-        ValueError: If the download is not what is published.
+        ValueError: If the download differs from the published file.
     """
     if preset.is_shipped:
         folder = ModelFolder(_SHIPPED / preset.name)
@@ -47,7 +47,7 @@ def published_folder(preset: Preset) -> ModelFolder:
     with naming_errors(HOME_VARIABLE, home):
         folder.path.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        # Whoever held the lock before may have made it.
+        # The previous holder of the lock may have made it.
         if not folder.is_intact:
             file = download(
                 preset.url,
@@ -58,22 +58,21 @@ def published_folder(preset: Preset) -> ModelFolder:
             )
             _convert(file, preset, folder.path)
             file.unlink()
-            # Models are cycles: without it two would be in memory at once.
+            # Models are reference cycles: free this one before loading again.
             gc.collect()
     return folder
 
 
 def _convert(file: Path, preset: Preset, folder: Path) -> None:
-    """Converts a download into a folder, which is there whole or not at all."""
+    """Converts a download into a folder, whole or not at all."""
     converted = convert_source(file)
     config = converted.config | {"align_corners": preset.align_corners}
-    # Under the lock the name is nobody else's; what a killed process has left
-    # there goes.
+    # The lock protects the name; remove what a killed process left there.
     made = folder.with_name(f"{folder.name}.part")
     try:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
-        # Checks that the weights are those of the network.
+        # Raises if the weights do not fit the network.
         model = PSPNet(**config)
         fill(model.weights, converted.arrays)
         ModelFolder(made).write(model.get_config(), converted.arrays)

@@ -1,4 +1,4 @@
-"""Gives a folder of `save_pretrained` to others, at the Hugging Face Hub."""
+"""Uploads a folder of `save_pretrained` to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keras_pspnet.pretrained.upload import upload
 
 
 class Report(Protocol):
-    """What has scores, as `keras_pspnet.Scores` has."""
+    """Scores, such as `keras_pspnet.Scores`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns them by name."""
@@ -30,15 +30,14 @@ class Report(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """What is uploaded, or would be.
+    """An upload, or a dry run of one.
 
     Attributes:
         target: `hf://owner/name`.
-        sizes: Name of each file -> its bytes.
-        license: Of the weights, as the card says it.
-        scores: What the card says of them, None for nothing.
-        card_is_kept: Whether the card is somebody's own, and uploaded as it
-            is.
+        sizes: Name of each file -> its size in bytes.
+        license: License of the weights in the card.
+        scores: Scores in the card, None if it has none.
+        card_is_kept: Whether the card was edited and is uploaded unchanged.
         url: Address of the repository; None if nothing was uploaded.
     """
 
@@ -64,40 +63,40 @@ def push_pretrained(
 ) -> Push:
     """Uploads a folder of `save_pretrained` to the Hugging Face Hub.
 
-    The config, the weights and the model card go there in one commit: either
-    all of them are there in the end, or none. The card is written anew with
-    what is said here; one that somebody has changed is uploaded as it is. The
-    folder itself stays as it is.
+    The config, the weights and the model card are uploaded in one commit:
+    either all of them arrive, or none. The card is rewritten with the facts
+    given here; an edited card is uploaded unchanged. The folder itself does
+    not change.
 
-    The token is huggingface_hub's: of `hf auth login`, or the variable
+    huggingface_hub takes the token from `hf auth login` or the variable
     `HF_TOKEN`.
 
     Args:
         folder: The folder. A `scores.json` in it, as in `best` of a training
-            run, is the `scores` unless they are given.
-        target: `"hf://owner/name"`; the repository is made.
-        license: Of the weights, as the Hub abbreviates it, such as
-            `"apache-2.0"`. It may be left out where `save_pretrained` was
-            given it, or the card's front matter names it.
-        datasets: Names of the data sets that the model was trained on, by
-            their names at the Hub where they are there.
-        recipe: Name of the recipe that trained it.
-        scores: `keras_pspnet.Scores` of it, or their `to_dict()`.
-        private: Whether only the owner may see the repository.
-        overwrite: Whether to replace the files of a repository that exists.
-        dry_run: Whether to upload nothing, and ask the Hub nothing.
+            run, is the default for `scores`.
+        target: `"hf://owner/name"`, the repository to create.
+        license: License of the weights, as the Hub abbreviates it, such as
+            `"apache-2.0"`. Required unless it was given to `save_pretrained`
+            or the front matter of the card names it.
+        datasets: Names of the data sets that the model was trained on; their
+            names on the Hub if they are there.
+        recipe: Name of the recipe that trained the model.
+        scores: `keras_pspnet.Scores` of the model, or their `to_dict()`.
+        private: Whether only the owner can see the repository.
+        overwrite: Whether to replace the files of an existing repository.
+        dry_run: Whether to skip the upload, without contacting the Hub.
 
     Returns:
-        What was uploaded, or would be.
+        The upload.
 
     Raises:
         FileExistsError: If the repository exists, without `overwrite`.
         ImportError: If huggingface_hub is not installed.
-        OSError: If the folder cannot be read or the upload fails; if the
-            repository was made for it, the error says so.
-        ValueError: If `target` is no such name, the folder holds no model,
-            nobody says a license, or a card that somebody has changed does
-            not say what is said here.
+        OSError: If the folder cannot be read or the upload fails. If the
+            repository was created before that, the message says so.
+        ValueError: If `target` is not a valid name, the folder holds no
+            model, there is no license, or facts are given for an edited card
+            that lacks them.
 
     Examples:
         >>> from keras_pspnet.pretrained import push_pretrained
@@ -118,17 +117,17 @@ def facts_of(
     recipe: str | None,
     scores: Report | Mapping[str, Any] | None,
 ) -> CardFacts:
-    """Puts what is said of a model into a card's facts.
+    """Collects the facts of a model card.
 
     Args:
-        license: As of `push_pretrained`, in capitals as well.
+        license: As in `push_pretrained`, in lower or upper case.
         datasets: Likewise.
         recipe: Likewise.
         scores: Likewise.
 
     Raises:
-        TypeError: If `datasets` is a text.
-        ValueError: If a value cannot stand in a card.
+        TypeError: If `datasets` is a string.
+        ValueError: If a value is not valid in a card.
     """
     if isinstance(datasets, str):
         raise TypeError(
@@ -139,7 +138,7 @@ def facts_of(
     if content is not None and not isinstance(content, Mapping):
         content = content.to_dict() if hasattr(content, "to_dict") else content
     return CardFacts(
-        # SPDX writes capitals, the Hub does not.
+        # SPDX uses capitals, the Hub does not.
         license=license.lower() if isinstance(license, str) else license,
         datasets=tuple(datasets),
         recipe=recipe,
@@ -159,19 +158,19 @@ def push_folder(
     """Uploads a folder, see `push_pretrained`.
 
     Args:
-        argument: What the caller calls `target`.
-        target: As of `push_pretrained`.
+        argument: Name of the caller's argument `target`, for errors.
+        target: As in `push_pretrained`.
         folder: Likewise.
-        facts: What is said of the model.
-        private: As of `push_pretrained`.
+        facts: Facts of the model card.
+        private: As in `push_pretrained`.
         overwrite: Likewise.
         dry_run: Likewise.
 
     Returns:
-        As `push_pretrained`.
+        As in `push_pretrained`.
 
     Raises:
-        OSError: As `push_pretrained`.
+        OSError: As in `push_pretrained`.
         ValueError: Likewise.
     """
     repository = repository_of(argument, target)

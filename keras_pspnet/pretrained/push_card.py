@@ -1,4 +1,4 @@
-"""The model card that goes up with a model, and the license in it."""
+"""The model card of an upload, and the license in it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class PushedCard:
 
     Attributes:
         text: The card.
-        config: The config, which knows the card's hash.
-        license: What the card says.
-        scores: Likewise, None for nothing.
-        is_kept: Whether somebody has changed the card, and it is theirs.
+        config: The config, which holds the hash of the card.
+        license: License in the card.
+        scores: Scores in the card, None if it has none.
+        is_kept: Whether the card was edited and is therefore kept.
     """
 
     text: bytes
@@ -45,13 +45,13 @@ class PushedCard:
 def card_to_push(
     model: ModelFolder, facts: CardFacts, argument: str, target: str
 ) -> PushedCard:
-    """Writes the card of a model for the Hub, or keeps somebody's own.
+    """Makes the card of a model for the Hub, or keeps an edited one.
 
     Args:
         model: The model; nothing is written to it.
-        facts: What is said of it now; it wins over what was said when it was
-            saved, and over a `scores.json` beside it.
-        argument: Name of the argument that names the repository.
+        facts: Facts given now. They take precedence over those given when the
+            model was saved, and over a `scores.json` beside it.
+        argument: Name of the argument for the repository, for errors.
         target: Its value.
 
     Returns:
@@ -59,8 +59,8 @@ def card_to_push(
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If there is no license, the card was changed and does not
-            say what is said here, or a file is damaged.
+        ValueError: If there is no license, facts are given for an edited card
+            that lacks them, or a file is damaged.
     """
     if model.card_is_changed:
         text, license = _own_card(model, facts)
@@ -72,7 +72,7 @@ def card_to_push(
     try:
         parameters, dtype = StoredWeights(model.weights_path).describe()
         card = model_card(config, parameters, dtype, facts, target)
-    # The hash may fit what is no model all the same.
+    # Even with the right hash, the file may not be a model.
     except (
         *(KeyError, TypeError, ValueError),
         safetensors.SafetensorError,
@@ -85,7 +85,7 @@ def card_to_push(
 
 
 def check_license(argument: str, target: str, license: str | None) -> str:
-    """Returns a license, which must be there to give a model to others.
+    """Returns the license, which an upload requires.
 
     Raises:
         ValueError: If it is None.
@@ -100,7 +100,7 @@ def check_license(argument: str, target: str, license: str | None) -> str:
 
 
 def _own_card(model: ModelFolder, facts: CardFacts) -> tuple[bytes, str]:
-    """Returns a card that somebody has changed, and the license in it."""
+    """Returns an edited card, and the license in it."""
     path = model.card_path
     with naming_errors("folder", path, "readable"):
         card = path.read_bytes()
@@ -112,22 +112,22 @@ def _own_card(model: ModelFolder, facts: CardFacts) -> tuple[bytes, str]:
     if not license or not isinstance(license, str):
         raise ValueError(
             "`folder` must hold a model card that names the license of the "
-            f"weights; add 'license: {facts.license or 'apache-2.0'}' or the "
-            "like to its front matter, since a card that was changed is left "
-            f"alone. Received: {os.fspath(path)!r}"
+            "weights. An edited card is not rewritten; add a line such as "
+            f"'license: {facts.license or 'apache-2.0'}' to its front matter. "
+            f"Received: {os.fspath(path)!r}"
         )
     for name, value in facts.to_dict().items():
         if name != "license" or value != license.lower():
             raise ValueError(
-                f"`{name}` must be left out where the model card was changed "
-                "and is left alone; write it there. "
+                f"`{name}` must be left out if the model card was edited, "
+                "since it is not rewritten; add it there. "
                 f"Received: {name}={value!r}, {os.fspath(path)!r}"
             )
     return card, license
 
 
 def _scores_beside(model: ModelFolder) -> CardFacts:
-    """Reads the scores that a training run leaves beside its best model."""
+    """Reads the scores that a training run writes beside its best model."""
     path = model.path / SCORES_FILE
     if not path.exists():
         return CardFacts()

@@ -31,29 +31,30 @@ def save_pretrained(
     private: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Writes a model as a folder of a config, its weights and a model card.
+    """Saves a model as a folder with a config, weights and a model card.
 
     Args:
-        model: The model; optimizer state is left out.
-        folder: Made if it does not exist; its files are replaced, but not a
-            `README.md` that says anything else than what was written here.
-            Or `"hf://owner/name"`, a repository at the Hugging Face Hub: see
-            `keras_pspnet.pretrained.push_pretrained`, also for what follows.
+        model: The model; the optimizer state is not saved.
+        folder: Created if missing. Its files are replaced, except a
+            `README.md` that was edited. Or `"hf://owner/name"`, a repository
+            on the Hugging Face Hub: see
+            `keras_pspnet.pretrained.push_pretrained`, also for the arguments
+            below.
         dtype: `"float32"`, or `"float16"` at half the size.
-        license: Of the weights, for the card; the Hub's abbreviation, such as
-            `"apache-2.0"`. At the Hub there must be one.
-        datasets: Names of what the model was trained on, for the card.
+        license: License of the weights, for the card, as the Hub abbreviates
+            it, such as `"apache-2.0"`. Required for the Hub.
+        datasets: Names of the data sets it was trained on, for the card.
         recipe: Name of the recipe that trained it, for the card.
         scores: `keras_pspnet.Scores` of it, for the card.
-        private: Whether only the owner may see it at the Hub.
-        overwrite: Whether to replace the files of a repository that exists.
+        private: Whether only the owner can see it on the Hub.
+        overwrite: Whether to replace the files of an existing repository.
 
     Raises:
         ImportError: If huggingface_hub is needed and not installed.
         OSError: If the folder cannot be written, or the upload fails.
         TypeError: If the model is not a `PSPNet`.
-        ValueError: If `dtype` is neither, a weight is not finite, or an
-            argument does not fit the others.
+        ValueError: If `dtype` is neither, a weight is not finite, or
+            arguments do not fit together.
 
     Examples:
         >>> kp.save_pretrained(model, "my_model", dtype="float16")

@@ -15,7 +15,7 @@ from keras_pspnet.pretrained.find import find_folder
 from keras_pspnet.pretrained.load import load_pretrained
 
 _CLASSIFIERS = ("head_classifier/", "aux_classifier/")
-# What the weights of a network mean nothing without.
+# Arguments without which the weights of a network have no meaning.
 NETWORK = (
     *("backbone", "stem", "output_stride", "contract_dilation", "stride_on"),
     *("shortcut", "width", "align_corners", "bin_sizes", "pooling", "reduce"),
@@ -26,17 +26,18 @@ NETWORK = (
 def config_of(
     source: str | os.PathLike[str], backbone: str | None = None
 ) -> dict[str, Any]:
-    """Reads the arguments of `PSPNet` that a trained model was made with.
+    """Reads the `PSPNet` arguments of a trained model.
 
     Args:
-        source: As of `load_pretrained`.
+        source: As in `load_pretrained`.
         backbone: Likewise.
 
     Returns:
-        All arguments by name, those that were not saved at their defaults.
+        All arguments by name; arguments that were not saved have their
+        defaults.
 
     Raises:
-        OSError: As of `load_pretrained`.
+        OSError: As in `load_pretrained`.
         ValueError: Likewise.
     """
     config = find_folder(source, backbone).read_config()
@@ -48,18 +49,18 @@ def config_of(
 
 
 def start_from(model: PSPNet, source: str | os.PathLike[str]) -> None:
-    """Gives a network the weights of a trained one, before it is trained.
+    """Copies the weights of a trained model into a network.
 
-    Classifiers keep their own weights where the classes are others, and so
-    does an auxiliary head that the trained model has not.
+    Classifiers keep their own weights if the classes differ, and so does an
+    auxiliary head that the trained model lacks.
 
     Args:
         model: The network.
-        source: As of `load_pretrained`.
+        source: As in `load_pretrained`.
 
     Raises:
-        OSError: As of `load_pretrained`.
-        ValueError: Likewise, or if the trained model is of another network.
+        OSError: As in `load_pretrained`.
+        ValueError: Likewise, or if the trained model has another network.
     """
     own = model.get_config()
     backbone = own["backbone"] if source in PRESET_NAMES else None

@@ -18,30 +18,30 @@ def upload(
     private: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Uploads files to a repository, which is made for them.
+    """Creates a repository and uploads files to it.
 
     Args:
-        argument: Name of the argument that names the repository.
+        argument: Name of the argument for the repository, for errors.
         target: Its value.
         repository: `owner/name`.
-        files: Name in the repository -> content, or the file that has it.
-        private: Whether only its owner may see it.
-        overwrite: Whether it may be there already; files of other names stay.
+        files: Name in the repository -> content, or path of a file.
+        private: Whether only its owner can see it.
+        overwrite: Whether the repository may exist; its other files are kept.
 
     Returns:
-        The repository's address.
+        The address of the repository.
 
     Raises:
-        FileExistsError: If the repository exists.
+        FileExistsError: If the repository exists, without `overwrite`.
         ImportError: If huggingface_hub is not installed.
-        OSError: As of `hub_errors`.
-        ValueError: If a repository that exists is not `private`.
+        OSError: As in `hub_errors`.
+        ValueError: If `private` is asked of an existing public repository.
     """
     hub = hub_library()
     if hub.get_token() is None:
         raise PermissionError(
-            "The Hub must be asked with a token: log in with `hf auth login` "
-            f"or set HF_TOKEN. Received: {argument}={target!r}"
+            "The Hub requires a token: log in with `hf auth login` or set "
+            f"HF_TOKEN. Received: {argument}={target!r}"
         )
     api = hub.HfApi(
         token=True,
@@ -56,7 +56,7 @@ def upload(
     note = f"The repository was made and is empty: {target}"
     try:
         with hub_errors(argument, target):
-            # All that is in a commit is seen at once, or not at all.
+            # A commit becomes visible as a whole.
             api.create_commit(
                 repository,
                 [
@@ -90,7 +90,7 @@ def _is_there(
     if private and not info.private:
         raise ValueError(
             "`private` must be left out for a public repository that exists; "
-            "its settings at the Hub make it private. "
+            "make it private in its settings on the Hub. "
             f"Received: {argument}={target!r}, private=True"
         )
     return True
@@ -101,13 +101,13 @@ def _make(
 ) -> None:
     with hub_errors(argument, target):
         try:
-            # Without it, an organisation's own default decides.
+            # None leaves the default of the organization.
             api.create_repo(repository, private=private or None)
             return
         except Exception as error:
             if status_of(error) != 409:
                 raise
     raise FileExistsError(
-        f"`{argument}` must not exist at the Hub yet, unless `overwrite` is "
+        f"`{argument}` must not exist on the Hub yet, unless `overwrite` is "
         f"true (--overwrite). Received: {argument}={target!r}"
     )

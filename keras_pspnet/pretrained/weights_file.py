@@ -1,4 +1,4 @@
-"""The weights of a model folder: safetensors, an array at a time."""
+"""The weights of a model folder: safetensors, one array at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ DTYPE_CODES = {"float32": "F32", "float16": "F16"}
 
 
 class StoredWeights(Mapping[str, np.ndarray]):
-    """The arrays of a safetensors file, each read when it is asked for.
+    """The arrays of a safetensors file, read on access.
 
-    The file is opened anew for each: what an open one has read stays mapped,
-    and would at last take its whole size beside the model's own.
+    Each access opens the file again. Pages that were read through an open file
+    stay mapped, so in the end the whole file would be in memory beside the
+    model.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +35,7 @@ class StoredWeights(Mapping[str, np.ndarray]):
         return safetensors.safe_open(self._path, framework="np")
 
     def describe(self) -> tuple[int, str]:
-        """Returns how many numbers are stored, and as what; reads none."""
+        """Returns the number and type of the weights, without reading them."""
         with self._open() as stored:
             slices = [stored.get_slice(name) for name in self._names]
             count = sum(math.prod(each.get_shape()) for each in slices)
@@ -56,18 +57,18 @@ class StoredWeights(Mapping[str, np.ndarray]):
 def write_weights(path: Path, weights: Mapping[str, Any], dtype: str) -> str:
     """Writes weights one at a time.
 
-    The library's own writer wants all of them in memory, twice.
+    The library's own writer would hold all of them in memory, twice.
 
     Args:
         path: The file.
         weights: Variable path -> variable or array.
-        dtype: A key of `DTYPE_CODES`, what they are stored as.
+        dtype: Type to store them as, a key of `DTYPE_CODES`.
 
     Returns:
-        The file's SHA-256.
+        SHA-256 of the file.
 
     Raises:
-        OSError: If the file cannot be written; an old one stays then.
+        OSError: If the file cannot be written; an existing file is kept.
         ValueError: If a weight is not finite in `dtype`.
     """
     import keras

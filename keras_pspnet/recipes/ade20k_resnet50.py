@@ -5,19 +5,19 @@
 DIR holds ADEChallengeData2016: 20,210 training images.
 
 From Zhao et al., 2016, https://arxiv.org/abs/1612.01105: the ImageNet start
-(section 3.3), schedule, batch and changes (section 5.1), images (section
-5.2). From the authors' later code, https://github.com/hszhao/semseg
-(config/ade20k, tool/train.py), what the paper leaves open: crop, share of
-rotated and of blurred images, rate of new layers, padding on all sides.
+(section 3.3), schedule, batch and augmentation (section 5.1), images (section
+5.2). The paper leaves open the crop, the share of rotated and of blurred
+images, the learning rate of new layers, and the padding on all sides. These are
+from the authors' later code, https://github.com/hszhao/semseg (config/ade20k,
+tool/train.py).
 
-To expect: on val, at one scale and at several, the paper has a mean IoU of
-41.68 and 42.78 % and a pixel accuracy of 80.04 and 80.76 % (table 3), semseg a
-mean IoU of 41.89 and 42.84 %, mmsegmentation 42.48 and 43.44 % by its own
-recipe.
+Published scores on val, at one scale and at several: the paper reports a mean
+IoU of 41.68 and 42.78 % and a pixel accuracy of 80.04 and 80.76 % (table 3),
+semseg a mean IoU of 41.89 and 42.84 %, and mmsegmentation, with its own recipe,
+42.48 and 43.44 %.
 
-Stem, dilation and resizing are PSPNet's defaults, which fit the ImageNet
-weights that are published: mmsegmentation's network. Those of the paper and of
-semseg differ.
+Stem, dilation and resizing are PSPNet's defaults: those of mmsegmentation,
+which fit the published ImageNet weights. The paper and semseg use others.
 """
 
 from keras_pspnet.labels import ADE20K
@@ -35,10 +35,10 @@ RECIPE = Recipe(
     steps=150_000,
     steps_per_epoch=500,
     learning_rate=0.01,
-    # semseg's, for all that ImageNet has not trained.
+    # semseg's rate for all layers without ImageNet weights.
     head_lr_multiplier=10.0,
     scales=(0.5, 2.0),
-    # Of every second image, as in semseg.
+    # Half of the images, as in semseg.
     rotate=10.0,
     blur_probability=0.5,
     center_padding=True,

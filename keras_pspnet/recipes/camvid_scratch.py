@@ -7,8 +7,8 @@ them.
 
 For machines without a GPU and without ImageNet weights: an hour and a half on
 two cores with bfloat16. Augmentation, decay and loss weights are those of Zhao
-et al., 2016, https://arxiv.org/abs/1612.01105, section 5.1; what differs, and
-why, stands beside the values. `training/RESULTS.md` has its scores.
+et al., 2016, https://arxiv.org/abs/1612.01105, section 5.1. Comments explain
+the values that differ. `training/RESULTS.md` has the scores.
 """
 
 from keras_pspnet.labels import CAMVID
@@ -20,13 +20,13 @@ RECIPE = Recipe(
     data="camvid",
     backbone="resnet18",
     width=0.5,
-    # A third of an image: time on a CPU goes by pixels.
+    # A third of an image, since time on a CPU is proportional to the pixels.
     crop=(240, 240),
     batch_size=8,
     # 131 passes over the images.
     steps=6000,
     steps_per_epoch=200,
-    # Without ImageNet weights the paper's 0.01 leaves the network behind.
+    # Without ImageNet weights, the paper's 0.01 trains too slowly.
     learning_rate=0.03,
     scales=(0.5, 2.0),
     flip=True,

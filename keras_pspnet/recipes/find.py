@@ -30,8 +30,8 @@ def load_recipe(name: str) -> Recipe:
     """Finds a recipe by name, or by the path of a Python file.
 
     Args:
-        name: One of `RECIPES`, or a path that ends in `.py` to a file whose
-            `RECIPE` is a `Recipe`.
+        name: One of `RECIPES`, or the path of a `.py` file that defines
+            `RECIPE`, a `Recipe`.
 
     Returns:
         The recipe.
@@ -49,8 +49,8 @@ def load_recipe(name: str) -> Recipe:
         raise FileNotFoundError(
             f"`recipe` must be an existing file. Received: recipe={name!r}"
         )
-    # As a module beside the recipes: theirs, and copies of them, import by
-    # their place.
+    # Run it as a module of this package, so that copies of our recipes can use
+    # relative imports.
     with _naming_the_line(name):
         content = runpy.run_path(name, run_name=f"{__package__}.recipe_file")
     recipe = content.get("RECIPE")
@@ -61,11 +61,11 @@ def load_recipe(name: str) -> Recipe:
 
 @contextlib.contextmanager
 def _naming_the_line(path: str) -> Iterator[None]:
-    """Turns what a recipe file raises into one line with its place."""
+    """Turns errors of a recipe file into one line that names their place."""
     try:
         yield
     except SyntaxError as error:
-        # Bytes of zero have no place.
+        # Null bytes are reported without a line.
         place = path
         if error.lineno is not None:
             place = f"{error.filename}, line {error.lineno}"
@@ -79,7 +79,7 @@ def _naming_the_line(path: str) -> Iterator[None]:
             if frame.filename == path
         ]
         place = f"{path}, line {lines[-1]}" if lines else path
-        # A bare assert says nothing.
+        # A bare assert has no message.
         text = str(error) or type(error).__name__
         if isinstance(error, SystemExit):
             text = "a recipe must not exit; it only defines RECIPE"

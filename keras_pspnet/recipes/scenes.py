@@ -2,8 +2,8 @@
 
     python -m training.train scenes --output runs/scenes
 
-Network and recipe: Zhao et al., 2016, https://arxiv.org/abs/1612.01105, on a
-ResNet-18 of quarter width, from scratch.
+Network and recipe: Zhao et al., 2016, https://arxiv.org/abs/1612.01105, with a
+ResNet-18 of quarter width, trained from scratch.
 """
 
 from keras_pspnet.labels import SCENES
@@ -14,7 +14,7 @@ RECIPE = Recipe(
     labels=SCENES,
     backbone="resnet18",
     width=0.25,
-    # So wide that what decides a class lies outside the view of the
+    # So wide that the cues to a class are outside the receptive field of the
     # convolutions: see keras_pspnet/data/synthetic/scenes.py.
     crop=(96, 256),
     fixed_size=True,

@@ -5,19 +5,19 @@
 DIR holds VOCdevkit/VOC2012 and SBD's benchmark_RELEASE, or a folder
 SegmentationClassAug instead of the latter: 10,582 training images.
 
-The paper trains only ResNet-101 on this set. From it, Zhao et al., 2016,
+The paper trains only ResNet-101 on this set. From Zhao et al., 2016,
 https://arxiv.org/abs/1612.01105: the ImageNet start (section 3.3), schedule,
-batch and changes (section 5.1), images (section 5.3). From the authors'
+batch and augmentation (section 5.1), images (section 5.3). From the authors'
 later code, https://github.com/hszhao/semseg (config/voc2012, tool/train.py):
-depth, and what the paper leaves open: crop, share of rotated and of blurred
-images, rate of new layers, padding on all sides.
+the depth, and the values that the paper leaves open, that is the crop, the
+share of rotated and of blurred images, the learning rate of new layers, and the
+padding on all sides.
 
-To expect: on val, at one scale and at several, semseg has a mean IoU of 77.05
-and 78.02 %, mmsegmentation 77.29 and 78.48 % by its own recipe.
+Published scores on val, at one scale and at several: semseg reports a mean IoU
+of 77.05 and 78.02 %, mmsegmentation 77.29 and 78.48 % with its own recipe.
 
-Stem, dilation and resizing are PSPNet's defaults, which fit the ImageNet
-weights that are published: mmsegmentation's network. Those of the paper and of
-semseg differ.
+Stem, dilation and resizing are PSPNet's defaults: those of mmsegmentation,
+which fit the published ImageNet weights. The paper and semseg use others.
 """
 
 from keras_pspnet.labels import VOC
@@ -36,10 +36,10 @@ RECIPE = Recipe(
     steps=30_000,
     steps_per_epoch=500,
     learning_rate=0.01,
-    # semseg's, for all that ImageNet has not trained.
+    # semseg's rate for all layers without ImageNet weights.
     head_lr_multiplier=10.0,
     scales=(0.5, 2.0),
-    # Of every second image, as in semseg.
+    # Half of the images, as in semseg.
     rotate=10.0,
     blur_probability=0.5,
     center_padding=True,

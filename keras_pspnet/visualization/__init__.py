@@ -1,4 +1,4 @@
-"""Images that people look at: overlays, legends, comparisons, plots."""
+"""Images for people: overlays, legends, comparisons, plots."""
 
 from keras_pspnet.visualization.bands import as_rgb as as_rgb
 from keras_pspnet.visualization.colors import class_colors as class_colors

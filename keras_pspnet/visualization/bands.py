@@ -1,4 +1,4 @@
-"""Images of any bands as people can look at them."""
+"""Shows images with any number of bands in RGB."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_pspnet.utils import as_integers, check_rule
 
-# Shares of the values, in percent, that become black and white at most.
+# Percentiles of the values that become black and white.
 _LOW, _HIGH = 2, 98
-# Of large images, as many pixels tell where these are.
+# Pixels of a large image to estimate them from.
 _SAMPLE = 2**20
 _ROWS = 32
 
@@ -18,21 +18,21 @@ _ROWS = 32
 def as_rgb(
     image: np.ndarray, show_bands: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Shows three bands as red, green and blue, or one as grey.
+    """Shows three bands as red, green and blue, or one as gray.
 
-    Bytes are shown as they are. Other numbers are stretched, each band so
-    that 2 % of its values are black and 2 % are white.
+    Bytes are shown as they are. Other values are stretched, so that 2 % of
+    each band are black and 2 % are white.
 
     Args:
         image: (H, W, bands).
         show_bands: Three bands, or one, counted from 1 as in GDAL. None is
-            the first three, or the first of fewer.
+            the first three, or the first one if there are fewer.
 
     Returns:
-        uint8 (H, W, 3); an image of three bytes comes back itself.
+        uint8 (H, W, 3); an image of three uint8 bands is returned unchanged.
 
     Raises:
-        ValueError: If there are no such bands.
+        ValueError: If the image does not have these bands.
 
     Examples:
         >>> from keras_pspnet.visualization import as_rgb
@@ -49,7 +49,7 @@ def as_rgb(
     check_rule("show_bands", show_bands, rule, kept)
     if image.dtype == np.uint8 and count == 3 and chosen == (1, 2, 3):
         return image
-    # By rows, so that large images need no second copy of their bands.
+    # Row by row, so that large images need no second copy of their bands.
     height, width = image.shape[:2]
     step = max(1, int((height * width / _SAMPLE) ** 0.5))
     tops = range(0, height, _ROWS * step)

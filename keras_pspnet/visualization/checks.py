@@ -1,4 +1,4 @@
-"""What images, masks and confidence must be to be drawn."""
+"""Checks images, masks and confidence before they are drawn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_mask(
         mask: Must hold integers of shape `(H, W)`, classes of `labels` or
             its ignore label.
         labels: The classes.
-        argument: What the caller calls the mask.
+        argument: Name of the caller's argument, for errors.
 
     Raises:
         TypeError: If it does not hold integers.
@@ -69,7 +69,7 @@ def check_same_size(image: np.ndarray, mask: np.ndarray, argument: str) -> None:
     Args:
         image: The image `(H, W, 3)`.
         mask: Must have the shape `(H, W)`.
-        argument: What the caller calls the mask.
+        argument: Name of the caller's argument, for errors.
 
     Raises:
         ValueError: If it has another size.
@@ -83,7 +83,7 @@ def check_same_size(image: np.ndarray, mask: np.ndarray, argument: str) -> None:
 
 
 def check_confidence(confidence: np.ndarray) -> None:
-    """Checks the probabilities of a mask.
+    """Checks the confidence of a mask.
 
     Args:
         confidence: Must be within 0..1.
@@ -91,7 +91,7 @@ def check_confidence(confidence: np.ndarray) -> None:
     Raises:
         ValueError: If it holds another value.
     """
-    # NaN is not within either.
+    # NaN fails both comparisons.
     within = (confidence >= 0) & (confidence <= 1)
     if not within.all():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Colors: of classes, for color-blind people too, and of confidence."""
+"""Colors of classes, also for color-blind people, and of confidence."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from keras_pspnet.visualization.checks import check_mask
 
 IGNORED: Color = (0, 0, 0)
 CONTOUR: Color = (255, 255, 255)
-# Stands out from every grey, whatever kinds of cones an eye has.
+# Stands out from every gray, for color-blind eyes as well.
 WRONG: Color = (255, 80, 0)
 
-# The seven colors of Okabe and Ito (Color Universal Design, 2008), black left
-# to ignored pixels, and others far from those before: to normal vision,
-# protanopia, deuteranopia and tritanopia, any two are 16 apart in CIELAB among
-# the first 21, 11 among 40 and 5 among 150.
+# The colors of Okabe and Ito (Color Universal Design, 2008) except black, which
+# marks ignored pixels. The others are chosen far from all before them: for
+# normal vision, protanopia, deuteranopia and tritanopia, any two are 16 apart
+# in CIELAB among the first 21, 11 among 40 and 5 among 150.
 _OKABE_ITO = "0072b2 f0e442 56b4e9 cc79a7 e69f00 009e73 d55e00"
 _FARTHEST = """
     692d0f 4b00b4 5a3c5a 9669ff 00ff87 e1004b a5d2b4 690f78 b4a54b d2c3e1
@@ -54,9 +54,9 @@ def class_colors(labels: LabelSet, colorblind: bool = False) -> np.ndarray:
 
     Args:
         labels: Classes and their own colors.
-        colorblind: Whether to take colors that color-blind people tell
-            apart instead. Up to 21 classes are well apart; the more there
-            are, the closer their colors get.
+        colorblind: Whether to use colors that color-blind people can tell
+            apart instead. They are well apart for up to 21 classes and get
+            closer beyond.
 
     Returns:
         A uint8 array of shape `(256, 3)`, ignored pixels black.
@@ -77,9 +77,7 @@ def colorize(
         mask: Integers of shape `(H, W)`, each a class of `labels` or its
             ignore label.
         labels: Classes and colors.
-        colorblind: Whether to paint in colors that color-blind people tell
-            apart, instead of those of `labels`. Up to 21 classes are well
-            apart; with more of them, colors get close.
+        colorblind: As in `class_colors`.
 
     Returns:
         A uint8 array of shape `(H, W, 3)`.
@@ -95,15 +93,15 @@ def colorize(
 def index_image(
     mask: np.ndarray, labels: LabelSet, colorblind: bool = False
 ) -> Image.Image:
-    """Makes an image whose pixels are class ids, drawn in their colors.
+    """Makes a palette image of class ids in their colors.
 
     Args:
         mask: Class ids, uint8 `(H, W)`.
         labels: The label set of the ids.
-        colorblind: As of `class_colors`.
+        colorblind: As in `class_colors`.
 
     Returns:
-        A palette image; saved as PNG, it is an index mask.
+        A palette image, which is an index mask when saved as PNG.
     """
     height, width = mask.shape
     image = Image.frombytes("P", (width, height), mask.tobytes())
@@ -122,23 +120,23 @@ def confidence_colors(confidence: np.ndarray) -> np.ndarray:
     """
     from matplotlib import colormaps
 
-    # Its lightness grows evenly, for color-blind people as well.
+    # Its lightness grows evenly, so color-blind people can read it.
     return colormaps["viridis"](confidence, bytes=True)[..., :3].copy()
 
 
 def contour(mask: np.ndarray, width: int = 1) -> np.ndarray:
-    """Marks the right and lower ends of regions.
+    """Marks the right and lower edges of regions.
 
     Args:
         mask: Integers of shape `(H, W)`.
-        width: Width of the line in pixels. A region not wider than this keeps
-            its pixels, so that no line hides a pole.
+        width: Width of the line in pixels. Regions that are no wider stay
+            unmarked, so that the line does not hide them.
 
     Returns:
         A bool array of shape `(H, W)`.
     """
     line = np.zeros(mask.shape, bool)
-    # Along the columns, and by views of the same arrays along the rows.
+    # Along the columns, and through transposed views along the rows.
     for ends, classes in ((line, mask), (line.T, mask.T)):
         wide = classes[width:] == classes[:-width]
         for step in range(1, 1 + width):

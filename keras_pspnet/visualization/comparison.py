@@ -1,4 +1,4 @@
-"""Sheets of images with their ground truth, and with predictions and errors."""
+"""Sheets of images with ground truth, predictions and errors."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def comparison_sheet(
 ) -> Image.Image:
     """Lays out rows of image, ground truth, prediction and error.
 
-    The error shows wrong pixels in one strong color on the dimmed image, and
-    ignored pixels black. A legend follows the rows.
+    The error panel shows wrong pixels in one strong color on the dimmed
+    image, and ignored pixels in black. A legend follows the rows.
 
     Args:
-        images: Images, each uint8 of shape `(H, W, 3)`; sizes may differ,
-            and the first one sets the shape of the cells.
+        images: Images, each uint8 of shape `(H, W, 3)`. Sizes may differ;
+            the first image sets the shape of the cells.
         ground_truths: One integer mask `(H, W)` per image; ignored pixels
             are black.
         predictions: One integer mask `(H, W)` per image.
@@ -55,7 +55,7 @@ def comparison_sheet(
     Raises:
         TypeError: If an array has another dtype.
         ValueError: If there are no images, the counts differ, or a mask has
-            another size than its image or a value unknown to `labels`.
+            another size than its image or a value that `labels` lacks.
     """
     counts = len(images), len(ground_truths), len(predictions)
     if not counts[0] or len(set(counts)) > 1:
@@ -80,17 +80,17 @@ def comparison_sheet(
 def overlay_sheet(
     segmentations: Sequence[Segmentation],
 ) -> Image.Image:
-    """Lays out images beside overlays of their masks, two in each row.
+    """Lays out images beside overlays of their masks, two pairs per row.
 
     Args:
-        segmentations: Images and masks of one label set, at least one; the
+        segmentations: One or more images and masks of the same label set. The
             first sets the shape of the cells.
 
     Returns:
         An RGB image.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there are none.
     """
     rule = "hold at least one"
     check_rule("segmentations", segmentations, rule, len(segmentations) > 0)
@@ -123,7 +123,7 @@ def _cell(image: np.ndarray) -> tuple[int, int]:
 def _entries(
     masks: Sequence[np.ndarray], labels: LabelSet
 ) -> list[tuple[str, Color]]:
-    """Returns the legend's entries of the classes that masks show."""
+    """Returns the legend entries of the classes in the masks."""
     present = {each for mask in masks for each in np.unique(mask).tolist()}
     entries = [
         (shorten(labels.names[index]), labels.colors[index])
@@ -161,7 +161,7 @@ def _fit(
 def _paste(
     panels: Sequence[Image.Image], cell: tuple[int, int], columns: int
 ) -> Image.Image:
-    """Puts panels side by side, each in the middle of its cell."""
+    """Puts panels side by side, each centered in its cell."""
     pitch = cell[0] + _GAP
     row = Image.new("RGB", (columns * pitch + _GAP, cell[1] + _GAP), PAPER)
     for column, panel in enumerate(panels):
@@ -177,14 +177,14 @@ def _row(
     labels: LabelSet,
     cell: tuple[int, int],
 ) -> Image.Image:
-    """Draws an image, its masks and the error, each to fit into a cell."""
+    """Draws an image, its masks and the error, each fitted into a cell."""
     check_image(image)
     shown = {"ground_truths": ground_truth, "predictions": prediction}
     for name, mask in shown.items():
         check_mask(mask, labels, name)
         check_same_size(image, mask, name)
     resized = _fit(Image.fromarray(image), cell)
-    # Classes must not mix at the borders of objects.
+    # Do not mix classes at the borders of objects.
     masks = [
         np.asarray(
             _fit(
@@ -195,9 +195,9 @@ def _row(
         )
         for mask in (ground_truth, prediction)
     ]
-    # Dimmed, and far from white and black, so that the others stand out.
-    grey = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
-    error = np.array(grey.convert("RGB"))
+    # Dimmed, and far from white and black, so that errors stand out.
+    gray = resized.convert("L").point(lambda value: round(40 + 0.45 * value))
+    error = np.array(gray.convert("RGB"))
     error[masks[0] != masks[1]] = WRONG
     error[masks[0] == labels.ignore_label] = IGNORED
     drawn = (*(colorize(mask, labels) for mask in masks), error)

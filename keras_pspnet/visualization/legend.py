@@ -15,25 +15,25 @@ _LONGEST_NAME = 28
 
 
 def text_size(width: int) -> int:
-    """Returns the size of text, in pixels, that is readable on a wide sheet."""
-    # A large photograph is looked at from as far as a small one.
+    """Returns a text size, in pixels, that is readable at this width."""
+    # Large images are usually shown smaller, so their text must be larger.
     return min(max(round(width / 48), 13), 96)
 
 
 def shorten(name: str) -> str:
-    """Cuts a long class name with an ellipsis."""
+    """Shortens a long class name with an ellipsis."""
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME - 1].rstrip()}…"
 
 
 def percent(share: float) -> str:
-    """Formats a share 0..1 so that no small one looks like none."""
+    """Formats a share 0..1; small shares do not show as zero."""
     return f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 def stack(images: Sequence[Image.Image], width: int) -> Image.Image:
-    """Puts images below each other, each in the middle of the width."""
+    """Stacks images, each centered in the width."""
     height = sum(image.height for image in images)
     sheet = Image.new("RGB", (width, height), PAPER)
     top = 0
@@ -44,7 +44,7 @@ def stack(images: Sequence[Image.Image], width: int) -> Image.Image:
 
 
 def legend(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
-    """Draws swatches and their texts in as many columns as fit the width.
+    """Draws color swatches with texts, in as many columns as fit.
 
     Args:
         entries: Texts and their colors, at least one.

@@ -1,4 +1,4 @@
-"""Plots of numbers: the curves of a training run, confusion matrices."""
+"""Plots training curves and confusion matrices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 _DPI = 100
-# Color-blind people tell them apart, too (Okabe and Ito).
+# Colors that color-blind people can tell apart (Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00", "#009e73")
 _INK, _GRID = "#202124", "#bdc1c6"
 _UNSEEN = "#dadce0"
-# Title and name of a curve -> columns of a history. With one output, Keras
-# leaves the name of the output out.
+# Title and name of a curve -> columns of a history. With a single output,
+# Keras omits its name.
 _CURVES = {
     ("loss", "weighted sum"): ("loss",),
     ("loss", "main"): ("main_loss",),
@@ -34,16 +34,16 @@ _CURVES = {
     ("mean IoU", "validation"): ("val_mean_iou",),
     ("learning rate", "learning rate"): ("learning_rate",),
 }
-# Pixels of a cell of the matrix, of few classes and of any number.
+# Largest and smallest side of a cell of the matrix, in pixels.
 _LARGEST_CELL, _SMALLEST_CELL = 72, 16
 
 
 def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
-    """Plots loss, mean IoU and learning rate of a run over its steps.
+    """Plots loss, mean IoU and learning rate over the steps of a run.
 
     Args:
-        rows: Of a history, see `keras_pspnet.callbacks.read_history`. A curve
-            without values is left out.
+        rows: Rows of a history, see `keras_pspnet.callbacks.read_history`.
+            Curves without values are left out.
 
     Returns:
         An RGB image, 960 pixels wide.
@@ -60,21 +60,21 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
     axes = figure.subplots(max(len(panels), 1), squeeze=False)[:, 0]
     for plot, (title, curves) in zip(axes, panels.items(), strict=False):
         for (name, points), color in zip(curves.items(), COLORS, strict=False):
-            # Single points of a long run would hide each other.
+            # Markers would hide each other in a long run.
             marker = "o" if len(points) < 60 else None
             plot.plot(
                 *zip(*points, strict=True),
                 color,
                 label=name,
                 marker=marker,
-                # Over the axis that it may lie on.
+                # Draw over the axis if the curve touches it.
                 clip_on=False,
                 zorder=3,
             )
         plot.set_title(title, loc="left")
         plot.set_xlabel("step")
         plot.set_xlim(0, 1.02 * steps)
-        # From 0, so that heights can be compared.
+        # Start at 0, so that heights can be compared.
         plot.set_ylim(min(plot.dataLim.ymin, 0), max(plot.get_ylim()[1], 0))
         plot.xaxis.set_major_formatter("{x:,.0f}")
         plot.grid(axis="y", color=_GRID, alpha=0.5)
@@ -87,16 +87,16 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
 def confusion_plot(
     confusion: np.ndarray, labels: LabelSet, title: str = ""
 ) -> Image.Image:
-    """Plots a confusion matrix: which share of each class went where.
+    """Plots a confusion matrix, normalized over each true class.
 
-    Rows are true classes, columns predicted ones. A cell's color is its
-    share of the row, with the percentage written into cells that have room; on
-    the diagonal it is the class's recall. Colors go with the square root of
-    the share, so that small shares show. Rows of classes without any pixels
-    are grey.
+    Rows are true classes, columns are predicted ones. The color of a cell
+    shows its share of the row; the diagonal is the recall. Colors follow the
+    square root of the share, so that small shares are visible. Cells that are
+    large enough also show the percentage. Rows of classes without pixels are
+    gray.
 
     Args:
-        confusion: Counts of pixels, integers `(classes, classes)`.
+        confusion: Pixel counts, integers `(classes, classes)`.
         labels: Names of the classes.
         title: Text above the matrix.
 
@@ -107,7 +107,7 @@ def confusion_plot(
     from matplotlib.colors import PowerNorm
 
     count = labels.num_classes
-    # One or two classes have cells that the axes' labels fit beside.
+    # For one or two classes, make cells as large as the axis labels need.
     largest = max(_LARGEST_CELL, 200 // count)
     cell = min(max(round(1000 / count), _SMALLEST_CELL), largest)
     total = confusion.sum(axis=1, keepdims=True)
@@ -115,12 +115,12 @@ def confusion_plot(
         confusion, total, out=np.full((count, count), np.nan), where=total > 0
     )
     figure = new_figure(count * cell, count * cell)
-    # All of the figure: names and title are outside of it.
+    # Fill the figure; names and title lie outside of it.
     plot = figure.add_axes((0, 0, 1, 1), facecolor=_UNSEEN)
     plot.imshow(shares, "Blues", PowerNorm(0.5, 0, 1))
     _name_classes(plot, labels.names, min(max(0.55 * cell, 8), 11))
     plot.set_xlabel("predicted class")
-    plot.set_ylabel("true class (grey: no pixels)")
+    plot.set_ylabel("true class (gray: no pixels)")
     plot.set_title(title, loc="left", pad=12)
     with warnings.catch_warnings():
         # Names in scripts that the font does not have are drawn as boxes.
@@ -133,7 +133,7 @@ def confusion_plot(
 
 
 def new_figure(width: int, height: int) -> Figure:
-    """Makes a figure of a size in pixels, apart from users' own of pyplot."""
+    """Makes a figure of a size in pixels, outside of the user's pyplot."""
     from matplotlib.figure import Figure
 
     return Figure((width / _DPI, height / _DPI), dpi=_DPI)
@@ -150,7 +150,7 @@ def to_image(figure: Figure, box: Bbox | None = None) -> Image.Image:
 def _panels(
     rows: Sequence[Mapping[str, float]],
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Title -> name of a curve -> its (step, value), without empty ones."""
+    """Returns title -> name of a curve -> (step, value), without empty ones."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (title, name), columns in _CURVES.items():
         points = [
@@ -180,7 +180,7 @@ def _write_percentages(plot: Axes, shares: np.ndarray) -> None:
 
 def _name_classes(plot: Axes, names: Sequence[str], size: float) -> None:
     shown = [shorten(name) for name in names]
-    # A class name may look like a formula.
+    # A class name may look like a math formula.
     style: dict[str, Any] = {"fontsize": size, "parse_math": False}
     plot.set_xticks(range(len(names)), shown, rotation=90, **style)
     plot.set_yticks(range(len(names)), shown, **style)

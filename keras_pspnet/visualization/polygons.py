@@ -1,4 +1,4 @@
-"""Outlines of a mask's regions, along the edges of their pixels."""
+"""Traces the outlines of regions along the edges of their pixels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras_pspnet.utils.georeference import Georeference
 # A closed line of corners (column, row), float64 (N, 2), the first repeated.
 Ring = np.ndarray
 
-# Edges lead right, down, left or up, with their region at the right hand:
-# clockwise about it, as an image is seen.
+# Directions of edges: right, down, left, up. The region is on their right, so
+# an outline runs clockwise as the image is seen.
 _DOWN, _UP = 1, 3
 
 
@@ -29,29 +29,29 @@ def feature_collection(
     Args:
         mask: Classes of `labels`, uint8 (H, W).
         labels: The classes.
-        georeference: Where the image is. The coordinates are those of its
-            map, with the EPSG code in `crs` (which GDAL and QGIS read); or
-            column and row in pixels without one.
-        classes: Ids of the classes that are described, None for all.
+        georeference: Location of the image. Coordinates are then those of
+            its map, with the EPSG code in `crs` (which GDAL and QGIS read);
+            otherwise they are columns and rows in pixels.
+        classes: Ids of the classes to describe, None for all.
 
     Returns:
-        A FeatureCollection: a Polygon with `class` and `name` for every part
-        that is connected by the sides of pixels. Outer rings run
-        counterclockwise in the coordinates given, holes clockwise.
+        A FeatureCollection: a Polygon with `class` and `name` for every
+        region whose pixels are connected by their sides. In these
+        coordinates, outer rings run counterclockwise and holes clockwise.
 
     Raises:
-        ValueError: If the georeference has control points alone.
+        ValueError: If the georeference has only control points.
     """
     transform = np.eye(2, 3)
     if georeference is not None:
         if georeference.transform is None:
             raise ValueError(
                 "`georeference` must have a scale or a matrix for polygons. "
-                "Received: control points alone"
+                "Received: only control points"
             )
         transform = georeference.transform
-    # Outlines are clockwise as seen, so counterclockwise in these numbers,
-    # unless the map is flipped on its way from the image, as most are.
+    # Outlines run clockwise as the image is seen. As rows count downwards, that
+    # is counterclockwise in numbers, unless the map has north up, as most have.
     is_flipped = np.linalg.det(transform[:, :2]) < 0
     features = []
     for index in range(labels.num_classes):
@@ -81,14 +81,14 @@ def feature_collection(
 
 
 def outlines(region: np.ndarray) -> list[list[Ring]]:
-    """Traces the parts of a region that are connected by the sides of pixels.
+    """Traces the parts of a region that are connected by sides of pixels.
 
     Args:
         region: bool (H, W).
 
     Returns:
         For each part its outer ring, clockwise as the image is seen, and then
-        those of its holes, the other way round. (0, 0) is the upper left
+        the rings of its holes, counterclockwise. (0, 0) is the upper left
         corner of the first pixel.
 
     Examples:
@@ -99,7 +99,7 @@ def outlines(region: np.ndarray) -> list[list[Ring]]:
     vertex, direction, following = _edges(region)
     width = region.shape[1] + 1
     after, ring_of = following.tolist(), [-1] * len(following)
-    # Edges that bound a pixel on its left, by the vertex below it.
+    # Edges on the left of a pixel, by the vertex at their lower end.
     ups = np.flatnonzero(direction == _UP)
     below = vertex[ups]
     parts: list[list[Ring]] = []
@@ -117,10 +117,10 @@ def outlines(region: np.ndarray) -> list[list[Ring]]:
         corners = vertex[path][turns]
         row, column = np.divmod(np.append(corners, corners[0]), width)
         ring = np.stack([column, row], axis=1).astype(np.float64)
-        # A ring begins at its uppermost vertex, holes with a step down.
+        # A ring starts at its uppermost vertex; holes start with a step down.
         if direction[first] == _DOWN:
-            # The pixel above belongs to the part that the hole is in; what
-            # bounds that pixel's row on the left was traced before.
+            # The pixel above belongs to the part around the hole. The next
+            # edge to the left of that pixel was traced before.
             left = np.searchsorted(below, vertex[first], "right") - 1
             part = part_of[ring_of[ups[left]]]
             parts[part].append(ring)
@@ -132,14 +132,14 @@ def outlines(region: np.ndarray) -> list[list[Ring]]:
 
 
 def _edges(region: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the edges between a region and what is not in it.
+    """Finds the edges between a region and the pixels outside it.
 
     Returns:
-        The vertex where each begins, counted along the rows, its direction,
+        The start vertex of each edge, counted along the rows, its direction,
         and the index of the edge that follows it; sorted by vertex.
     """
     padded = np.pad(region, 1)
-    # Pixels about each vertex: below right, below left, above left, above
+    # Pixels around each vertex: below right, below left, above left, above
     # right.
     about = (
         padded[1:, 1:],
@@ -154,7 +154,7 @@ def _edges(region: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vertex, direction = np.divmod(edges, 4)
     width = padded.shape[1] - 1
     end = vertex + np.array([1, width, -1, -width])[direction]
-    # The sharpest turn keeps parts that touch in a corner apart.
+    # The sharpest turn separates parts that touch at a corner.
     sharp, wide = (direction + 1) % 4, (direction + 3) % 4
     turn = np.where(leaves[end, direction], direction, wide)
     turn = np.where(leaves[end, sharp], sharp, turn)

@@ -1,4 +1,4 @@
-"""The result of segmentation, and the images people look at."""
+"""The result of segmentation, and its overlays and files."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from keras_pspnet.visualization.polygons import feature_collection
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _TIFF, _GEOJSON = (".tif", ".tiff"), ".geojson"
-# What only masks are written to.
+# Suffixes of files that only hold masks.
 OF_MASKS = (*_TIFF, _GEOJSON)
 _WHATS = ("overlay", "mask", "confidence")
 
-# Smaller images are enlarged, and their legends need this width.
+# Smaller images are enlarged to this width, which a legend needs.
 _LEAST_WIDTH = 320
 
 
@@ -47,22 +47,23 @@ _LEAST_WIDTH = 320
 class Segmentation:
     """An image and the class of each of its pixels.
 
-    In a notebook it shows itself as `with_legend()`.
+    A notebook displays it as `with_legend()`.
 
     Args:
-        image: The image, uint8 of shape `(H, W, 3)`; of other bands what
-            `keras_pspnet.visualization.as_rgb` shows of them.
-        mask: Classes of `labels`, or its ignore label, as uint8 of shape
+        image: The image, uint8 of shape `(H, W, 3)`. For images of other
+            bands, the result of `keras_pspnet.visualization.as_rgb`.
+        mask: Classes of `labels`, or its ignore label, uint8 of shape
             `(H, W)`.
         labels: Names and colors of the classes.
-        confidence: The probability 0..1 of each pixel's class, as float32 of
-            shape `(H, W)`, where it was asked for.
-        georeference: Where the image is, of a GeoTIFF.
+        confidence: The probability 0..1 of each pixel's class, float32 of
+            shape `(H, W)`, if it was requested.
+        georeference: The location of a GeoTIFF.
 
     Raises:
         TypeError: If an array has another dtype.
-        ValueError: If an array has another shape, two differ in size, or one
-            holds a value unknown to `labels` or outside 0..1.
+        ValueError: If an array has another shape, two differ in size, the
+            mask holds a value that `labels` lacks, or the confidence is
+            outside 0..1.
 
     Examples:
         >>> result = kp.segment(model, "photo.jpg", confidence=True)
@@ -99,8 +100,8 @@ class Segmentation:
         """Returns the share of the image that each class covers.
 
         Returns:
-            Class name to share 0..1 of all pixels, ignored ones included,
-            for the classes present, the largest first.
+            Class name -> share 0..1 of all pixels, including ignored ones,
+            for the classes in the mask, the largest first.
         """
         names = self.labels.names
         return {names[index]: share for index, share in self._shares()}
@@ -113,31 +114,31 @@ class Segmentation:
     ) -> np.ndarray:
         """Blends the class colors over the image.
 
-        A thin light line separates the classes, so that neighbours of similar
-        color stay apart.
+        A thin light line separates regions of different classes, even if
+        their colors are similar.
 
         Args:
-            alpha: The colors' share, 0 (the image alone) to 1.
-            colorblind: Whether to take the colors of `colorize` for
-                color-blind people, and a line that stands out from all.
-            classes: Ids of the classes that are drawn; elsewhere the image
-                stays as it is. None draws all, ignored pixels too.
+            alpha: Share of the colors, from 0 (only the image) to 1.
+            colorblind: Whether to use colors for color-blind people, and a
+                line that stands out from all of them.
+            classes: Ids of the classes to draw; other pixels show the image.
+                None draws all classes, and ignored pixels as well.
 
         Returns:
             A uint8 array of shape `(H, W, 3)`.
 
         Raises:
-            ValueError: If `alpha` is outside 0..1, or an id is no class.
+            ValueError: If `alpha` is outside 0..1, or an id is not a class.
         """
         rule = "be within 0..1"
         check_rule("alpha", alpha, rule, 0 <= alpha <= 1)
         mask, hidden = self.mask, None
         if classes is not None:
             hidden = self._hidden(classes)
-            # One region, without lines inside.
+            # Hidden classes become one region, without lines inside.
             mask = np.where(hidden, np.uint8(self.labels.ignore_label), mask)
         colors = alpha * class_colors(self.labels, colorblind)
-        # In float32, since a large photograph has many pixels.
+        # float32 saves memory on large photographs.
         blend = (1 - alpha) * self.image.astype(np.float32)
         blend += colors.astype(np.float32)[mask]
         if hidden is not None:
@@ -150,10 +151,10 @@ class Segmentation:
     def with_legend(self, colorblind: bool = False) -> Image.Image:
         """Returns the overlay above a legend of the classes and their areas.
 
-        Tiny images are enlarged, pixel by pixel.
+        Small images are enlarged, with visible pixels.
 
         Args:
-            colorblind: As of `overlay`.
+            colorblind: As in `overlay`.
 
         Returns:
             An RGB image.
@@ -172,9 +173,9 @@ class Segmentation:
     def confidence_image(self) -> Image.Image:
         """Returns a map of the confidence above a legend of its colors.
 
-        Dark violet is 0, yellow is 1; the lightness grows with the
-        confidence, so that color-blind people read it as well. Tiny images
-        are enlarged.
+        Dark violet is 0 and yellow is 1. The lightness grows with the
+        confidence, so color-blind people can read the map as well. Small
+        images are enlarged.
 
         Returns:
             An RGB image.
@@ -184,8 +185,8 @@ class Segmentation:
         """
         if self.confidence is None:
             raise ValueError(
-                "`confidence` must be part of the result to show it: "
-                "segment(..., confidence=True). Received: confidence=None"
+                "`confidence` must be part of the result; pass confidence=True "
+                "to `segment`. Received: confidence=None"
             )
         mean = float(self.confidence.mean(dtype=np.float64))
         values = {f"{value:.2f}": value for value in np.linspace(0, 1, 5)}
@@ -200,20 +201,21 @@ class Segmentation:
     def polygons(
         self, classes: Collection[int] | None = None
     ) -> dict[str, Any]:
-        """Returns the outlines of all regions in GeoJSON.
+        """Returns the outlines of all regions as GeoJSON.
 
-        They run along the edges of pixels, and filled they give the mask.
+        The outlines follow the edges of pixels, so filling them gives the
+        mask again.
 
         Args:
-            classes: Ids of the classes that are outlined, None for all.
+            classes: Ids of the classes to outline, None for all.
 
         Returns:
-            A FeatureCollection with a Polygon for every connected region: see
-            `keras_pspnet.visualization.polygons.feature_collection`. Its
-            coordinates are those of the image's map, or pixels.
+            A FeatureCollection with a Polygon for every connected region, see
+            `keras_pspnet.visualization.polygons.feature_collection`. It has
+            the map coordinates of a GeoTIFF, and pixels otherwise.
 
         Raises:
-            ValueError: If the georeference has control points alone.
+            ValueError: If the georeference has only control points.
 
         Examples:
             >>> result = kp.segment(model, "photo.jpg")
@@ -233,17 +235,16 @@ class Segmentation:
         """Writes the result to a file, in the format of its suffix.
 
         Args:
-            path: A `.png`, `.jpg` or `.jpeg` file to write or replace; for a
-                mask a `.png`, `.tif` or `.geojson` file.
-            what: `"overlay"` for the overlay with its legend, `"mask"` for an
-                index mask in a palette PNG or TIFF, which `read_mask` reads
-                back, or `"confidence"` for the confidence map with its legend.
-                None is the mask for `.tif` and `.geojson`, else the overlay.
-                The TIFF of a GeoTIFF's mask has its georeference; GeoJSON is
-                what `polygons` returns.
-            colorblind: Whether the colors of classes are those that
-                color-blind people tell apart; those of confidence always
-                are.
+            path: File to write or replace: `.png`, `.jpg` or `.jpeg`; for a
+                mask `.png`, `.tif`, `.tiff` or `.geojson`.
+            what: `"overlay"` for the overlay with its legend; `"mask"` for an
+                index mask in a palette PNG or TIFF, which `read_mask` reads;
+                or `"confidence"` for the confidence map with its legend. None
+                is the mask for `.tif` and `.geojson`, and otherwise the
+                overlay. The TIFF mask of a GeoTIFF has its georeference.
+                GeoJSON files hold the result of `polygons`.
+            colorblind: Whether to use class colors that color-blind people
+                can tell apart. The colors of the confidence always are.
 
         Raises:
             OSError: If the file cannot be written.
@@ -282,10 +283,10 @@ class Segmentation:
         return ~drawn[self.mask]
 
     def _shares(self) -> list[tuple[int, float]]:
-        """The classes present and their shares, the largest first."""
+        """Returns the classes in the mask and their shares, largest first."""
         counts = np.bincount(self.mask.reshape(-1), minlength=256)
         counts = counts[: self.labels.num_classes]
-        # A stable sort keeps the order of the classes among equals.
+        # A stable sort keeps classes of equal share in their order.
         order = np.argsort(-counts, kind="stable")
         return [
             (int(index), float(counts[index] / self.mask.size))
@@ -300,24 +301,24 @@ class Segmentation:
 def check_suffix(
     path: str | os.PathLike[str], what: str | None = "overlay"
 ) -> str:
-    """Checks that a path's suffix names a format for what is to be saved.
+    """Checks that the suffix of a path fits what will be saved.
 
     Args:
         path: Path of the file to write.
-        what: `"overlay"`, `"mask"` or `"confidence"`; None is the mask where
-            only masks have the suffix, else the overlay.
+        what: `"overlay"`, `"mask"` or `"confidence"`. None is the mask if only
+            masks have the suffix, and otherwise the overlay.
 
     Returns:
         The suffix in lower case.
 
     Raises:
-        ValueError: If `what` or the suffix is none of those possible.
+        ValueError: If `what` is unknown, or the suffix does not fit it.
     """
     suffix = Path(path).suffix.lower()
     if what is None:
         what = "mask" if suffix in OF_MASKS else "overlay"
     check_choice("what", what, _WHATS)
-    # A JPEG would turn indices into others.
+    # JPEG would change the indices.
     allowed = (".png", *OF_MASKS) if what == "mask" else tuple(_FORMATS)
     if suffix not in allowed:
         raise ValueError(
@@ -328,7 +329,7 @@ def check_suffix(
 
 
 def _line_width(mask: np.ndarray) -> int:
-    # A single pixel would vanish when a large photograph is shown smaller.
+    # A line of one pixel would vanish if a large image is shown smaller.
     return max(1, round(max(mask.shape) / 900))
 
 

@@ -61,7 +61,7 @@ def test_a_table_and_a_report_of_each(data, onnx_file, capsys) -> None:
         assert found["mean_iou"] == scores.mean_iou
         assert found["size"] == [24, 40]
         assert len(found["seconds"]) == 2
-    assert " ".join(foot).startswith("Median of 2 rounds and the middle half")
+    assert " ".join(foot).startswith("Median and middle half of 2 rounds")
     assert written == ["Written", "to", "report.json"]
 
 

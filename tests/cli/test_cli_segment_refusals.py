@@ -19,7 +19,7 @@ def test_segment_refuses_images_of_one_name(
 ) -> None:
     write_images("one/a.jpg", "one/a.png", "two/a.jpg")
     line = refusal(capsys, "segment", *paths.split(), "-o", "out")
-    assert "`paths` must be images of different names for one folder" in line
+    assert "`paths` must be images with different names for one folder" in line
     assert received in line
     assert not Path("out").exists()
 

@@ -517,7 +517,7 @@ def test_colors_change_neither_labels_nor_padding() -> None:
         ),
         (
             {"crop": (2, 9), "blur_probability": 0.5},
-            r"`crop` must be at least 3x3 where it is blurred.*\(2, 9\)",
+            r"`crop` must be at least 3x3 to be blurred.*\(2, 9\)",
         ),
     ],
 )

@@ -302,7 +302,7 @@ def test_sets_that_are_not_there(tmp_path) -> None:
     with pytest.raises(ValueError, match="prepared set, unless download=True"):
         load_tfds("camvid", "train", tmp_path)
     # Its terms ask for a login.
-    where = r"(?s)without a login.*https://www\.cityscapes-dataset\.com/login"
+    where = r"(?s)require a login to download.*https://www\.cityscapes-dataset\.com/login"
     with pytest.raises(FileNotFoundError, match=where):
         load_tfds("cityscapes", "train", tmp_path, download=True)
 

@@ -167,7 +167,7 @@ def test_cached_pairs_are_read_once_and_cannot_be_changed(tmp_path) -> None:
 def test_sizes_must_be_the_same(tmp_path) -> None:
     write_own(tmp_path, a=full(0, (6, 4)), b=full(0, (4, 5)))
     data = load(tmp_path, labels=OWN)
-    with pytest.raises(ValueError, match=r"a\.png' of 4x6, .*6x4; has the mas"):
+    with pytest.raises(ValueError, match=r"a\.png' of 4x6, .*6x4; was the mas"):
         data[0]
     with pytest.raises(ValueError, match=r"b\.png' of 5x4, .*b\.jpg' of 6x4$"):
         data[1]

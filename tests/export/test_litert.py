@@ -183,7 +183,7 @@ def test_files_of_bytes_and_masks_are_scored(model, exports, kind) -> None:
 
 def test_masks_are_of_single_views(exports) -> None:
     network = load_exported(exports["float32", "mask", "uint8"])
-    with pytest.raises(ValueError, match="must be a file of logits"):
+    with pytest.raises(ValueError, match="must compute logits, not masks"):
         kp.segment(network, picture(*SIZE), flip=True)
 
 

@@ -185,7 +185,7 @@ def test_files_of_masks_are_segmented_and_scored(files) -> None:
 )
 def test_several_views_take_logits(files, arguments: Any, told: str) -> None:
     predictor = load_exported(files["mask"])
-    match = f"`model` must be a file of logits, not of masks.*{told}"
+    match = f"`model` must compute logits, not masks.*{told}"
     with pytest.raises(ValueError, match=match):
         segment(predictor, picture(*SIZE), **arguments)
     arguments = {k: v for k, v in arguments.items() if k != "confidence"}

@@ -162,7 +162,7 @@ def test_logits_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     own = kp.Predictor(lambda images: np.zeros(shape), LABELS)
     with pytest.raises(
         ValueError,
-        match=r"`run` must give logits of shape \(1, 4, 5, 2\) for images of "
+        match=r"`run` must return logits of shape \(1, 4, 5, 2\) for images of "
         r"shape \(1, 4, 5, 3\)\. Received: shape \(" + str(shape)[1:-1],
     ):
         own(batch(4, 5, 1))

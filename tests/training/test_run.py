@@ -388,7 +388,11 @@ def test_data_is_checked_before_training(small, tmp_path) -> None:
             training.train(recipe, tmp_path / "run", data, verbose=0)
 
     refused(None, ValueError, "`data` must be a folder.*aerial.*data=None")
-    refused(tmp_path / "no", FileNotFoundError, "existing folder of own.*/no'")
+    refused(
+        tmp_path / "no",
+        FileNotFoundError,
+        "must be an existing folder, or one of.*/no'",
+    )
     refused(write_folder(tmp_path / "a", 0, 1), ValueError, "there is no pair")
     refused(write_folder(tmp_path / "b", 1, 0), ValueError, "val/images")
     (tmp_path / "b" / "train" / "masks" / "0.png").rename(tmp_path / "x.png")

@@ -221,7 +221,7 @@ LABELS = [
         "not be a table of comma-separated",
     ),
     ("values", "sky 0\nroad 255\n", ("sky", "road")),
-    ("values of some", "sky 0\nignore 255\nroad\n", "a value of its own"),
+    ("values of some", "sky 0\nignore 255\nroad\n", "each its own value"),
     ("names and values", "sky,0\nroad,255\n", "table of comma-separated"),
     ("JSON", '["sky",\n"road"]\n', "not be JSON or YAML"),
     ("YAML", "names:\n  0: sky\n", "JSON or YAML|without numbers"),

@@ -1,1 +1,1 @@
-"""Random changes of training images and masks."""
+"""Random augmentation of training images and masks."""

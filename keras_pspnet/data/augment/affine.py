@@ -1,16 +1,16 @@
 """Samples a crop of a scaled, rotated and flipped image in one step.
 
-No image of full size is made in between: every pixel of the crop looks up
-where it comes from, in loops that XLA compiles. Positions are (row, column)
-in pixels, whole numbers at the pixels' centres, and float64, so that labels
-are exact and a crop that is only cut out is a copy bit for bit.
+There is no intermediate image of full size: every pixel of the crop looks up
+its source position, in loops that XLA compiles. Positions are (row, column) in
+pixels, with whole numbers at pixel centers. They are float64, so labels are
+exact, and a crop without scaling or rotation is a bit-exact copy.
 
-Shrinking is plain bilinear sampling, as `cv2.resize` in semseg and
-mmsegmentation does it, without a filter against aliasing: the networks of
-this package see images resized like this at other scales, too. At factors
-from 0.5 it differs less from the average over each pixel's area than
-resizing and then rotating does (by 5.1, 3.9 and 2.9 of 255 at 0.5, 0.6 and
-0.75, against 5.1, 4.2 and 3.2; root mean square on aerial photographs).
+Downscaling is plain bilinear sampling without an antialiasing filter, as with
+`cv2.resize` in semseg and mmsegmentation; the networks see images resized in
+this way at other scales, too. At factors from 0.5 up, the result is closer to
+the average over each pixel's area than resizing followed by rotation (off by
+5.1, 3.9 and 2.9 of 255 at 0.5, 0.6 and 0.75, against 5.1, 4.2 and 3.2; root
+mean square on aerial photographs).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from keras_pspnet.labels import IGNORE_LABEL
 
 # The mean of ImageNet, which the network sees as 0.
 FILL = (123.675, 116.28, 103.53)
-# Pixels that `flatten` leaves room for at least.
+# Minimum length of the result of `flatten`, in pixels.
 _SHORTEST = 2**16
 
 
 class Placement(NamedTuple):
-    """Where a crop lies in its source: position = linear @ pixel + offset.
+    """Position of a crop in its source: position = linear @ pixel + offset.
 
     Args:
         linear: float64 (2, 2).
-        offset: float64 (2,), the source position of the crop's first pixel.
+        offset: float64 (2,), source position of the first pixel of the crop.
     """
 
     linear: Any
@@ -47,18 +47,18 @@ def place_crop(
     start: Any,
     flip: Any,
 ) -> Placement:
-    """Composes the way back from a crop to its source.
+    """Composes the mapping from a crop back to its source.
 
-    The source is resized to `scaled`, rotated about its middle within that
-    size, flipped left and right, and cut at `start`.
+    The source is resized to `scaled`, rotated around its center within that
+    size, flipped left to right, and cropped at `start`.
 
     Args:
         source: int32 (2,), height and width of the source.
         scaled: int32 (2,), height and width after resizing.
-        angle: float64 scalar, counter-clockwise, in radians.
-        start: int32 (2,), row and column where the crop begins in that
-            image; negative where it reaches over its top or left edge.
-        flip: bool scalar, left to right.
+        angle: float64 scalar, counterclockwise, in radians.
+        start: int32 (2,), row and column where the crop starts in that image;
+            negative if it extends beyond the top or left edge.
+        flip: bool scalar, whether to flip left to right.
 
     Returns:
         The placement.
@@ -68,8 +68,8 @@ def place_crop(
     cosine, sine = tf.cos(angle), tf.sin(angle)
     rotation = tf.stack([[cosine, sine], [-sine, cosine]])
     linear = (source / scaled)[:, None] * rotation
-    # The middle of an image stays its middle: halves of whole numbers, so
-    # that nothing is rounded where nothing is scaled or rotated.
+    # The center of the image stays in place. It is a multiple of 1/2, so
+    # without scaling and rotation nothing is rounded.
     first = tf.cast(start, tf.float64) - (scaled - 1) / 2
     linear *= tf.where(flip, tf.constant((1, -1), tf.float64), 1)
     return Placement(linear, (source - 1) / 2 + tf.linalg.matvec(linear, first))
@@ -78,10 +78,10 @@ def place_crop(
 def crop_positions(
     placement: Placement, crop: tuple[int, int]
 ) -> tuple[Any, Any]:
-    """Gives the source position of every pixel of a crop.
+    """Returns the source position of every pixel of a crop.
 
     Args:
-        placement: Where the crop lies.
+        placement: Position of the crop.
         crop: (height, width) of the crop.
 
     Returns:
@@ -96,9 +96,9 @@ def crop_positions(
 
 
 def flatten(image: Any) -> Any:
-    """Lays an image's pixels out in a row, and zeros behind them.
+    """Flattens the pixels of an image, and pads them with zeros.
 
-    XLA compiles for every length: there are powers of two only, so that
+    XLA compiles a program for every length. Padding to powers of two lets
     images of all sizes share a few programs.
 
     Args:
@@ -124,20 +124,19 @@ def flatten(image: Any) -> Any:
 def sample_labels(
     labels: Any, size: Any, placement: Placement, crop: tuple[int, int]
 ) -> tuple[Any, Any]:
-    """Takes the label of the pixel that each pixel of a crop lies in.
+    """Samples the labels of a crop by the nearest pixel.
 
-    A position lies in the image up to half a pixel beyond the outermost
-    pixels' centres.
+    The image extends half a pixel beyond the centers of its outer pixels.
 
     Args:
-        labels: uint8 (N,), as of `flatten`.
+        labels: uint8 (N,), from `flatten`.
         size: int32 (2,), height and width of the image.
-        placement: Where the crop lies.
+        placement: Position of the crop.
         crop: (height, width) of the crop.
 
     Returns:
-        uint8 (height, width), the ignore label beyond the image, and bool
-        (height, width), whether a pixel lies in the image.
+        Labels, uint8 (height, width), with the ignore label outside the
+        image; and bool (height, width), whether a pixel lies in the image.
     """
     return _labels_at(labels, size, *crop_positions(placement, crop))
 
@@ -150,19 +149,19 @@ def sample_pair(
     placement: Placement,
     crop: tuple[int, int],
 ) -> tuple[Any, Any, Any]:
-    """Interpolates an image bilinearly, and takes its labels.
+    """Samples a crop of an image bilinearly, and its labels.
 
-    Beyond the image the colors of its edge go on.
+    Outside the image, the colors of its edge are repeated.
 
     Args:
-        pixels: uint8 or float32 (N, bands), as of `flatten`.
+        pixels: uint8 or float32 (N, bands), from `flatten`.
         labels: uint8 (N,).
         size: int32 (2,), height and width of the image.
-        placement: Where the crop lies.
+        placement: Position of the crop.
         crop: (height, width) of the crop.
 
     Returns:
-        float32 (height, width, bands), and what `sample_labels` returns.
+        float32 (height, width, bands), and the results of `sample_labels`.
     """
     rows, columns = crop_positions(placement, crop)
     image = _colors_at(pixels, size, rows, columns)
@@ -170,12 +169,12 @@ def sample_pair(
 
 
 def fill(image: Any, inside: Any, mean: tuple[float, ...] = FILL) -> Any:
-    """Gives the mean color to what lies beyond the image.
+    """Fills the pixels outside the image with the mean color.
 
     Args:
         image: float32 (height, width, bands).
-        inside: bool (height, width), as of `sample_labels`.
-        mean: The value of each band.
+        inside: bool (height, width), from `sample_labels`.
+        mean: Value of each band.
 
     Returns:
         float32 (height, width, bands).
@@ -203,8 +202,8 @@ def _labels_at(
 
 
 def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
-    top, bottom, down = _neighbours(rows, size[0])
-    left, right, along = _neighbours(columns, size[1])
+    top, bottom, down = _neighbors(rows, size[0])
+    left, right, along = _neighbors(columns, size[1])
     above, below = (
         _blend(
             tf.cast(tf.gather(pixels, row * size[1] + left), tf.float32),
@@ -217,14 +216,14 @@ def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
 
 
 def _pixel(position: Any, size: Any) -> tuple[Any, Any]:
-    """The pixel along one side, and whether the position is within it."""
+    """Returns the pixel along one axis, and whether it is in the image."""
     index = tf.cast(tf.floor(position + 0.5), tf.int32)
     inside = (index >= 0) & (index < size)
     return tf.clip_by_value(index, 0, size - 1), inside
 
 
-def _neighbours(position: Any, size: Any) -> tuple[Any, Any, Any]:
-    """The two pixels a position lies between, and how far from the first."""
+def _neighbors(position: Any, size: Any) -> tuple[Any, Any, Any]:
+    """Returns the pixels around a position, and the distance to the first."""
     last = tf.cast(size - 1, position.dtype)
     position = tf.clip_by_value(position, tf.zeros_like(last), last)
     whole = tf.floor(position)

@@ -1,9 +1,9 @@
-"""Random changes to an image and its mask, each a pure function of a seed.
+"""Random augmentation of an image and its mask, a pure function of a seed.
 
-Every function takes an image (H, W, 3) in 0..255, uint8 or float32, or one of
-other bands in float32, its mask (H, W) uint8 and a seed: an int32 tensor of
-shape (2,). The same seed always gives the same result, in whatever order a
-pipeline calls them.
+Every function takes an image, its mask (H, W) uint8, and a seed, an int32
+tensor of shape (2,). Images are (H, W, 3) in 0..255, uint8 or float32, or
+float32 with other bands. The same seed always gives the same result, in
+whatever order a pipeline calls the functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from keras_pspnet.data.augment.photometric import random_blur, random_distortion
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.utils import check_rule
 
-# Crops that mmsegmentation looks at before it takes the next one unseen.
+# Crops that mmsegmentation tries before it takes the next one unchecked.
 _TRIES = 10
 
 Augmentation = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -47,52 +47,52 @@ def train_augmentation(
     photometric: bool = False,
     mean: Sequence[float] = FILL,
 ) -> Augmentation:
-    """Composes the changes of a training run.
+    """Composes the augmentation of a training run.
 
-    The image is turned by quarters, scaled to a whole number of pixels,
-    rotated about its middle, flipped, and cut at a place that is uniform
-    over all pixels: apart from the quarter turns that is one sampling of the
-    crop, see `data/affine.py`. Labels are those of the nearest pixels. Then
-    the crop is blurred and its colors are changed. Where it reaches over the
-    image it has the mean color and the ignore label, whatever else is
-    changed.
+    It rotates the image by multiples of 90 degrees, scales it to a whole
+    number of pixels, rotates it around its center, flips it, and crops it at
+    a uniformly random position. Except for the multiples of 90 degrees, all
+    of this is a single sampling step, see `data/augment/affine.py`. Labels
+    come from the nearest pixels. Then it blurs the crop and changes its
+    colors. Where the crop extends beyond the image, it always has the mean
+    color and the ignore label.
 
-    semseg rotates and blurs the whole image and crops last. Two things
-    differ for it: the blur mirrors what is in the crop instead of seeing what
-    lies beyond it, and where the image is smaller than the crop, its
-    rotated corners are kept.
+    semseg rotates and blurs the whole image and crops last. This makes two
+    differences: here the blur reflects the crop at its edge instead of using
+    the pixels beyond, and the rotated corners of an image that is smaller
+    than the crop are kept.
 
     Args:
         crop: (height, width) of the crops.
-        scales: Least and greatest factor of random scaling, or None.
-        flip: Whether to mirror left and right, half the time.
-        rotate90: Whether to turn by 0, 90, 180 or 270 degrees: for images
-            without an upside.
-        base_size: Longest and shortest side of the box that an image fills
-            at factor 1, so that factors do not depend on the image's size;
-            None keeps its own size at factor 1.
-        rotate: Greatest angle of random rotation to either side, in degrees;
-            every other image is rotated.
-        cat_max_ratio: Share of the labelled pixels of a crop that every class
-            has to stay below. Of ten random crops the first is taken that
-            keeps to it; if there is none, an eleventh. 1 takes any crop.
-        center_padding: Whether an image smaller than the crop lies in its
-            middle (semseg) or at its top left (mmsegmentation).
-        blur_probability: Share of the images that are blurred.
+        scales: Smallest and largest factor of random scaling, or None.
+        flip: Whether to flip half of the images left to right.
+        rotate90: Whether to rotate by 0, 90, 180 or 270 degrees, for images
+            that have no upright orientation.
+        base_size: Longest and shortest side of a box. An image is fitted into
+            it at factor 1, so that factors do not depend on the size of the
+            image; None keeps the size of the image at factor 1.
+        rotate: Maximum angle of random rotation in both directions, in
+            degrees; half of the images are rotated.
+        cat_max_ratio: Upper limit for the share of each class among the
+            labeled pixels of a crop. The first of ten random crops that stays
+            below it is taken, or else an eleventh. 1 takes any crop.
+        center_padding: Whether an image smaller than the crop is placed at
+            its center (semseg) or at its top left (mmsegmentation).
+        blur_probability: Share of the images to blur.
         photometric: Whether to change brightness, contrast, saturation and
-            hue: see `random_distortion`. Only RGB has them.
-        mean: The value of each band where a crop reaches over the image: the
-            model's mean. Images must have as many bands.
+            hue, see `random_distortion`. Requires RGB.
+        mean: Mean of each band of the model, which fills a crop beyond the
+            image. Images must have this number of bands.
 
     Returns:
         Function (image, mask, seed) -> (image, mask): float32
         (*crop, bands), RGB in 0..255, and uint8 (*crop).
 
     Raises:
-        ValueError: If a size or range is not positive or a range is in the
+        ValueError: If a size or range is not positive, a range is in the
             wrong order, `rotate` is not within 0..180, a share is not within
-            0..1, the crop is too small to be blurred, or colors would be
-            changed where there are none.
+            0..1, the crop is too small to blur, or `photometric` is used
+            without RGB.
 
     Examples:
         >>> from keras_pspnet.data.augment import augmentation
@@ -124,7 +124,7 @@ def train_augmentation(
                 f"`{name}` must be within 0..{greatest}. "
                 f"Received: {name}={value}"
             )
-    rule = "be at least 3x3 where it is blurred"
+    rule = "be at least 3x3 to be blurred"
     check_rule("crop", crop, rule, not (blur_probability and min(crop) < 3))
 
     padding = tuple(float(value) for value in mean)
@@ -132,7 +132,7 @@ def train_augmentation(
     rule = f"be False for images of {bands} bands, which have no colors"
     check_rule("photometric", photometric, rule, not photometric or bands == 3)
 
-    # All is TensorFlow's own; to look for Python's `if` takes seconds.
+    # There is no Python control flow, and converting takes seconds.
     @tf.autograph.experimental.do_not_convert
     def augment(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
@@ -141,7 +141,7 @@ def train_augmentation(
                 f"`image` must have {bands} bands, as `mean` has. "
                 f"Received: image of shape {tuple(image.shape)}"
             )
-        # What one change draws does not depend on which others there are.
+        # Each change draws the same numbers, whichever others are enabled.
         seeds = tf.random.experimental.stateless_split(seed, 8)
         if rotate90:
             image, mask = _random_rotate90(image, mask, seeds[1])
@@ -181,14 +181,14 @@ def train_augmentation(
 
 
 def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
-    """Turns by 0, 90, 180 or 270 degrees."""
+    """Rotates by 0, 90, 180 or 270 degrees."""
     quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
     turned = tf.image.rot90(mask[..., None], quarters)[..., 0]
     return tf.image.rot90(image, quarters), turned
 
 
 def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
-    """The factor at which an image just fits into (longest, shortest)."""
+    """Returns the factor that fits an image into (longest, shortest)."""
     longest, shortest = sorted(base_size, reverse=True)
     sides = tf.cast(size, tf.float32)
     return tf.minimum(
@@ -197,7 +197,7 @@ def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
 
 
 def _random_angle(seed: Any, rotate: float) -> Any:
-    """Radians, float64; exactly 0 where nothing is rotated."""
+    """Returns an angle in radians, float64; exactly 0 for no rotation."""
     chance, turn = tf.unstack(
         tf.random.stateless_uniform((2,), seed, dtype=tf.float64)
     )
@@ -208,7 +208,7 @@ def _random_angle(seed: Any, rotate: float) -> Any:
 def _random_starts(
     seed: Any, scaled: Any, crop: tuple[int, int], center_padding: bool
 ) -> Any:
-    """Where crops begin in the scaled image, int32 (_TRIES + 1, 2)."""
+    """Returns starts of crops in the scaled image, int32 (_TRIES + 1, 2)."""
     room = tf.maximum(scaled - crop, 0) + 1
     share = tf.random.stateless_uniform((_TRIES + 1, 2), seed)
     start = tf.cast(share * tf.cast(room, tf.float32), tf.int32)
@@ -222,13 +222,13 @@ def _random_starts(
 def _first_balanced(
     starts: Any, labels_at: Callable[[Any], Any], cat_max_ratio: float
 ) -> Any:
-    """The start of the first crop that no class dominates, or the last."""
+    """Returns the start of the first balanced crop, or the last start."""
 
     def attempt(index: Any, balanced: Any) -> tuple[Any, Any]:
         balanced = _is_balanced(labels_at(starts[index]), cat_max_ratio)
         return index + tf.where(balanced, 0, 1), balanced
 
-    # An image that fits into the crop leaves no choice.
+    # An image that fits into the crop has only one position.
     fixed = tf.reduce_all(starts == starts[0])
     index, _ = tf.while_loop(
         lambda index, balanced: (index < _TRIES) & ~balanced,
@@ -239,7 +239,7 @@ def _first_balanced(
 
 
 def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
-    """Whether every class has less than so much of the labelled pixels."""
+    """Tells whether each class's share of labeled pixels is below a limit."""
     counts = tf.math.bincount(
         tf.cast(labels, tf.int32), minlength=256, maxlength=256
     )

@@ -1,6 +1,6 @@
-"""Changes of an image's colors and sharpness; labels stay as they are.
+"""Changes the colors and sharpness of an image; labels stay the same.
 
-Images are float32 RGB in 0..255, (H, W, 3), and stay within it.
+Images are float32 RGB (H, W, 3) and stay within 0..255.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# What `cv2.GaussianBlur(image, (5, 5), 0)` uses, as semseg calls it. OpenCV
-# has fixed kernels of up to 7 weights; its rule, which would give a sigma of
-# 1.1, is for longer ones.
+# The kernel of `cv2.GaussianBlur(image, (5, 5), 0)`, as in semseg. OpenCV has
+# fixed kernels of up to 7 weights; its formula for sigma (here 1.1) is only for
+# longer ones.
 BLUR_KERNEL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
 
 # The defaults of mmsegmentation's PhotoMetricDistortion. Hue in degrees.
@@ -24,11 +24,12 @@ HUE = (-36.0, 36.0)
 
 
 def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
-    """Smooths along both sides; beyond its edge the image is reflected.
+    """Smooths an image along both axes, reflected at its edges.
 
     Args:
-        image: float32 (H, W, bands), both sides longer than half the kernel.
-        kernel: Odd number of weights that add up to 1.
+        image: float32 (H, W, bands), with both sides longer than half the
+            kernel.
+        kernel: Odd number of weights that sum to 1.
 
     Returns:
         float32 (H, W, bands).
@@ -48,7 +49,7 @@ def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
     last = rows.shape[0] - 1
     place = np.abs(np.arange(-margin, last + margin + 1))
     place = last - np.abs(last - place)
-    # Rows looked up where they are take half the time of a padded copy.
+    # Looking up the rows takes half the time of a padded copy.
     return sum(
         weight * tf.gather(rows, place[k : k + last + 1])
         for k, weight in enumerate(kernel)
@@ -57,12 +58,12 @@ def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
 
 @tf.function(autograph=False, jit_compile=True)
 def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
-    """Smooths rows of so many interleaved channels."""
+    """Smooths rows of interleaved channels."""
     margin = len(kernel) // 2
     height, length = rows.shape
     pixels = tf.reshape(rows, (height, -1, channels))
     pixels = tf.pad(pixels, [[0, 0], [margin, margin], [0, 0]], "REFLECT")
-    # Long rows of numbers take a third of the time of short ones of channels.
+    # Long rows of numbers take a third of the time of short rows of channels.
     rows = tf.reshape(pixels, (height, -1))
     return sum(
         weight * rows[:, k * channels : k * channels + length]
@@ -71,14 +72,14 @@ def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
 
 
 def random_blur(image: Any, seed: Any, probability: float) -> Any:
-    """Smooths one image in so many with `gaussian_blur`.
+    """Applies `gaussian_blur` to a random share of the images.
 
     semseg's RandomGaussianBlur has a probability of 0.5.
 
     Args:
         image: float32 (H, W, bands).
         seed: int32 (2,).
-        probability: Share of the images.
+        probability: Share of the images to blur.
 
     Returns:
         float32 (H, W, bands).
@@ -97,17 +98,17 @@ def distort(
 ) -> Any:
     """Changes brightness, contrast, saturation and hue, in this order.
 
-    Every result is clipped to 0..255, saturation to what a color of the same
-    hue and value can have.
+    Every result is clipped to 0..255, and the saturation to the maximum for
+    the same hue and value.
 
     Args:
         image: float32 (H, W, 3) in 0..255.
         brightness: Float scalar to add.
         contrast: Float scalar to multiply by.
-        saturation: Float scalar to multiply the saturation of HSV by.
-        hue: Float scalar, degrees to turn the hue of HSV by.
+        saturation: Float scalar to multiply the HSV saturation by.
+        hue: Float scalar, degrees to add to the HSV hue.
         contrast_first: bool scalar, whether contrast comes before saturation
-            or last of all.
+            or last.
 
     Returns:
         float32 (H, W, 3) in 0..255.
@@ -117,7 +118,7 @@ def distort(
         return _clip(image * tf.where(now, contrast, 1.0))
 
     image = scaled(_clip(image + brightness), contrast_first)
-    # Either takes as long as a whole crop takes to sample.
+    # Each of these takes as long as sampling the whole crop.
     image = tf.cond(
         tf.equal(saturation, 1.0),
         lambda: image,
@@ -132,13 +133,13 @@ def distort(
 
 
 def random_distortion(image: Any, seed: Any) -> Any:
-    """Makes each change of `distort` half the time, contrast first or last.
+    """Applies each change of `distort` with a probability of one half.
 
-    mmsegmentation's PhotoMetricDistortion with its default ranges: -32..32
-    for brightness, factors of 0.5..1.5 for contrast and saturation, -36..36
-    degrees of hue. There values are uint8: cut to whole numbers after every
-    change, and taken through 180 hues and 256 saturations. Here nothing is
-    rounded.
+    This is mmsegmentation's PhotoMetricDistortion with its default ranges:
+    -32..32 for brightness, factors of 0.5..1.5 for contrast and saturation,
+    and -36..36 degrees of hue; contrast comes first or last. There, values are
+    uint8, truncated after every change, with 180 hues and 256 saturations.
+    Here nothing is rounded.
 
     Args:
         image: float32 (H, W, 3) in 0..255.

@@ -1,6 +1,6 @@
 """Builders of data sets that TensorFlow Datasets lacks.
 
-Importing this module makes them known to it (it has to be installed: `pip
+Importing this module registers them. It requires TensorFlow Datasets (`pip
 install keras-pspnet[tfds]`):
 
     import tensorflow_datasets as tfds
@@ -10,7 +10,7 @@ install keras-pspnet[tfds]`):
     examples = tfds.load("camvid", split="train")
     examples = tfds.load("voc2012_segmentation/sbd", split="trainaug")
 
-To read them by index, as images and masks: `keras_pspnet.data.sources.tfds`.
+`keras_pspnet.data.sources.tfds` reads them by index, as images and masks.
 """
 
 from keras_pspnet.data.builders.camvid.dataset_builder import (

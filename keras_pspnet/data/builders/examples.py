@@ -1,4 +1,4 @@
-"""What the builders write of a set."""
+"""The examples that the builders write."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def describe(labels: LabelSet, image_format: str) -> Any:
 
     Args:
         labels: The classes.
-        image_format: Of the image files, `"jpeg"` or `"png"`.
+        image_format: Format of the image files, `"jpeg"` or `"png"`.
 
     Returns:
         A `tfds.features.FeaturesDict`: `image`, uint8 `(H, W, 3)`;
         `segmentation_mask`, uint8 `(H, W, 1)`, classes 0..C-1, and 255 where
-        there is no truth; `file_name`, of the image.
+        there is no ground truth; `file_name`, that of the image.
     """
     return tfds.features.FeaturesDict(
         {
@@ -45,11 +45,11 @@ def make_examples(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Makes the examples of a split.
 
-    Image files are taken over byte by byte, masks are written anew: with
-    the indices of their classes, as grey PNG files.
+    Image files are copied byte by byte. Masks are rewritten as gray PNG files
+    of class indices.
 
     Args:
-        data: The pairs; every one is decoded and checked.
+        data: The pairs; each is decoded and checked.
 
     Yields:
         A name, and the features that `describe` lists.
@@ -57,7 +57,7 @@ def make_examples(
     Raises:
         OSError: If a file cannot be opened.
         ValueError: If a file cannot be decoded, the sizes differ, or the
-            mask holds a value without a meaning.
+            mask holds a value without a class.
     """
     for index, (_, mask) in enumerate(data):
         path = Path(data.files(index)[0])

@@ -1,4 +1,4 @@
-"""What all annotation tools' files have in common: reading, and listing."""
+"""Reads and lists annotations, for the formats of all tools."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.utils import naming_errors
 
 _ENCODINGS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-# So many files are looked into to recognize what a folder holds.
+# Number of files to read to recognize the format of a folder.
 _LOOKED_INTO = 50
-# Errors quote no more of a file.
+# Maximum number of characters that errors quote from a file.
 _QUOTED = 160
-# Shapes may pass the edge of an image by so much of its side.
+# Shapes may extend beyond an image by this share of its side.
 _PAST_EDGE = 0.05
 MALFORMED = (
     AttributeError,
@@ -46,13 +46,13 @@ MALFORMED = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Annotation:
-    """What a tool wrote of one image.
+    """The annotation of one image.
 
     Args:
-        file: The file it stands in.
-        image: The image, as that file names it.
-        size: Width and height, if that file tells them.
-        shapes: Names of classes and shapes, in drawing order.
+        file: The file that contains it.
+        image: Name of the image in that file.
+        size: Width and height, if the file has them.
+        shapes: Class names and shapes, in drawing order.
     """
 
     file: Path
@@ -68,15 +68,15 @@ def list_annotations(
     finder: ImageFinder,
     issues: list[Issue],
 ) -> Listing:
-    """Lists images with what is drawn of them.
+    """Lists images with the masks to draw for them.
 
     Args:
-        form: Name of the form.
+        form: Name of the format.
         classes: The classes.
-        annotations: What was read of every image.
+        annotations: The annotations of all images.
         finder: Finds the images.
-        issues: What was wrong in reading; gets what is wrong with images and
-            classes.
+        issues: Issues found in reading; issues with images and classes are
+            added.
 
     Returns:
         The pairs.
@@ -99,7 +99,7 @@ def list_annotations(
         size = each.size
         relative = any(getattr(s, "relative", False) for _, s in each.shapes)
         if size is None and each.shapes and not relative:
-            # The file that cannot be read is an issue of its own later.
+            # An unreadable file becomes an issue later.
             with contextlib.suppress(OSError, ValueError):
                 size = image_size(str(image))
         shapes = []
@@ -158,11 +158,11 @@ def list_annotations(
 
 
 def left_out(images: Collection[Path], finder: ImageFinder) -> list[Issue]:
-    """Warns of images beside those that have an annotation.
+    """Warns about images without an annotation.
 
     Args:
-        images: Those that have one.
-        finder: What found them.
+        images: The images that have one.
+        finder: The finder of these images.
     """
     found = [
         file
@@ -179,11 +179,11 @@ def left_out(images: Collection[Path], finder: ImageFinder) -> list[Issue]:
 
 
 def as_size(width: Any, height: Any) -> tuple[int, int]:
-    """Returns the width and height that a file tells.
+    """Checks a width and height from a file, and returns them.
 
     Raises:
-        ValueError: If no image is so large, or they are no numbers above 0.
-        TypeError: If they are no numbers.
+        ValueError: If they are not positive, or too large for an image.
+        TypeError: If they are not numbers.
         OverflowError: If they are infinite.
     """
     size = int(width), int(height)
@@ -197,12 +197,12 @@ def as_size(width: Any, height: Any) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def collecting(issues: list[Issue], file: Path, entry: str) -> Iterator[None]:
-    """Makes an issue of what is malformed in an entry of a file.
+    """Turns errors in an entry of a file into issues.
 
     Args:
-        issues: Gets it.
+        issues: List to add them to.
         file: The file.
-        entry: What it is about.
+        entry: Name of the entry, for the issue.
     """
     try:
         yield
@@ -214,7 +214,7 @@ def collecting(issues: list[Issue], file: Path, entry: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Says in few words what is wrong with an entry."""
+    """Describes briefly what is wrong with an entry."""
     if isinstance(error, KeyError):
         return f"{_short(error.args[0])} is missing"
     return str(error)[:_QUOTED]
@@ -225,7 +225,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no JSON, or nested too deeply.
+        ValueError: If it is not JSON, or nested too deeply.
     """
     with naming_errors("annotations", path, "readable"):
         content = path.read_bytes()
@@ -241,16 +241,16 @@ def read_json(path: Path) -> Any:
 def with_words(
     folder: Path, suffix: str, *words: str, without: str = ""
 ) -> list[Path]:
-    """Finds files by words that stand in them, without reading all of it.
+    """Finds files that contain words, without reading them completely.
 
     Args:
-        folder: Where to look; it may be missing.
-        suffix: How files end.
-        *words: What must stand in a file.
-        without: What must not.
+        folder: Folder to search; it may be missing.
+        suffix: Suffix of the files.
+        *words: Words that a file must contain.
+        without: Words that it must not contain.
 
     Returns:
-        The files; of those in a folder of very many, the first that fit.
+        The files; in a folder with very many files, only the first ones.
     """
     if not folder.is_dir():
         return []
@@ -268,27 +268,27 @@ def _has(file: Path, words: Collection[str]) -> bool:
             file.open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            # UTF-16 that says so is what some editors of Windows write.
+            # Some Windows editors write UTF-16 with a byte order mark.
             encoding = _ENCODINGS.get(content[:2], "utf-8")
             return all(content.find(w.encode(encoding)) >= 0 for w in words)
     except (OSError, ValueError):
-        # Empty files cannot be mapped.
+        # Empty files cannot be memory-mapped.
         return False
 
 
 def choose_split(
     splits: Collection[str], split: str | None, form: str, folder: Path
 ) -> str:
-    """Returns the split that is asked for, or the only one.
+    """Returns the requested split, or the only one.
 
     Args:
-        splits: What there is; "" stands for a whole that is not split.
-        split: What is asked for, or None.
-        form: Name of the form.
+        splits: The splits that exist; "" means that the set is not split.
+        split: The requested split, or None.
+        form: Name of the format.
         folder: The folder.
 
     Raises:
-        SplitError: If there is none such, or several to choose from.
+        SplitError: If the split does not exist, or None leaves a choice.
     """
     if split is None and len(splits) == 1:
         return next(iter(splits))

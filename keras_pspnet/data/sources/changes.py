@@ -1,4 +1,4 @@
-"""Changes what the masks of a listing mean: other values, ignored labels."""
+"""Changes the meaning of masks in a listing: values and ignored labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keras_pspnet.utils import check_integer
 
 @dataclasses.dataclass(frozen=True)
 class Ignoring:
-    """Ground truth of which one class counts as 255.
+    """Ground truth in which one class becomes 255.
 
     Args:
         ground_truth: The ground truth.
@@ -32,7 +32,7 @@ class Ignoring:
         source: str | os.PathLike[str] | bytes,
         max_pixels: int = MAX_PIXELS,
     ) -> np.ndarray:
-        """Reads a mask, as the ground truth does."""
+        """Reads a mask, as in `GroundTruth`."""
         mask = self.ground_truth.read(source, max_pixels)
         return np.where(mask == self.label, np.uint8(IGNORE_LABEL), mask)
 
@@ -40,15 +40,15 @@ class Ignoring:
 def replace_encoding(
     listing: Listing, argument: str, change: Callable[[Encoding], Encoding]
 ) -> Listing:
-    """Changes what the values of mask files mean.
+    """Changes the meaning of the values in mask files.
 
     Args:
         listing: The pairs.
-        argument: What asks for it, for errors.
-        change: From the old meaning to the new one.
+        argument: Argument that requests the change, for errors.
+        change: Function from the old encoding to the new one.
 
     Returns:
-        The pairs that are read so.
+        The pairs with the new encoding.
 
     Raises:
         ValueError: If the pairs have no mask files.
@@ -68,20 +68,20 @@ def replace_encoding(
 def ignore(
     listing: Listing, ignore_label: int | None, ignore_unknown: bool
 ) -> Listing:
-    """Reads some pixels as 255.
+    """Ignores some pixels, which become 255.
 
     Args:
         listing: The pairs.
-        ignore_label: A class, or another value 0..255 of index masks, whose
-            pixels are ignored; None adds none.
-        ignore_unknown: Whether values and colors without a class are.
+        ignore_label: A class or another value 0..255 of index masks to
+            ignore; None adds none.
+        ignore_unknown: Whether to ignore values and colors without a class.
 
     Returns:
-        The pairs that are read so.
+        The pairs with these pixels ignored.
 
     Raises:
-        ValueError: If the label is out of range, or pairs without mask files
-            are to ignore unknown values.
+        ValueError: If the label is out of range, or `ignore_unknown` is set
+            for pairs without mask files.
     """
     if ignore_unknown:
         listing = replace_encoding(
@@ -107,7 +107,7 @@ def ignore(
 def _changed(
     listing: Listing, change: Callable[[GroundTruth], GroundTruth]
 ) -> Listing:
-    # One object for all that have the same: it may hold a table.
+    # Pairs that shared an object still do, since it may hold a large table.
     new: dict[int, GroundTruth] = {}
     samples = []
     for sample in listing.samples:

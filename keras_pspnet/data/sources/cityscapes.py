@@ -27,13 +27,13 @@ def list_cityscapes(
     """Lists a split.
 
     Args:
-        encoding: What the values of labelIds masks mean.
-        folder: The set's own folder.
+        encoding: Encoding of the labelIds masks.
+        folder: Folder of the set.
         split: `"train"`, `"val"` or `"test"`.
-        root: The folder that was given.
+        root: Folder given by the user.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a folder cannot be read.

@@ -1,4 +1,4 @@
-"""The classes of annotations: whose names count, and in which order."""
+"""Finds the classes of annotations, and their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_pspnet.data.sources.label_files import (
 )
 from keras_pspnet.labels import IGNORE_LABEL, LabelSet, named_labels
 
-# What tools and people call pixels of none of the other classes.
+# Usual names for pixels that belong to no other class.
 _BACKGROUND = ("background", "_background_", "unlabeled")
 _MOST = 255
 
@@ -26,7 +26,7 @@ class Classes:
     Args:
         labels: The classes.
         outside: The class of pixels outside of all shapes, or 255.
-        origin: What lists the classes, for issues.
+        origin: The source that lists the classes, for issues.
     """
 
     labels: LabelSet
@@ -35,7 +35,7 @@ class Classes:
 
     @property
     def values(self) -> Mapping[str, int]:
-        """The class or 255 of every name that annotations may have."""
+        """Maps every name that annotations may have to its class or 255."""
         indices = {name: k for k, name in enumerate(self.labels.names)}
         return {LABELME_IGNORE: IGNORE_LABEL} | indices
 
@@ -48,18 +48,16 @@ def find_classes(
 ) -> Classes:
     """Finds the classes of annotations.
 
-    Those of `labels`, or else of a `labels.txt` in the folder or beside it,
-    count: pixels outside of all shapes are their background class if they
-    have one ("background", "_background_" or "unlabeled"), and 255 if they
-    have none. Without either, class 0 is the background, and the tool's own
-    classes follow.
+    They come from `labels`, or from a `labels.txt` in the folder or beside
+    it. Pixels outside of all shapes then get the class called "background",
+    "_background_" or "unlabeled", or 255 if there is none. Without either
+    source, class 0 is the background, and the tool's classes follow.
 
     Args:
-        folder: The folder of data.
-        names: The tool's classes in the tool's order; repeated ones count
-            once.
-        labels: Classes that take the place of the folder's own.
-        background: Whether a background is added where `names` has none.
+        folder: The data folder.
+        names: The tool's classes in the tool's order, possibly repeated.
+        labels: Classes that replace those of the folder.
+        background: Whether to add a background if `names` has none.
 
     Returns:
         The classes.
@@ -72,7 +70,7 @@ def find_classes(
     path = find_label_file(folder, names=(LABEL_FILE,))
     if labels is not None:
         return Classes(labels, _outside(labels), "labels")
-    # Others, such as classes.txt, list the classes of the tool.
+    # Other files, such as classes.txt, belong to the tool.
     if path is not None and path.name == LABEL_FILE:
         labels = read_label_file(path, name)[0]
         return Classes(labels, _outside(labels), str(path))

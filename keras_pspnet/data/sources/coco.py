@@ -1,9 +1,10 @@
 """COCO JSON: one file for all images of a split, polygons or run lengths.
 
-An object is one or more polygons, which add up (COCO has no holes but in run
-lengths), or run lengths, compressed or not. Crowd regions (`iscrowd`) are 255
-where no other object lies. COCO gives overlapping objects no order: later ones
-of the file lie on top. Boxes without a segmentation are no masks.
+An object is the union of one or more polygons, or a mask of run lengths,
+compressed or not; only run lengths can have holes. Crowd regions (`iscrowd`)
+are 255, below all other objects. COCO does not order overlapping objects;
+those later in the file are drawn on top. Boxes without a segmentation are not
+masks.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from keras_pspnet.labels import LabelSet
 
 NAME = "COCO JSON"
 
-# The files of COCO's tasks, the best for masks first. Others, captions for
-# instance, have no masks.
+# File names of COCO's tasks, the best for masks first. Other tasks, such as
+# captions, have no masks.
 _TASKS = "instances_", "stuff_", "person_keypoints_"
 _NO_MASKS = "captions_", "image_info_", "labels_"
-# Names that say nothing of a split.
+# File names that do not name a split.
 _WHOLE = "annotations", "_annotations.coco", "result", "coco", "instances"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a file of COCO for a split."""
+    """Tells whether there is a COCO file for a split."""
     splits = _splits(folder)
     return bool(splits) and (split is None or split in splits)
 
@@ -51,18 +52,18 @@ def list_samples(
     """Lists the images of a file.
 
     Args:
-        folder: Holds the file, or holds it in `annotations`.
-        split: What stands in the name of the file: `train2017` of
+        folder: Folder with the file, or with `annotations` that has it.
+        split: Part of the file name: `train2017` for
             `instances_train2017.json`.
-        labels: As of `find_classes`; COCO's are sorted by their ids.
+        labels: As in `find_classes`; COCO's classes are sorted by id.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If there is no such split, the file is no COCO JSON, has
-            only boxes, or the classes do not fit.
+        ValueError: If there is no such split, the file is not COCO JSON or
+            has only boxes, or the classes do not fit.
     """
     splits = _splits(folder)
     split = choose_split(splits, split, NAME, folder)
@@ -78,11 +79,11 @@ def list_samples(
 
 
 def read_coco(file: Path) -> dict[str, Any]:
-    """Reads a file that has images, annotations and categories.
+    """Reads a file with images, annotations and categories.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is another.
+        ValueError: If it lacks one of them.
     """
     content = read_json(file)
     keys = "images", "annotations", "categories"
@@ -102,10 +103,10 @@ def category_names(
     """Returns the names of the categories by id, sorted.
 
     Args:
-        content: What `read_coco` read.
+        content: The result of `read_coco`.
         file: The file.
-        issues: Gets one for each category without a name, or with
-            another's id.
+        issues: Gets an issue for each category without a name, or with the
+            id of another one.
     """
     names: dict[int, str] = {}
     for number, entry in enumerate(content["categories"], start=1):
@@ -126,9 +127,10 @@ def image_entries(
     """Returns the images by id, without shapes.
 
     Args:
-        content: What `read_coco` read.
+        content: The result of `read_coco`.
         file: The file.
-        issues: Gets one for each that is malformed or has another's id.
+        issues: Gets an issue for each image that is malformed, or has the id
+            of another one.
     """
     images: dict[int, Annotation] = {}
     for number, entry in enumerate(content["images"], start=1):
@@ -144,7 +146,7 @@ def image_entries(
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Finds the files by the names of their splits."""
+    """Maps splits to their files."""
     words = '"images"', '"annotations"', '"categories"'
     files = [
         file
@@ -188,7 +190,7 @@ def _read(
                 image.shapes.extend((name, shape) for shape in shapes)
     if boxes:
         text = f"{boxes} of {len(entries)} annotations have no segmentation: "
-        text += "boxes are no masks"
+        text += "boxes are not masks"
         if boxes == len(entries):
             raise ValueError(
                 f"`annotations` must have segmentations, but {text}. "
@@ -206,7 +208,7 @@ def _read(
 
 def _shapes(segmentation: Any, size: tuple[int, int] | None) -> Iterator[Shape]:
     if isinstance(segmentation, list):
-        # Some tools write one polygon as it is.
+        # Some tools write a single polygon without a list around it.
         flat = not isinstance(segmentation[0], list)
         for values in [segmentation] if flat else segmentation:
             yield polygon(values)

@@ -1,10 +1,10 @@
 """CVAT XML, for images and for video: one file for a task or project.
 
-Shapes lie on each other by `z_order`, then in the order of the file. Polygons,
-boxes and ellipses (turned ones, too) and masks are drawn; a hole is part of a
-mask, or a shape of the background's label. Lines, points and skeletons are
-skipped with a warning. In video a shape is drawn in each frame where it is
-written and not `outside`.
+Shapes are drawn by `z_order`, then in the order of the file. Polygons, boxes
+and ellipses (also rotated) and masks are drawn. Holes are part of a mask, or
+shapes with the background label. Lines, points and skeletons are skipped with a
+warning. In video, a shape is drawn in each frame that lists it without
+`outside`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NO_AREA = *_NOT_DRAWN, "tag"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a file of CVAT for a split."""
+    """Tells whether there is a CVAT file for a split."""
     splits = _splits(folder)
     return bool(splits) and (split is None or split in splits)
 
@@ -61,17 +61,18 @@ def list_samples(
     """Lists the images of a file.
 
     Args:
-        folder: Holds the file.
-        split: A subset of the file, or its name (`train.xml`).
-        labels: As of `find_classes`; CVAT's are in the order of the task.
+        folder: Folder with the file.
+        split: A subset in the file, or the name of the file (`train.xml`).
+        labels: As in `find_classes`; CVAT's classes are in the order of the
+            task.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If there is no such split, the file is no CVAT XML, or the
-            classes do not fit.
+        ValueError: If there is no such split, the file is not CVAT XML, or
+            the classes do not fit.
     """
     splits = _splits(folder)
     split = choose_split(splits, split, NAME, folder)
@@ -105,7 +106,7 @@ def list_samples(
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Finds the file of each split."""
+    """Maps splits to their files."""
     found: dict[str, Path] = {}
     for file in with_words(folder, ".xml", *_WORDS):
         name = "" if file.stem == _WHOLE else file.stem
@@ -115,7 +116,7 @@ def _splits(folder: Path) -> dict[str, Path]:
 
 
 def _subsets(file: Path) -> list[str]:
-    """Finds the subsets of a project's images without parsing the file."""
+    """Finds the subsets of a project without parsing the file."""
     pattern = re.compile(rb'<image [^<>]*\bsubset="([^"<>]+)"')
     found = dict.fromkeys(pattern.findall(file.read_bytes()))
     return [name.decode(errors="replace") for name in found]
@@ -147,7 +148,7 @@ def _read_frames(
     skipped: Counter[str],
     issues: list[Issue],
 ) -> list[Annotation]:
-    """Reads the `<track>`s of a video whose frames lie in `images`."""
+    """Reads the `<track>`s of a video whose frames are in `images`."""
     frames: dict[int, list[tuple[int, str, Shape]]] = {}
     for track in root.iterfind("track"):
         for child in track:

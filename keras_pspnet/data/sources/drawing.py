@@ -1,4 +1,4 @@
-"""Ground truth that is drawn of the shapes of an annotation."""
+"""Ground truth drawn from the shapes of an annotation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image
 from keras_pspnet.data.images import MAX_PIXELS, image_size
 from keras_pspnet.data.sources.shapes import Shape
 
-# The pixels of all bitmaps of an image, in times of its own, and more.
+# Limit for the pixels of all bitmaps of an image: a multiple of the image's
+# pixels, and a constant.
 _MOST_TIMES, _MOST_MORE = 64, 2**24
 
 
@@ -21,8 +22,8 @@ class Drawing:
 
     Args:
         image: Path of the image.
-        size: Width and height; None where only the image's file tells them.
-        shapes: Shapes and the class or 255 of each; later ones lie on top.
+        size: Width and height; None if only the image file has them.
+        shapes: Shapes, each with its class or 255; later ones are on top.
         outside: The class of pixels outside of all shapes, or 255.
     """
 
@@ -39,7 +40,7 @@ class Drawing:
         """Draws the mask.
 
         Args:
-            source: The annotation, for errors; it was read in listing.
+            source: The annotation, for errors; it was read before.
             max_pixels: Larger masks are refused.
 
         Returns:
@@ -57,7 +58,7 @@ class Drawing:
                 f"{size[0]}x{size[1]} in {where}"
             )
         canvas = Image.new("L", size, self.outside)
-        # A few bytes may stand for a whole bitmap, many times over.
+        # A few bytes can encode a whole bitmap, many times over.
         left = _MOST_TIMES * size[0] * size[1] + _MOST_MORE
         for number, (shape, value) in enumerate(self.shapes, start=1):
             try:

@@ -1,4 +1,4 @@
-"""What the values and colors of mask files mean: reading them as train ids."""
+"""Maps the values and colors of mask files to classes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from keras_pspnet.data.sources.label_files import MAX_VALUE, Mark
 from keras_pspnet.data.sources.sbd import read_mat_mask
 from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet
 
-# How many values or colors an error lists.
+# Number of values or colors that an error lists.
 _SHOWN = 8
 
 
 class UnknownValuesError(ValueError):
-    """A mask holds values or colors that no class has.
+    """A mask holds values or colors without a class.
 
     Attributes:
-        counts: How many pixels have each, the most frequent first.
+        counts: Number of pixels of each, the most frequent first.
     """
 
     counts: Mapping[str, int] = {}
@@ -31,18 +31,18 @@ class UnknownValuesError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How the masks of a set say which class a pixel belongs to.
+    """Maps the values or colors of a set's masks to classes.
 
     Args:
         train_ids: Class 0..C-1, or 255 to ignore, of every value 0..65535
-            that an index mask may hold. 255 may always occur, and means 255
+            that an index mask may hold. 255 is always allowed, and ignored
             unless it is listed.
-        colors: Colors that colored masks may have, each with its class or
-            255; empty if there are none.
-        origin: Where the values and colors are listed, for errors.
+        colors: Colors of colored masks, each with its class or 255; may be
+            empty.
+        origin: Source of the values and colors, for errors.
         ignore_unknown: Whether all other values and colors become 255
             instead of an error.
-        lists_ignored: Whether it is listed that 255 means to ignore.
+        lists_ignored: Whether the source lists 255 as ignored.
     """
 
     train_ids: Mapping[int, int]
@@ -53,12 +53,12 @@ class Encoding:
 
     @property
     def holds_classes(self) -> bool:
-        """Whether index masks hold the classes 0 and 1 as they are."""
+        """Whether the values 0 and 1 of index masks are classes 0 and 1."""
         return [self.train_ids.get(value) for value in (0, 1)] == [0, 1]
 
     @functools.cached_property
     def _by_value(self) -> np.ndarray:
-        """The class of each value, -1 where it has no meaning."""
+        """The class of each value, -1 without a class."""
         table = np.full(MAX_VALUE + 1, -1, np.int16)
         table[IGNORE_LABEL] = IGNORE_LABEL
         table[list(self.train_ids)] = list(self.train_ids.values())
@@ -66,7 +66,7 @@ class Encoding:
 
     @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted colors as integers, and the class of each."""
+        """The sorted colors as integers, and the class of each."""
         classes: dict[int, int] = {}
         for color, train_id in self.colors:
             number = int.from_bytes(bytes(color))
@@ -88,11 +88,11 @@ class Encoding:
         """Reads a mask file as classes.
 
         Args:
-            source: A path or the bytes of a PNG, BMP, GIF or TIFF file: an
-                index mask (grey or palette), or one in colors of 8 bits per
-                channel (alpha is dropped). The colors of a palette count
-                where all of them are listed. Or the path of a `.mat` file of
-                SBD.
+            source: The path or the bytes of a PNG, BMP, GIF or TIFF file: an
+                index mask (gray or palette), or a colored mask of 8 bits per
+                channel (alpha is dropped). If all colors of a palette are
+                listed, its colors are used instead of its indices. Or the
+                path of a `.mat` file of SBD.
             max_pixels: Larger files are refused before they are decoded.
 
         Returns:
@@ -102,7 +102,7 @@ class Encoding:
             ImportError: If SciPy is needed and not installed.
             OSError: If the file cannot be opened.
             UnknownValuesError: A `ValueError`, if it holds a value or color
-                without a meaning.
+                without a class.
             ValueError: If it cannot be decoded.
         """
         name = named(source)
@@ -124,18 +124,18 @@ class Encoding:
 
         Args:
             stored: The mask, uint8 or uint16 `(H, W)`.
-            mask: What errors call it.
+            mask: Name of the mask in errors.
 
         Returns:
             Classes and 255, uint8 `(H, W)`.
 
         Raises:
-            UnknownValuesError: If it holds a value without a meaning.
+            UnknownValuesError: If it holds a value without a class.
         """
         if stored.dtype == np.uint8:
             table = self._by_value[:256]
             if not (count_values(stored)[table < 0]).any():
-                # NumPy's own lookup takes several times as long.
+                # NumPy's lookup takes several times as long.
                 found = bytearray(stored).translate(
                     bytes(table.astype(np.uint8))
                 )
@@ -155,19 +155,19 @@ class Encoding:
     def _palette_counts(
         self, palette: np.ndarray, stored: np.ndarray, mask: str
     ) -> bool:
-        """Tells whether the colors of a palette count, not the indices.
+        """Tells whether to use the colors of a palette, not its indices.
 
-        Tools that write palettes anew sort the colors: the indices are then
-        no classes. Palettes of other colors are for looks alone.
+        Some tools rewrite palettes and sort the colors, so that the indices
+        are no longer classes. A palette with other colors is only decoration.
 
         Args:
             palette: Colors of the file, uint8 `(N, 3)`.
             stored: The indices, uint8 `(H, W)`.
-            mask: What errors call it.
+            mask: Name of the mask in errors.
 
         Raises:
-            ValueError: If the color of an index in use is another class's,
-                but the palette has colors that are not listed as well.
+            ValueError: If a used index has the color of another class, but
+                the palette also has colors that are not listed.
         """
         # Classes may share a color.
         listed: dict[Color, set[int]] = {}
@@ -190,10 +190,10 @@ class Encoding:
             return True
         index, color, train_id = wrong
         raise ValueError(
-            "`mask` must have the palette in the order of "
-            f"{self.origin}, or be saved as RGB, of which the colors "
-            f"count. Received: index {index} with {list(color)}, the "
-            f"color of class {train_id}, in mask={mask}"
+            "`mask` must have its palette in the order of "
+            f"{self.origin}, or be saved as RGB, whose colors are read. "
+            f"Received: index {index} with {list(color)}, the color of "
+            f"class {train_id}, in mask={mask}"
         )
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
@@ -201,19 +201,19 @@ class Encoding:
 
         Args:
             image: The mask, uint8 `(H, W, 3)`.
-            mask: What errors call it.
+            mask: Name of the mask in errors.
 
         Returns:
             Classes and 255, uint8 `(H, W)`.
 
         Raises:
             UnknownValuesError: If a pixel has another color.
-            ValueError: If there are no colors, or if classes share one.
+            ValueError: If the encoding has no colors, or classes share one.
         """
         if not self.colors:
             raise ValueError(
                 "`mask` must be an index mask, one class index per pixel in a "
-                f"grey or palette file, for {self.origin} lists no colors. "
+                f"gray or palette file, since {self.origin} lists no colors. "
                 f"Received: the colored mask={mask}"
             )
         numbers, classes = self._by_color
@@ -232,7 +232,7 @@ class Encoding:
         return found
 
     def _spans(self) -> str:
-        """Writes 0, 1, 2, 11 as "0..2, 11", and that 255 is to ignore."""
+        """Formats 0, 1, 2, 11 as "0..2, 11, or 255 to ignore"."""
         values = dict(self.train_ids)
         if values.setdefault(IGNORE_LABEL, IGNORE_LABEL) == IGNORE_LABEL:
             del values[IGNORE_LABEL]
@@ -259,7 +259,7 @@ class Encoding:
         unknown: np.ndarray,
         mask: str,
     ) -> UnknownValuesError:
-        """Counts values or colors, (H, W), that have no class."""
+        """Returns the error for values or colors (H, W) without a class."""
         values, pixels = np.unique(stored[unknown], return_counts=True)
         order = np.argsort(-pixels, kind="stable").tolist()
         counts = {show(int(values[k])): int(pixels[k]) for k in order}
@@ -271,7 +271,7 @@ class Encoding:
         if len(counts) > _SHOWN:
             listed.append(f"{len(counts) - _SHOWN} more")
             rule += (
-                f"; {len(counts)} others are many: was the mask resized, or "
+                f"; {len(counts)} others are many: was the mask resized, "
                 "saved as JPEG, or drawn with soft edges?"
             )
         else:
@@ -291,13 +291,13 @@ def plain_encoding(
     marks: Sequence[tuple[Mark, int]] = (),
     ignore_label: int | None = None,
 ) -> Encoding:
-    """Makes the encoding of masks that hold classes, their values or colors.
+    """Makes the encoding of masks with classes, other values or colors.
 
     Args:
         labels: The classes.
-        origin: Where the values or colors are listed, for errors.
-        marks: Values that index masks hold in place of classes, or colors
-            that colored masks may have, each with its class or 255.
+        origin: Source of the values or colors, for errors.
+        marks: Values of index masks that replace class ids, or colors of
+            colored masks, each with its class or 255.
         ignore_label: Label to ignore besides 255; it may be a class. None
             is `labels.ignore_label`.
 
@@ -334,7 +334,7 @@ def class_pairs(labels: LabelSet) -> list[tuple[Color, int]]:
 
 def count_values(mask: np.ndarray) -> np.ndarray:
     """Counts the values of a mask, uint8 (H, W); int64 (256,)."""
-    # NumPy's own counting makes a copy of 8 bytes per pixel first.
+    # NumPy would first make a copy of 8 bytes per pixel.
     return np.array(Image.fromarray(mask).histogram(), np.int64)
 
 

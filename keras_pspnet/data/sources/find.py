@@ -1,4 +1,4 @@
-"""Recognizes the form of a folder of data, and lists its pairs."""
+"""Recognizes the format of a data folder, and lists its pairs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from keras_pspnet.labels import LabelSet
 
 
 class Source(Protocol):
-    """A module that reads one form of data."""
+    """A module that reads one format."""
 
     @property
     def NAME(self) -> str:
-        """What people call the form, such as "COCO JSON"."""
+        """Usual name of the format, such as "COCO JSON"."""
         ...
 
     def is_source(self, folder: Path, split: str | None, /) -> bool:
-        """Tells whether a folder has the form; reads no more than it must."""
+        """Tells whether a folder has the format; reads no more than needed."""
         ...
 
     def list_samples(
@@ -41,16 +41,16 @@ class Source(Protocol):
         Args:
             folder: The folder.
             split: The split, or None.
-            labels: Classes that take the place of the folder's own.
+            labels: Classes that replace those of the folder.
 
         Raises:
             OSError: If a file cannot be read.
-            ValueError: If the files do not fit.
+            ValueError: If the files do not fit together.
         """
         ...
 
 
-# The first that takes a folder reads it.
+# The first source that recognizes a folder reads it.
 SOURCES: tuple[Source, ...] = (
     voc,
     panoptic,
@@ -68,31 +68,31 @@ SOURCES: tuple[Source, ...] = (
 def list_source(
     folder: Path, split: str | None, labels: LabelSet | None
 ) -> Listing:
-    """Lists the pairs of a folder of somebody's own data.
+    """Lists the pairs of a user's data folder.
 
     Args:
         folder: The folder.
         split: The split, or None.
-        labels: Classes that take the place of the folder's own.
+        labels: Classes that replace those of the folder.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
-        FileNotFoundError: If the folder has none of the forms.
+        FileNotFoundError: If the folder has none of the formats.
         OSError: If a folder or file cannot be read.
-        ValueError: If the files do not fit.
+        ValueError: If the files do not fit together.
     """
     for source in SOURCES:
         if source.is_source(folder, split):
             return source.list_samples(folder, split, labels)
     if split is not None:
-        # Some tools write a whole export in the folder of each split.
+        # Some tools write a complete export into the folder of each split.
         for source in SOURCES:
             if source.is_source(folder / split, None):
                 return source.list_samples(folder / split, None, labels)
         for source in SOURCES:
-            # Its error says which splits there are.
+            # Its error lists the splits.
             if source is not folders and source.is_source(folder, None):
                 return source.list_samples(folder, split, labels)
         raise _not_there(folder, split)

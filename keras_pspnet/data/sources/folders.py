@@ -1,4 +1,4 @@
-"""Folders of images and masks, and a file that names the classes."""
+"""Folders of images and masks, with a file that names the classes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from keras_pspnet.data.sources.pairing import pair_files, split_folder
 from keras_pspnet.labels import LabelSet
 
 NAME = "images and masks"
-# What people call the folders, in upper or lower case.
+# Usual names of the folders, in upper or lower case.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
 MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annot"),
@@ -45,7 +45,7 @@ _SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there are folders of images and masks, or one of both."""
+    """Tells whether there are folders of images and masks, or one with both."""
     return bool(_find_places(folder, split))
 
 
@@ -55,21 +55,21 @@ def list_samples(
     """Lists pairs of images and masks by their names, see `pair_files`.
 
     Args:
-        folder: Holds a folder of images and one of masks, see `IMAGE_FOLDERS`
-            and `MASK_FOLDERS`, or files of both; and `labels.txt`, which may
-            also be beside it, if `labels` is None. With a split that is
-            `SPLIT/images` and `SPLIT/masks`, `images/SPLIT` and `masks/SPLIT`,
-            or `SPLIT` and `SPLIT_masks`.
+        folder: Contains a folder of images and one of masks, see
+            `IMAGE_FOLDERS` and `MASK_FOLDERS`, or the files of both. For a
+            split these are `SPLIT/images` and `SPLIT/masks`, `images/SPLIT`
+            and `masks/SPLIT`, or `SPLIT` and `SPLIT_masks`. If `labels` is
+            None, there must be a `labels.txt` in the folder or beside it.
         split: Folder of the split, or None.
         labels: Classes, and the colors of colored masks.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         FileNotFoundError: If a folder or file is missing.
         OSError: If one cannot be read.
-        ValueError: If `labels.txt` does not fit, or several folders do.
+        ValueError: If `labels.txt` is wrong, or several folders match.
     """
     places = _find_places(folder, split)
     if len(places) != 1:
@@ -109,8 +109,8 @@ def list_pairs(
         masks: Folder of the masks; it may be the same.
 
     Returns:
-        The pairs, what is wrong with the folders, and what `pair_files` found
-        common to the names.
+        The pairs, the issues with the folders, and the common parts of names
+        that `pair_files` found.
 
     Raises:
         OSError: If a folder cannot be read.
@@ -133,12 +133,12 @@ def list_pairs(
 def find_encoding(
     folders: Sequence[Path], labels: LabelSet | None
 ) -> tuple[LabelSet, Encoding] | None:
-    """Finds the classes of mask files, and what their values mean.
+    """Finds the classes of mask files, and their encoding.
 
     Args:
-        folders: Where `labels.txt` may be, see `find_label_file`.
-        labels: Classes; a `labels.txt` that lists the same says what masks
-            hold, one of other classes is left out.
+        folders: Folders that may have a `labels.txt`, see `find_label_file`.
+        labels: Classes. A `labels.txt` with the same classes says what masks
+            hold; one with other classes is not used.
 
     Returns:
         The classes and the encoding; None if there are neither.
@@ -158,7 +158,7 @@ def find_encoding(
 
 
 def label_set_encoding(labels: LabelSet) -> Encoding:
-    """Makes the encoding of masks in the classes and colors of a label set.
+    """Makes the encoding of masks with the classes or colors of a label set.
 
     Args:
         labels: The classes.
@@ -173,11 +173,11 @@ def label_set_encoding(labels: LabelSet) -> Encoding:
 def check_label_file(
     labels: LabelSet, folder: str | os.PathLike[str], split: str | None
 ) -> None:
-    """Refuses a `labels.txt` of other classes, or of the same reordered.
+    """Refuses a `labels.txt` with other classes or in another order.
 
     Args:
         labels: The classes of a model or a run.
-        folder: The folder of data.
+        folder: The data folder.
         split: The split, or None.
 
     Raises:
@@ -197,7 +197,7 @@ def check_label_file(
 
 
 def _find_places(folder: Path, split: str | None) -> list[tuple[Path, Path]]:
-    """Finds folders of images and masks; several if it is not clear which."""
+    """Finds folders of images and masks; several if it is ambiguous."""
     base = folder / split if split else folder
     inside = _children(base)
     images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
@@ -232,7 +232,7 @@ def _find_places(folder: Path, split: str | None) -> list[tuple[Path, Path]]:
 
 
 def _children(folder: Path) -> dict[str, Path]:
-    """Maps names in lower case to the folders inside."""
+    """Maps lower-case names to the subfolders."""
     if not folder.is_dir():
         return {}
     return {
@@ -243,7 +243,7 @@ def _children(folder: Path) -> dict[str, Path]:
 
 
 def _may_hold_masks(folder: Path) -> bool:
-    """Tells whether a folder has image files, or no files as yet."""
+    """Tells whether a folder has image files, or no files yet."""
     is_empty = True
     for _, _, names in os.walk(folder, followlinks=True):
         for name in names:
@@ -264,11 +264,11 @@ def _ends_in(file: PurePath, suffixes: Iterable[str]) -> bool:
 
 
 def lossy_masks(place: Path, masks: Iterable[PurePath]) -> list[Issue]:
-    """Finds files that cannot hold a mask among those that should."""
+    """Finds mask files whose format cannot hold a mask."""
     return [
         Issue(
             f"{place / file} cannot be a mask: masks must end in "
-            f"{', '.join(MASK_SUFFIXES)}, for lossy files change indices",
+            f"{', '.join(MASK_SUFFIXES)}, since lossy files change indices",
             (str(place / file),),
         )
         for file in masks

@@ -1,4 +1,4 @@
-"""Where the images lie that annotations name."""
+"""Finds the images that annotations name."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-# Folders of images below the one that is given.
+# Usual folders of images below the data folder.
 _IMAGE_FOLDERS = ("", "images", "data", "JPEGImages")
 _LONGEST_PATH, _DEEPEST = 4096, 64
-# What paths begin with that is no name.
+# Parts at the start of a path that are not names.
 _LEADING = re.compile(r"/+|\.\.|[A-Za-z]:")
-# How names of the usual splits begin.
+# Prefixes of the usual splits.
 _SPLITS = "train", "val", "test"
 
 
 class ImageFinder:
-    """Finds the images that annotations name, in one folder and no other.
+    """Finds the images that annotations name, within one folder.
 
     Args:
         folder: The folder.
-        *first: Folders to look in first, below it.
-        split: The split that is read, "" if it is all one.
-        splits: All splits; folders of others than `split` are not looked in.
+        *first: Subfolders to search first.
+        split: The split to read, "" if the set is not split.
+        splits: All splits; the folders of other splits are not searched.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class ImageFinder:
         splits: Collection[str] = (),
     ) -> None:
         self.folder, self.split, self._splits = folder, split, splits
-        # Names by what is alike in them, of folders where any was missed.
+        # Normalized name -> names, for folders where a name was not found.
         self._alike_in: dict[str, dict[str, list[str]]] = {}
         self._inside = os.path.join(os.path.abspath(folder), "")
         known = [folder / name for name in _IMAGE_FOLDERS]
-        # Texts, for paths would take most of the time of a long listing.
+        # Strings, because paths would take most of the time of a long listing.
         self._places = list(dict.fromkeys(map(str, [*first, *known])))
         below = (
             str(entry)
@@ -57,16 +57,17 @@ class ImageFinder:
     def find(self, name: Any) -> Path | None:
         """Finds a file by its name or by the end of its path.
 
-        Tools write paths of other machines: what cannot be found by its whole
-        path is looked for without its first folders, but then not in folders
-        of any name: camera1/1.png is not camera2/1.png. What is nowhere may
-        differ in case, in the form of Unicode, or be quoted (%20).
+        Tools write paths of other machines. A path that does not exist as a
+        whole is searched without its leading folders, but only in the usual
+        folders of images: camera1/1.png is never taken for camera2/1.png.
+        After that, names may differ in case or Unicode form, or be quoted
+        (%20).
 
         Args:
-            name: What the annotation says.
+            name: Name in the annotation.
 
         Returns:
-            The file; None if there is none, or several have a claim.
+            The file; None if there is none, or if it is ambiguous.
         """
         parts = path_parts(name)
         for find in (self._exact, self._alike):
@@ -82,7 +83,7 @@ class ImageFinder:
         return None
 
     def is_whole(self, place: Path) -> bool:
-        """Tells whether images of other splits should not lie in a folder."""
+        """Tells whether a folder should hold no images of other splits."""
         return len(self._splits) < 2 or self.split in place.parts
 
     def at(self, path: str, is_folder: bool = False) -> Path | None:
@@ -93,7 +94,7 @@ class ImageFinder:
     def _exact(
         self, place: str, tail: str, is_folder: bool = False
     ) -> Path | None:
-        # Without following links, which people put in their folders.
+        # Do not follow links, which users may have in their folders.
         path = os.path.normpath(os.path.join(place, tail))
         if not os.path.abspath(path).startswith(self._inside):
             return None
@@ -119,7 +120,7 @@ def _plain(name: str) -> str:
 
 
 def path_parts(name: Any) -> list[str]:
-    """Splits a path of any machine, without drive and leading dots."""
+    """Splits a path of any system, without drive and leading dots."""
     if not isinstance(name, str) or not 0 < len(name) < _LONGEST_PATH:
         return []
     parts = PurePosixPath(name.replace("\\", "/")).parts
@@ -129,7 +130,7 @@ def path_parts(name: Any) -> list[str]:
 
 
 def _is_of_another(name: str, split: str, splits: Collection[str]) -> bool:
-    """Tells whether a folder is called after another split."""
+    """Tells whether a folder has the name of another split."""
     if name == split or name in splits:
         return name != split
     usual = [each for each in _SPLITS if name.lower().startswith(each)]

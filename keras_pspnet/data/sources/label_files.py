@@ -1,4 +1,4 @@
-"""The file that names the classes of somebody's own data, and its kin."""
+"""Label files, which name the classes of a user's data."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from keras_pspnet.labels import IGNORE_LABEL, Color, LabelSet, named_labels
 from keras_pspnet.utils import as_integer, naming_errors
 
 LABEL_FILE = "labels.txt"
-# Looked for in this order.
+# In order of precedence.
 LABEL_FILES = (LABEL_FILE, "classes.txt")
-# Stands where a class has its name, for pixels without ground truth.
+# Used as a class name, marks pixels without ground truth.
 IGNORE = "ignore"
-# labelme's own first line; its converters write 255 for it.
+# First line of labelme's files; its converters write 255 for it.
 LABELME_IGNORE = "__ignore__"
 # The largest value of a mask of 16 bits.
 MAX_VALUE = 65535
 # Far more than 255 lines need.
 _MOST_CHARACTERS = 2**20
-# A value or a color of masks.
+# A mask value or color.
 Mark = int | Color
-# Such as a class has in Python: several are joined.
+# The marks of a class in Python; several are merged.
 MarkSpec = int | str | Color | Sequence[int | str | Color]
-# What masks hold, each with its class or 255; empty where values are classes.
+# Values or colors of masks, each with its class or 255; empty for class ids.
 Marks = tuple[tuple[Mark, int], ...]
 
-# Files of the same name that other tools write -> what a line should be.
+# Lines of other tools' files of the same name, and what such a file is.
 _FOREIGN = (
     (r"[^:]+:\d+,\d+,\d+:.*", "CVAT's labelmap.txt"),
     (r".+(,\s*\d{1,5}\s*){1,3}", "a table of comma-separated values"),
@@ -51,10 +51,10 @@ def find_label_file(
     """Finds `labels.txt` or `classes.txt`.
 
     Args:
-        *folders: Where to look, in this order, and last in the folder above
-            the last of them: where that is a split, the file lies beside it.
-        names: Names of the file; tools of annotation have a `classes.txt`
-            of their own.
+        *folders: Folders to search in this order, and finally the parent of
+            the last one, since a split has the file beside it.
+        names: Allowed names; some annotation tools write their own
+            `classes.txt`.
 
     Returns:
         The file; None if there is none.
@@ -71,25 +71,25 @@ def find_label_file(
 def read_label_file(
     path: str | os.PathLike[str], name: str
 ) -> tuple[LabelSet, Marks]:
-    """Reads class names, and the values or colors of masks if there are any.
+    """Reads class names, and the mask values or colors if there are any.
 
-    The file is UTF-8 text with one class a line, class 0 first. A line is
+    The file is UTF-8 text with one class per line, class 0 first. A line is
 
-    - a name, which may have spaces: masks hold the classes themselves;
+    - a name, which may contain spaces; masks hold class ids;
     - a name and the value of the class in the masks, 0..65535; or
     - a name and its color, as three numbers 0..255 or as #rrggbb.
 
-    All lines are of one kind. `ignore` and a value or color, in as many
-    lines as needed, marks pixels without ground truth. Empty lines, and those
-    that start with #, are skipped:
+    All lines must be of the same kind. Lines with `ignore` and a value or
+    color mark pixels without ground truth. Empty lines and lines that start
+    with # are skipped:
 
         # street scenes                 # membranes
         road 128 64 128                 background 0
         traffic light #faaa1e           membrane 255
         ignore 0 0 0                    ignore 128
 
-    Numbers at the end are values where every line has one, each another, and
-    the names before them differ. Otherwise they belong to the names, as in
+    Numbers at the end are values if every line has a different one and the
+    names before them differ. Otherwise they belong to the names, as in
     "lane 1" and "lane 2".
 
     Args:
@@ -97,9 +97,9 @@ def read_label_file(
         name: Name of the label set.
 
     Returns:
-        The label set, with generic colors if the file has none, and what
-        masks hold, each with its class or 255; empty if the file has only
-        names.
+        The label set, with generic colors if the file has none; and the mask
+        values or colors, each with its class or 255, which are empty if the
+        file has only names.
 
     Raises:
         OSError: If the file cannot be read.
@@ -134,13 +134,13 @@ def parse_label_text(
         text: The text.
         name: Name of the label set.
         file: Name of the file, for errors.
-        received: The file, for errors.
+        received: Path of the file, for errors.
 
     Returns:
-        As `read_label_file`.
+        As in `read_label_file`.
 
     Raises:
-        ValueError: As of `read_label_file`.
+        ValueError: As in `read_label_file`.
     """
     _refuse_foreign(text, file, received)
     lines = [
@@ -161,7 +161,7 @@ def parse_label_text(
         if is_bare or bool(marks) != bool(entries[0][1]):
             raise ValueError(
                 f"`{file}` must give all classes and '{IGNORE}' a color, or "
-                "each a value of its own, or have names alone. "
+                "each its own value, or have only names. "
                 f"Received: {where}"
             )
     names = [entry for entry, _ in entries]
@@ -173,20 +173,20 @@ def parse_label_text(
 def read_label_map(
     classes: Mapping[str, MarkSpec], name: str
 ) -> tuple[LabelSet, Marks]:
-    """Does what `read_label_file` does with a mapping.
+    """Reads a mapping in place of a label file.
 
     Args:
         classes: The names, class 0 first, and `"ignore"` if needed, each with
             a value 0..65535, a color as `(r, g, b)` or `"#rrggbb"`, or a
-            list of such: `{"background": 0, "membrane": 255}`.
+            list of these: `{"background": 0, "membrane": 255}`.
         name: Name of the label set.
 
     Returns:
-        As `read_label_file`.
+        As in `read_label_file`.
 
     Raises:
         TypeError: If a name is not a string.
-        ValueError: If something else is amiss.
+        ValueError: If anything else is invalid.
     """
     entries: list[tuple[str, Sequence[Mark]]] = []
     for entry, spec in classes.items():
@@ -228,11 +228,11 @@ def _label_set(
 
 
 def _refuse_foreign(text: str, file: str, received: str) -> None:
-    """Refuses label files of other tools, whose lines would become names."""
+    """Refuses other tools' files, whose lines would become class names."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("#")]
     for pattern, kind in _FOREIGN:
-        # Of a table, the first line may be its titles.
+        # The first line of a table may be its header.
         found = [line for line in lines[:2] if re.fullmatch(pattern, line)]
         if found:
             raise ValueError(
@@ -248,13 +248,13 @@ def _refuse_foreign(text: str, file: str, received: str) -> None:
     ):
         raise ValueError(
             f"`{file}` must have names without numbers before them: class 0 "
-            "is the first line, and the value of a class stands behind its "
+            "is the first line, and the value of a class comes after its "
             f"name. Received: the line {lines[0]!r} of {received}"
         )
 
 
 def _split_values(lines: Sequence[str]) -> list[tuple[str, int]] | None:
-    """Splits lines of names and values; None if they are something else."""
+    """Splits lines into names and values; None if they have none."""
     found = []
     for line in lines:
         match = _VALUE.fullmatch(line)
@@ -268,7 +268,7 @@ def _split_values(lines: Sequence[str]) -> list[tuple[str, int]] | None:
 
 
 def _check_value_names(names: Sequence[str], file: str, received: str) -> None:
-    """Refuses values for some names that occur twice: which is meant?"""
+    """Refuses values if a name occurs twice, which would be ambiguous."""
     for entry, count in Counter(names).items():
         if entry != IGNORE and count > 1:
             raise ValueError(
@@ -279,7 +279,7 @@ def _check_value_names(names: Sequence[str], file: str, received: str) -> None:
 
 
 def _split_color(line: str, where: str) -> tuple[str, Sequence[Mark]]:
-    """Splits a line into a name and its color, if it has one."""
+    """Splits a line into a name and its color, if there is one."""
     match = _COLOR.fullmatch(line)
     if match is None:
         if line.split()[-1].startswith("#"):
@@ -305,7 +305,7 @@ def _check_value(value: int, where: str) -> int:
 
 
 def _read_mark(spec: Any, received: str) -> Mark:
-    """Returns a value or color that was given in Python."""
+    """Converts a value or color from a mapping."""
     value = as_integer(spec, least=0)
     if value is not None and value <= MAX_VALUE:
         return value
@@ -318,5 +318,5 @@ def _read_mark(spec: Any, received: str) -> Mark:
             return red, green, blue
     raise ValueError(
         f"`labels` must map a name to a value within 0..{MAX_VALUE}, a color "
-        "(r, g, b) or '#rrggbb', or a list of such. Received: " + received
+        "(r, g, b) or '#rrggbb', or a list of these. Received: " + received
     )

@@ -1,10 +1,10 @@
 """Label Studio JSON: one file of tasks.
 
-Of each task the annotation that is marked as ground truth counts, else the
-first that was not cancelled; tasks without any are left out. Its regions lie
-on each other in their order: polygons, rectangles and ellipses (turned ones,
-too) and brushes; a hole is part of a brush. Regions without a class or an area
-are skipped with a warning.
+For each task, the annotation marked as ground truth is read, or else the first
+that was not canceled. Tasks without an annotation are left out. Regions are
+drawn in order: polygons, rectangles and ellipses (also rotated) and brushes.
+Only brushes can have holes. Regions without a class or an area are skipped with
+a warning.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ from keras_pspnet.labels import LabelSet
 
 NAME = "Label Studio JSON"
 
-# Classes of regions of any kind.
+# Suffix of results that give a region its classes.
 _TAGS = "labels"
 _KINDS = "polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels"
-# Label Studio puts so many letters and a dash before names of uploads.
+# Number of characters that Label Studio puts before the names of uploads, along
+# with a dash.
 _PREFIX = 8
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a file of Label Studio."""
+    """Tells whether there is a Label Studio file."""
     splits = _splits(folder)
     return bool(splits) and (split is None or split in splits)
 
@@ -60,19 +61,19 @@ def list_samples(
     """Lists the images of a file.
 
     Args:
-        folder: Holds the file, and may hold the labelling configuration as
-            an XML file.
+        folder: Folder with the file, and optionally the labeling
+            configuration as an XML file.
         split: Name of the file, or None for the only one.
-        labels: As of `find_classes`; Label Studio's are in the order of the
-            configuration, else sorted by name.
+        labels: As in `find_classes`; Label Studio's classes are in the order
+            of the configuration, or else sorted by name.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If there is no such split, the file is none of Label
-            Studio, or the classes do not fit.
+        ValueError: If there is no such split, the file is not Label Studio's,
+            or the classes do not fit.
     """
     splits = _splits(folder)
     split = choose_split(splits, split, NAME, folder)
@@ -116,7 +117,7 @@ def _splits(folder: Path) -> dict[str, Path]:
 
 
 def _configured(folder: Path) -> list[str]:
-    """Returns the classes of a labelling configuration, if there is one."""
+    """Returns the classes of the labeling configuration, if there is one."""
     for file in with_words(folder, ".xml", "<View", "toName", "<Label"):
         root = read_xml(file)
         if root.tag == "View":
@@ -131,7 +132,7 @@ def _configured(folder: Path) -> list[str]:
 def _result(
     task: dict[str, Any], skipped: Counter[str]
 ) -> list[dict[str, Any]] | None:
-    """Returns the regions of the annotation that counts; None without any."""
+    """Returns the regions of the annotation to read; None if there is none."""
     valid = [a for a in task["annotations"] if not a.get("was_cancelled")]
     if not valid:
         skipped["tasks have no annotation that was submitted: left out"] += 1
@@ -146,7 +147,7 @@ def _result(
 
 
 def _tags(result: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Returns the classes of regions that are results of their own, by id."""
+    """Returns the classes that are separate results, by region id."""
     drawn = {
         region.get("id")
         for region in result
@@ -167,13 +168,13 @@ def _size(result: list[dict[str, Any]]) -> tuple[int, int] | None:
 
 
 def _image(task: dict[str, Any], finder: ImageFinder) -> str:
-    """Returns the name of a task's image, as the folder has it."""
+    """Returns the name of a task's image in the folder."""
     data = task["data"]
     address = data.get("image") or next(
         value for value in data.values() if isinstance(value, str)
     )
     parts = urlsplit(address)
-    # Files of the server's disk are /data/local-files/?d=PATH.
+    # Files on the server's disk are /data/local-files/?d=PATH.
     path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
     for name in filter(None, (task.get("file_upload"), path)):
         plain = name.rpartition("/")[2]
@@ -209,10 +210,10 @@ def _shapes(
 def _shape(kind: str, value: dict[str, Any], region: dict[str, Any]) -> Shape:
     width, height = _size([region]) or (0, 0)
     if kind == "brushlabels":
-        # A list: of a number it would be so many bytes.
+        # As a list, since bytes(number) would be that many zeros.
         packed = bytes(list(value["rle"]))
         return Bitmap(decode_label_studio, packed, (width, height))
-    # All else is in hundredths of the image.
+    # All other coordinates are in percent of the image.
     scale = width / 100, height / 100
     if kind == "polygonlabels":
         return polygon(points_of(value["points"]) * scale)
@@ -223,5 +224,5 @@ def _shape(kind: str, value: dict[str, Any], region: dict[str, Any]) -> Shape:
         return rotated(ellipse(x, y, *radii), angle)
     right = x + value["width"] * scale[0]
     bottom = y + value["height"] * scale[1]
-    # Rectangles are turned about their first corner.
+    # Rectangles rotate around their first corner.
     return rotated(rectangle(x, y, right, bottom), angle, (x, y))

@@ -1,10 +1,10 @@
 """labelme JSON: a file of shapes for each image.
 
-Shapes lie on each other in the order of the file, as labelme's own converter
-draws them: polygons, rectangles, circles, masks, and also lines (10 pixels
-wide) and points (5 pixels around). A hole is a shape of the background's
-class, or lies in a mask. `__ignore__` is 255. Points of a group without a
-region of their own ("points") are skipped with a warning.
+Shapes are drawn in the order of the file, as labelme's own converter does:
+polygons, rectangles, circles, masks, and also lines (10 pixels wide) and points
+(with a radius of 5 pixels). A hole is a shape of the background class, or part
+of a mask. `__ignore__` is 255. Shapes of type "points", which have no region,
+are skipped with a warning.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from keras_pspnet.labels import LabelSet
 NAME = "labelme JSON"
 
 _FOLDERS = ("", "annotations", "labels", "json", "images")
-# What labelme's converter draws of a line and around a point, in pixels.
+# Width of a line and radius of a point in labelme's converter, in pixels.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there are files of labelme."""
+    """Tells whether there are labelme files."""
     return split is None and bool(_folders(folder))
 
 
@@ -57,13 +57,13 @@ def list_samples(
     """Lists the images that have shapes.
 
     Args:
-        folder: Holds the files, or holds them in `annotations`, `labels`,
-            `json` or `images`.
-        split: None, for labelme has no splits.
-        labels: As of `find_classes`; labelme's are sorted by name.
+        folder: Folder with the files, or with `annotations`, `labels`,
+            `json` or `images` that has them.
+        split: None, since labelme has no splits.
+        labels: As in `find_classes`; labelme's classes are sorted by name.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a file cannot be read.
@@ -91,7 +91,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _read(file: Path, issues: list[Issue]) -> Iterator[Annotation]:
-    """Reads a file; other JSON files give nothing."""
+    """Reads a file; yields nothing for other JSON files."""
     with collecting(issues, file, "the file"):
         content = read_json(file)
         if not isinstance(content, dict) or "shapes" not in content:
@@ -129,8 +129,8 @@ def _shape(entry: dict[str, Any]) -> Shape:
             size = right - left + 1, bottom - top + 1
             return Bitmap(decode_png, entry["mask"], size, (left, top))
     raise ValueError(
-        f"a shape of type {kind!r} with {len(points)} points is none that "
-        "labelme's converter draws"
+        f"labelme's converter does not draw a shape of type {kind!r} with "
+        f"{len(points)} points"
     )
 
 

@@ -1,8 +1,8 @@
 """LabelMe XML: the files of MIT's web tool, one for each image.
 
-Objects lie on each other in the order of the file; deleted ones are skipped.
-An object is a polygon, or a region (`<segm>`) in a PNG file of `Masks`, not
-zero inside, of the size of the image. There are no holes but in such files.
+Objects are drawn in the order of the file; deleted ones are skipped. An object
+is a polygon, or a region (`<segm>`): a PNG file in `Masks` of the size of the
+image, nonzero inside the region. Only such files can have holes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NAME = "LabelMe XML"
 
 _FOLDERS = ("", "Annotations", "annotations")
 _WORDS = "<annotation>", "<filename>", "<object>"
-# Other tools' files of boxes begin in the same way.
+# Box files of other tools start in the same way.
 _BOXES = "<bndbox>"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there are files of LabelMe."""
+    """Tells whether there are LabelMe files."""
     return split is None and bool(_folders(folder))
 
 
@@ -50,12 +50,12 @@ def list_samples(
     """Lists the images that have a file.
 
     Args:
-        folder: Holds the files, or holds them in `Annotations`.
-        split: None, for LabelMe has no splits.
-        labels: As of `find_classes`; LabelMe's are sorted by name.
+        folder: Folder with the files, or with `Annotations` that has them.
+        split: None, since LabelMe has no splits.
+        labels: As in `find_classes`; LabelMe's classes are sorted by name.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a file cannot be read.

@@ -1,4 +1,4 @@
-"""The pairs of a data set before any is read, and what is wrong with them."""
+"""The list of a data set's pairs, before any is read, and their issues."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FilePair = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Issue:
-    """Something wrong with a data set.
+    """A problem in a data set.
 
     Args:
-        text: What is wrong, and where.
-        files: The files it is about.
-        is_warning: Whether the set can be used all the same.
+        text: The problem, and where it is.
+        files: The affected files.
+        is_warning: Whether the set can still be used.
     """
 
     text: str
@@ -42,12 +42,12 @@ class Issue:
 
 
 class SplitError(ValueError):
-    """A split must be chosen, or there is none such.
+    """A split does not exist, or must be chosen.
 
     Args:
-        splits: The splits that there are; "" is a whole that is not split.
-        split: What was asked for.
-        where: The data set, for people.
+        splits: The splits that exist; "" means that the set is not split.
+        split: The requested split.
+        where: The data set, for the message.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class GroundTruth(Protocol):
 
         Raises:
             OSError: If a file cannot be opened.
-            ValueError: If it cannot be decoded, is larger, or holds what is
-                no class.
+            ValueError: If it cannot be decoded, is too large, or holds a
+                value without a class.
         """
         ...
 
@@ -90,8 +90,8 @@ class Sample:
 
     Args:
         image: Path of the image.
-        mask: Path of the file that holds the ground truth: a mask, or the
-            annotations of one image or of many.
+        mask: Path of the file with the ground truth: a mask, or the
+            annotations of one or more images.
         ground_truth: Reads that file.
     """
 
@@ -102,13 +102,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All pairs of a split, and the issues found in listing them.
+    """All pairs of a split, and the issues found while listing them.
 
     Args:
         labels: The classes.
         samples: The pairs.
-        issues: What is wrong with them.
-        form: What was recognized, such as "COCO JSON", for people.
+        issues: The issues.
+        form: Name of the recognized format, such as "COCO JSON".
     """
 
     labels: LabelSet
@@ -120,12 +120,12 @@ class Listing:
 def find_files(
     folder: Path, suffixes: Collection[str], issues: list[Issue]
 ) -> dict[str, Path]:
-    """Finds files by their names without suffix.
+    """Finds files by suffix.
 
     Args:
-        folder: Where to look; hidden files are skipped.
-        suffixes: How files must end, in upper or lower case.
-        issues: Gets one for every name that two files have.
+        folder: Folder to search; hidden files are skipped.
+        suffixes: Allowed suffixes, in upper or lower case.
+        issues: Gets an issue for every name that two files share.
 
     Returns:
         The files, sorted by name.
@@ -140,11 +140,11 @@ def by_stem(
 
     Args:
         files: The files.
-        issues: Gets one for every name that two files have.
-        ending: How names must end; what stands before it is the name.
+        issues: Gets an issue for every name that two files share.
+        ending: Required end of names, which is removed from them.
 
     Returns:
-        The files in their order; of two with one name the first.
+        The files in their order; the first of two with the same name.
     """
     found: dict[str, File] = {}
     for file in files:
@@ -162,7 +162,7 @@ def list_file(name: str, folder: Path, split: str, *more: str) -> Path:
 
     Args:
         name: Name of the set, for errors.
-        folder: Where the lists are.
+        folder: Folder with the lists.
         split: The split.
         *more: Splits that need no list, for errors.
 
@@ -186,16 +186,15 @@ def read_names(path: Path, issues: list[Issue]) -> list[str]:
     """Reads the list of a split.
 
     Args:
-        path: Text with an image a line: its name, or the path of its file.
-            What follows after a space is skipped, as are empty lines
-            and those that start with #.
-        issues: Gets one for every name that is listed twice.
+        path: Text file with one image per line, by name or path. Text after a
+            space is skipped, as are empty lines and lines that start with #.
+        issues: Gets an issue for every name that is listed twice.
 
     Returns:
-        The names, without folder and suffix, each once, in their order.
+        The names without folder, suffix and repetitions, in their order.
     """
     names = []
-    # Names in another encoding stay what the file system calls them.
+    # Keep names in other encodings as the file system has them.
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
@@ -225,10 +224,10 @@ def pair_names(
         names: Names of the pairs, in their order.
         images: Image files by name.
         masks: Mask files by name.
-        places: Where images and masks are looked for, for issues.
-        issues: Gets one for each name without image or mask, or if there is
-            no pair at all.
-        listed_in: Where a list has the names, for issues; "" if none has.
+        places: The folders of images and masks, for issues.
+        issues: Gets an issue for each name without an image or mask, or if
+            there is no pair at all.
+        listed_in: The file that lists the names, for issues; "" if none does.
 
     Returns:
         The pairs.
@@ -261,10 +260,10 @@ def check_complete(issues: Sequence[Issue]) -> None:
     """Checks that the images and masks of two folders belong together.
 
     Args:
-        issues: What `pair_files` found.
+        issues: The issues that `pair_files` found.
 
     Raises:
-        ValueError: If there is any.
+        ValueError: If there are any.
     """
     if issues:
         raise ValueError(

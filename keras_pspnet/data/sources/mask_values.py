@@ -1,4 +1,4 @@
-"""What masks hold, as lines to write into `labels.txt`."""
+"""Suggests a `labels.txt` for the values or colors in masks."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from keras_pspnet.data.images import read_stored_mask
 from keras_pspnet.data.sources.label_files import IGNORE, LABEL_FILE, Mark
 from keras_pspnet.labels import IGNORE_LABEL
 
-# Masks that are read; values or colors that one of them may have.
+# Number of masks to read; maximum number of values or colors in one of them.
 _MASKS, _MOST = 100, 64
-# Classes that there may be.
+# Maximum number of classes.
 _CLASSES = 255
 
 
 def suggest_labels(masks: Sequence[str], folder: Path) -> str:
-    """Tells what masks hold and how to name it.
+    """Suggests a command that writes a `labels.txt` for masks.
 
-    The number of classes is not taken from it: the masks of another split may
-    show more.
+    It only suggests, since the masks of another split may have more classes.
 
     Args:
-        masks: Paths of masks; the first of them are read, and those that
-            cannot be read left out.
-        folder: Where `labels.txt` will be.
+        masks: Paths of masks. Only the first of them are read; unreadable
+            ones are skipped.
+        folder: Folder for `labels.txt`.
 
     Returns:
-        A part of a sentence with a command that writes the file; "" if no
-        mask can be read, if some have colors and some values, or if these
-        are too many.
+        The end of a sentence, with the command; "" if no mask can be read, if
+        some masks have colors and others values, or if there are too many.
     """
     found: set[Mark] = set()
     kinds = set()
@@ -61,16 +59,16 @@ def suggest_labels(masks: Sequence[str], folder: Path) -> str:
     path = shlex.quote(str(folder / LABEL_FILE))
     some = f"the first {_MASKS} of " if len(masks) > _MASKS else ""
     return (
-        f"; this writes it for {some}the masks there are, with names to "
-        f"change: printf '{text}' > {path}"
+        f"; this command writes it for {some}your masks, with class names to "
+        f"edit: printf '{text}' > {path}"
     )
 
 
 def _marks(pixels: np.ndarray) -> list[Mark]:
-    """Lists values (H, W) or colors (H, W, 3)."""
+    """Lists the values (H, W) or colors (H, W, 3) of a mask."""
     if pixels.ndim == 2:
         return np.unique(pixels).tolist()
-    # A number sorts faster than a row.
+    # Numbers sort faster than rows.
     numbers = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
     return [
         (number >> 16, number >> 8 & 255, number & 255)
@@ -79,7 +77,7 @@ def _marks(pixels: np.ndarray) -> list[Mark]:
 
 
 def _is_ignored(mark: Mark, found: set[Mark]) -> bool:
-    """Tells whether a value is 255 beside others than 0."""
+    """Tells whether a value is 255, and the masks have more than 0 and 255."""
     return mark == IGNORE_LABEL and found != {0, IGNORE_LABEL}
 
 

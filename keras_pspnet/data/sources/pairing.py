@@ -1,4 +1,4 @@
-"""Which image and mask belong together, by their names alone."""
+"""Pairs images and masks by their names."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import TypeVar
 from keras_pspnet.data.image_files import MASK_SUFFIXES
 from keras_pspnet.data.sources.listing import FilePair, Issue
 
-# What stands before and behind the name that an image and its mask share.
+# Prefix and suffix of the name that an image and its mask share.
 Affix = tuple[str, str]
-# A file's name without suffix, below a folder or in folders inside.
+# Subfolder of a file, and its name without suffix.
 Stem = tuple[str, str]
 T = TypeVar("T")
-# How many masks are looked at to find what their names have in common.
+# Number of masks used to find the common parts of their names.
 _SAMPLE = 1000
-# How many candidates an issue lists.
+# Number of candidates that an issue lists.
 _SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """How names of images and masks differ.
+    """Prefixes and suffixes in the names of images and masks.
 
     Args:
-        image: What images have before and behind the common name.
-        mask: What masks have.
+        image: Prefix and suffix of images.
+        mask: Prefix and suffix of masks.
     """
 
     image: Affix = ("", "")
@@ -47,7 +47,7 @@ class Naming:
 
     @property
     def length(self) -> int:
-        """How many characters are not of the common name."""
+        """The number of characters outside the shared name."""
         return len("".join(self.image + self.mask))
 
 
@@ -59,26 +59,26 @@ def pair_files(
 ) -> tuple[list[FilePair], str]:
     """Pairs images and masks by name.
 
-    Names are those of the files without suffix, in folders of the same names,
-    in any normal form of Unicode. Masks may have a prefix or suffix that is
-    common to all of them (a.jpg and a_mask.png), and so may images: that with
-    which most files pair is chosen, and of several the shortest.
+    Names are compared without file suffix and in any Unicode normal form;
+    subfolders must have the same names. Masks may have a prefix or suffix that
+    all of them share (a.jpg and a_mask.png), and so may images. The one with
+    the most pairs is chosen, and among several the shortest.
 
     Args:
-        images: Image files below a folder, relative to it.
-        masks: Mask files below a folder, likewise.
-        places: The two folders; they may be one.
-        issues: Gets one for each file without a partner and each name that
-            two files have, or if there is no pair at all.
+        images: Image files, relative to their folder.
+        masks: Mask files, likewise.
+        places: The two folders; they may be the same.
+        issues: Gets an issue for each file without a partner and each name
+            that two files share, or if there is no pair at all.
 
     Returns:
-        Paths of images and masks, sorted by name; and what was found common
-        to the names, "" if nothing.
+        Paths of images and masks, sorted by name; and a description of the
+        prefixes and suffixes found, "" if there are none.
     """
     image_of = _by_stem(images, places[0], issues)
     mask_of = _by_stem(masks, places[1], issues)
     found = _find_naming(list(image_of), list(mask_of))
-    # Where nothing pairs, it is said what comes close.
+    # If nothing pairs, report what comes close.
     naming = found or _closest(list(image_of), list(mask_of))
     image_of = _strip(image_of, naming.image)
     mask_of = _strip(mask_of, naming.mask)
@@ -87,7 +87,7 @@ def pair_files(
     for stem in sorted(image_of.keys() | mask_of.keys()):
         one, other = image_of.get(stem, []), mask_of.get(stem, [])
         if len(one) > 1 or len(other) > 1:
-            # Which is meant? They are an issue already.
+            # Ambiguous, and an issue already.
             continue
         if one and other:
             pairs.append((one[0], other[0]))
@@ -107,17 +107,17 @@ def pair_files(
 def split_folder(
     files: Sequence[PurePath],
 ) -> tuple[list[PurePath], list[PurePath]]:
-    """Tells the masks from the images of one folder.
+    """Separates images and masks in one folder.
 
-    Masks are those that have the name of another file and something more
-    (a.jpg and a_mask.png), or lossless files of the name of a lossy one
-    (a.jpg and a.png).
+    A file is a mask if its name is that of another file with a prefix or
+    suffix (a.jpg and a_mask.png), or if it is lossless and has the name of a
+    lossy file (a.jpg and a.png).
 
     Args:
         files: Image and mask files.
 
     Returns:
-        Images and masks; no masks if nothing tells.
+        Images and masks; no masks if names do not tell.
     """
     stems = {_stem(file) for file in files}
     lossy = {_stem(file) for file in files if not _is_lossless(file)}
@@ -134,7 +134,7 @@ def split_folder(
     if len(same) >= max(most, 1):
         masks = set(same)
     else:
-        # All that are as frequent: which of them is not for us to say.
+        # Keep all of the most frequent ones; we cannot choose among them.
         affixes = [each for each, count in counts.items() if count == most]
         masks = {
             file
@@ -150,7 +150,7 @@ def _is_lossless(file: PurePath) -> bool:
 
 
 def _stem(file: PurePath) -> Stem:
-    # Some systems write é as one character, some as two.
+    # Some systems store é as one character, some as two.
     path = unicodedata.normalize("NFC", file.as_posix())
     folder, _, name = path.rpartition("/")
     return folder, posixpath.splitext(name)[0]
@@ -172,7 +172,7 @@ def _by_stem(
 
 
 def _strip(path_of: Mapping[Stem, T], affix: Affix) -> dict[Stem, T]:
-    """Leaves the names that images and masks share."""
+    """Removes a prefix and suffix, and leaves the shared names."""
     before, behind = affix
     return {
         (folder, name[len(before) : len(name) - len(behind)]): path
@@ -183,7 +183,7 @@ def _strip(path_of: Mapping[Stem, T], affix: Affix) -> dict[Stem, T]:
 def _near(
     stem: Stem, alone: Sequence[Stem], mask_of: Mapping[Stem, list[str]]
 ) -> str:
-    """Names the masks without an image that begin as an image does."""
+    """Lists the unpaired masks whose names start like that of an image."""
     folder, name = stem
     first = bisect.bisect_left(alone, stem)
     near = []
@@ -201,7 +201,7 @@ def _near(
 
 
 def _closest(images: Sequence[Stem], masks: Sequence[Stem]) -> Naming:
-    """Finds what to take off the images so that masks begin as they do."""
+    """Finds the part of image names to remove so that masks start with them."""
     for affix in sorted(_affixes(images), key=lambda each: len("".join(each))):
         ((folder, name),) = _strip({images[0]: ""}, affix)
         for other, mask in masks:
@@ -213,7 +213,7 @@ def _closest(images: Sequence[Stem], masks: Sequence[Stem]) -> Naming:
 def _find_naming(
     images: Sequence[Stem], masks: Sequence[Stem]
 ) -> Naming | None:
-    """Finds the shortest naming with which most files pair, if any do."""
+    """Finds the naming with the most pairs, the shortest of several."""
     same = len(set(images).intersection(masks))
     if same == len(images) or same == len(masks):
         return Naming()
@@ -233,14 +233,14 @@ def _find_naming(
 
 
 def _affixes(stems: Sequence[Stem]) -> list[Affix]:
-    """Lists prefixes and suffixes that all names have, none among them."""
+    """Lists prefixes and suffixes that all names share, including none."""
     names = [name for _, name in stems]
     low, high = min(names), max(names)
     shortest = min(map(len, names))
     first = 0
     while first < shortest and low[first] == high[first]:
         first += 1
-    # From behind, the first and the last in order have least in common.
+    # Sorted backwards, the first and the last have the least in common.
     turned = sorted(name[::-1] for name in names)
     last = 0
     while last < shortest and turned[0][last] == turned[-1][last]:
@@ -263,21 +263,21 @@ def _has(name: str, affix: Affix) -> bool:
 
 
 def _begins(name: str, cut: int) -> bool:
-    """Tells whether what stands before a place may be a prefix."""
+    """Tells whether the part before a position may be a prefix."""
     return 0 < cut < len(name) and (
         not name[cut - 1].isalnum() or _changes(name, cut)
     )
 
 
 def _ends(name: str, cut: int) -> bool:
-    """Tells whether what stands behind a place may be a suffix."""
+    """Tells whether the part after a position may be a suffix."""
     return 0 < cut < len(name) and (
         not name[cut].isalnum() or _changes(name, cut)
     )
 
 
 def _changes(name: str, cut: int) -> bool:
-    """Tells whether letters and digits meet, or camelCase begins a word."""
+    """Tells whether letters meet digits, or a camelCase word starts here."""
     a, b = name[cut - 1], name[cut]
     if not (a.isalnum() and b.isalnum()):
         return False

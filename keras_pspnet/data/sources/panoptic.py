@@ -1,7 +1,7 @@
 """COCO panoptic: a PNG of segment ids for each image, and one JSON file.
 
-The id of a pixel is R + 256 G + 65536 B. Segments do not overlap; id 0 is
-void, which is 255, as are crowd regions. There is no background.
+The id of a pixel is R + 256 G + 65536 B. Segments do not overlap. Id 0 (void)
+and crowd regions become 255. There is no background.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SegmentIds:
     """Reads a PNG of segment ids.
 
     Args:
-        classes: The class or 255 of each id.
+        classes: Class or 255 of each id.
         origin: The file that lists the ids, for errors.
     """
 
@@ -63,7 +63,7 @@ class SegmentIds:
 
         Raises:
             OSError: If the file cannot be opened.
-            ValueError: If it cannot be decoded or has other ids.
+            ValueError: If it cannot be decoded, or has unknown ids.
         """
         stored = read_stored_mask(source, max_pixels).pixels
         if stored.ndim == 2:
@@ -86,7 +86,7 @@ class SegmentIds:
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a file for a split, with its PNG files."""
+    """Tells whether there is a JSON file for a split, with its PNG files."""
     splits = _splits(folder)
     return bool(splits) and (split is None or split in splits)
 
@@ -97,19 +97,18 @@ def list_samples(
     """Lists the images of a file that have a PNG file.
 
     Args:
-        folder: Holds the JSON file and the folder of its name with the PNG
-            files, or holds both in `annotations`.
-        split: What stands in the name of the file: `val2017` of
-            `panoptic_val2017.json`.
-        labels: As of `find_classes`; COCO's are sorted by their ids.
+        folder: Folder with the JSON file and a folder of the same name with
+            the PNG files, or with `annotations` that has both.
+        split: Part of the file name: `val2017` for `panoptic_val2017.json`.
+        labels: As in `find_classes`; COCO's classes are sorted by id.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If there is no such split, the file is none of COCO, or
-            the classes do not fit.
+        ValueError: If there is no such split, the file is not COCO's, or the
+            classes do not fit.
     """
     splits = _splits(folder)
     split = choose_split(splits, split, NAME, folder)
@@ -162,7 +161,7 @@ def _classes_of(
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Finds the files with a folder of their name by their splits."""
+    """Maps splits to JSON files that have a folder of the same name."""
     return {
         file.stem.removeprefix(_PREFIX): file
         for place in (folder / "annotations", folder)

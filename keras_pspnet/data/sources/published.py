@@ -1,4 +1,4 @@
-"""The folders of published data sets, as their archives unpack."""
+"""The published data sets, in the layout of their archives."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from keras_pspnet.labels import (
 )
 from keras_pspnet.utils import check_rule
 
-# The trimaps of Oxford-IIIT Pet, in the order of their values 1, 2, 3. The
-# authors call the third "not classified": the outline of the animal.
+# Classes of the trimaps of Oxford-IIIT Pet, in the order of their values 1, 2,
+# 3. The authors call the third "not classified"; it is the animal's outline.
 PETS = LabelSet(
     "oxford_iiit_pet",
     ("pet", "background", "outline"),
@@ -61,7 +61,7 @@ ADE20K_ENCODING = Encoding(
     "ADE20K",
 )
 PETS_ENCODING = Encoding({1: 0, 2: 1, 3: 2}, (), "Oxford-IIIT Pet")
-# Masks are uint8, so -1 (license plate) cannot occur in them.
+# Masks are uint8, so they cannot contain -1 (license plate).
 CITYSCAPES_ENCODING = Encoding(
     {key: value for key, value in CITYSCAPES_TRAIN_IDS.items() if key >= 0},
     (),
@@ -71,22 +71,22 @@ CITYSCAPES_ENCODING = Encoding(
 
 @dataclasses.dataclass(frozen=True)
 class PublishedDataset:
-    """Where a published set comes from, and how its folders look.
+    """The source and the folder layout of a published set.
 
     Args:
         labels: The classes.
-        encoding: What the values and colors of masks mean.
-        places: Where its own folder may be below the folder that is given.
+        encoding: Encoding of the masks.
+        places: Possible locations of the set, relative to the user's folder.
         images: Folder of the images; `{}` is the folder of the split.
         masks: Folder of the masks, likewise.
         expected: The folders and files, for errors.
-        source: Where to get the set, and on what terms, for errors.
-        lists: Folder of the text files that list splits, for sets without
+        source: Where to get the set and on what terms, for errors.
+        lists: Folder of the text files that list the splits, for sets without
             `splits`.
         splits: Names of the splits and their folders.
-        listers: What lists splits that are laid out in another way, given
-            `encoding`, the set's own folder, the split, and the folder that
-            was given.
+        listers: Functions that list splits with another layout, from
+            `encoding`, the folder of the set, the split, and the user's
+            folder.
     """
 
     labels: LabelSet
@@ -109,13 +109,13 @@ def list_dataset(name: str, split: str, root: Path) -> Listing:
     Args:
         name: One of `DATASETS`.
         split: One of its splits.
-        root: The set's own folder, or the one it was unpacked in.
+        root: The folder of the set, or the one it was unpacked in.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
-        FileNotFoundError: If the set is not there; tells where to get it.
+        FileNotFoundError: If the set is missing; says where to get it.
         ImportError: If masks are MATLAB files and SciPy is not installed.
         OSError: If a folder or list cannot be read.
         ValueError: If there is no such split.
@@ -130,12 +130,12 @@ def list_dataset(name: str, split: str, root: Path) -> Listing:
 
 
 def find_dataset(name: str, split: str, root: Path) -> Path:
-    """Finds a published set's own folder.
+    """Finds the folder of a published set.
 
     Args:
         name: One of `DATASETS`.
         split: One of its splits.
-        root: The folder, or the one the set was unpacked in.
+        root: The folder of the set, or the one it was unpacked in.
 
     Returns:
         The folder.
@@ -156,7 +156,7 @@ def find_dataset(name: str, split: str, root: Path) -> Path:
         place: [mark for mark in marks if not (root / place / mark).is_dir()]
         for place in dataset.places
     }
-    # The place that looks most like the set.
+    # Report the location that looks most like the set.
     place = min(missing, key=lambda place: len(missing[place]))
     if missing[place]:
         raise FileNotFoundError(
@@ -168,7 +168,7 @@ def find_dataset(name: str, split: str, root: Path) -> Path:
 
 
 def _list_split(name: str, folder: Path, split: str) -> Listing:
-    """Lists the pairs of two folders, all or those of a text file."""
+    """Lists the pairs of two folders: all, or those in a text file."""
     dataset = DATASETS[name]
     path = None
     if not dataset.splits:

@@ -1,18 +1,18 @@
-"""Run lengths of regions, as three tools write them.
+"""Decodes the run lengths of three tools.
 
-Each function makes the part of a `Bitmap` that is not empty: COCO's run down
-the columns, CVAT's and Label Studio's along the rows.
+Each function returns the part of a `Bitmap` that is not empty. COCO's runs go
+down the columns, CVAT's and Label Studio's along the rows.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Digits of five bits, the sixth says that another follows; 2**35 is far more
-# than any mask has pixels.
+# Maximum number of digits. A digit has five bits, and a sixth bit marks that
+# another follows; 2**35 is far more than any mask has pixels.
 _MOST_DIGITS = 7
 
-# A part of a bitmap, `(H, W)`, its left and its top.
+# A part of a bitmap `(H, W)`, its left and its top.
 Part = tuple[np.ndarray, int, int]
 
 
@@ -20,18 +20,18 @@ def decode_coco(counts: str | list[int], size: tuple[int, int]) -> Part:
     """Decodes COCO's run lengths.
 
     Args:
-        counts: Lengths of background and region in turn, as numbers, or as
-            the text that pycocotools compresses them to.
+        counts: Lengths of background and region in turn, as numbers or as
+            compressed by pycocotools.
         size: Width and height.
 
     Returns:
-        bool `(H, W)` of the columns and rows that it has, left and top.
+        bool `(H, W)` of the bounding box of the region, its left and top.
 
     Raises:
         ValueError: If the lengths do not fit the size.
     """
     pixels = size[0] * size[1]
-    # No pixel has more than one run, before an empty one.
+    # At most one run per pixel, each after an empty one.
     if len(counts) > 2 * _MOST_DIGITS * (pixels + 1):
         raise ValueError(f"{pixels} pixels must have fewer run lengths")
     lengths = _expand(counts) if isinstance(counts, str) else counts
@@ -43,11 +43,12 @@ def decode_cvat(counts: str, size: tuple[int, int]) -> Part:
     """Decodes the run lengths of CVAT's `<mask>`.
 
     Args:
-        counts: Lengths of background and region in turn, between commas.
+        counts: Lengths of background and region in turn, separated by
+            commas.
         size: Width and height.
 
     Returns:
-        bool `(H, W)` of the columns and rows that it has, left and top.
+        bool `(H, W)` of the bounding box of the region, its left and top.
 
     Raises:
         ValueError: If the lengths do not fit the size.
@@ -60,21 +61,21 @@ def decode_cvat(counts: str, size: tuple[int, int]) -> Part:
 def decode_label_studio(packed: bytes, size: tuple[int, int]) -> Part:
     """Decodes a brush of Label Studio.
 
-    The bytes are a stream of bits: the count of values (32), the bits of a
-    value less 1 (5), and four widths less 1 (4 each). Then follow runs: a bit
-    that says whether one value is repeated, two that choose a width, a length
-    less 1 of that width, and the value or values. The values are those of an
-    RGBA image, of which alpha is the region.
+    The bytes are a stream of bits: the number of values (32 bits), the bits
+    per value minus 1 (5), and four widths minus 1 (4 each). Runs follow: a bit
+    that tells whether a value is repeated, two bits that choose a width, the
+    length minus 1 in that width, and the value or values. The values form an
+    RGBA image, whose alpha is the region.
 
     Args:
         packed: The bytes.
         size: Width and height.
 
     Returns:
-        uint8 `(H, W)`, zero outside, of the whole, and 0, 0.
+        uint8 `(H, W)` of the whole image, zero outside the region, and 0, 0.
 
     Raises:
-        ValueError: If the stream ends early or is of another size.
+        ValueError: If the stream ends early or has another size.
     """
     bits = format(int.from_bytes(packed), f"0{8 * len(packed)}b")
     place = 0
@@ -108,22 +109,22 @@ def decode_label_studio(packed: bytes, size: tuple[int, int]) -> Part:
 
 
 def _alternate(lengths: object, shape: tuple[int, int]) -> Part:
-    """Makes False and True in turn of their run lengths.
+    """Expands run lengths of False and True in turn.
 
     Args:
         lengths: The lengths.
-        shape: Number and length of the lines that the runs go along.
+        shape: Number and length of the lines along which the runs go.
 
     Returns:
-        bool of the lines and places in them that have True, the first such
-        line, and the first such place.
+        bool array of the bounding box of True, its first line, and its first
+        position in the lines.
     """
     length = shape[1]
     pixels = shape[0] * length
     counts = np.asarray(lengths)
     if counts.ndim != 1 or counts.dtype.kind not in "iu":
         raise ValueError("run lengths must be a list of integers")
-    # Before they are added, so that no sum overflows.
+    # Check before adding, so that no sum overflows.
     if (counts < 0).any() or (counts > pixels).any():
         raise ValueError(f"run lengths must be within 0..{pixels}")
     total = int(counts.sum())
@@ -139,7 +140,7 @@ def _alternate(lengths: object, shape: tuple[int, int]) -> Part:
     (lines, places), (last_lines, last_places) = (
         np.divmod(each, length) for each in (ends[:, 0], ends[:, 1] - 1)
     )
-    # A run over several lines may go from edge to edge.
+    # A run over several lines may extend from edge to edge.
     low, high = 0, length
     if (lines == last_lines).all():
         low, high = int(places.min()), int(last_places.max()) + 1
@@ -153,7 +154,7 @@ def _alternate(lengths: object, shape: tuple[int, int]) -> Part:
 
 
 def _expand(text: str) -> np.ndarray:
-    """Reads compressed lengths: digits from the lowest, then differences."""
+    """Decompresses lengths: the lowest digit comes first, then differences."""
     codes = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
     if codes.size == 0 or codes.min() < 0 or codes.max() > 63:
         raise ValueError("compressed run lengths must be characters '0'..'o'")
@@ -167,7 +168,7 @@ def _expand(text: str) -> np.ndarray:
     numbers = np.add.reduceat((codes & 31) << (5 * position), starts)
     # The highest bit of the last digit is the sign.
     numbers -= (codes[ends] >> 4) << (5 * digits)
-    # From the fourth on each is the difference to the last but one.
+    # From the fourth length on, each is a difference to the last but one.
     numbers[1::2] = numbers[1::2].cumsum()
     numbers[2::2] = numbers[2::2].cumsum()
     return numbers

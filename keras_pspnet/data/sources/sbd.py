@@ -1,4 +1,4 @@
-"""Masks of the Semantic Boundaries Dataset, which are MATLAB files."""
+"""Reads masks of the Semantic Boundaries Dataset from MATLAB files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SBD_SOURCE = (
 
 
 def scipy_io() -> Any:
-    """Returns what reads MATLAB files; also a check before long work starts.
+    """Imports the reader of MATLAB files; also a check before long work.
 
     Raises:
         ImportError: If SciPy is not installed.
@@ -43,7 +43,7 @@ def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         ImportError: If SciPy is not installed.
         OSError: If the file cannot be opened.
-        ValueError: If it is another kind of file.
+        ValueError: If it is not such a file.
     """
     io = scipy_io()
     with Path(path).open("rb") as stream:
@@ -54,7 +54,7 @@ def read_mat_mask(path: str | os.PathLike[str]) -> np.ndarray:
                 raise ValueError(f"{mask.dtype} of shape {mask.shape}")
         except MemoryError:
             raise
-        # SciPy raises whatever broken bytes lead it into.
+        # On broken files SciPy may raise anything.
         except Exception as error:
             raise ValueError(
                 "`mask` must be a MATLAB file of SBD, with GTcls.Segmentation "

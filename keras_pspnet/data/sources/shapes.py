@@ -1,9 +1,9 @@
-"""Shapes that annotation tools write, drawn into masks.
+"""Draws the shapes of annotation tools into masks.
 
-The first pixel covers 0..1 in x and in y. A `Polygon` fills the pixels whose
-centres it holds (even-odd where it crosses itself), as the converters of COCO
-do to a fifth of a pixel. labelme's converter draws with Pillow, whose outlines
-are part of the shape: a `PillowShape`.
+The first pixel covers 0..1 in x and y. A `Polygon` fills the pixels whose
+centers it contains (by the even-odd rule), which matches COCO's converters to a
+fifth of a pixel. labelme's converter draws with Pillow, whose shapes include
+their outline: a `PillowShape`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from keras_pspnet.data.images import MAX_PIXELS, read_stored_mask
 from keras_pspnet.data.sources.runs import Part
 
 Box = tuple[float, float, float, float]
-# Corners of the polygons that stand for ellipses.
+# Number of corners of the polygons for ellipses.
 _CORNERS = 360
-# Farther than any image reaches, and exact in all that is calculated of it.
+# Limit for coordinates: beyond any image, and exact in all arithmetic.
 _FARTHEST = 2.0**31
-# Edges times the columns that they cross: some 100 bytes each in drawing.
+# Limit for the crossings of edges and columns, which take about 100 bytes each.
 _MOST_CROSSINGS = 2**22
 
 
@@ -40,11 +40,11 @@ class Shape(Protocol):
         """Draws the region.
 
         Args:
-            canvas: Grey image of 8 bits.
-            value: The grey.
+            canvas: 8-bit gray image.
+            value: Gray value to draw.
 
         Returns:
-            How many pixels were decoded; 0 of an outline.
+            The number of decoded pixels; 0 for outlines.
 
         Raises:
             OSError: If a file cannot be opened.
@@ -59,7 +59,8 @@ class Polygon:
 
     Args:
         points: Corners, float64 `(N, 2)`.
-        relative: Whether they are in 0..1 of the image's width and height.
+        relative: Whether they are shares 0..1 of the image's width and
+            height.
     """
 
     points: np.ndarray
@@ -79,11 +80,11 @@ class Polygon:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PillowShape:
-    """What Pillow draws, outline and all.
+    """A shape as Pillow draws it, including its outline.
 
     Args:
         kind: `"polygon"`, `"rectangle"`, `"ellipse"` or `"line"`.
-        points: Corners; of rectangles and ellipses the first and the last.
+        points: Corners; for rectangles and ellipses the first and the last.
         width: Width of a line in pixels.
     """
 
@@ -99,7 +100,7 @@ class PillowShape:
     def draw(self, canvas: Image.Image, value: int) -> int:
         """Draws the shape."""
         ends = np.roll(self.points, -1, axis=0)
-        # Pillow walks along outlines, and asks every edge in every row.
+        # Pillow's time grows with the outline, and with edges times rows.
         length = np.abs(self.points - ends).sum()
         if max(length, len(ends) * canvas.height / 16) > MAX_PIXELS:
             raise ValueError(
@@ -121,8 +122,8 @@ class Bitmap:
     """A region given pixel by pixel, decoded when it is drawn.
 
     Args:
-        decode: Makes a part, zero outside, of `encoded` and `size`: `(H, W)`,
-            and its left and top.
+        decode: Function from `encoded` and `size` to a part `(H, W)`, zero
+            outside the region, and its left and top.
         encoded: Text, bytes or numbers.
         size: Width and height.
         corner: Left and top.
@@ -159,7 +160,7 @@ def polygon(values: Any, relative: bool = False) -> Polygon:
 
     Args:
         values: Corners as x and y in pairs, or one after the other.
-        relative: As of `Polygon`.
+        relative: As in `Polygon`.
 
     Raises:
         TooFewPointsError: If there are fewer than three.
@@ -200,7 +201,7 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Polygon:
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Polygon:
-    """Makes an upright ellipse of its centre and radii."""
+    """Makes an upright ellipse of its center and radii."""
     angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
     offsets = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return polygon(offsets * (radius_x, radius_y) + (x, y))
@@ -214,7 +215,7 @@ def rotated(
     Args:
         shape: The polygon.
         degrees: The angle.
-        center: What it is turned about; None is the middle of its box.
+        center: Center of rotation; None is the center of its box.
     """
     left, top, right, bottom = shape.box()
     if center is None:
@@ -226,15 +227,15 @@ def rotated(
 
 
 def decode_png(encoded: Any, size: tuple[int, int]) -> Part:
-    """Decodes a region of a `Bitmap` that is a PNG file.
+    """Decodes the region of a `Bitmap` from a PNG file.
 
     Args:
         encoded: Base64 text, or the path of a file.
         size: Width and height.
 
     Returns:
-        `(H, W)`, zero outside, of colors the largest of their three values;
-        and 0, 0.
+        `(H, W)`, zero outside the region, with the maximum over the channels
+        of colors; and 0, 0.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -257,7 +258,7 @@ def decode_png(encoded: Any, size: tuple[int, int]) -> Part:
 def _fill(
     points: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, int, int]:
-    """Finds the pixels whose centres a polygon holds.
+    """Finds the pixels whose centers a polygon contains.
 
     Args:
         points: Corners, float64 `(N, 2)`.
@@ -265,16 +266,16 @@ def _fill(
 
     Returns:
         uint8 `(H, W)` of a part of the image, 255 inside and 0 outside, and
-        the left and top of it.
+        its left and top.
     """
-    # Centres of pixels become integers.
+    # Move the centers of pixels to integers.
     starts = points - 0.5
     ends = np.roll(starts, -1, axis=0)
     low = np.ceil(starts.min(axis=0)).clip(0, size)
     high = np.ceil(starts.max(axis=0)).clip(low, size)
     left, top = low.astype(int).tolist()
     columns, rows = (high - low).astype(int).tolist()
-    # The columns first..last-1 whose centres an edge passes.
+    # The columns first..last-1 whose centers an edge crosses.
     passed = np.ceil(np.sort([starts[:, 0], ends[:, 0]], axis=0))
     first, last = passed.clip(left, left + columns).astype(int)
     counts = last - first
@@ -290,7 +291,7 @@ def _fill(
     )
     (x, y), (run, rise) = starts[edge].T, (ends - starts)[edge].T
     row = np.ceil(y + (column - x) * rise / run).clip(top, top + rows)
-    # Every crossing turns all below it over.
+    # Every crossing inverts all pixels below it.
     inside = np.zeros((rows + 1, columns), np.uint8)
     places = row.astype(int) - top, column - left
     np.bitwise_xor.at(inside, places, np.uint8(255))

@@ -1,8 +1,8 @@
-"""Examples of TensorFlow Datasets as pairs of images and class masks.
+"""Reads TensorFlow Datasets as pairs of images and class masks.
 
-`load_tfds` reads a set by index, as training does. `pair_of` maps one example,
-as `tfds.as_numpy` or `tfds.data_source` give it (or with its files as they
-are, for `tfds.decode.SkipDecoding`), and needs nothing installed:
+`load_tfds` reads a set by index, as training needs it. `pair_of` maps one
+example of `tfds.as_numpy` or `tfds.data_source` (or one with encoded files,
+from `tfds.decode.SkipDecoding`), and requires no other package:
 
     examples = tfds.as_numpy(tfds.load("camvid", split="test"))
     pairs = (pair_of("camvid", example) for example in examples)
@@ -32,13 +32,13 @@ from keras_pspnet.utils import check_choice
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """A set, and what its examples hold.
+    """A set, and the content of its examples.
 
     Args:
         labels: The classes.
-        encoding: What the values of masks mean.
-        image: Name of the image.
-        mask: Name of the mask.
+        encoding: Encoding of the masks.
+        image: Name of the image in an example.
+        mask: Name of the mask in an example.
         config: Config of the builder.
     """
 
@@ -71,10 +71,10 @@ def pair_of(
     """Maps an example to an image and its mask.
 
     Args:
-        name: The set, as of `load_tfds`.
-        example: Has `image` and `segmentation_mask`; of Cityscapes
-            `image_left` and `segmentation_label`. Arrays, or the bytes of
-            files.
+        name: The set, as in `load_tfds`.
+        example: An example with `image` and `segmentation_mask`, or for
+            Cityscapes `image_left` and `segmentation_label`, as arrays or as
+            the bytes of files.
 
     Returns:
         Image, uint8 `(H, W, 3)`, and mask, uint8 `(H, W)`: VOC's 21 classes,
@@ -83,8 +83,8 @@ def pair_of(
 
     Raises:
         KeyError: If it is an example of another set.
-        ValueError: If `name` is another, the mask holds a value without a
-            meaning, or the sizes differ.
+        ValueError: If `name` is unknown, the mask holds a value without a
+            class, or the sizes differ.
 
     Examples:
         >>> from keras_pspnet.data.sources.tfds import pair_of
@@ -115,7 +115,7 @@ class TfdsData:
 
     Args:
         name: Name of the set.
-        examples: The examples, as of `tfds.data_source`.
+        examples: The examples, from `tfds.data_source`.
     """
 
     def __init__(
@@ -146,27 +146,29 @@ def load_tfds(
 ) -> TfdsData:
     """Opens a data set of TensorFlow Datasets.
 
-    Images are decoded as `read_image` does it, not as TensorFlow Datasets
-    does: exact to the integer, and upright.
+    Images are decoded with `read_image`, not with TensorFlow Datasets, so they
+    are upright and exact to the integer.
 
     Args:
         name: `"oxford_iiit_pet"`, `"cityscapes"`, `"voc2012_segmentation"`,
             `"voc2012_segmentation/sbd"` or `"camvid"`.
-        split: As TensorFlow Datasets calls it, `"train[:10%]"` for instance.
-        data_dir: Where it is; None is TensorFlow Datasets' own default.
-        download: Whether a set that is not there is downloaded and prepared.
-            What needs a login it takes from `downloads/manual` in `data_dir`.
+        split: Split in the syntax of TensorFlow Datasets, such as
+            `"train[:10%]"`.
+        data_dir: Folder of the data; None is TensorFlow Datasets' default.
+        download: Whether to download and prepare a missing set. Files that
+            require a login are read from `downloads/manual` in `data_dir`.
 
     Returns:
         The pairs: `len(data)`, `data[i]`, iteration, `data.labels`.
 
     Raises:
-        FileNotFoundError: If a file has to be downloaded by hand first; tells
-            which, and where to put it.
+        FileNotFoundError: If a file must be downloaded by hand first; says
+            which one, and where to put it.
         ImportError: If TensorFlow Datasets is not installed.
         OSError: If a download fails.
-        ValueError: If `name` or `split` is another, or the set is not
-            prepared, or as TFRecord files, which cannot be read by index.
+        ValueError: If `name` or `split` is unknown, or the set is not
+            prepared, or prepared as TFRecord files, which cannot be read by
+            index.
 
     Examples:
         >>> from keras_pspnet.data.sources.tfds import load_tfds
@@ -184,7 +186,7 @@ def load_tfds(
             "tensorflow-datasets must be installed to read its data sets: "
             "pip install keras-pspnet[tfds]"
         ) from error
-    # It needs TensorFlow Datasets, and makes the builders known to it.
+    # It requires TensorFlow Datasets, and registers the builders.
     importlib.import_module("keras_pspnet.data.builders")
     builder = tfds.builder(
         "/".join(filter(None, (name, known.config))), data_dir=data_dir
@@ -194,10 +196,10 @@ def load_tfds(
         try:
             builder.download_and_prepare(file_format="array_record")
         except AssertionError as error:
-            # Says TensorFlow Datasets of an empty folder of manual downloads.
+            # Raised by TensorFlow Datasets if a manual download is missing.
             raise FileNotFoundError(
-                "`data_dir` must hold what cannot be downloaded without a "
-                f"login. {received}. {error}"
+                "`data_dir` must hold the files that require a login to "
+                f"download. {received}. {error}"
             ) from error
     elif not builder.is_prepared():
         raise ValueError(
@@ -211,8 +213,8 @@ def load_tfds(
     except NotImplementedError as error:
         raise ValueError(
             "`data_dir` must hold the set as ARRAY_RECORD files; TFRecord "
-            "files, as tfds.load writes them, can only be read in order: "
-            f"download=True writes others in another folder. {received}"
+            "files, as tfds.load writes them, can only be read in order. "
+            f"download=True writes those to another folder. {received}"
         ) from error
     except ValueError as error:
         splits = ", ".join(builder.info.splits)

@@ -1,11 +1,11 @@
-"""VGG VIA JSON: one file of regions, of VIA 1 or 2.
+"""VGG VIA JSON: one file of regions, from VIA 1 or 2.
 
 The file is a project (`via_project_*.json`) or an export of its annotations
-(`via_region_data.json`). Regions lie on each other in the order of the file:
-polygons, rectangles, circles and ellipses; there are no holes. Points and
-lines are skipped with a warning. The class is the value of the one attribute
-that regions have, or of the one called class, label, name, type, object or
-category; if no region has any, all are "object".
+(`via_region_data.json`). Regions are drawn in the order of the file: polygons,
+rectangles, circles and ellipses, without holes. Points and lines are skipped
+with a warning. The class is the value of the only attribute of the regions, or
+of the one called class, label, name, type, object or category. Without any
+attribute, all regions are "object".
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NO_AREA = "point", "polyline"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a file of VIA."""
+    """Tells whether there is a VIA file."""
     return split is None and bool(_files(folder))
 
 
@@ -55,17 +55,17 @@ def list_samples(
     """Lists the images of a file.
 
     Args:
-        folder: Holds the file.
-        split: None, for VIA has no splits.
-        labels: As of `find_classes`; VIA's are sorted by name.
+        folder: Folder with the file.
+        split: None, since VIA has no splits.
+        labels: As in `find_classes`; VIA's classes are sorted by name.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If there is a split, several files or several attributes
-            to choose from, or the classes do not fit.
+        ValueError: If a split is given, there are several files or several
+            attributes to choose from, or the classes do not fit.
     """
     choose_split([""], split, NAME, folder)
     files = _files(folder)
@@ -119,7 +119,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _regions(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the regions of an image, which VIA 1 numbers."""
+    """Returns the regions of an image; in VIA 1 they are numbered."""
     regions = entry["regions"]
     values = regions.values() if isinstance(regions, dict) else regions
     return [dict(region) for region in values]
@@ -128,7 +128,7 @@ def _regions(entry: dict[str, Any]) -> list[dict[str, Any]]:
 def _class_attribute(
     entries: Iterable[tuple[str, list[dict[str, Any]]]], file: Path
 ) -> str | None:
-    """Finds the attribute that is the class; None if there is none at all."""
+    """Finds the attribute that is the class; None without attributes."""
     counts = Counter(
         name
         for _, regions in entries
@@ -153,7 +153,7 @@ def _class_of(region: dict[str, Any], attribute: str | None) -> str:
         return _ONLY_CLASS
     value = region["region_attributes"][attribute]
     if isinstance(value, dict):
-        # Checkboxes: those that are set.
+        # Checkboxes: keep the checked ones.
         chosen = [name for name, is_set in value.items() if is_set]
         value = chosen[0] if len(chosen) == 1 else None
     if not isinstance(value, str) or not value.strip():

@@ -1,8 +1,8 @@
-"""VOC trees: images, masks in colors, and lists of splits.
+"""VOC trees: images, colored masks, and lists of splits.
 
-The masks of `SegmentationClass` are index or colored PNG files. The classes
-and colors are those of `labelmap.txt` (CVAT and Datumaro write it), else
-VOC's own, whose outlines are 255. Masks of instances are not read.
+The masks in `SegmentationClass` are index or colored PNG files. Classes and
+colors come from `labelmap.txt` (written by CVAT and Datumaro). Without it they
+are VOC's own, with outlines as 255. Instance masks are not read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LINE = re.compile(r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3})(:.*)?")
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there are VOC's folders, and the list of a split."""
+    """Tells whether VOC's folders exist, and the list of the split."""
     lists = _lists(folder)
     return (
         (folder / _IMAGES).is_dir()
@@ -59,13 +59,13 @@ def list_samples(
     """Lists the pairs of a split.
 
     Args:
-        folder: Holds `JPEGImages` and `SegmentationClass`; `labelmap.txt` and
-            `ImageSets/Segmentation`, if there are such.
-        split: Name of a list; may be None where there is one or none.
-        labels: Classes and colors that take the place of the folder's.
+        folder: Folder with `JPEGImages` and `SegmentationClass`, and
+            optionally `labelmap.txt` and `ImageSets/Segmentation`.
+        split: Name of a list; may be None if there is at most one.
+        labels: Classes and colors that replace those of the folder.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a folder or file cannot be read.

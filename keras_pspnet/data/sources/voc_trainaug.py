@@ -1,4 +1,4 @@
-"""VOC's `trainaug`: its own masks, and those of SBD."""
+"""VOC's split `trainaug`: its own masks and those of SBD."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ VOC_LISTS = "ImageSets/Segmentation"
 def list_trainaug(
     encoding: Encoding, folder: Path, split: str, root: Path
 ) -> Listing:
-    """Lists `trainaug`: all that VOC or SBD have masks of, but not VOC's val.
+    """Lists `trainaug`: the images of VOC's train and of SBD, except VOC's val.
 
-    VOC's own masks stand before those of SBD, which have no outlines. In the
-    published sets these are 1,464 images of VOC's train and 9,118 more of
+    VOC's own masks take precedence over SBD's, which have no outlines. In the
+    published sets, these are 1,464 images of VOC's train and 9,118 more of
     SBD's train and val.
 
     Args:
-        encoding: What the values and colors of masks mean.
-        folder: VOC's own folder.
+        encoding: Encoding of the masks.
+        folder: Folder of VOC.
         split: `"trainaug"`.
-        root: SBD's own folder, or one that holds it beside VOC.
+        root: Folder of SBD, or one with SBD beside VOC.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
-        FileNotFoundError: If SBD is not there.
+        FileNotFoundError: If SBD is missing.
         ImportError: If SciPy is needed and not installed.
         OSError: If a folder or list cannot be read.
         ValueError: If a list is missing.
@@ -70,8 +70,8 @@ def list_trainaug(
             for name in read_names(list_file("sbd", sbd, split), issues)
         }
     masks = find_files(own, MASK_SUFFIXES, issues)
-    # Without its own mask an image of VOC's train would get SBD's unnoticed,
-    # unless the masks were converted, VOC's among them.
+    # If an image of VOC's train lacks its own mask, do not silently use SBD's.
+    # Converted masks are fine, since they include VOC's.
     chosen = dict(more)
     for name in train:
         if name in masks:

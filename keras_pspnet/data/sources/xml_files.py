@@ -1,4 +1,4 @@
-"""XML files of people one does not know."""
+"""Reads untrusted XML files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from keras_pspnet.utils import naming_errors
 
 
 def read_xml(path: Path) -> Element:
-    """Reads an XML file; entities and other files are refused.
+    """Reads an XML file, and refuses entities and references to other files.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no XML, or declares entities.
+        ValueError: If it is not XML, or declares entities.
     """
     from defusedxml.ElementTree import fromstring
 
     with naming_errors("annotations", path, "readable"):
         content = path.read_bytes()
     try:
-        # Their values would be what a few bytes are made to mean.
+        # Entities could expand a few bytes to any size.
         return fromstring(content, forbid_dtd=True)
     except (ParseError, ValueError, LookupError) as error:
         raise ValueError(
@@ -30,10 +30,10 @@ def read_xml(path: Path) -> Element:
 
 
 def child_text(element: Element, path: str) -> str:
-    """Returns the text of an element below another, without spaces around.
+    """Returns the stripped text of an element below another.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If it is missing or empty.
     """
     text = (element.findtext(path) or "").strip()
     if not text:

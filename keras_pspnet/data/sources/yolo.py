@@ -1,10 +1,10 @@
 """YOLO segmentation: a text file of polygons for each image.
 
-A line is the index of a class and a polygon in parts of the image's width and
-height. Later lines lie on top; there are no holes, for what YOLO's tools join
-by a line to an outer polygon is one polygon. An image without a text file, or
-with an empty one, is background. Lines of four numbers are boxes, which are no
-masks; those of four corners may be turned boxes, and are drawn.
+A line is the index of a class and a polygon in shares of the image's width and
+height. Later lines are on top. There are no holes: YOLO's tools join a hole to
+the outer polygon by a line, and the result is one polygon. An image without a
+text file, or with an empty one, is background. Lines with four numbers are
+boxes, not masks; lines with four corners may be rotated boxes, and are drawn.
 """
 
 from __future__ import annotations
@@ -60,23 +60,24 @@ def list_samples(
     """Lists the images of a split.
 
     Args:
-        folder: Holds `data.yaml`; or `images`, `labels` and `classes.txt`.
-        split: `"train"`, `"val"` or `"test"` of `data.yaml`, or a folder in
+        folder: Folder with `data.yaml`; or with `images`, `labels` and
+            `classes.txt`.
+        split: `"train"`, `"val"` or `"test"` of `data.yaml`, or a subfolder of
             `images` and `labels`.
-        labels: As of `find_classes`; YOLO's are in the order of their indices.
+        labels: As in `find_classes`; YOLO's classes are sorted by index.
 
     Returns:
-        The pairs, and what is wrong with them.
+        The pairs and their issues.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If there is no such split, `data.yaml` is wrong, there are
-            only boxes or keypoints, or the classes do not fit.
+        ValueError: If there is no such split, `data.yaml` is invalid, there
+            are only boxes or keypoints, or the classes do not fit.
     """
     splits = _splits(folder)
     config, file = _config(folder)
     if split not in splits:
-        # Others are named by a file that knows of more than there is.
+        # For the error: `data.yaml` may name splits that are not there.
         finder = ImageFinder(folder, *_base(folder, config))
         there = {
             name: places
@@ -99,16 +100,16 @@ def list_samples(
         text = f"{len(boxes)} lines are boxes, the first is {boxes[0]}"
         if not any(each.shapes for each in annotations):
             raise ValueError(
-                "`name_or_dir` must have polygons, for boxes are no masks. "
+                "`name_or_dir` must have polygons, since boxes are not masks. "
                 f"Received: name_or_dir={str(folder)!r}, where {text}"
             )
-        issues.append(Issue(f"{text}: boxes are no masks", (str(folder),)))
+        issues.append(Issue(f"{text}: boxes are not masks", (str(folder),)))
     classes = find_classes(folder, names.values(), labels)
     return list_annotations(NAME, classes, annotations, finder, issues)
 
 
 def _splits(folder: Path) -> dict[str, Any]:
-    """Returns what says where the images of each split are."""
+    """Maps splits to their entries in `data.yaml` or to their folders."""
     config, _ = _config(folder)
     if config:
         return {key: config[key] for key in _SPLITS if config.get(key)}
@@ -118,7 +119,7 @@ def _splits(folder: Path) -> dict[str, Any]:
     texts = {file.stem for file in files_in(labels, (".txt",))}
     if texts:
         stems = {file.stem for file in files_in(images, IMAGE_SUFFIXES)}
-        # Where no names tell, images may be masks of each other.
+        # If no names match, the images may include masks.
         is_ours = texts & stems or not folders.is_source(folder, None)
         return {"": _IMAGES} if is_ours else {}
     return {
@@ -130,7 +131,7 @@ def _splits(folder: Path) -> dict[str, Any]:
 
 
 def _has_masks(folder: Path) -> bool:
-    """Tells of masks, beside which labels are boxes of the same objects."""
+    """Tells whether there are masks, beside which labels are only boxes."""
     return any(
         files_below(entry, {*IMAGE_SUFFIXES, *MASK_SUFFIXES})
         for entry in folder.iterdir()
@@ -159,17 +160,17 @@ def _config(folder: Path) -> tuple[dict[str, Any], Path]:
         if isinstance(config, dict) and any(map(config.get, _SPLITS)):
             if "kpt_shape" in config:
                 raise ValueError(
-                    "`data.yaml` must describe polygons, for keypoints "
-                    f"(kpt_shape) are no masks. {received}"
+                    "`data.yaml` must describe polygons, since keypoints "
+                    f"(kpt_shape) are not masks. {received}"
                 )
             return config, file
     return {}, folder
 
 
 def _names(folder: Path, config: dict[str, Any], file: Path) -> dict[int, str]:
-    """Returns the names of the classes by their indices."""
+    """Returns the names of the classes by index."""
     names = config.get("names")
-    # Beside the labels, or above the folder of a split.
+    # Look beside the labels, and above the folder of a split.
     for place in (folder, folder / _LABELS, folder.resolve().parent):
         path = place / _NAMES
         if names is None and path.is_file():
@@ -194,7 +195,7 @@ def _names(folder: Path, config: dict[str, Any], file: Path) -> dict[int, str]:
 def _images(
     folder: Path, places: Any, finder: ImageFinder, issues: list[Issue]
 ) -> list[Path]:
-    """Lists the images of a split: of folders, of text files, or files."""
+    """Lists the images of a split from folders, text files or paths."""
     images: list[Path] = []
     for place in _listed(places):
         path = _find(place, finder)
@@ -226,19 +227,19 @@ def _listed(places: Any) -> list[Any]:
 
 
 def _base(folder: Path, config: dict[str, Any]) -> list[Path]:
-    """Returns the folder that paths of `data.yaml` start from, if it says."""
+    """Returns the base folder of paths in `data.yaml`, if it has one."""
     return [folder.joinpath(*path_parts(config.get("path")))]
 
 
 def _find(place: Any, finder: ImageFinder) -> Path | None:
-    """Finds a folder or file of images, and none of another name."""
+    """Finds a folder or file of images by name."""
     parts = path_parts(place)
     is_absolute = _ABSOLUTE.match(str(place))
     for first in range(len(parts)):
         tail = "/".join(parts[first:])
         if path := finder.at(tail, is_folder=True) or finder.at(tail):
             return path
-        # Folders of other machines, or the one that is given, may go.
+        # Drop folders of other machines, or the name of the folder itself.
         if not is_absolute and parts[first] != finder.folder.resolve().name:
             return None
         if parts[first].lower() in _SPLIT_FOLDERS:
@@ -247,13 +248,13 @@ def _find(place: Any, finder: ImageFinder) -> Path | None:
 
 
 def _label_files(images: list[Path], issues: list[Issue]) -> dict[Path, Path]:
-    """Finds the text file of each image; warns of those of no image."""
+    """Finds the text file of each image; warns about files without an image."""
     found: dict[Path, Path] = {}
     alone: list[Path] = []
     folder_of = operator.attrgetter("parent")
     ordered = sorted(images, key=folder_of)
     for folder, inside in itertools.groupby(ordered, folder_of):
-        # The last folder of that name, as YOLO's own loader has it.
+        # The last folder of that name, as in YOLO's own loader.
         parts = list(folder.parts)
         if _IMAGES in parts:
             parts[len(parts) - 1 - parts[::-1].index(_IMAGES)] = _LABELS
@@ -263,7 +264,7 @@ def _label_files(images: list[Path], issues: list[Issue]) -> dict[Path, Path]:
         for image in inside:
             found[image] = texts.get(image.stem, place / f"{image.stem}.txt")
         if place != folder:
-            # A split may list some of a folder's images.
+            # A split may list only some images of a folder.
             stems = {file.stem for file in files_in(folder, IMAGE_SUFFIXES)}
             alone += [file for stem, file in texts.items() if stem not in stems]
     if alone:

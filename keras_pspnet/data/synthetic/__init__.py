@@ -1,1 +1,1 @@
-"""Images and masks that are drawn: no download needed."""
+"""Procedural images and masks, which need no download."""

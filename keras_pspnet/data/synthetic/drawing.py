@@ -1,4 +1,4 @@
-"""How the procedural scenes are drawn, in NumPy alone."""
+"""Draws the procedural scenes, with NumPy only."""
 
 import functools
 import itertools
@@ -13,22 +13,22 @@ SKY, GRASS, ROAD, WATER, BUILDING, SKYSCRAPER = range(6)
 CAR, BOAT, WALL, BED, PILLOW = range(6, 11)
 IGNORE = 255
 
-# What tells the contexts apart: (town, city) and (road, water).
+# Colors that distinguish the contexts: (town, city) and (road, water).
 HOUSE_COLORS = np.array([[0.6, 0.34, 0.25], [0.36, 0.42, 0.52]], "float32")
 MARK_COLORS = np.array([[0.9, 0.75, 0.35], [0.75, 0.88, 0.95]], "float32")
 
 
 class _Canvas(NamedTuple):
-    """An image under the brush, or a window of it that shares its memory."""
+    """An image to paint, or a window of it that shares its memory."""
 
-    rng: np.random.Generator  # Source of everything that varies.
+    rng: np.random.Generator  # Source of all randomness.
     height: int  # Of the whole image.
     width: int
     y: np.ndarray  # (rows, 1): row of each pixel in the whole image.
     x: np.ndarray  # (1, columns)
     image: np.ndarray
     labels: np.ndarray
-    objects: np.ndarray  # 0 where there is no object.
+    objects: np.ndarray  # 0 means no object.
     next_object: Iterator[int]
 
     def crop(
@@ -36,7 +36,7 @@ class _Canvas(NamedTuple):
     ) -> "_Canvas":
         """Returns the window of rows top..bottom, columns left..right.
 
-        One pixel is added on each side, for the smooth edges.
+        It is one pixel larger on each side, for the smooth edges.
         """
         rows = slice(max(0, math.floor(top) - 1), math.ceil(bottom) + 2)
         columns = slice(max(0, math.floor(left) - 1), math.ceil(right) + 2)
@@ -58,10 +58,10 @@ class _Canvas(NamedTuple):
         """Paints with smooth edges where `distance` is negative.
 
         Args:
-            distance: Signed distance to the outline in pixels, one per
-                pixel or per row.
-            color: RGB in 0..1, one or one per pixel.
-            label: Class id; `None` leaves the labels, for decorations.
+            distance: Signed distance to the outline in pixels, one value
+                per pixel or per row.
+            color: RGB in 0..1, one color or one per pixel.
+            label: Class id; `None` keeps the labels, for decorations.
             is_object: Whether the outline gets an ignored border.
         """
         alpha = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
@@ -72,20 +72,20 @@ class _Canvas(NamedTuple):
             self.objects[inside] = next(self.next_object) if is_object else 0
 
     def upright(
-        self, centre: float, rows: list[float], halves: list[float]
+        self, center: float, rows: list[float], halves: list[float]
     ) -> np.ndarray:
-        """Returns the distance to a shape that mirrors about an upright axis.
+        """Returns the distance to a shape symmetric about a vertical axis.
 
         Args:
-            centre: Column of the axis.
-            rows: Ascending rows where the half width is known.
-            halves: Half widths there, linear in between.
+            center: Column of the axis.
+            rows: Ascending rows with a known half width.
+            halves: Half widths of these rows; linear in between.
         """
         half = np.interp(self.y, rows, halves, left=-1e3, right=-1e3)
-        return np.abs(self.x - centre) - half.astype("float32")
+        return np.abs(self.x - center) - half.astype("float32")
 
     def clouds(self, rows: int, columns: int) -> np.ndarray:
-        """Returns noise, (height, width, 1), smooth between a grid of knots."""
+        """Returns noise (height, width, 1), smooth between a grid of knots."""
         knots = self.rng.standard_normal((rows, columns), "float32")
         tall = _hats(self.y.size, rows)
         return (tall @ knots @ _hats(self.x.size, columns).T)[..., None]
@@ -109,9 +109,9 @@ def draw_scene(
     """Draws a scene of the given kind, with light, noise and border.
 
     Args:
-        rng: Source of everything that varies.
+        rng: Source of all randomness.
         size: Height and width.
-        indoors: Whether it is a bedroom.
+        indoors: Whether to draw a bedroom.
         on_water: Whether the surface outdoors is water or a road.
         in_city: Whether the towers stand in a city or in a town.
 
@@ -147,7 +147,7 @@ def draw_scene(
 
 
 def _with_border(labels: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Returns the labels, ignored on both sides of the edges of objects."""
+    """Returns the labels, with an ignored border around objects."""
     mask = labels.copy()
     for ids, border in ((objects, mask), (objects.T, mask.T)):
         edge = ids[1:] != ids[:-1]
@@ -163,16 +163,16 @@ def _rgb(red: float, green: float, blue: float) -> np.ndarray:
 def _color(
     rng: np.random.Generator, low: float, high: float, hue: float = 0.1
 ) -> np.ndarray:
-    """Returns a grey between `low` and `high` with some hue."""
-    grey = rng.uniform(low, high)
-    return (grey + rng.uniform(-hue, hue, 3)).astype("float32")
+    """Returns a gray between `low` and `high` with some hue."""
+    gray = rng.uniform(low, high)
+    return (gray + rng.uniform(-hue, hue, 3)).astype("float32")
 
 
 def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
-    """Draws towers and hulls at the left, what tells their class at right."""
+    """Draws towers and hulls at the left, and the cues to them at the right."""
     rng, height, width = canvas[:3]
     unit = min(height, width)
-    # Of their own, so that the objects do not depend on the cues.
+    # Separate generators, so that the objects do not depend on the cues.
     objects, cues = (canvas._replace(rng=own) for own in rng.spawn(2))
     horizon = rng.uniform(0.44, 0.5) * height
     ground = horizon - rng.uniform(0.02, 0.04) * height
@@ -180,16 +180,16 @@ def _draw_outdoors(canvas: _Canvas, on_water: bool, in_city: bool) -> None:
     _draw_land(canvas, horizon, ground, WATER if on_water else ROAD)
     place = SKYSCRAPER if in_city else BUILDING
     hull = BOAT if on_water else CAR
-    # Objects fill the near part of the image, however wide it is.
+    # Objects fill the near part of the image, whatever its width.
     near = max(0.7, 0.45 * width / unit)
     for middle in np.arange(0.13, near, 0.25):
-        centre = middle + objects.rng.uniform(-0.02, 0.02)
-        _draw_tower(objects, centre * unit, ground, place)
+        center = middle + objects.rng.uniform(-0.02, 0.02)
+        _draw_tower(objects, center * unit, ground, place)
     for middle in np.arange(0.32, near, 0.56):
         for bottom in (0.76, 0.97):
             base = bottom + objects.rng.uniform(-0.03, 0.01)
-            centre = middle + objects.rng.uniform(-0.06, 0.06)
-            _draw_hull(objects, centre * unit, base * height, hull)
+            center = middle + objects.rng.uniform(-0.06, 0.06)
+            _draw_hull(objects, center * unit, base * height, hull)
 
     start = cues.rng.uniform(0.7, 0.74) * width
     _draw_skyline(cues, start, ground, in_city)
@@ -222,7 +222,7 @@ def _draw_land(
 
 
 def _draw_tower(
-    canvas: _Canvas, centre: float, ground: float, label: int
+    canvas: _Canvas, center: float, ground: float, label: int
 ) -> None:
     """Draws a tower with windows, some of them lit."""
     rng, height, width = canvas[:3]
@@ -234,19 +234,19 @@ def _draw_tower(
     pitch_x = max(3.0, rng.uniform(0.035, 0.05) * unit)
     glow = rng.uniform(-0.3, 0.25, (7, 5)).astype("float32")
 
-    part = canvas.crop(top, ground, centre - half, centre + half)
+    part = canvas.crop(top, ground, center - half, center + half)
     row = (part.y - top) / pitch_y
-    column = (part.x - centre + half) / pitch_x
+    column = (part.x - center + half) / pitch_x
     glass = (row % 1.0 > 0.45) & (column % 1.0 > 0.4)
     lit = glow[row.astype(int) % 7, column.astype(int) % 5]
-    distance = part.upright(centre, [top, ground], [half, half])
+    distance = part.upright(center, [top, ground], [half, half])
     part.paint(distance, facade + (glass * lit)[..., None], label)
 
 
 def _draw_skyline(
     canvas: _Canvas, start: float, ground: float, in_city: bool
 ) -> None:
-    """Draws a row of houses: gabled, of brick, or flat, of concrete."""
+    """Draws a row of houses: gabled brick houses, or flat concrete blocks."""
     rng, height, width = canvas[:3]
     pitch = rng.uniform(0.15, 0.19) * min(height, width)
     part = canvas.crop(ground - 0.32 * height, ground, start)
@@ -267,7 +267,7 @@ def _draw_skyline(
 def _draw_marks(
     canvas: _Canvas, start: float, top: float, on_water: bool
 ) -> None:
-    """Draws wave crests or lane marks in three rows."""
+    """Draws wave crests or lane markings in three rows."""
     rng, height, width = canvas[:3]
     pitch_x = rng.uniform(0.11, 0.14) * min(height, width)
     pitch_y = (height - top) / 3
@@ -289,7 +289,7 @@ def _draw_marks(
 
 
 def _draw_hull(
-    canvas: _Canvas, centre: float, bottom: float, label: int
+    canvas: _Canvas, center: float, bottom: float, label: int
 ) -> None:
     """Draws a body with a cabin and a shadow: a boat or a car."""
     rng, height, width = canvas[:3]
@@ -300,23 +300,23 @@ def _draw_hull(
     body = rng.uniform(0.1, 0.9, 3).astype("float32")
     cabin = _color(rng, 0.2, 0.8)
 
-    part = canvas.crop(top, end, centre - half, centre + half)
-    shadow = part.upright(centre, [bottom - 1.0, end], [half, 0.6 * half])
+    part = canvas.crop(top, end, center - half, center + half)
+    shadow = part.upright(center, [bottom - 1.0, end], [half, 0.6 * half])
     part.paint(shadow, 0.6 * part.image)
     rows = [top, deck, deck + 0.01, bottom - 0.2 * tall, bottom]
     halves = [0.4 * half, 0.6 * half, half, 0.95 * half, 0.7 * half]
     color = np.where((part.y < deck)[..., None], cabin, body)
-    part.paint(part.upright(centre, rows, halves), color, label)
+    part.paint(part.upright(center, rows, halves), color, label)
     rows = [top + 0.12 * tall, deck - 0.08 * tall]
-    glass = part.upright(centre, rows, [0.32 * half, 0.48 * half])
+    glass = part.upright(center, rows, [0.32 * half, 0.48 * half])
     part.paint(glass, _rgb(0.12, 0.14, 0.18))
     rows = [deck + 0.12 * tall, deck + 0.2 * tall]
-    stripe = part.upright(centre, rows, [0.95 * half] * 2)
+    stripe = part.upright(center, rows, [0.95 * half] * 2)
     part.paint(stripe, 0.5 * body + 0.4)
 
 
 def _draw_bedroom(canvas: _Canvas) -> None:
-    """Draws a papered wall and a bed whose pillows have its own cloth."""
+    """Draws a papered wall, and a bed with pillows of the same cloth."""
     rng, height, width = canvas[:3]
     edge = rng.uniform(0.35, 0.45) * height
     wall = canvas.crop(0.0, edge)
@@ -339,11 +339,11 @@ def _draw_bedroom(canvas: _Canvas) -> None:
     )
     canvas.paint(board, _color(rng, 0.25, 0.45), BED)
     for place in (0.28, 0.72):
-        centre = (place + rng.uniform(-0.05, 0.05)) * width
+        center = (place + rng.uniform(-0.05, 0.05)) * width
         middle = edge + rng.uniform(0.15, 0.36) * height
         half_x = rng.uniform(0.13, 0.2) * width
         half_y = rng.uniform(0.08, 0.11) * height
-        x, y = (bed.x - centre) / half_x, (bed.y - middle) / half_y
+        x, y = (bed.x - center) / half_x, (bed.y - middle) / half_y
         distance = ((x**4 + y**4) ** 0.25 - 1.0) * min(half_x, half_y)
         fade = np.exp(-((distance / (0.02 * height)) ** 2))[..., None]
         bed.image[...] *= 1.0 - rng.uniform(0.25, 0.4) * fade

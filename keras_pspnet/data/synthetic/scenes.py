@@ -1,24 +1,21 @@
-"""Procedural scenes whose labels only the whole image decides.
+"""Procedural scenes whose labels depend on the whole image.
 
-The scenes need no download and no image library. A network that looks
-at an object alone fails on them in the three ways that the PSPNet paper
-counts:
+The scenes need no download and no image library. A network that looks only at
+an object fails on them in the three ways that the PSPNet paper lists:
 
-- Mismatched relationship: one and the same hull is a `boat` on water
-  and a `car` on a road, and `water` and `road` have the same wet
-  surface. White wave crests at the far side of the image make it
-  water, yellow lane marks a road.
-- Confusion: one and the same tower is a `building` in a town and a
-  `skyscraper` in a city. Gabled houses at the far side of the image
-  make it a town, flat blocks a city.
-- Inconspicuous classes: a `pillow` has the texture of its bed and a
-  shade along its outline.
+- Mismatched relationship: the same hull is a `boat` on water and a `car` on a
+  road, and `water` and `road` have the same wet surface. White wave crests at
+  the far side of the image indicate water, yellow lane markings a road.
+- Confusion: the same tower is a `building` in a town and a `skyscraper` in a
+  city. Gabled houses at the far side of the image indicate a town, flat blocks
+  a city.
+- Inconspicuous classes: a `pillow` has the texture of its bed, with a shade
+  along its outline.
 
-Surface and place are independent. Objects keep to the near half and
-what decides their class to the far side: the wider the image, the
-farther a network has to look. At 128 x 128 a
-dilated network can learn to see the far side from the objects; at
-96 x 256 it needs to pool.
+Surface and place are independent. Objects are in the near half of the image
+and the cues to their class at the far side, so a wider image requires a
+larger receptive field. At 128 x 128, a dilated network can learn to see the
+cues from the objects; at 96 x 256 it needs the pyramid.
 """
 
 import numpy as np
@@ -36,8 +33,8 @@ def make_scene(
     """Draws one scene.
 
     Args:
-        seed: Non-negative number of the series of scenes.
-        index: Non-negative number of the scene in its series.
+        seed: Seed of the series of scenes, not negative.
+        index: Index of the scene in its series, not negative.
         size: Height and width, at least 32 each.
 
     Returns:
@@ -66,7 +63,7 @@ def scene_arrays(
         first_index: Index of the first scene.
         count: Number of scenes.
         size: Height and width, at least 32 each.
-        seed: Number of the series of scenes.
+        seed: Seed of the series of scenes.
 
     Returns:
         Images, uint8 (count, height, width, 3), and masks, uint8
@@ -87,13 +84,13 @@ def scene_arrays(
 
 
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Returns a size (height, width), if it can be drawn in.
+    """Checks a size (height, width) and returns it.
 
     Args:
-        size: What was given.
+        size: The argument of the caller.
 
     Raises:
-        ValueError: If it is too small, or none.
+        ValueError: If it is too small, or not a size.
     """
     sides = np.array(size)
     rule = f"be (height, width), two integers of at least {MIN_SIDE}"

@@ -1,9 +1,9 @@
-"""Drawn towns by the sea, seen from above, for the shipped `aerial` model.
+"""Procedural coastal towns seen from above, for the shipped `aerial` model.
 
-The package carries no photographs. A drawn town has the colors, sizes and
-textures of the photographs that the model was trained on, so that it can show
-what it does, beside a truth, without any download. Nothing is measured on
-them but whether everything still works.
+The package contains no photographs. A drawn town has the colors, sizes and
+textures of the photographs that the model was trained on, so the model can be
+shown beside exact ground truth without a download. No published score is
+measured on these drawings.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_pspnet.data.synthetic.scenes import checked_size
 # In the order of `keras_pspnet.labels.AERIAL`.
 BUILDING, LAND, ROAD, VEGETATION, WATER = range(5)
 
-# RGB. The photographs that the model knows are of a desert's coast.
+# RGB. The model was trained on photographs of a desert coast.
 _SAND = (198, 192, 182)
 _GRASS = (72, 82, 62)
 _TREE = (34, 40, 32)
@@ -24,21 +24,21 @@ _ASPHALT = (112, 102, 100)
 _VERGE = (168, 158, 150)
 _WATER = (26, 38, 40)
 
-# Pixels: from street to street, and from house to house.
+# Distance between streets and between houses, in pixels.
 _BLOCK, _PLOT = 84, 26
 
 
 class _Canvas:
-    """An image under the brush.
+    """An image to paint.
 
     Args:
-        rng: What decides everything.
+        rng: Source of all randomness.
         size: (height, width).
 
     Attributes:
-        u: Place of each pixel along the streets, which bend a little.
-        v: Place across them.
-        image: RGB, 0..255, a little beyond at times.
+        u: Position of each pixel along the streets, which bend a little.
+        v: Position across the streets.
+        image: RGB in 0..255; values may slightly exceed this range.
         mask: Classes.
     """
 
@@ -55,12 +55,12 @@ class _Canvas:
 
     @property
     def right(self) -> np.ndarray:
-        """How far to the right each pixel is, 0..1, as (1, width)."""
+        """Horizontal position of each pixel in 0..1, as (1, width)."""
         return np.arange(self.size[1], dtype="float32")[None] / self.size[1]
 
     def hills(self, grain: int) -> np.ndarray:
-        """Smooth noise of unit variance whose hills are `grain` wide."""
-        # Wider hills would leave a small image without any.
+        """Returns smooth noise of unit variance, with hills `grain` wide."""
+        # A small image would not contain wider hills.
         grain = min(grain, min(self.size) // 2)
         spectrum = np.fft.rfft2(self.rng.normal(size=self.size))
         rows = np.fft.fftfreq(self.size[0])[:, None]
@@ -76,7 +76,7 @@ class _Canvas:
         label: int,
         relief: float = 0.3,
     ) -> None:
-        """Colors pixels, with a share of the relief that they had."""
+        """Colors pixels, and keeps a share of their relief."""
         if where.any():
             before = self.image[where]
             before -= before.mean(axis=0, keepdims=True)
@@ -90,7 +90,7 @@ def make_town(
     """Draws a coast with gardens, streets and houses.
 
     Args:
-        seed: Non-negative number of the town.
+        seed: Seed of the town, not negative.
         size: Height and width, at least 32 each. Small towns may lack some of
             the classes.
 
@@ -100,7 +100,7 @@ def make_town(
 
     Raises:
         TypeError: If `seed` is not an integer.
-        ValueError: If `seed` is negative, or `size` is another.
+        ValueError: If `seed` is negative, or `size` is invalid.
 
     Examples:
         >>> from keras_pspnet.data.synthetic.towns import make_town
@@ -127,18 +127,18 @@ def make_town(
 
 
 def _build(canvas: _Canvas, where: np.ndarray) -> None:
-    """Sets a house on each plot, two rows of them between two streets."""
+    """Draws a house on each plot, in two rows between two streets."""
     block, plot = np.floor(canvas.v / _BLOCK), np.floor(canvas.u / _PLOT)
     across, along = canvas.v - block * _BLOCK, canvas.u - plot * _PLOT
     row = across > _BLOCK / 2
     number = (block * 97 + plot * 2 + row).astype(int) % 512
-    # Roofs differ in their size and in how bright they are.
+    # Roofs differ in size and brightness.
     wide, deep, bright = (
         canvas.rng.uniform(low, high, 512)[number]
         for low, high in ((14, 21), (12, 19), (0.7, 1.15))
     )
     down = np.where(row, across - 48, across - 16)
-    # Dense quarters count as buildings in the photographs, yards and all.
+    # In the photographs, dense quarters are labeled building, with their yards.
     canvas.paint(where, _YARD, BUILDING)
     canvas.paint(where & (canvas.hills(3) > 1.0), _TREE, BUILDING)
     house = where & (along > 3) & (down > 0)
@@ -149,7 +149,7 @@ def _build(canvas: _Canvas, where: np.ndarray) -> None:
 
 
 def _pave(canvas: _Canvas, town: np.ndarray) -> None:
-    """Lays the streets of the town, and two roads through all."""
+    """Draws the streets of the town, and two roads across the image."""
     street = np.minimum(canvas.v % _BLOCK, -canvas.v % _BLOCK)
     canvas.paint(town & (street < 7), _ASPHALT, ROAD)
     for across in (canvas.u - 330, canvas.v - 2 * _BLOCK):

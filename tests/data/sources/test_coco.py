@@ -132,7 +132,7 @@ def test_classes_of_ones_own(tmp_path) -> None:
 
 def test_boxes_are_no_masks(tmp_path) -> None:
     box = {"bbox": [2, 1, 4, 4], "segmentation": []}
-    with pytest.raises(ValueError, match="2 of 2 annotations .*no masks"):
+    with pytest.raises(ValueError, match="2 of 2 annotations .*not masks"):
         load_coco(tmp_path, box, {"bbox": [2, 1, 4, 4]})
     square = {"segmentation": [flat(SQUARE)]}
     with pytest.raises(ValueError, match="1 of 2 annotations have no segm"):

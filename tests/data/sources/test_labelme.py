@@ -153,7 +153,8 @@ def test_what_is_wrong_is_listed(tmp_path) -> None:
     for text in (
         "warning: .*a.json: shape 2 is skipped, for a polygon must have",
         "a.json: a shape of 'cat' lies outside of .*a.png",
-        "a.json: shape 4: a shape of type 'cube' with 1 points is none",
+        "a.json: shape 4: labelme's converter does not draw a shape of type "
+        "'cube' with 1 points",
         "a.json: shape 5: 'points' is missing",
         "a.json: shape 6: the label must be a string",
         "b.json: the file: `annotations` must be a complete JSON file",

@@ -144,13 +144,13 @@ def test_labels_beside_masks_are_not_read(tmp_path) -> None:
 
 def test_boxes_and_keypoints_are_no_masks(tmp_path) -> None:
     write_yolo(tmp_path, a="1 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(ValueError, match="boxes are no masks.*line 1 of"):
+    with pytest.raises(ValueError, match="boxes are not masks.*line 1 of"):
         load(tmp_path, "train")
     write_yolo(tmp_path, a=f"1 0.5 0.5 0.2 0.2\n1 {LINE}")
     with pytest.raises(ValueError, match="1 lines are boxes, the first is"):
         load(tmp_path, "train")
     write_yolo(tmp_path, CONFIG + NAMES + "kpt_shape: [3, 3]\n")
-    with pytest.raises(ValueError, match="keypoints .kpt_shape. are no masks"):
+    with pytest.raises(ValueError, match="keypoints .kpt_shape. are not masks"):
         load(tmp_path, "train")
 
 

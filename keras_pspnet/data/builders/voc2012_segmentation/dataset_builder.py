@@ -29,11 +29,11 @@ _SBD_URL = (
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Config `voc`: VOC's own masks. Config `sbd`: those of SBD as well.
+    """Config `voc`: VOC's own masks. Config `sbd`: also the masks of SBD.
 
-    They are two because `trainaug` holds all of `train` again, and because
-    whoever wants VOC alone shall not need SBD's archive and SciPy. Splits of
-    `voc`: `train` (1,464) and `validation` (1,449); those of `sbd`:
+    There are two configs because `trainaug` contains all of `train`, and
+    because VOC alone needs neither SBD's archive nor SciPy. The splits of
+    `voc` are `train` (1,464) and `validation` (1,449). Those of `sbd` are
     `trainaug` (10,582) and the same `validation`.
     """
 
@@ -56,7 +56,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         train, sbd = "train", None
         if self.builder_config.name == "sbd":
-            # Before gigabytes are downloaded in vain.
+            # Check this before downloading gigabytes.
             scipy_io()
             train, sbd = "trainaug", dl_manager.download_and_extract(_SBD_URL)
         voc = Path(dl_manager.download_and_extract(_VOC_URL))
@@ -70,7 +70,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         if sbd is None:
             return make_examples(load("voc", split, root=voc))
-        # Archives are unpacked apart.
+        # Each archive is unpacked into its own folder.
         folder = find_dataset("voc", "train", voc)
         listing = list_trainaug(VOC_ENCODING, folder, split, Path(sbd))
         check_listing(listing, split, "voc")
