@@ -72,8 +72,8 @@ class TritonPythonModel:
             each["name"]: triton.triton_string_to_numpy(each["data_type"])
             for each in config["input"]
         }
-        # All this lives until the end. Garbage collection can skip it, above all
-        # the last one, which would delay the shutdown.
+        # All this lives until the end: garbage collection can skip it. The last
+        # collection would delay the shutdown.
         gc.freeze()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
