@@ -439,7 +439,7 @@ def test_what_a_source_is_known_for_can_be_overridden(
         ("x.pdparams", b"", r"that paddle.save wrote \(it is empty\)"),
         ("x.pdparams", b"<html></html>", r"wrote \(it is a web page\)"),
         ("x.pdparams", b"?" * 99, r"wrote \(it does not begin like one\)"),
-        ("x", b"\x80\x04N.", r"wrote \(it holds no dict\)"),
+        ("x", b"\x80\x04N.", r"wrote \(it does not hold a dict\)"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(
