@@ -76,8 +76,8 @@ class SharedModel:
         loaded: LoadedModel = self._shared.acquire(load)
         if self.identity not in (None, loaded.identity):
             raise ValueError(
-                "`model` and the package's version must be the same on all "
-                f"machines. Received: hash {loaded.identity} here, "
+                "`model` must be the same on all machines, and so must the "
+                f"package's version. Received: hash {loaded.identity} here, "
                 f"{self.identity} where the pipeline was started"
             )
         return loaded

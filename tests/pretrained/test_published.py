@@ -465,7 +465,7 @@ def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
     ):
         path = tmp_path / "odd.safetensors"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="whole safetensors file"):
+        with pytest.raises(ValueError, match="valid safetensors file"):
             convert_file(path)
     for name in (tmp_path / "nobody.pth", tmp_path, "/dev/zero"):
         with pytest.raises(FileNotFoundError, match="must be an existing f"):
