@@ -267,7 +267,8 @@ def test_images_of_one_size_are_judged_together(model) -> None:
         ),
         (
             {"size": SIZE, "calibration": [picture(4, 4)]},
-            "`calibration` must.*be empty otherwise.*1 images, precision='float32'",
+            "`calibration` must.*be empty otherwise.*1 images, "
+            "precision='float32'",
         ),
         (
             {

@@ -237,7 +237,8 @@ def test_a_wrong_mask_is_not_written(
         (
             {"calibration": [picture(4, 4)]},
             ValueError,
-            "`calibration` must.*be empty otherwise.*1 images, precision='float32'",
+            "`calibration` must.*be empty otherwise.*1 images, "
+            "precision='float32'",
         ),
         (
             {"precision": "int8", "calibration": "photo.jpg"},
