@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PHOTO ?=
 UPDATE ?=
-PICTURES ?=
+IMAGES ?=
 CASES ?=
 REQUIRE_ALL ?=
 
@@ -60,20 +60,20 @@ slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests, 10,0
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
 
 # The peer writes checkpoints, logits, predictions and scores; this package
-# reads them in an environment without PyTorch. PICTURES is a folder of images/
+# reads them in an environment without PyTorch. IMAGES is a folder of images/
 # and masks/ of the aerial model's classes; CASES names some of the networks.
 PARITY = build/parity
 PEER = .venv-mmseg/bin/python tests/parity/mmseg
 OURS = .venv/bin/python tests/parity/mmseg
 # Threads that wait busily are slow on a machine that others use as well.
 parity: export OMP_WAIT_POLICY = PASSIVE
-parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## all comparisons with other software [CASES= PICTURES=]
+parity: .venv/runtime .venv-mmseg/peer $(COMPARED:%=parity-%)  ## all comparisons with other software [CASES= IMAGES=]
 	rm -rf $(PARITY)
 	$(PEER)/peer.py $(PARITY)/logits $(filter-out paddleseg%,$(CASES))
 	$(OURS)/compare.py $(PARITY)/logits
 	$(OURS)/metric_cases.py $(PARITY)/scores
 	$(PEER)/metric.py $(PARITY)/scores
-	$(OURS)/protocol_pictures.py $(PARITY)/protocol $(if $(PICTURES),"$(PICTURES)")
+	$(OURS)/protocol_images.py $(PARITY)/protocol $(if $(IMAGES),"$(IMAGES)")
 	$(PEER)/protocol_peer.py $(PARITY)/protocol
 	$(OURS)/protocol_compare.py $(PARITY)/protocol
 	rm -rf $(PARITY)

@@ -2,11 +2,11 @@
 
     python benchmarks/backbones.py [--size N] [--rounds N]
 
-Networks have random weights, which change neither size nor time: ResNets of
-this package, and networks of keras.applications as `keras_pspnet.dilate` makes
-them, all at output stride 8, with 21 classes. The time is from one image
-to its mask, by `keras_pspnet.inference.benchmark`: a process for each file,
-whose rounds alternate.
+The backbones are ResNets of this package and networks of keras.applications
+that `keras_pspnet.dilate` dilates, all at output stride 8 with 21 classes. The
+weights are random, which changes neither size nor time. The time is from one
+image to its mask; `keras_pspnet.inference.benchmark` runs each file in a
+process of its own, in rounds that alternate between them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> int:
         scale = (127.5,) * 3
         return kp.PSPNet(CLASSES, kp.dilate(net), mean=scale, std=scale)
 
-    # 8 bits suit no random weights, but take the same time.
+    # int8 is inaccurate with random weights, but takes the same time.
     verify.LIMITS["int8"] = (float("inf"), 0.0)
     apps = keras.applications
     networks = {
@@ -70,7 +70,7 @@ def main() -> int:
             parameters[name] = plain.count_params() / 1e6
             saved = Path(folder, f"{name}.savedmodel")
             lite = Path(folder, f"{name}.tflite")
-            print(f"{name}: writes its exports", file=sys.stderr)
+            print(f"exporting {name}", file=sys.stderr)
             kp.export_saved_model(model, saved)
             kp.export_litert(
                 model, lite, size=sides, precision="int8", calibration=images

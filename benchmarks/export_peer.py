@@ -1,8 +1,8 @@
-"""The part of mmsegmentation in `export.py`, which starts this file.
+"""mmsegmentation's side of `export.py`, which starts this file.
 
-It writes the weights that all engines read, and runs the network as PyTorch
-runs it best: in inference mode, pictures and weights `channels_last`, and for
-bfloat16 all weights and values in bfloat16.
+It writes the weights that all engines read, and runs the network the way that
+suits PyTorch best: in inference mode, with images and weights `channels_last`,
+and in bfloat16 with all weights and values in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export import ENGINES, NAMES, NUM_CLASSES, Engine, Run, parse, serve
+from comparison import NUM_CLASSES, Engine, Run, serve
+from export import parse
+from export_engines import ENGINES, NAMES
 
-# Its network is that of the comparison of logits.
+# The network is the one whose logits `make parity` compares.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/parity/mmseg"))
 
 
@@ -35,7 +37,7 @@ def write(folder: Path, backbone: str) -> None:
     """Writes a network with random weights and statistics, `weights.pth`.
 
     Args:
-        folder: Where it goes.
+        folder: Folder to write to.
         backbone: Such as `"resnet50"`.
     """
     import peer
@@ -49,11 +51,11 @@ def write(folder: Path, backbone: str) -> None:
 
 
 def build(backbone: str, engine: Engine, path: Path) -> Any:
-    """Returns the network that `write` has written, as PyTorch runs it best.
+    """Returns the network that `write` wrote, in the form that suits PyTorch.
 
     Args:
         backbone: Such as `"resnet50"`.
-        engine: Says in which dtype it computes.
+        engine: Engine whose dtype it computes in.
         path: The file.
     """
     import peer
@@ -67,16 +69,16 @@ def build(backbone: str, engine: Engine, path: Path) -> Any:
 
 
 def load(backbone: str, engine: Engine, path: Path, threads: int) -> Run:
-    """Loads the network that `write` has written.
+    """Loads the network that `write` wrote.
 
     Args:
         backbone: Such as `"resnet50"`.
-        engine: Says in which dtype it computes.
+        engine: Engine whose dtype it computes in.
         path: The file.
-        threads: How many threads it may compute with.
+        threads: Number of threads that it may compute with.
 
     Returns:
-        A function from a float32 picture (1, H, W, 3) to its mask (1, H, W),
+        A function from a float32 image (1, H, W, 3) to its mask (1, H, W),
         uint8.
     """
     import peer
@@ -91,7 +93,7 @@ def load(backbone: str, engine: Engine, path: Path, threads: int) -> Run:
     @torch.inference_mode()
     def run(image: np.ndarray) -> np.ndarray:
         x = (torch.from_numpy(image) - mean) / std
-        # Pictures are channels_last as they come.
+        # NHWC images, seen as NCHW, are channels_last already.
         x = x.to(dtype).permute(0, 3, 1, 2)
         logits = peer.resize(
             model.decode_head(model.extract_feat(x)),
@@ -105,7 +107,7 @@ def load(backbone: str, engine: Engine, path: Path, threads: int) -> Run:
 
 
 def main() -> None:
-    """Does the part that the command line names."""
+    """Runs the role that the command line names."""
     options = parse()
     if options.child == "write":
         write(options.folder, options.backbone)

@@ -1,8 +1,7 @@
 """Start and memory of SavedModels: the second table of `export.py`.
 
-Each is loaded by a fresh process through TensorFlow's C interface, without
-Python's TensorFlow, as servers have it. Memory is the resident memory of the
-whole process.
+A fresh process loads each through TensorFlow's C interface, as servers do,
+without Python's TensorFlow. Memory is the resident memory of the whole process.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from measured import resident_memory
+from comparison import IMAGE_FILE, measured
 
 HELPERS = Path(__file__).parents[1] / "tests/helpers"
-PICTURE_FILE = "picture.png"
 LINE = "{:<19} {:>9} {:>6} {:>8} {:>7} {:>9} {:>8} {:>7} {:>8} {:>7}"
 HEADINGS = (
     "engine",
@@ -36,15 +34,15 @@ HEADINGS = (
 
 
 class Start(NamedTuple):
-    """What one process measured.
+    """Measurements of one process.
 
     Args:
-        imported: Its memory in MB before it loads the artefact.
-        load: Seconds until the artefact is loaded.
+        imported: Memory in MB before loading the model.
+        load: Seconds to load the model.
         first: Seconds of the first request.
-        loaded: Memory when the artefact is loaded.
+        loaded: Memory after loading.
         answered: Memory after the first request.
-        all_signatures: Memory when every signature has answered.
+        all_signatures: Memory after a request to every signature.
     """
 
     imported: float
@@ -55,48 +53,50 @@ class Start(NamedTuple):
     all_signatures: float
 
 
-def start_saved_model(folder: Path, picture: Path) -> Start:
-    """Loads a SavedModel and sends a picture to each of its signatures.
+def start_saved_model(folder: Path, path: Path) -> Start:
+    """Loads a SavedModel and sends an image to each of its signatures.
 
     Args:
         folder: The SavedModel.
-        picture: uint8 (H, W, 3), with `PICTURE_FILE` beside it.
+        path: File of an array, uint8 (H, W, 3), with `IMAGE_FILE` beside it.
     """
     sys.path.insert(0, str(HELPERS))
     c_session = importlib.import_module("c_session")
     c_session.load_library()
-    image = np.load(picture)[None]
-    file = np.array([picture.with_name(PICTURE_FILE).read_bytes()], "O")
+    image = np.load(path)[None]
+    file = np.array([path.with_name(IMAGE_FILE).read_bytes()], "O")
     float_image = image.astype("float32")
     inputs = {"image_bytes": file, "predict_uint8": image}
 
-    imported = resident_memory()
+    imported = measured.resident_memory()
     begin = time.perf_counter()
     session = c_session.CSession(folder)
-    load, loaded = time.perf_counter() - begin, resident_memory()
+    load, loaded = time.perf_counter() - begin, measured.resident_memory()
 
     def run(signature: str) -> None:
         (name,) = session.signatures[signature].inputs
         value = inputs.get(name, inputs.get(signature, float_image))
         session.run(signature, {name: value})
 
-    # Ours is the one that does what Keras's only one does.
+    # `predict_array` does what Keras's only signature does.
     first, *others = sorted(session.signatures, key="predict_array".__ne__)
     begin = time.perf_counter()
     run(first)
-    seconds, answered = time.perf_counter() - begin, resident_memory()
+    seconds, answered = time.perf_counter() - begin, measured.resident_memory()
     for signature in others:
         run(signature)
-    return Start(imported, load, seconds, loaded, answered, resident_memory())
+    return Start(
+        imported, load, seconds, loaded, answered, measured.resident_memory()
+    )
 
 
 def write(result: Start, path: Path) -> None:
-    """Writes what `read` reads."""
+    """Writes a measurement as JSON."""
     path.write_text(json.dumps(result))
 
 
 def read(path: Path) -> Start:
-    """Reads what a process has measured."""
+    """Reads a measurement that `write` wrote."""
     return Start(*json.loads(path.read_text()))
 
 
@@ -104,9 +104,10 @@ def table(starts: Mapping[str, Start], reference: str) -> list[str]:
     """Returns the lines of the table.
 
     Args:
-        starts: By the engine's name.
-        reference: The engine that the others are compared with: load and
-            first request together, memory after one signature, after all.
+        starts: Measurements by engine.
+        reference: Engine to compare the others with, by the time to load and
+            answer the first request, and by the memory after one signature and
+            after all.
     """
     lines = [LINE.format(*HEADINGS)]
     other = starts.get(reference)

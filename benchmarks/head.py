@@ -2,11 +2,11 @@
 
     python benchmarks/head.py
 
-The plain form is the same network with the same variables, in which the
-pyramid's maps are enlarged, concatenated with the features and convolved. Both
-run side by side in one process, in rounds that alternate between them, and the
-medians are compared: ratios travel from machine to machine, seconds do not.
-Peak memory is that of a fresh process that runs one form once.
+The plain form is the same network with the same variables. It upsamples the
+pyramid's maps, concatenates them with the features and convolves the result.
+Both forms run in one process, in rounds that alternate between them. Compare
+the ratios of medians: they carry over to other machines, seconds do not. Peak
+memory is that of a fresh process that runs one form once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from keras_pspnet.models.pspnet import BACKBONES, PSPNet
 
 FORMS = ("plain", "shortcut")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-# At most this share of the plain form's time, in float32.
+# Greatest share of the plain form's time in float32, without and with the
+# backward pass.
 TARGETS = {False: 0.70, True: 0.95}
 NUM_CLASSES = 21
 LINE = "{:<19} {:<9} {:>5} {:>9} {:>10} {:>6} {:>7} {:>9} {:>12}"
@@ -53,7 +54,7 @@ HEADINGS = (
 
 
 class Setting(NamedTuple):
-    """What one row of the table measures."""
+    """Setting of one row of the table."""
 
     size: int
     backbone: str
@@ -64,7 +65,7 @@ class Setting(NamedTuple):
 
 
 class PlainConv(keras.layers.Layer):
-    """`PyramidPoolingModule` then `Conv2D`, over a shortcut's variables."""
+    """`PyramidPoolingModule` and `Conv2D` with the variables of a shortcut."""
 
     def __init__(self, shortcut: PyramidConv) -> None:
         super().__init__(name="plain_head")
@@ -79,9 +80,9 @@ class PlainConv(keras.layers.Layer):
 
 
 def plain_form(network: keras.Model) -> keras.Model:
-    """Returns the same functional network with the concatenation formed.
+    """Returns the same functional network, with the maps concatenated.
 
-    Every layer but the head is the network's own, and so are all variables.
+    All variables, and all layers but the head, are shared with the network.
     """
 
     def replace(layer: Any) -> Any:
@@ -91,7 +92,7 @@ def plain_form(network: keras.Model) -> keras.Model:
 
 
 def build(setting: Setting) -> keras.Model:
-    """Returns the shortcut form, with the auxiliary output if trained."""
+    """Returns the shortcut form, with the auxiliary output for training."""
     keras.config.set_dtype_policy(POLICIES[setting.dtype])
     model = PSPNet(
         NUM_CLASSES,
@@ -127,7 +128,7 @@ def prepare(network: keras.Model, setting: Setting) -> Callable[[], None]:
 
     def run() -> None:
         results = tf.nest.flatten(step() if setting.backward else forward())
-        # Reading waits for devices that compute in the background.
+        # Wait for devices that compute asynchronously.
         results[-1].numpy()
 
     return run
@@ -144,7 +145,7 @@ def measure_times(setting: Setting, rounds: int) -> dict[str, float]:
         run()
     seconds: dict[str, list[float]] = {form: [] for form in FORMS}
     for index in range(rounds):
-        # Who goes first alternates: the second finds a warmer machine.
+        # Alternate who goes first: the second finds a warmer machine.
         for form in FORMS if index % 2 == 0 else FORMS[::-1]:
             start = time.perf_counter()
             runs[form]()
@@ -153,7 +154,7 @@ def measure_times(setting: Setting, rounds: int) -> dict[str, float]:
 
 
 def peak_memory(form: str, setting: Setting) -> float:
-    """Runs one form once; returns the peak of this whole process in MB."""
+    """Runs one form once; returns the peak memory of this process in MB."""
     network = build(setting)
     if form == "plain":
         network = plain_form(network)
@@ -193,7 +194,7 @@ def row(setting: Setting, memory: dict[str, float], rounds: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures every setting that was asked for and prints one table."""
+    """Measures the settings of the command line and prints one table."""
     parser = argparse.ArgumentParser(
         description="Time and memory of the pyramid head, two forms."
     )
@@ -202,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--batch", type=int, default=2, help="pictures of a training step"
+        "--batch", type=int, default=2, help="images in a training step"
     )
     parser.add_argument("--forward-only", action="store_true")
     parser.add_argument(
@@ -227,8 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for dtype in options.dtype
         for backward in ((False,) if options.forward_only else (False, True))
     ]
-    # All memory first: a new process inherits its parent's peak, and this
-    # one's grows as it measures times.
+    # Memory first: a new process starts with the peak of its parent, which
+    # grows with the timed runs.
     memory = [measure_memory(setting) for setting in settings]
     print(LINE.format(*HEADINGS))
     for setting, peaks in zip(settings, memory, strict=True):

@@ -1,17 +1,17 @@
-"""Segmentation of one picture beside mmsegmentation: whole, windows, scales.
+"""Segmentation of one image beside mmsegmentation: whole, windows, scales.
 
     python benchmarks/inference.py
 
-The same weights, picture and number of threads; a uint8 picture goes in, its
-mask comes out. Ours is `predict_plan` of keras_pspnet.inference over a folded
-copy of the network, with what it does around the network; mmsegmentation's is
-its own `inference` in PyTorch, `channels_last`, in inference mode, with its
-own windows, and for several scales the mean of softmax of its
-`SegTTAModel`. Each engine has a process of its own; rounds alternate between
-the two, and who waits is stopped, as in `export.py`.
+Both use the same weights, image and number of threads, from a uint8 image to
+its mask. Ours is `predict_plan` of keras_pspnet.inference with a folded copy
+of the network. mmsegmentation runs its own `inference` in PyTorch,
+`channels_last` and in inference mode, with its own windows; for several scales
+it averages softmax probabilities as its `SegTTAModel` does. Each engine has a
+process of its own; rounds alternate between the two, and the one that waits is
+stopped, as in `export.py`. "same" is the share of pixels of the same class.
 
-"same" is the share of pixels of the same class. Traces is how often our graph
-was traced: once, whatever the sizes of views and windows.
+The benchmark fails if our graph is traced more than once: it must serve views
+and windows of all sizes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from export import (
+from comparison import (
     HERE,
     WEIGHTS,
     Against,
@@ -36,7 +36,7 @@ from export import (
     peer_parser,
     run_to_end,
     serve,
-    write_picture,
+    write_image,
 )
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -44,12 +44,12 @@ DTYPES = ("float32", "bfloat16")
 
 
 class Mode(NamedTuple):
-    """A way to look at a picture.
+    """A way to segment an image.
 
     Args:
-        scales: Sizes relative to the picture's.
-        flip: Whether mirrored views count as well.
-        window: Side of windows, as a share of the picture's side.
+        scales: Image scales whose probabilities are averaged.
+        flip: Whether to average the flipped image as well.
+        window: Side of a sliding window, as a share of the image's side.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -62,7 +62,7 @@ MODES = {
     "windows": Mode(window=0.6),
     "scales": Mode(SCALES, flip=True),
 }
-# Share of mmsegmentation's time that is the target.
+# Target: at most this share of mmsegmentation's time.
 AT_MOST = {"float32": 1.0, "bfloat16": 0.9}
 LINE = "{:<9} {:<9} {:>9} {:>9} {:>7} {:>8} {:>9} {:>9} {:>8}"
 
@@ -72,7 +72,7 @@ def engines_of(mode: str, dtype: str) -> tuple[Engine, Engine]:
 
     Args:
         mode: Key of `MODES`.
-        dtype: What the convolutions compute in.
+        dtype: Type that the convolutions compute in.
     """
     peer = Engine(f"mmseg-{mode}-{dtype}", dtype, "peer", WEIGHTS)
     ours = Engine(
@@ -90,7 +90,7 @@ def window_of(mode: Mode, size: int) -> int | None:
 
     Args:
         mode: The mode.
-        size: Height and width of the picture.
+        size: Height and width of the image.
     """
     return None if mode.window is None else round(mode.window * size)
 
@@ -99,13 +99,13 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     """Loads our network with the weights of a file.
 
     Args:
-        mode: How it looks at pictures.
-        engine: Says in which dtype it computes.
+        mode: The mode.
+        engine: Engine whose dtype it computes in.
         path: mmsegmentation's file.
-        threads: How many threads it may compute with.
+        threads: Number of threads that it may compute with.
 
     Returns:
-        A function from a float32 picture (1, H, W, 3) to its mask (1, H, W).
+        A function from a float32 image (1, H, W, 3) to its mask (1, H, W).
     """
     import tensorflow as tf
 
@@ -118,11 +118,11 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
     classes = predictor.labels.num_classes
 
     def run(image: np.ndarray) -> np.ndarray:
-        picture = image[0].astype("uint8")
-        size = picture.shape[:2]
+        pixels = image[0].astype("uint8")
+        size = pixels.shape[:2]
         window = window_of(mode, size[0])
         plan = make_plan(size, classes, mode.scales, mode.flip, window)
-        mask = predict_plan(predictor, picture, plan)[0]
+        mask = predict_plan(predictor, pixels, plan)[0]
         if predictor.traces() != 1:
             raise RuntimeError(f"traced {predictor.traces()} times")
         return mask[None]
@@ -131,7 +131,7 @@ def load(mode: Mode, engine: Engine, path: Path, threads: int) -> Run:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line, also that of the processes it starts."""
+    """Parses the command line, also that of the processes it starts."""
     parser = peer_parser("Segmentation beside mmsegmentation's.", rounds=3)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=[*MODES])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
@@ -159,11 +159,11 @@ def compare(options: argparse.Namespace) -> None:
         f"{options.threads} threads, medians of {options.rounds}",
         flush=True,
     )
-    headings = ("picture", "dtype", "mmseg s", "ours s", "ratio", "at most")
+    headings = ("mode", "dtype", "mmseg s", "ours s", "ratio", "at most")
     print(LINE.format(*headings, "mmseg MB", "ours MB", "same"), flush=True)
     with tempfile.TemporaryDirectory(prefix="pspnet-inference-") as temporary:
         folder = Path(temporary)
-        write_picture(folder, options.size)
+        write_image(folder, options.size)
 
         def command(role: str, python: object, script: str) -> list[str]:
             return [
@@ -218,7 +218,7 @@ def child_of(name: str) -> tuple[Mode, Engine]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compares, or does the part of one of the processes."""
+    """Compares both engines, or runs as one of the processes."""
     options = parse(arguments)
     if options.child is not None:
         mode, engine = child_of(options.child)

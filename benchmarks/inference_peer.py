@@ -1,4 +1,4 @@
-"""The part of mmsegmentation in `inference.py`, which starts this file."""
+"""mmsegmentation's side of `inference.py`, which starts this file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export import Engine, Run, serve
+from comparison import Engine, Run, serve
 from export_peer import build, write
 from inference import Mode, child_of, parse, window_of
 
@@ -14,17 +14,17 @@ from inference import Mode, child_of, parse, window_of
 def load(
     backbone: str, mode: Mode, engine: Engine, path: Path, threads: int
 ) -> Run:
-    """Loads the network that `write` has written.
+    """Loads the network that `write` wrote.
 
     Args:
         backbone: Such as `"resnet50"`.
-        mode: How it looks at pictures.
-        engine: Says in which dtype it computes.
+        mode: The mode.
+        engine: Engine whose dtype it computes in.
         path: The file.
-        threads: How many threads it may compute with.
+        threads: Number of threads that it may compute with.
 
     Returns:
-        A function from a float32 picture (1, H, W, 3) to its mask (1, H, W),
+        A function from a float32 image (1, H, W, 3) to its mask (1, H, W),
         uint8.
     """
     import peer
@@ -56,7 +56,7 @@ def load(
     @torch.inference_mode()
     def run(image: np.ndarray) -> np.ndarray:
         size = image.shape[1:3]
-        picture = torch.from_numpy(image).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(image).permute(0, 3, 1, 2)
         total: Any = 0
         views = [
             (scale, flipped)
@@ -66,7 +66,7 @@ def load(
         for scale, flipped in views:
             sides = [max(1, round(side * scale)) for side in size]
             x = peer.resize(
-                picture, size=sides, mode="bilinear", align_corners=False
+                pixels, size=sides, mode="bilinear", align_corners=False
             )
             if flipped:
                 x = x.flip(3)
@@ -83,7 +83,7 @@ def load(
 
 
 def main() -> None:
-    """Does the part that the command line names."""
+    """Runs the role that the command line names."""
     options = parse()
     if options.child == "write":
         write(options.folder, options.backbone)

@@ -2,24 +2,23 @@
 
     python benchmarks/input.py
 
-JPEG files of 500x375 (quality 90, colors at half the size) and palette masks
-become batches of 16 float32 crops of 473x473 and their masks, as the recipe
-for PASCAL VOC makes them: factors 0.5 to 2, every second picture rotated by
-up to 10 degrees, every second one blurred, every second one mirrored, padded
-with the mean color and 255. Ours is `training_dataset` with
-semseg's augmentation; the other has semseg's order of OpenCV's functions in
-the workers of a DataLoader. It keeps pictures uint8 up to the end, where
-semseg has float32, and neither transposes nor normalizes them: the most that
-OpenCV can do.
+JPEG files of 500x375 (quality 90, chroma subsampled) and palette masks become
+batches of 16 float32 crops of 473x473 and their masks, as in the recipe for
+PASCAL VOC: scaled by 0.5 to 2; each with probability 0.5 rotated by up to 10
+degrees, blurred and flipped; padded with the mean color and 255. Ours is
+`training_dataset` with semseg's augmentation. The peer runs OpenCV's functions
+in semseg's order, in the workers of a DataLoader. It keeps images uint8 up to
+the end, where semseg has float32, and neither transposes nor normalizes them:
+this is the fastest that OpenCV can be.
 
-Both have the same cores: one, on which the DataLoader works itself, as it is
-faster there than with a worker; then all, with as many workers or threads.
-Each has a process of its own. Rounds alternate between the two, and who waits
-is stopped, as in `export.py`. A round is a pass over the same number of
-batches, from an empty pipeline to an empty pipeline.
+Both get the same cores: first one, on which the DataLoader does the work
+itself, since a worker would make it slower; then all, with as many workers or
+threads. Each has a process of its own. Rounds alternate between the two, and
+the one that waits is stopped, as in `export.py`. A round makes the same number
+of batches, from an empty pipeline to an empty pipeline.
 
-Then follows what each step of ours costs by itself on one core. A mirror is
-a sign in the sampling and costs nothing.
+A second table shows what each step of ours costs on one core. Flipping is a
+sign in the sampling and costs nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export import (
+from comparison import (
     HERE,
     PEER_PYTHON,
     Against,
@@ -47,15 +46,15 @@ from export import (
     measure,
     run_to_end,
     serve,
-    write_picture,
+    write_image,
 )
 
 SIZE = (375, 500)
 QUALITY = 90
 BATCH = 16
-# The changes that semseg makes, as arguments of `train_augmentation`.
+# semseg's augmentation, as arguments of `train_augmentation`.
 SEMSEG = {"rotate": 10.0, "center_padding": True, "blur_probability": 0.5}
-# Ours makes at least this many times as many crops.
+# Target: at least this many times the peer's crops per second.
 AT_LEAST = 1.0
 COSTS = "costs.json"
 LINE = "{:>5} {:>16} {:>14} {:>7} {:>9} {:>9} {:>8}"
@@ -66,7 +65,7 @@ def engines_of(cores: int) -> tuple[Engine, Engine]:
     """Returns the row of OpenCV and ours.
 
     Args:
-        cores: How many cores both have.
+        cores: Number of cores that both get.
     """
     peer = Engine(f"opencv-{cores}", "float32", "torch", "")
     ours = Engine(
@@ -76,11 +75,11 @@ def engines_of(cores: int) -> tuple[Engine, Engine]:
 
 
 def write_pairs(folder: Path, count: int) -> None:
-    """Writes pictures as cameras do, and masks as those of PASCAL VOC are.
+    """Writes JPEG files as of a camera, and masks as of PASCAL VOC.
 
     Args:
-        folder: Gets `images` and `masks`.
-        count: How many pairs.
+        folder: Folder in which to create `images` and `masks`.
+        count: Number of pairs.
     """
     from PIL import Image
 
@@ -101,22 +100,23 @@ def write_pairs(folder: Path, count: int) -> None:
 
 
 def use_cores(count: int) -> None:
-    """Leaves this process, and those it starts, so many cores.
+    """Restricts this process, and those it starts, to some cores.
 
     Args:
-        count: How many.
+        count: Number of cores.
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def load(options: argparse.Namespace) -> Run:
-    """Returns what makes all batches of a round.
+    """Returns a function that makes all batches of a round.
 
     Args:
         options: As `parse` gives them.
 
     Returns:
-        A function from anything to the shapes of the last batch.
+        A function that ignores its argument and returns the shapes of the
+        last batch.
     """
     from keras_pspnet.data.augment.augmentation import train_augmentation
     from keras_pspnet.data.dataset import load
@@ -142,11 +142,11 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     """Measures the steps of our chain one by one.
 
     Args:
-        folder: Where the pairs are.
+        folder: Folder of the pairs.
         size: Side of the crops.
 
     Returns:
-        Milliseconds per picture, by the name of the step.
+        Milliseconds per image, by the name of the step.
     """
     import tensorflow as tf
 
@@ -168,7 +168,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     image = tf.constant(read_image(samples[0].image))
     mask = tf.constant(samples[0].ground_truth.read(samples[0].mask))
     source = tf.constant(mask.shape)
-    # A little larger than the picture, rotated by 6 degrees.
+    # 1.3 times the image, rotated by 6 degrees.
     placement = place_crop(
         source,
         tf.cast(1.3 * tf.cast(source, tf.float32), tf.int32),
@@ -180,7 +180,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     cut, _, inside = sample_pair(*flat, source, placement, crop)
     batch = tf.data.Dataset.from_tensors(cut).repeat().batch(BATCH)
     batches = iter(batch.prefetch(1))
-    # As in the pipeline: graphs.
+    # Graphs, as in the pipeline.
     small = tf.function(train_augmentation((4, 4), **SEMSEG))
     lay_out = tf.function(lambda *pair: [flatten(each) for each in pair])
     smooth = tf.function(gaussian_blur)
@@ -188,17 +188,17 @@ def costs(folder: Path, size: int) -> dict[str, float]:
     little = image[:8, :8], mask[:8, :8]
     seed = tf.constant((0, 1))
 
-    def milliseconds(step: Callable[[Any], Any], pictures: int = 1) -> float:
+    def milliseconds(step: Callable[[Any], Any], count: int = 1) -> float:
         seconds = []
         for sample in [*samples[:2], *samples]:
             start = time.perf_counter()
             step(sample)
             seconds.append(time.perf_counter() - start)
-        # The first have graphs to trace.
-        return 1e3 * statistics.median(seconds[2:]) / pictures
+        # The first two trace graphs.
+        return 1e3 * statistics.median(seconds[2:]) / count
 
     return {
-        "read and decode the picture": milliseconds(
+        "read and decode the image": milliseconds(
             lambda sample: read_image(sample.image)
         ),
         "read and decode the mask": milliseconds(
@@ -209,7 +209,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
         "sample the mask alone": milliseconds(
             lambda _: sample_labels(flat[1], source, placement, crop)
         ),
-        "sample picture and mask": milliseconds(
+        "sample image and mask": milliseconds(
             lambda _: sample_pair(*flat, source, placement, crop)
         ),
         "blur (half of them)": milliseconds(lambda _: smooth(cut)),
@@ -219,7 +219,7 @@ def costs(folder: Path, size: int) -> dict[str, float]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line, also that of the processes it starts."""
+    """Parses the command line, also that of the processes it starts."""
     parser = argparse.ArgumentParser(
         description="Training batches beside OpenCV in a DataLoader."
     )
@@ -235,13 +235,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--cores", type=int, nargs="+", default=sorted({1, every})
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12, help="of a round")
-    parser.add_argument("--pictures", type=int, default=48)
-    # Of the processes that it starts.
+    parser.add_argument(
+        "--steps", type=int, default=12, help="batches in a round"
+    )
+    parser.add_argument("--images", type=int, default=48)
+    # For the processes that it starts.
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    numbers = (options.rounds, options.steps, options.pictures, *options.cores)
+    numbers = (options.rounds, options.steps, options.images, *options.cores)
     if min(numbers) < 1 or options.size < 32:
         parser.error("numbers must be at least 1, --size at least 32")
     if max(options.cores) > every:
@@ -267,9 +269,9 @@ def compare(options: argparse.Namespace) -> None:
     print(LINE.format(*HEADINGS, "opencv MB", "ours MB"), flush=True)
     with tempfile.TemporaryDirectory(prefix="pspnet-input-") as temporary:
         folder = Path(temporary)
-        write_pairs(folder, options.pictures)
-        # Every process of these benchmarks loads it.
-        write_picture(folder, 32)
+        write_pairs(folder, options.images)
+        # `measured.serve` loads it, though these batches do not use it.
+        write_image(folder, 32)
 
         def command(
             role: str, cores: int, python: object, script: str
@@ -294,12 +296,12 @@ def compare(options: argparse.Namespace) -> None:
                 (peer, ours),
             )
             them, us = results[peer.name], results[ours.name]
-            pictures = BATCH * options.steps / cores
+            crops = BATCH * options.steps / cores
             print(
                 LINE.format(
                     cores,
-                    f"{pictures / them.seconds:.0f}",
-                    f"{pictures / us.seconds:.0f}",
+                    f"{crops / them.seconds:.0f}",
+                    f"{crops / us.seconds:.0f}",
                     f"{them.seconds / us.seconds:.2f}",
                     f"{AT_LEAST:.2f}",
                     f"{them.peak:.0f}",
@@ -308,13 +310,13 @@ def compare(options: argparse.Namespace) -> None:
                 flush=True,
             )
         run_to_end("measuring steps", command("costs", 1, *own))
-        print("milliseconds per picture on one core")
+        print("milliseconds per image on one core")
         for name, cost in json.loads((folder / COSTS).read_text()).items():
             print(f"{name:<28} {cost:6.2f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compares, or does the part of one of the processes."""
+    """Compares both, or runs as one of the processes."""
     options = parse(arguments)
     if options.child is None:
         try:

@@ -1,4 +1,4 @@
-"""The part of OpenCV and PyTorch in `input.py`, which starts this file."""
+"""OpenCV and PyTorch's side of `input.py`, which starts this file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import numpy as np
-from export import Run, serve
+from comparison import Run, serve
 from input import BATCH, engines_of, parse, use_cores
 
 FILL = (123.675, 116.28, 103.53)
@@ -17,13 +17,13 @@ IGNORE = 255
 def change(
     image: np.ndarray, mask: np.ndarray, size: int, draw: random.Random
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scales, rotates, blurs, mirrors, pads and cuts, in semseg's order.
+    """Scales, rotates, blurs, flips, pads and crops, in semseg's order.
 
     Args:
         image: uint8 (H, W, 3).
         mask: uint8 (H, W).
         size: Side of the crop.
-        draw: What random numbers come from.
+        draw: Random number generator.
 
     Returns:
         uint8 (size, size, 3) and uint8 (size, size).
@@ -62,12 +62,12 @@ def change(
 
 
 def loader_of(options: argparse.Namespace, workers: int) -> Any:
-    """Returns the DataLoader of a round's batches.
+    """Returns a DataLoader that makes the batches of a round.
 
     Args:
         options: As `parse` gives them.
-        workers: How many processes make them; with 0 the loader does it
-            itself.
+        workers: Number of worker processes; with 0, the loader makes the
+            batches itself.
     """
     import cv2
     import torch
@@ -85,8 +85,8 @@ def loader_of(options: argparse.Namespace, workers: int) -> Any:
             place = index % len(images)
             image = cv2.imread(str(images[place]), cv2.IMREAD_COLOR)
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            # Of a palette file this gives luminance and not classes, which
-            # costs the same.
+            # This gives the luminance of a palette file, not its classes, at
+            # the same cost.
             mask = cv2.imread(str(masks[place]), cv2.IMREAD_GRAYSCALE)
             image, mask = change(
                 image, mask, options.size, random.Random(index)
@@ -97,7 +97,7 @@ def loader_of(options: argparse.Namespace, workers: int) -> Any:
             )
 
     def calm(_: int = 0) -> None:
-        # Workers are what runs side by side.
+        # The workers run in parallel, not their threads.
         cv2.setNumThreads(0)
         torch.set_num_threads(1)
 
@@ -110,21 +110,22 @@ def loader_of(options: argparse.Namespace, workers: int) -> Any:
         shuffle=True,
         num_workers=workers,
         worker_init_fn=calm,
-        # Between rounds they wait.
+        # They stay alive between rounds.
         persistent_workers=workers > 0,
     )
 
 
 def load(options: argparse.Namespace, workers: int) -> Run:
-    """Returns what makes all batches of a round.
+    """Returns a function that makes all batches of a round.
 
     Args:
         options: As `parse` gives them.
-        workers: How many processes make them; with 0 the loader does it
-            itself.
+        workers: Number of worker processes; with 0, the loader makes the
+            batches itself.
 
     Returns:
-        A function from anything to the shapes of the last batch.
+        A function that ignores its argument and returns the shapes of the
+        last batch.
     """
     loader = loader_of(options, workers)
 
@@ -137,12 +138,12 @@ def load(options: argparse.Namespace, workers: int) -> Run:
 
 
 def main() -> None:
-    """Does the part that the command line names."""
+    """Runs the role that the command line names."""
     options = parse()
     (cores,) = options.cores
     use_cores(cores)
     peer, _ = engines_of(cores)
-    # On one core a worker would only be in the loader's way.
+    # On one core, a worker would only slow the loader down.
     workers = cores if cores > 1 else 0
     serve(peer, options.folder, cores, lambda *_: load(options, workers))
 

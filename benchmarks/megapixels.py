@@ -1,11 +1,11 @@
-"""Peak memory of segmenting a very large picture, measured from outside.
+"""Peak memory of segmenting a very large image, measured from outside.
 
     python benchmarks/megapixels.py
 
-A picture of 10,000 x 10,000 pixels is drawn and saved, then `keras-pspnet
-segment --window` runs on it in a process of its own, and on a picture of one
-window, whose peak is what model and libraries need. The operating system says
-what each process took at most.
+Draws an image of 10,000 x 10,000 pixels, then runs `keras-pspnet segment
+--window` on it in a process of its own. A second run, on an image of one
+window, shows what model and libraries need. The operating system reports the
+peak memory of each process.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import numpy as np
 
 
 def draw(path: Path, side: int) -> None:
-    """Draws a square picture of many scenes.
+    """Draws a square image of many scenes.
 
     Args:
-        path: The file.
-        side: Pixels.
+        path: File to write.
+        side: Side of the image in pixels.
     """
     from PIL import Image
 
@@ -35,33 +35,33 @@ def draw(path: Path, side: int) -> None:
 
     tiles = [make_scene(0, index, (250, 250))[0] for index in range(64)]
     rng = np.random.default_rng(0)
-    picture = Image.new("RGB", (side, side))
+    image = Image.new("RGB", (side, side))
     for top in range(0, side, 250):
         for left in range(0, side, 250):
             tile = Image.fromarray(tiles[rng.integers(len(tiles))])
-            picture.paste(tile, (left, top))
-    picture.save(path)
+            image.paste(tile, (left, top))
+    image.save(path)
 
 
 def run(
-    options: argparse.Namespace, picture: Path, side: int
+    options: argparse.Namespace, image: Path, side: int
 ) -> tuple[float, float]:
-    """Segments a picture in a process of its own.
+    """Segments an image in a process of its own.
 
     Args:
         options: As `parse` gives them.
-        picture: The file; the mask goes beside it.
+        image: The file; the mask is written beside it.
         side: Its side in pixels.
 
     Returns:
         Seconds, and peak memory in MB.
     """
     command = [sys.executable, "-m", "keras_pspnet_command", "segment"]
-    command += [str(picture), "-o", str(picture.with_suffix(".mask.png"))]
+    command += [str(image), "-o", str(image.with_suffix(".mask.png"))]
     command += ["--mask", "--window", str(options.window)]
     command += ["--max-pixels", str(side * side), "--model", options.model]
     start = time.perf_counter()
-    with open(picture.with_suffix(".log"), "w+") as log:
+    with open(image.with_suffix(".log"), "w+") as log:
         process = subprocess.Popen(
             command,
             stdout=log,
@@ -79,7 +79,7 @@ def run(
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description="Peak memory of segmenting a very large picture."
+        description="Peak memory of segmenting a very large image."
     )
     parser.add_argument("--side", type=int, default=10_000)
     parser.add_argument("--window", type=int, default=473)
@@ -93,9 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="pspnet-large-") as folder:
         peaks = []
         for side in (options.window, options.side):
-            picture = Path(folder, f"{side}.png")
-            draw(picture, side)
-            seconds, peak = run(options, picture, side)
+            image = Path(folder, f"{side}.png")
+            draw(image, side)
+            seconds, peak = run(options, image, side)
             peaks.append(peak)
             print(
                 f"{side}x{side}: {seconds:.1f} s, peak {peak:,.0f} MB",

@@ -1,15 +1,15 @@
-"""What every precision costs in mean IoU, on pictures with truth.
+"""What each precision costs in mean IoU, on images with masks.
 
     python benchmarks/precision.py --data FOLDER
 
-FOLDER holds {train,val}/{images,masks}; calibration pictures for 8 bits come
-from train, scores from val. Each export is written, loaded again from its
-file and scored by `keras_pspnet.evaluate`. SavedModel and ONNX see pictures
-at their own size; LiteRT files have a fixed size, into which pictures are
-fitted, so they are compared with the model of that size.
+FOLDER holds {train,val}/{images,masks}: int8 is calibrated on images of train,
+and val is scored. Each export is written, loaded from its file and scored as
+`keras_pspnet.evaluate` does. SavedModel and ONNX files take images at their
+own size. Images are fitted into the fixed size of a LiteRT file, which is
+compared with the model at that size.
 
-"mIoU" is the mean IoU, "drop" how many points are lost against the model in
-float32, "same" the share of pixels that have its class.
+"mIoU" is the mean IoU, "drop" its difference from the float32 model in points,
+"same" the share of pixels that have the model's class.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Row(NamedTuple):
     """One export.
 
     Args:
-        format: What it is written as.
-        precision: What it computes in.
-        most: Points of mean IoU that it may lose.
-        least: Least share of pixels that have the class of the model.
+        format: Its format.
+        precision: Its precision.
+        most: Limit of the drop in mean IoU, in points.
+        least: Least share of pixels that must have the model's class.
     """
 
     format: str
@@ -62,12 +62,12 @@ ROWS = (
 def pairs_of(
     folder: Path, labels: LabelSet, count: int | None
 ) -> SegmentationData:
-    """Opens images and masks, evenly thinned out to a number.
+    """Opens images and masks, or an evenly spaced selection of them.
 
     Args:
         folder: Holds `images` and `masks`.
         labels: The classes.
-        count: How many, None for all.
+        count: Number of images; None is all.
     """
     from keras_pspnet.data import load
 
@@ -83,12 +83,12 @@ def pairs_of(
 def exporters(
     model: Any, size: tuple[int, int], calibration: Sequence[str]
 ) -> dict[str, Callable[[Path, str], Any]]:
-    """Returns what writes each format.
+    """Returns a function that writes each format, by its name.
 
     Args:
         model: The model.
         size: (height, width) of LiteRT files.
-        calibration: Pictures for int8.
+        calibration: Files of images for int8.
     """
     import keras_pspnet as kp
 
@@ -130,14 +130,14 @@ def measure(options: argparse.Namespace) -> bool:
     size = (options.size, options.size)
     fixed = kp.PSPNet(**{**model.get_config(), "input_shape": (*size, 3)})
     fixed.set_weights(model.get_weights())
-    val = pairs_of(options.data / "val", labels, options.pictures)
+    val = pairs_of(options.data / "val", labels, options.images)
     train = pairs_of(options.data / "train", labels, options.calibration)
     calibration = [train.files(index)[0] for index in range(len(train))]
     write = exporters(model, size, calibration)
     suffixes = {"savedmodel": "", "onnx": ".onnx", "litert": ".tflite"}
     print(
-        f"{options.model}, {len(val)} pictures, LiteRT at {size[0]}x{size[1]}, "
-        f"{len(train)} calibration pictures"
+        f"{options.model}, {len(val)} images, LiteRT at {size[0]}x{size[1]}, "
+        f"{len(train)} calibration images"
     )
     print(LINE.format("", "precision", "mIoU", "drop", "same", "MB"))
 
@@ -197,7 +197,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="aerial")
     parser.add_argument("--size", type=int, default=240)
-    parser.add_argument("--pictures", type=int, help="of val; all by default")
+    parser.add_argument(
+        "--images", type=int, help="number of val images (default: all)"
+    )
     parser.add_argument("--calibration", type=int, default=48)
     return parser.parse_args(arguments)
 

@@ -1,10 +1,11 @@
-"""What batching by the server and more processes bring, and what they cost.
+"""Gain and cost of server-side batching and of a second process.
 
     make .venv-triton/server
     python benchmarks/serving.py [--model aerial] [--size 473]
 
-NVIDIA Triton serves `serving/triton` with an export, changed in what the table
-names. Clients send one JPEG file at a time, each as soon as it has its answer.
+NVIDIA Triton serves `serving/triton` with an export, in each setting of the
+table. Each client sends one JPEG file at a time, the next one as soon as it has
+its answer.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MIB = 2**20
 
 
 def without_batching(config: str) -> str:
-    """Has the server run every request by itself."""
+    """Makes the server run each request on its own."""
     config, count = re.subn(
         r"\ndynamic_batching \{.*?\n\}", "", config, flags=re.S
     )
@@ -42,7 +43,7 @@ def without_batching(config: str) -> str:
 
 
 def two_processes(config: str) -> str:
-    """Has the server run the model twice."""
+    """Makes the server run the model in two processes."""
     assert config.count("\n  count: 1\n}\n\n# Runs") == 1
     return config.replace(
         "\n  count: 1\n}\n\n# Runs", "\n  count: 2\n}\n\n# Runs"
@@ -59,13 +60,13 @@ SETTINGS = {
 def measure(
     triton: triton_server.Triton, data: bytes, clients: int, seconds: float
 ) -> np.ndarray:
-    """Sends a file again and again.
+    """Sends a file over and over.
 
     Args:
         triton: The server.
         data: The file.
-        clients: How many send at a time.
-        seconds: For how long.
+        clients: Number of clients that send at the same time.
+        seconds: How long they do.
 
     Returns:
         Seconds of each request.
@@ -85,7 +86,7 @@ def measure(
 
 
 def memory(triton: triton_server.Triton) -> list[float]:
-    """Returns the MiB that the server and each process of the model hold."""
+    """Returns the memory in MiB of the server and of each model process."""
     server = psutil.Process(triton.process.pid)
     return [
         process.memory_info().rss / MIB
@@ -99,7 +100,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--model", default="aerial", help="see load_pretrained")
-    parser.add_argument("--size", type=int, default=473, help="of the pictures")
+    parser.add_argument(
+        "--size", type=int, default=473, help="side of the image"
+    )
     parser.add_argument("--seconds", type=float, default=30)
     return parser.parse_args(arguments)
 
@@ -116,7 +119,7 @@ def main() -> None:
             kp.load_pretrained(options.model), folder / "export"
         )
         print(
-            f"{'setting':<15} {'clients':>7} {'pictures/s':>10} {'p50 ms':>7} "
+            f"{'setting':<15} {'clients':>7} {'images/s':>10} {'p50 ms':>7} "
             f"{'p99 ms':>7}  MiB of server and processes",
             flush=True,
         )
@@ -126,7 +129,7 @@ def main() -> None:
             models = triton_server.repository(
                 folder / f"models{number}", folder / "export"
             )
-            # Only the model that is measured.
+            # Serve only the model that is measured.
             shutil.rmtree(models / "pspnet_array")
             file = models / "pspnet/config.pbtxt"
             file.write_text(change(file.read_text()))

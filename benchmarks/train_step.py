@@ -2,18 +2,18 @@
 
     python benchmarks/train_step.py
 
-The same network from the same weights, auxiliary head and loss included, the
-same batch, SGD with momentum and weight decay, and the same number of
-threads. Ours is what `PSPNet.fit` runs, its two metrics included;
-mmsegmentation's is its network in PyTorch, `channels_last`, with PyTorch's
-SGD, under autocast for bfloat16 as its own `AmpOptimWrapper` has it. Dropout
-is off: its draws would differ.
+Both train the same network from the same weights, with auxiliary head and
+loss, on the same batch, by SGD with momentum and weight decay, with the same
+number of threads. Ours is a step of `PSPNet.fit`, with its two metrics.
+mmsegmentation's network runs in PyTorch, `channels_last`, with PyTorch's SGD;
+for bfloat16, under autocast, as in its own `AmpOptimWrapper`. Dropout is off,
+since the random numbers would differ.
 
-Before anything is timed, three steps are taken and their losses compared. The
-first shows that it is the same network and loss; the others, that gradients
-and updates are the same. "loss" is the greatest relative difference. Each
-engine has a process of its own; rounds alternate between the two, and who
-waits is stopped, as in `export.py`. "import MB" is the memory before the
+Before anything is timed, both take three steps and the losses are compared.
+The first loss shows that network and loss are the same; the others, that
+gradients and updates are. "loss" is the greatest relative difference. Each
+engine has a process of its own; rounds alternate between the two, and the one
+that waits is stopped, as in `export.py`. "import MB" is the memory before the
 network is built.
 """
 
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from export import (
+from comparison import (
     HERE,
     NUM_CLASSES,
     WEIGHTS,
@@ -39,11 +39,11 @@ from export import (
     peer_parser,
     run_to_end,
     serve,
-    write_picture,
+    write_image,
 )
 
 DTYPES = ("float32", "bfloat16")
-# Share of mmsegmentation's time that is the target.
+# Target: at most this share of mmsegmentation's time.
 AT_MOST = 0.95
 COMPARED_STEPS = 3
 LEARNING_RATE = 0.001
@@ -51,7 +51,7 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 AUX_WEIGHT = 0.4
 IGNORED = 255
-# Relative difference of losses. In bfloat16 each engine rounds in its own
+# Relative difference of losses. In bfloat16, the engines round in different
 # places, and batch normalization passes that on.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 LINE = "{:<9} {:>8} {:>7} {:>6} {:>8} {:>9} {:>7} {:>9} {:>7} {:>8}"
@@ -61,7 +61,7 @@ def engines_of(dtype: str) -> tuple[Engine, Engine]:
     """Returns mmsegmentation's row and ours.
 
     Args:
-        dtype: What the convolutions compute in.
+        dtype: Type that the convolutions compute in.
     """
     peer = Engine(f"mmseg-{dtype}", dtype, "peer", WEIGHTS)
     ours = Engine(
@@ -75,16 +75,15 @@ def engines_of(dtype: str) -> tuple[Engine, Engine]:
 
 
 def batch_of(image: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Makes a batch of one picture.
+    """Makes a batch of one image.
 
     Args:
         image: float32 (1, H, W, 3), 0..255.
-        count: Pictures in the batch.
+        count: Number of images in the batch.
 
     Returns:
-        The picture, moved a little further in each place, float32
-        (B, H, W, 3), and masks of its brightness, uint8 (B, H, W), without
-        truth at one border.
+        Shifted copies of the image, float32 (B, H, W, 3), and masks of its
+        brightness, uint8 (B, H, W), ignored at the upper border.
     """
     images = np.concatenate(
         [np.roll(image, 31 * index, axis=(1, 2)) for index in range(count)]
@@ -95,13 +94,13 @@ def batch_of(image: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def after_compared_steps(step: Run) -> Run:
-    """Lets the first run take the steps whose losses are compared.
+    """Makes the first run take the steps whose losses are compared.
 
     Args:
-        step: Takes one step with a picture (1, H, W, 3); returns its loss.
+        step: Takes one step with an image (1, H, W, 3); returns its loss.
 
     Returns:
-        A function from a picture to the losses of its steps.
+        A function from an image to the losses of the steps that it takes.
     """
     started = False
 
@@ -120,14 +119,14 @@ def losses_agree(
     """Compares losses with those of the first engine.
 
     Args:
-        losses: Of the first steps, by engine.
+        losses: Losses of the first steps, by engine.
         engines: All engines.
 
     Returns:
         The greatest relative difference of each engine.
 
     Raises:
-        BenchmarkError: If an engine computes another thing.
+        BenchmarkError: If the losses of an engine differ.
     """
     reference = next(iter(losses.values()))
     differences = {}
@@ -146,13 +145,13 @@ def load(batch: int, engine: Engine, path: Path, threads: int) -> Run:
     """Loads our network with the weights of a file, ready to train.
 
     Args:
-        batch: Pictures in a batch.
-        engine: Says in which dtype it computes.
+        batch: Number of images in a batch.
+        engine: Engine whose dtype it computes in.
         path: mmsegmentation's file.
-        threads: How many threads it may compute with.
+        threads: Number of threads that it may compute with.
 
     Returns:
-        A function from a float32 picture (1, H, W, 3) to the losses of the
+        A function from a float32 image (1, H, W, 3) to the losses of the
         steps that it takes.
     """
     import keras
@@ -183,7 +182,7 @@ def load(batch: int, engine: Engine, path: Path, threads: int) -> Run:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line, also that of the processes it starts."""
+    """Parses the command line, also that of the processes it starts."""
     parser = peer_parser("Training beside mmsegmentation's.", rounds=5)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
@@ -219,7 +218,7 @@ def compare(options: argparse.Namespace) -> None:
     print(LINE.format(*headings), flush=True)
     with tempfile.TemporaryDirectory(prefix="pspnet-train-") as temporary:
         folder = Path(temporary)
-        write_picture(folder, options.size)
+        write_image(folder, options.size)
 
         def command(role: str, python: object, script: str) -> list[str]:
             return [
@@ -272,7 +271,7 @@ def child_of(name: str) -> Engine:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compares, or does the part of one of the processes."""
+    """Compares both engines, or runs as one of the processes."""
     options = parse(arguments)
     if options.child is not None:
         serve(

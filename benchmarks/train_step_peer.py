@@ -1,4 +1,4 @@
-"""The part of mmsegmentation in `train_step.py`, which starts this file."""
+"""mmsegmentation's side of `train_step.py`, which starts this file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export import Engine, Run, serve
+from comparison import Engine, Run, serve
 from export_peer import build, write
 from train_step import (
     AUX_WEIGHT,
@@ -24,24 +24,24 @@ from train_step import (
 def load(
     backbone: str, batch: int, engine: Engine, path: Path, threads: int
 ) -> Run:
-    """Loads the network that `write` has written, ready to train.
+    """Loads the network that `write` wrote, ready to train.
 
     Args:
         backbone: Such as `"resnet50"`.
-        batch: Pictures in a batch.
-        engine: Says in which dtype it computes.
+        batch: Number of images in a batch.
+        engine: Engine whose dtype it computes in.
         path: The file.
-        threads: How many threads it may compute with.
+        threads: Number of threads that it may compute with.
 
     Returns:
-        A function from a float32 picture (1, H, W, 3) to the losses of the
+        A function from a float32 image (1, H, W, 3) to the losses of the
         steps that it takes.
     """
     import peer
     import torch
 
     torch.set_num_threads(threads)
-    # Autocast casts the weights, which stay float32 themselves.
+    # The weights stay float32: autocast casts copies.
     model = build(backbone, engine._replace(dtype="float32"), path).train()
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -84,7 +84,7 @@ def load(
 
 
 def main() -> None:
-    """Does the part that the command line names."""
+    """Runs the role that the command line names."""
     options = parse()
     if options.child == "write":
         write(options.folder, options.backbone)

@@ -1,10 +1,10 @@
-"""Segments images on a TF Serving server that serves an exported PSPNet.
+"""Segments images with an exported PSPNet on a TensorFlow Serving server.
 
     python serving/client.py photo.jpg -o overlay.png
     python serving/client.py photo.jpg -o mask.png --mask --grpc host:8500
 
 To call a server from a program, copy this file and import `Client`. REST needs
-NumPy, Pillow and requests, gRPC also `pip install keras-pspnet[serving]`.
+NumPy, Pillow and requests; gRPC also needs grpcio and tensorflow-serving-api.
 """
 
 import argparse
@@ -35,9 +35,9 @@ _CERTIFICATES = ssl.get_default_verify_paths()
 
 
 class ServingError(RuntimeError):
-    """The server is unreachable, refuses, or gives an invalid answer.
+    """The server is unreachable, refuses a request or sends an invalid answer.
 
-    `retry` tells whether the same request may succeed a moment later.
+    `retry` says whether the same request may succeed a moment later.
     """
 
     def __init__(self, message: str, retry: bool = False, response: Any = None):
@@ -47,7 +47,7 @@ class ServingError(RuntimeError):
 
 
 class Result(NamedTuple):
-    """A status, and if that is `"OK"` the class ids, uint8 `(H, W)`."""
+    """The status of an image, and if it is `"OK"` the mask, uint8 `(H, W)`."""
 
     status: str
     mask: np.ndarray | None
@@ -58,15 +58,15 @@ class Client:
     """Asks a server for masks.
 
     Attributes:
-        address: `http://host:port` or `https://host:port`, maybe with a path,
-            for REST; `host:port` for gRPC, with TLS if `login` or `ca` is set.
+        address: For REST, `http://host:port` or `https://host:port`, with or
+            without a path. For gRPC, `host:port`; `login` or `ca` turns on TLS.
         model: Name of the model on the server.
-        version: Its version; the newest by default.
-        label: Label of a version, such as `"canary"`, instead of `version`.
+        version: Version of the model; the newest by default.
+        label: Label of a version, such as `"canary"`, instead of its number.
         timeout: Seconds for each attempt.
-        retries: Attempts after the first one.
-        login: Name and password for a proxy, over TLS only.
-        ca: PEM file of the certificates to trust instead of the default ones.
+        retries: Number of attempts after the first one.
+        login: Name and password for a proxy; requires TLS.
+        ca: PEM file of the certificates to trust, instead of the system's.
 
     Examples:
         >>> from client import Client
@@ -89,11 +89,12 @@ class Client:
         """Segments images in one request.
 
         Args:
-            images: JPEG or PNG files, at most the server's `max_batch_size`.
+            images: Contents of JPEG or PNG files, at most the server's
+                `max_batch_size`.
 
         Returns:
-            A result for each image, in their order. One that cannot be decoded
-            has a status other than `"OK"`, and the others have their masks.
+            A result for each image, in the same order. If an image cannot be
+            decoded, its status says why, and the others still get masks.
 
         Raises:
             ImportError: If the packages for gRPC are missing.
@@ -131,7 +132,7 @@ class Client:
         elif self.label is not None:
             url += f"/labels/{quote(self.label, '')}"
         files = [{"b64": base64.b64encode(image).decode()} for image in images]
-        body = {"inputs": {"image_bytes": files}}  # by columns, as the answer
+        body = {"inputs": {"image_bytes": files}}  # columnar, as is the answer
         answer = self._post(f"{url}:predict", body)
         try:
             return dict(json.loads(answer)["outputs"])
@@ -144,14 +145,14 @@ class Client:
             with requests.post(
                 url,
                 json=body,
-                auth=lambda request: request,  # not what ~/.netrc has
+                auth=lambda request: request,  # ignores ~/.netrc
                 headers={"Accept-Encoding": "identity", **self._headers()},
                 timeout=self.timeout,
                 verify=self.ca or _CERTIFICATES.cafile or _CERTIFICATES.capath,
-                allow_redirects=False,  # images go where they were sent
+                allow_redirects=False,  # sends images nowhere else
                 stream=True,
             ) as response:
-                # Bytes that trickle would never reach the timeout of a read.
+                # The timeout is per read: a slow trickle never exceeds it.
                 while part := response.raw.read1(2**20):
                     answer += part
                     if time.monotonic() > deadline:
@@ -161,7 +162,7 @@ class Client:
         except (requests.RequestException, exceptions.HTTPError) as error:
             if isinstance(error, (requests.Timeout, exceptions.TimeoutError)):
                 message = f"the server did not answer within {self.timeout:g} s"
-                raise ServingError(message) from error  # it may still work
+                raise ServingError(message) from error  # it may be computing
             reason = getattr((error.args or [0])[0], "reason", error)
             retry = not isinstance(error, requests.exceptions.SSLError)
             raise ServingError(f"connection failed: {reason}", retry) from error
@@ -190,10 +191,10 @@ class Client:
         tensor.tensor_shape.dim.add().size = len(images)
         tensor.string_val.extend(images)
         limit = [("grpc.max_receive_message_length", LARGEST_RESPONSE)]
-        # A new channel each time: one that failed is slow to try again.
+        # A new channel each time: one that failed is slow to reconnect.
         if self.login or self.ca:
             roots = Path(self.ca).read_bytes() if self.ca else None
-            ssl.create_default_context(cafile=self.ca)  # raises if it is none
+            ssl.create_default_context(cafile=self.ca)  # checks the file
             credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.secure_channel(self.address, credentials, limit)
         else:
@@ -207,13 +208,13 @@ class Client:
             busy = error.code() is grpc.StatusCode.UNAVAILABLE
             message = f"the server answered {error.code().name}: "
             raise ServingError(message + str(error.details()), busy) from error
-        # Missing outputs become empty, and none has values of both types.
+        # A missing output becomes empty; no output has values of both types.
         found = ((name, answer.outputs[name]) for name in _OUTPUTS)
         return {name: [*out.string_val, *out.int_val] for name, out in found}
 
 
 class _Retry(Retry):
-    """Random pauses: clients refused together do not come back together."""
+    """Random pauses, so that clients do not all retry at the same moment."""
 
     def get_backoff_time(self) -> float:
         return random.uniform(0, super().get_backoff_time() or 0.1)
@@ -226,7 +227,7 @@ class _Retry(Retry):
 
 
 def _results(outputs: dict[str, Any], count: int) -> list[Result]:
-    """Checks an answer and decodes its masks."""
+    """Validates an answer and decodes its masks."""
     columns = [outputs.get(name) for name in _OUTPUTS]
     if any(not isinstance(c, list) or len(c) != count for c in columns):
         raise ServingError(f"the answer must have {_OUTPUTS} for each image")
@@ -241,18 +242,18 @@ def _result(png: Any, height: Any, width: Any, status: Any) -> Result:
     try:
         if not isinstance(png, bytes):
             png = base64.b64decode(png["b64"], validate=True)
-        # Pillow refuses too many pixels before it decodes any.
+        # Pillow refuses huge images before decoding them.
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             found = f"{image.width}x{image.height} {image.mode}"
             if found == f"{width}x{height} L":
                 return Result(status, np.array(image))
-    except Exception as error:  # Pillow's are of many kinds
+    except Exception as error:  # Pillow raises many kinds
         found = repr(error)
     raise ServingError(f"the mask must be {width}x{height} L, not {found}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 2 after an error: one line on stderr."""
+    """Runs the command line; an error is one line on stderr and status 2."""
     try:
         _run(_parser().parse_args(arguments))
     except (ServingError, ImportError, OSError, ValueError) as error:
@@ -268,13 +269,13 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--output", required=True, help="PNG file to write")
     where = f"http://host:port ({REST_ADDRESS}), or host:port for gRPC"
     add("--rest", "--grpc", dest="address", default=REST_ADDRESS, help=where)
-    add("--model", default="pspnet", help="its name on the server (pspnet)")
-    add("--version", type=int, help="the newest by default")
+    add("--model", default="pspnet", help="name on the server (pspnet)")
+    add("--version", type=int, help="version of the model (newest)")
     add("--label", help="label of a version, e.g. canary")
-    add("--labels", metavar="FILE", help="the export's pspnet.json")
-    add("--timeout", type=float, default=10.0, help="seconds an attempt (10)")
+    add("--labels", metavar="FILE", help="pspnet.json of the export")
+    add("--timeout", type=float, default=10.0, help="seconds per attempt (10)")
     add("--retries", type=int, default=3, help="attempts after the first (3)")
-    add("--user", metavar="NAME", help="its password is in PSPNET_PASSWORD")
+    add("--user", metavar="NAME", help="the password is in PSPNET_PASSWORD")
     add("--ca", metavar="FILE", help="PEM file of the certificates to trust")
     add("--mask", action="store_true", help="write class ids, not an overlay")
     return parser
@@ -302,7 +303,7 @@ def _run(options: argparse.Namespace) -> None:
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as opened:
         upright = ImageOps.exif_transpose(opened).convert("RGB")
     if upright.size != mask.shape[::-1]:
-        raise ServingError("the mask has another size than the image")
+        raise ServingError("the mask must have the size of the image")
     drawn = Image.fromarray(mask)
     if not options.mask:
         drawn.putpalette(palette)
@@ -319,9 +320,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _labels(path: str | None) -> tuple[list[str], bytes]:
-    """Names and RGB colors of the 256 values that a mask may have."""
+    """Returns names and RGB colors of all 256 values of a mask."""
     names = [f"class_{index}" for index in range(255)] + ["ignored"]
-    # Steps of the golden ratio keep any number of hues apart.
+    # The golden angle keeps any number of hues apart.
     hues = (f"hsv({index * 222.49 % 360},75%,95%)" for index in range(255))
     palette = [bytes(ImageColor.getrgb(hue)) for hue in hues] + [bytes(3)]
     if path is not None:
@@ -331,12 +332,14 @@ def _labels(path: str | None) -> tuple[list[str], bytes]:
                 palette[index] = bytes((red, green, blue))
                 names[index] = labels["names"][index]
         except (ValueError, TypeError, LookupError) as error:
-            raise ValueError(f"{path} is no export's pspnet.json") from error
+            raise ValueError(
+                f"{path} must be the pspnet.json of an export"
+            ) from error
     return names, b"".join(palette)
 
 
 def _import_quietly() -> None:
-    """Hides the notes of TensorFlow, which gRPC's messages import."""
+    """Hides TensorFlow's messages: the classes for gRPC import it."""
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

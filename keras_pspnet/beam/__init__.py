@@ -1,4 +1,4 @@
-"""Any number of images on any number of machines, with Apache Beam."""
+"""Segmentation and evaluation on many machines, with Apache Beam."""
 
 from keras_pspnet.beam.apache import apache_beam as apache_beam
 from keras_pspnet.beam.evaluate import EvaluateImages as EvaluateImages

@@ -1,4 +1,4 @@
-"""Apache Beam and Arrow, or what to install."""
+"""Imports Apache Beam and Arrow, or says how to install them."""
 
 try:
     import apache_beam as apache_beam

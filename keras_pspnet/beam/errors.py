@@ -1,4 +1,4 @@
-"""Images that fail: counted, listed in a file, and no reason to stop."""
+"""Counts images that fail and lists them in a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics, MetricsFilter
 
 ERRORS_FILE = "errors.jsonl"
-# Tag of the outputs that `failure` makes.
+# Tag of the outputs of `failure`.
 ERRORS = "errors"
 _NAMESPACE = "keras_pspnet"
 
 
 def count(name: str) -> None:
-    """Counts an image by one of Beam's counters.
+    """Counts an image in one of Beam's counters.
 
     Args:
-        name: The counter.
+        name: Name of the counter.
     """
     Metrics.counter(_NAMESPACE, name).inc()
 
@@ -28,7 +28,7 @@ def counts(result: Any) -> collections.Counter[str]:
     """Returns the values of all counters after a run.
 
     Args:
-        result: What `Pipeline.run` returned.
+        result: The result of `Pipeline.run`.
     """
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))
     values: collections.Counter[str] = collections.Counter()
@@ -38,11 +38,11 @@ def counts(result: Any) -> collections.Counter[str]:
 
 
 def failure(path: str, error: Exception) -> beam.pvalue.TaggedOutput:
-    """Counts an image that failed; returns its entry of the errors.
+    """Counts an image that failed, and returns its entry in the errors.
 
     Args:
-        path: The image.
-        error: Why.
+        path: Path of the image.
+        error: The error that it caused.
     """
     count("failed")
     entry = {"path": path, "error": f"{type(error).__name__}: {error}"}
@@ -50,13 +50,13 @@ def failure(path: str, error: Exception) -> beam.pvalue.TaggedOutput:
 
 
 def write_errors(errors: Any, folder: str) -> None:
-    """Writes the errors of a run to one file, a line of JSON each.
+    """Writes the errors of a run to one file, with a line of JSON for each.
 
-    One file, which each run replaces: of a number of files that differs from
-    run to run, some of the run before would stay.
+    Each run replaces the file. Several files, whose number may change from run
+    to run, would leave some of the previous run behind.
 
     Args:
-        errors: PCollection of what `failure` made.
+        errors: PCollection of the entries of `failure`.
         folder: The output folder.
     """
     _ = (

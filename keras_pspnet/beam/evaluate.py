@@ -1,4 +1,4 @@
-"""Scores a model on any number of machines, by one confusion matrix."""
+"""Scores a model on many machines, with one confusion matrix."""
 
 from __future__ import annotations
 
@@ -50,45 +50,44 @@ SCORES_FILE = "scores.json"
 class EvaluateImages(beam.PTransform):
     """Scores a model on images with masks, as `keras_pspnet.evaluate` does.
 
-    Apply it to a pipeline: the result is two collections, one `Scores` of the
-    whole set, or nothing if a pair failed; and for each pair that failed,
-    `{"path": ..., "error": ...}`. Workers count confusion matrices of their
-    images, whose sum is exact in any order: the scores are those of one
-    process. The output folder holds
+    Apply it to a pipeline. The result is two collections: the first holds one
+    `Scores` of the whole set, or nothing if a pair failed; the second holds
+    `{"path": ..., "error": ...}` for each pair that failed. Workers count
+    confusion matrices of their images. Their sum is exact in any order, so the
+    scores equal those of one process. The output folder holds
 
-    - `scores.json`, the report, as of `Scores.save`; empty if a pair failed,
-      since scores of a part of the set would be those of another set.
+    - `scores.json`, the report, as `Scores.save` writes it. It is empty if a
+      pair failed, since partial scores would be mistaken for those of the
+      whole set.
     - `errors.jsonl`, a line `{"path": ..., "error": ...}` for each image that
-      cannot be scored: unreadable, of another size than its mask, or with
+      cannot be scored: it is unreadable, differs in size from its mask, or has
       labels out of range.
 
     Each worker process loads the model once and scores one image at a time.
 
     Args:
-        data: Folder of any form that `keras_pspnet.data.load` reads, which
-            all workers find at the same place; or, on another file system of
-            Beam, a folder of `images` and `masks`, see
-            `keras_pspnet.data.pair_files`.
-        model: See `SegmentImages`, as for the three that follow.
-        output: The folder, created if it is missing, on any file system.
+        data: Folder in any format that `keras_pspnet.data.load` reads, at the
+            same path on all workers; or, on another file system of Beam, a
+            folder of `images` and `masks`: see `keras_pspnet.data.pair_files`.
+        model: See `SegmentImages`, also for the next three.
+        output: The output folder, on any file system; created if missing.
         backbone: Backbone of a published model.
         precision: Precision of the convolutions.
-        protocol: See `keras_pspnet.evaluate`, as for the four that follow.
+        protocol: See `keras_pspnet.evaluate`, also for the next four.
         scales: Image scales whose probabilities are averaged.
         flip: Whether to average the flipped image as well.
         window: Side of a sliding window.
         base: Size that images are resized to.
         ignore_label: Label that is never counted; None is the model's.
-        split: As of `keras_pspnet.data.load`, as is the next.
-        ignore_unknown: Whether values and colors without a class are
-            ignored.
+        split: See `keras_pspnet.data.load`, also for the next.
+        ignore_unknown: Whether to ignore values and colors without a class.
 
     Raises:
         ImportError: If the runtime of an exported model is not installed.
         OSError: If the folders or the model cannot be read, or the output
             cannot be written.
-        ValueError: If an image has no mask, a mask no image, or an argument
-            is out of range.
+        ValueError: If an image has no mask, a mask has no image, or an
+            argument is out of range.
 
     Examples:
         >>> import apache_beam
@@ -120,14 +119,14 @@ class EvaluateImages(beam.PTransform):
         if is_local(folder):
             check_data_folder(data)
         self._model = SharedModel(model, backbone, precision)
-        # Workers in this process share what was loaded here.
+        # Workers in this process share this model.
         self._loaded = self._model.acquire()
         labels = self._loaded.network.labels
         if ignore_label is None:
             ignore_label = labels.ignore_label
-        # Refuses what cannot be a label.
+        # Refuses an invalid label.
         Confusion(labels.num_classes, ignore_label)
-        # Its pixels are read as 255.
+        # Pixels with the ignore label are read as 255.
         self._zero = Confusion(labels.num_classes)
         self._samples = _find_samples(
             folder,
@@ -146,7 +145,7 @@ class EvaluateImages(beam.PTransform):
         self._output = prepare_output(output)
 
     def expand(self, pipeline: Any) -> tuple[Any, Any]:
-        """Builds the steps.
+        """Adds the steps to a pipeline.
 
         Args:
             pipeline: The pipeline, or its beginning.
@@ -190,11 +189,11 @@ def _count(
     protocol: Protocol,
     zero: Confusion,
 ) -> Iterator[Any]:
-    """From an image and its ground truth to a confusion matrix."""
+    """Yields the confusion matrix of a pair, or its error."""
     loaded = model.acquire()
     confusion = Confusion(zero.num_classes)
-    # As in `SegmentImages`, errors have no class in common. All of them are
-    # listed at once: no run for each corrupt file.
+    # As in `SegmentImages`, errors have no common class. A run lists all of
+    # them, so that corrupt files need not be found one run at a time.
     try:
         files: list[str | bytes] = [sample.image, sample.mask]
         if not is_local(sample.image):
@@ -222,7 +221,7 @@ def _scores(
     settings: dict[str, Any],
     sha256: str,
 ) -> Iterator[Scores]:
-    """From the sum of all matrices to the scores, if no pair failed."""
+    """Yields the scores of the summed matrix if no pair failed."""
     if not failed:
         yield Scores(
             confusion.counts,
@@ -244,7 +243,8 @@ def _find_samples(
 
     Raises:
         OSError: If a folder cannot be listed.
-        ValueError: If it is not complete, or is read on local disks alone.
+        ValueError: If a pair is incomplete, or its format requires a local
+            disk.
     """
     if is_local(folder):
         check_label_file(options["labels"], folder, split)
@@ -269,7 +269,7 @@ def _find_samples(
 
 
 def _names(folder: str, suffixes: Sequence[str]) -> list[PurePosixPath]:
-    """Lists files below a folder, relative to it, none hidden."""
+    """Lists files below a folder, relative to it, without hidden ones."""
     found = sorted(matches(f"{folder}/**"))
     names = [PurePosixPath(path.removeprefix(f"{folder}/")) for path in found]
     return [

@@ -1,4 +1,4 @@
-"""What is written of a mask: a PNG file and a row of the table."""
+"""The two forms of a mask: a PNG file, and a row of the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_pspnet.data import read_mask
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.visualization import Segmentation, index_image
 
-# Before the class names in the table: a class may be called "path" as well.
+# Prefix of class names in the table, since a class may be called "path".
 FRACTION_PREFIX = "fraction_"
 CONFIDENCE = "confidence"
 
@@ -22,7 +22,7 @@ def table_schema(labels: LabelSet, confidence: bool) -> pyarrow.Schema:
 
     Args:
         labels: The model's classes.
-        confidence: Whether there is a column of the mean confidence.
+        confidence: Whether to add a column for the mean confidence.
     """
     columns = {"path": "string", "mask": "string"}
     columns |= {"width": "int32", "height": "int32"}
@@ -34,10 +34,10 @@ def table_schema(labels: LabelSet, confidence: bool) -> pyarrow.Schema:
 
 
 def encode_mask(result: Segmentation) -> tuple[bytes, float | None]:
-    """Encodes an index PNG, whose metadata holds the mean confidence.
+    """Encodes an index PNG, with the mean confidence in its metadata.
 
     Args:
-        result: The mask, and the confidence if it was computed.
+        result: The mask, with or without confidence.
 
     Returns:
         The file, and the mean confidence if there is one.
@@ -62,7 +62,7 @@ def decode_mask(
         max_pixels: Larger masks are refused.
 
     Raises:
-        ValueError: If it is not whole, or larger.
+        ValueError: If the file is corrupt, or the mask is larger.
     """
     mask = read_mask(data, max_pixels)
     noted = PngImageFile(BytesIO(data)).text.get(CONFIDENCE)
@@ -70,7 +70,7 @@ def decode_mask(
 
 
 def class_fractions(mask: np.ndarray, labels: LabelSet) -> dict[str, float]:
-    """Returns the share 0..1 of the pixels of each class, by its column.
+    """Returns the share of pixels 0..1 of each class, by column name.
 
     Args:
         mask: uint8 (H, W), class indices.

@@ -1,4 +1,4 @@
-"""One model for all threads of a worker process."""
+"""One model, shared by all threads of a worker process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LoadedModel:
     """A model that is ready to run.
 
     Args:
-        network: Computes the logits.
-        sha256: Hash of the weights, or of an exported model's files.
-        identity: Hash of everything that decides the network's outputs.
-        lock: Held while an image is segmented: one at a time is in memory.
+        network: Predictor that computes the logits.
+        sha256: Hash of the weights, or of the files of an exported model.
+        identity: Hash of everything that determines the network's outputs.
+        lock: Held while an image is segmented, so that only one is in memory.
     """
 
     network: Predictor
@@ -38,10 +38,10 @@ class LoadedModel:
 
 
 class SharedModel:
-    """A model that all threads of a process share; pickled by its name.
+    """A model that all threads of a process share. Pickles hold its name.
 
     Args:
-        source: See `SegmentImages`, as for the two that follow.
+        source: See `SegmentImages`, also for the next two.
         backbone: Backbone of a published model.
         precision: Precision of the convolutions.
 
@@ -59,7 +59,7 @@ class SharedModel:
     ) -> None:
         source = os.fspath(source)
         if source not in PRESET_NAMES and os.path.exists(source):
-            # Workers may run in another folder.
+            # Workers may run in other folders.
             source = absolute(source)
         self._arguments = source, backbone, precision
         self._shared = Shared()
@@ -70,14 +70,14 @@ class SharedModel:
         """Returns the model; the first caller in a process loads it.
 
         Raises:
-            ValueError: If it is not the one that the pipeline started with.
+            ValueError: If it differs from the one that started the pipeline.
         """
         load = functools.partial(_load, *self._arguments)
         loaded: LoadedModel = self._shared.acquire(load)
         if self.identity not in (None, loaded.identity):
             raise ValueError(
-                "`model` must be the same on all machines, and of the "
-                f"same version. Received: hash {loaded.identity} here, "
+                "`model` must be the same on all machines, and so must the "
+                f"package's version. Received: hash {loaded.identity} here, "
                 f"{self.identity} where the pipeline was started"
             )
         return loaded

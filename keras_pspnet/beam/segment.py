@@ -1,4 +1,4 @@
-"""Segments any number of images on any number of machines."""
+"""Segments images on many machines."""
 
 from __future__ import annotations
 
@@ -33,50 +33,50 @@ from keras_pspnet.inference import check_scales
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet
 
-# What is in the output folder, besides the list of errors.
+# Contents of the output folder, besides the list of errors.
 MASKS_FOLDER = "masks"
 TABLE_FILE = "table.parquet"
-# Of an image's name in its mask's; file systems take 255 bytes in all.
+# Length of the image's name within its mask's: file systems allow 255 bytes.
 _STEM_BYTES = 100
 
 
 class SegmentImages(beam.PTransform):
-    """Segments images into masks and a table of what is in them.
+    """Segments images into masks and a table of their contents.
 
-    Apply it to a pipeline: the result is two collections, a row of the table
-    as a dictionary for each image that has a mask, and for each other image
-    `{"path": ..., "error": ...}`. The output folder holds
+    Apply it to a pipeline. The result is two collections: the first holds a row
+    of the table, as a dictionary, for each image that has a mask; the second
+    holds `{"path": ..., "error": ...}` for each other image. The output folder
+    holds
 
     - `masks/NAME-HASH.png`, index masks with the classes' colors. The hash
-      is of the image's bytes, the model and the arguments: a mask that
-      exists already, from an interrupted run or of other images, is what
-      would be computed, and is used.
+      covers the image's bytes, the model and the arguments. So a mask that
+      already exists, for example from an interrupted run, is used as it is.
     - `table.parquet`, a row for each image that has a mask, in any order:
       `path`; `mask`, its path in the output folder; `width` and `height`;
-      `confidence`, the mean, if asked for; `fraction_CLASS`, the share 0..1
-      of the pixels, for each class; `image_sha256`, of the file; and
-      `model_sha256`, of the weights as `evaluate` reports it, or of an
-      exported model's files.
+      `confidence`, the mean, if requested; `fraction_CLASS`, the share of
+      pixels 0..1, for each class; `image_sha256`, the hash of the file; and
+      `model_sha256`, the hash of the weights as `evaluate` reports it, or of
+      the files of an exported model.
     - `errors.jsonl`, a line `{"path": ..., "error": ...}` for each image that
       cannot be read or segmented. It has no mask; the next run tries again.
 
-    Each worker process loads the model once, if it needs it at all, and
-    segments one image at a time.
+    Each worker process segments one image at a time. It loads the model once,
+    and only if a mask is missing.
 
     Args:
-        patterns: Files to segment, or patterns of them; `*` stays within a
-            folder, `**` does not, and a folder stands for the files in it.
-            All file systems of Beam work (gs://, s3://, hdfs://, ... where
-            their extra is installed). A file that several patterns match is
-            taken once, and none that is in the output folder.
+        patterns: Files to segment, or patterns; `*` stays within a folder,
+            `**` does not, and a folder stands for the files in it. All file
+            systems of Beam work (gs://, s3://, hdfs://, ...) if their extra is
+            installed. A file that several patterns match is taken once. Files
+            in the output folder are skipped.
         model: Name of a published model, `"hf://owner/name"`, a folder that
             `save_pretrained` wrote, or an exported model. Folders may be on
             any file system; local ones must be on all workers.
-        output: The folder, created if it is missing, on any file system.
+        output: The output folder, on any file system; created if missing.
         backbone: Backbone of a published model.
         precision: Precision of the convolutions, `"float32"` or
             `"bfloat16"`; None is float32, or the exported model's own.
-        scales: See `keras_pspnet.segment`, as for all that follow.
+        scales: See `keras_pspnet.segment`, also for the rest.
         flip: Whether to average the flipped image as well.
         window: Side of a sliding window; None is the whole image.
         max_side: Longer images are downscaled for the network.
@@ -122,22 +122,22 @@ class SegmentImages(beam.PTransform):
             "confidence": confidence,
         }
         self._model = SharedModel(model, backbone, precision)
-        # Workers in this process share what was loaded here.
+        # Workers in this process share this model.
         self._loaded = self._model.acquire()
-        # Wrong arguments would make every image fail.
+        # Finds wrong arguments here, where every image would fail.
         blank = np.zeros((32, 32, self._loaded.network.bands), "uint8")
         segment(self._loaded.network, blank, **self._arguments)
         self._output = prepare_output(output)
 
     def expand(self, pipeline: Any) -> tuple[Any, Any]:
-        """Builds the steps.
+        """Adds the steps to a pipeline.
 
         Args:
             pipeline: The pipeline, or its beginning.
         """
         step = beam.FlatMap(
             _segment,
-            # The workers get names and hashes, not the loaded model.
+            # Pickled as its name and hash, without the loaded model.
             self._model,
             self._loaded.sha256,
             self._loaded.network.labels,
@@ -148,11 +148,11 @@ class SegmentImages(beam.PTransform):
             pipeline
             | "Patterns" >> beam.Create(self._patterns)
             | "Match" >> beam.FlatMap(_match, f"{self._output}/")
-            # It also distributes them over the workers.
+            # Also distributes the paths over the workers.
             | "Once" >> beam.Distinct()
             | "Segment" >> step.with_outputs(ERRORS, main="rows")
         )
-        # One file, as for the errors.
+        # A single file, as for the errors.
         _ = done.rows | "Table" >> beam.io.WriteToParquet(
             f"{self._output}/{TABLE_FILE}",
             table_schema(
@@ -166,11 +166,11 @@ class SegmentImages(beam.PTransform):
 
 
 def _match(pattern: str, output: str) -> Iterator[str]:
-    """From a pattern to the paths of its files, without those of the output."""
+    """Yields the files that match a pattern, except those of the output."""
     for path in matches(pattern):
         if not path.startswith(output):
-            # Neither Beam nor Parquet can hold a name that is no text. The
-            # file is not found under the other one, and so is listed.
+            # Neither Beam nor Parquet can hold a name that is not UTF-8. The
+            # escaped name does not exist, so the file is listed as an error.
             yield path.encode("utf-8", "backslashreplace").decode()
 
 
@@ -182,24 +182,24 @@ def _segment(
     output: str,
     arguments: dict[str, Any],
 ) -> Iterator[Any]:
-    """From the path of an image to its mask and its row."""
+    """Segments an image, unless its mask exists; yields its row."""
     max_pixels = arguments["max_pixels"]
-    # File systems, decoders and runtimes have no class of errors in common,
-    # and no image may stop the others.
+    # Errors of file systems, decoders and runtimes have no common class, and
+    # no image may stop the others.
     try:
         data = read_image_file(path, max_pixels)
     except Exception as error:
         yield failure(path, error)
         return
     sha256 = hashlib.sha256(data).hexdigest()
-    # The limit decides which images have a mask, but no mask.
+    # The limit decides which images get a mask, not what it looks like.
     others = {**arguments, "max_pixels": None}
     key = digest(digest(model.identity, others), sha256)
     name = f"{MASKS_FOLDER}/{_short_stem(path)}-{key[:32]}.png"
     file = f"{output}/{name}"
     done = _finished(file, max_pixels)
     if done is None:
-        # Loaded here: where every mask exists, no worker needs it.
+        # Not loaded earlier: if every mask exists, no worker needs it.
         loaded = model.acquire()
         try:
             with loaded.lock:
@@ -234,11 +234,11 @@ def _short_stem(path: str) -> str:
 def _finished(
     file: str, max_pixels: int
 ) -> tuple[np.ndarray, float | None] | None:
-    """Reads a mask and its mean confidence, if there is a whole one."""
+    """Reads a mask and its mean confidence, if it exists and is complete."""
     if not FileSystems.exists(file):
         return None
     try:
         return decode_mask(read_image_file(file, max_pixels), max_pixels)
-    # After a power cut, a file may have its name but not all its bytes.
+    # After a power cut, a file may lack some of its bytes.
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""Files on whatever Beam's file systems reach, read within bounds."""
+"""Reads and writes files on any of Beam's file systems."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from apache_beam.io.filesystems import FileSystems
 
 from keras_pspnet.utils import check_rule, check_writable, naming_errors
 
-# What is read at a time: a stream may set aside all that it is asked for.
+# Bytes per read: a stream may allocate all that it is asked for.
 _CHUNK = 2**20
-# Files are never decompressed, whatever their name: a.jpg.gz is no image.
+# Never decompress files, whatever their name: a.jpg.gz is not an image.
 _PLAIN = CompressionTypes.UNCOMPRESSED
-# Image files take at most 8 bytes a pixel, and something around them.
+# An image file takes at most 8 bytes per pixel, and some for the rest.
 _PIXEL_BYTES, _OTHER_BYTES = 8, 2**24
 
 
 def is_local(path: str) -> bool:
-    """Tells whether a path names no file system, and so the machine's own."""
+    """Returns whether a path is local, since it names no file system."""
     return FileSystems.get_scheme(path) is None
 
 
 def absolute(path: str) -> str:
-    """Returns what a path is wherever a worker was started.
+    """Returns a path that is valid wherever a worker was started.
 
     Args:
         path: A local path, or one that names its file system.
@@ -36,38 +36,38 @@ def absolute(path: str) -> str:
 
 
 def prepare_output(folder: str | os.PathLike[str]) -> str:
-    """Makes a local output folder and checks that it can be written to.
+    """Creates a local output folder and checks that it is writable.
 
-    Elsewhere folders come with the files in them.
+    On other file systems, writing a file creates its folder.
 
     Args:
-        folder: The folder, or one on another file system.
+        folder: The folder, local or on another file system.
 
     Returns:
-        As of `absolute`.
+        The folder's `absolute` path.
 
     Raises:
-        OSError: If it cannot be made or written to.
+        OSError: If the folder cannot be created or written to.
     """
     folder = absolute(os.fspath(folder))
     if is_local(folder):
-        with naming_errors("output", folder, "a folder that can be written"):
+        with naming_errors("output", folder, "a writable folder"):
             os.makedirs(folder, exist_ok=True)
         check_writable(Path(folder) / "table")
     return folder
 
 
 def read_image_file(path: str, max_pixels: int) -> bytes:
-    """Reads a whole image file.
+    """Reads an image file, unless it is too large.
 
     Args:
         path: The file.
-        max_pixels: Files that are larger than any image of so many pixels
-            are not read to the end.
+        max_pixels: Reading stops when a file exceeds the size of any image of
+            this many pixels.
 
     Raises:
-        Exception: Whatever the file system raises where it cannot be read.
-        ValueError: If the file is larger.
+        Exception: Whatever the file system raises if it cannot be read.
+        ValueError: If the file is too large.
     """
     most = _PIXEL_BYTES * max_pixels + _OTHER_BYTES
     data = bytearray()
@@ -80,11 +80,11 @@ def read_image_file(path: str, max_pixels: int) -> bytes:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Writes a file under another name, then renames it.
+    """Writes a file under a temporary name, then renames it.
 
     Args:
-        path: A file that does not exist, or is being written with the same
-            content by somebody else.
+        path: A file that does not exist, unless another worker is writing the
+            same content to it.
         data: Its content.
 
     Raises:
@@ -98,7 +98,7 @@ def write_whole(path: str, data: bytes) -> None:
     except Exception:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
-        # Where renaming replaces nothing, the first one to come is as good.
+        # Some file systems do not replace files: another worker's is as good.
         if not FileSystems.exists(path):
             raise
 
@@ -108,10 +108,10 @@ def copy_folder(folder: str, target: str) -> None:
 
     Args:
         folder: The folder.
-        target: A local folder, which exists.
+        target: A local folder that exists.
 
     Raises:
-        OSError: If there is nothing in it, or it cannot be copied.
+        OSError: If it is empty or cannot be copied.
     """
     paths = matches(f"{folder}/**")
     if not paths:
@@ -129,11 +129,11 @@ def copy_folder(folder: str, target: str) -> None:
 
 
 def matches(pattern: str, limit: int | None = None) -> list[str]:
-    """Lists the files that a pattern stands for.
+    """Lists the files that match a pattern.
 
     Args:
-        pattern: As of Beam: `*` stays within a folder, `**` does not.
-        limit: How many are enough.
+        pattern: Beam's pattern: `*` stays within a folder, `**` does not.
+        limit: Number of files that is enough.
 
     Raises:
         OSError: If they cannot be listed.
@@ -146,12 +146,11 @@ def find_patterns(patterns: str | Sequence[str]) -> list[str]:
     """Returns patterns that mean the same on every worker.
 
     Args:
-        patterns: One or several, of which folders stand for the files in
-            them.
+        patterns: One pattern or several. A folder stands for the files in it.
 
     Raises:
-        OSError: If one matches no file.
-        ValueError: If there is none.
+        OSError: If one of them matches no file.
+        ValueError: If there are none.
     """
     rule = "not be empty"
     check_rule("patterns", patterns, rule, bool(patterns))

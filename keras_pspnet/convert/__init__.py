@@ -1,4 +1,4 @@
-"""Weights of other frameworks, read without them."""
+"""Reads weights of other frameworks without installing them."""
 
 from keras_pspnet.convert.assign import fill as fill
 from keras_pspnet.convert.first_kernel import (

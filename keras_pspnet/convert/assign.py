@@ -1,4 +1,4 @@
-"""From converted arrays to variables: every one used, every one filled."""
+"""Fills variables with converted arrays: none missing, none left over."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-# A list of problems as long as a network helps nobody.
+# A list of problems as long as the network would not help.
 _SHOWN_PROBLEMS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A network of another framework in this package's terms.
+    """A network of another framework, converted.
 
     Args:
-        source: Whose form the file has, e.g. `"mmseg"`.
+        source: Name of the source, such as `"mmseg"`.
         config: Arguments of `PSPNet`.
         arrays: Variable path -> values.
     """
@@ -28,7 +28,7 @@ class Converted:
     arrays: dict[str, np.ndarray]
 
     def with_config(self, **config: Any) -> Converted:
-        """Returns the network with more arguments of `PSPNet`."""
+        """Returns the network with further arguments of `PSPNet`."""
         return dataclasses.replace(self, config=self.config | config)
 
 
@@ -38,16 +38,15 @@ def fill(
     fresh: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
 ) -> None:
-    """Fills every variable, or reports all that does not fit in one error.
+    """Fills every variable, or lists everything that does not fit in one error.
 
-    Nothing is assigned before everything fits.
+    Nothing is assigned unless everything fits.
 
     Args:
         weights: Variables of the network.
-        arrays: Variable path -> values. Values are read when they are
-            needed, one at a time.
-        fresh: Starts of the paths that keep their initial values.
-        unused: Starts of the paths that may be left over.
+        arrays: Variable path -> values, which are read one at a time.
+        fresh: Prefixes of the variables that keep their initial values.
+        unused: Prefixes of the arrays that may be left over.
 
     Raises:
         ValueError: If a value is missing, left over, of another shape, not
@@ -82,13 +81,13 @@ def fill(
 
 def _as_stored(values: np.ndarray, variable: Any) -> np.ndarray:
     dtype = keras.backend.standardize_dtype(variable.dtype)
-    # Too large a number becomes infinity, which is a problem of its own.
+    # A number that is too large becomes infinity, which `fill` reports.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype)
 
 
 def raise_problems(rule: str, problems: list[str]) -> None:
-    """Raises one ValueError for all problems, if there are any."""
+    """Raises one ValueError that lists all problems, if there are any."""
     if not problems:
         return
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])

@@ -1,10 +1,10 @@
 """The original PSPNet models, in Caffe.
 
-Geometry, by the published prototxt files: stem of 64, 64, 128, every block of
-a dilated stage dilated alike, corner-aligned resizing, pyramid maps in the
-order 6, 3, 2, 1, images in BGR minus their mean. The ResNet-50 of ADE20K
-has its strides on the first 1x1, the ResNet-101s of VOC and Cityscapes on the
-3x3: mixing these up costs 17 points of mIoU on Cityscapes.
+Geometry, according to the published prototxt files: stem of 64, 64 and 128
+channels, the same dilation in every block of a stage, corner-aligned resizing,
+pyramid maps in the order 6, 3, 2, 1, images in BGR minus the mean. The
+ResNet-50 of ADE20K has its strides on the first 1x1, the ResNet-101s of VOC and
+Cityscapes on the 3x3: confusing them costs 17 points of mIoU on Cityscapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keras_pspnet.convert.assign import Converted
 from keras_pspnet.convert.name_table import NameTable, to_rising_bins
 from keras_pspnet.labels import published_labels
 
-# B, G, R of the prototxt files, here in the order of RGB.
+# B, G, R in the prototxt files; R, G, B here.
 MEAN = (123.68, 116.779, 103.939)
 
 
@@ -39,25 +39,25 @@ TABLE = NameTable(
     shortcuts={"conv": _with_norm("conv{stage}_{block}_1x1_proj")},
     pyramid=_with_norm("conv5_3_pool{bins}_conv"),
     head=(*_with_norm("conv5_4"), "conv6"),
-    # A layer's blobs; those of PSPNet's own BN layer are in this order, too.
+    # Blobs of a layer. PSPNet's own BN layer has this order as well.
     suffixes=(("[0]", "[1]"), ("[0]", "[1]", "[2]", "[3]")),
     ignored="(?!)",
 )
 
 
 def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
-    """Converts a Caffe PSPNet to RGB images and bins of 1, 2, 3, 6.
+    """Converts a Caffe PSPNet to RGB images and bins in the order 1, 2, 3, 6.
 
     Args:
         layers: Layer name -> blobs.
 
     Returns:
-        The network, without an auxiliary head: the files have none.
+        The network. The files have no auxiliary head.
 
     Raises:
         ValueError: If it is another network.
     """
-    # Statistics are (1, C, 1, 1), and so is a bias in the oldest files.
+    # Statistics have shape (1, C, 1, 1); biases in the oldest files, too.
     tensors = {
         f"{name}[{index}]": blob.reshape(-1)
         if index > 0 or name.endswith("/bn")
@@ -81,5 +81,5 @@ def convert_caffe(layers: Mapping[str, Sequence[np.ndarray]]) -> Converted:
 
 
 def _to_rgb(arrays: dict[str, np.ndarray]) -> None:
-    """Lets the first kernel take RGB where it took BGR."""
+    """Changes the input of the first kernel from BGR to RGB."""
     arrays["stem1_conv/kernel"] = arrays["stem1_conv/kernel"][:, :, ::-1]

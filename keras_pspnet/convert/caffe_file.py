@@ -1,7 +1,7 @@
-"""Caffe's .caffemodel: the values of every layer, read without Caffe.
+"""Reads the parameters in Caffe's .caffemodel files without Caffe.
 
-Such a file is one protocol buffer, a `NetParameter` of caffe.proto. The few
-of its fields that lead to values are named here; the runtime skips the rest.
+A file is one protocol buffer, a `NetParameter` of caffe.proto. This module
+declares the few fields that lead to values; the runtime skips the rest.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from google.protobuf import (  # type: ignore[import-untyped]
     message_factory,
 )
 
-# Message -> field -> its number and type, with [] if it repeats. Gradients
-# (`diff`) are not named and so not decoded; names are bytes because the
-# runtime would complain about bad UTF-8 only when a name is looked at. The
-# older `layers` and shapes are not named either: no PSPNet has them.
+# Message -> field -> number and type, with [] if it repeats. Gradients (`diff`)
+# are left out, so they are not decoded. Names are bytes, since the runtime
+# would report bad UTF-8 only on access. The older `layers` and shapes are left
+# out because no PSPNet has them.
 _MESSAGES = {
     "NetParameter": {"layer": (100, "LayerParameter[]")},
     "LayerParameter": {"name": (1, "bytes"), "blobs": (7, "BlobProto[]")},
@@ -33,11 +33,11 @@ _MESSAGES = {
     },
     "BlobShape": {"dim": (1, "int64[]")},
 }
-# Of Caffe, and of NumPy 1.
+# Limit of Caffe and of NumPy 1.
 _MAX_DIMENSIONS = 32
 # A protocol buffer is shorter than 2 GiB.
 _MAX_BYTES = 2**31 - 1
-# A network's name and inputs, all that may precede its layers, are shorter.
+# The name and inputs of a network, which precede its layers, are shorter.
 _HEAD_BYTES = 1 << 16
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r"))
 
@@ -47,20 +47,19 @@ def read_caffe_file(
 ) -> dict[str, list[np.ndarray]]:
     """Reads the parameters of a network that Caffe saved.
 
-    Nothing marks the end of such a file: one that was cut between two layers
-    lacks the later ones, and is not refused.
+    Nothing marks the end of such a file. If it is truncated between two layers,
+    the later ones are missing and the file is accepted.
 
     Args:
-        path: A .caffemodel file, of less than 2 GiB.
+        path: A .caffemodel file of less than 2 GiB.
 
     Returns:
-        Name of each layer that has parameters, in the order of the file -> its
-        blobs in the order of Caffe, each in its own shape: float32, or float64
-        where stored so.
+        Layer name -> blobs, for each layer with parameters, in the order of
+        the file. Blobs are float32, or float64 if stored as such.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no Caffe model, or a damaged one.
+        ValueError: If it is not a Caffe model, or is damaged.
     """
     try:
         return _read(path)
@@ -83,7 +82,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
     except message.DecodeError as error:
         why = _other_format(head) or "it is truncated or damaged"
         raise ValueError(why) from error
-    # The message has its own copy: the peak stays at twice the file.
+    # The message has a copy: without this, the peak would be higher.
     del data
     arrays: dict[str, list[np.ndarray]] = {}
     for layer in network.layer:
@@ -104,7 +103,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
 
 @functools.cache
 def _network_class() -> Any:
-    """Makes the message class `NetParameter`, in a pool of its own."""
+    """Creates the message class `NetParameter`, in a pool of its own."""
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="caffe_values.proto", package="caffe", syntax="proto2"
@@ -130,7 +129,7 @@ def _network_class() -> Any:
 
 
 def _to_array(blob: Any, label: str) -> np.ndarray:
-    """Copies a blob's values; errors name it by its label."""
+    """Copies the values of a blob; `label` names it in errors."""
     shape = tuple(blob.shape.dim)
     if len(shape) > _MAX_DIMENSIONS:
         raise ValueError(f"{label} has {len(shape)} dimensions")
@@ -140,13 +139,13 @@ def _to_array(blob: Any, label: str) -> np.ndarray:
         raise ValueError(
             f"{label} has {len(values)} values for the shape {shape}"
         )
-    # One value at a time: `np.array` would first make a list of all of them,
-    # eight times their size, where the runtime is older than 7.
+    # One value at a time: with runtimes older than 7, `np.array` would first
+    # make a list of all values, eight times their size.
     return np.fromiter(values, dtype, len(values)).reshape(shape)
 
 
 def _other_format(head: bytes) -> str | None:
-    """Says what a file is that is no Caffe model, where that is plain."""
+    """Says what kind of file this is, if it obviously is no Caffe model."""
     if not head:
         return "it is empty"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):

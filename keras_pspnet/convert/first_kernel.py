@@ -1,4 +1,4 @@
-"""The first convolution of networks for RGB, changed for other bands."""
+"""Adapts the first convolution of an RGB network to other bands."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PATH = "stem1_conv/kernel"
 def adapt_first_kernel(kernel: np.ndarray, bands: int) -> np.ndarray:
     """Changes a kernel for RGB to one for another number of bands.
 
-    As timm's `adapt_input_conv`: for one band the kernels of R, G and B are
-    added, so that a grey image gives what it gave in three equal channels;
-    for other numbers they are repeated, R, G, B, R, ..., and multiplied by
-    3 / bands, so that the features keep their size.
+    It does the same as timm's `adapt_input_conv`. For one band it adds the
+    kernels of R, G and B, so that a gray image has the same features as in
+    three equal channels. For other numbers it repeats them, R, G, B, R, ...,
+    and multiplies them by 3 / bands, so that features keep their magnitude.
 
     Args:
         kernel: Floats (height, width, 3, filters).
-        bands: Bands of the images.
+        bands: Number of bands of the images.
 
     Returns:
         float32 (height, width, bands, filters).
@@ -43,18 +43,18 @@ def adapt_first_kernel(kernel: np.ndarray, bands: int) -> np.ndarray:
 
 
 def with_bands(arrays: Mapping[str, Any], bands: int) -> Mapping[str, Any]:
-    """Returns weights with the first kernel changed where they are for RGB.
+    """Returns weights with the first kernel adapted, if they are for RGB.
 
     Args:
         arrays: Variable path -> values.
-        bands: Bands of the network that they are for.
+        bands: Number of bands that the network takes.
     """
     if bands == _RGB or _PATH not in list(arrays):
         return arrays
     kernel = arrays[_PATH]
-    # Anything else is reported where it does not fit.
+    # `fill` reports anything else.
     if kernel.ndim != 4 or kernel.shape[2] != _RGB:
         return arrays
     changed = {_PATH: adapt_first_kernel(kernel, bands)}
-    # The others stay where they are: they may be in a file.
+    # Does not read the other arrays, which may be in a file.
     return ChainMap(changed, cast("dict[str, Any]", arrays))

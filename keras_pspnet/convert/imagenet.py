@@ -1,4 +1,4 @@
-"""Backbones that were trained on ImageNet: mmcv's and timm's files."""
+"""Backbones trained on ImageNet, in files of mmcv and timm."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TIMM_STEM = (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1"))
 TABLE = NameTable(
     "imagenet",
     stems=(DEEP_STEM, TIMM_STEM, PLAIN_STEM),
-    # The classifier of the thousand classes is left behind, too.
+    # Ignores the classifier of the 1000 classes, too.
     ignored=rf"{NameTable.ignored}|^fc\.(weight|bias)$",
 )
 
 
 def is_backbone(tensors: Mapping[str, Any]) -> bool:
-    """Returns whether these are the names of a residual network of torch."""
+    """Returns whether the tensors have the names of a ResNet in PyTorch."""
     return "layer1.0.conv1.weight" in tensors
 
 
@@ -29,7 +29,7 @@ def convert_backbone(tensors: Mapping[str, Any]) -> Converted:
         tensors: The `state_dict`.
 
     Returns:
-        The network; `config` has `backbone`, `stem` and `width` alone.
+        The network.
 
     Raises:
         ValueError: If it is another network.

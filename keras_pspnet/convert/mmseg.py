@@ -1,10 +1,9 @@
 """Checkpoints of mmsegmentation's PSPNet.
 
-Geometry: first block of a dilated stage at half the dilation, ImageNet's mean
-and standard deviation, and what the configuration inside the file says of the
-rest; where a file has none, what most of the published ones have: output stride
-8, stride on the 3x3, bins of 1, 2, 3, 6, half-pixel resizing. The tensors are
-the same whatever it says.
+Geometry: half the dilation in the first block of a dilated stage; ImageNet's
+mean and standard deviation. The configuration inside the file says the rest,
+which the tensors cannot show. Without one, it is that of most published files:
+output stride 8, stride on the 3x3, bins of 1, 2, 3, 6, half-pixel resizing.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _OUTPUT_STRIDES = {(1, 2, 1, 1): 8, (1, 2, 2, 1): 16, (1, 2, 2, 2): 32}
 
 
 def is_mmseg(tensors: Mapping[str, Any]) -> bool:
-    """Returns whether these are the names of an mmsegmentation model."""
+    """Returns whether the tensors have the names of mmsegmentation."""
     return any(name.startswith("decode_head.") for name in tensors)
 
 
@@ -69,7 +68,7 @@ def convert_mmseg(
 
 
 def _geometry(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads the configuration that training has written into the file."""
+    """Reads the geometry from the configuration inside the file."""
     # Versions 0.x and 1.x.
     found = (meta.get("config"), meta.get("cfg"))
     text = next((each for each in found if isinstance(each, str)), "")
@@ -102,7 +101,7 @@ def _tuple_in(text: str, name: str) -> tuple[int, ...]:
 
 
 def _labels(meta: Mapping[str, Any], num_classes: int) -> LabelSet | None:
-    """Reads the class names in the file, or goes by their number."""
+    """Reads the class names in the file, or infers them from their number."""
     inner = meta.get("dataset_meta")
     found = inner if isinstance(inner, Mapping) else meta
     entries = {str(key).lower(): value for key, value in found.items()}
@@ -115,7 +114,7 @@ def _labels(meta: Mapping[str, Any], num_classes: int) -> LabelSet | None:
             return known
         labels = LabelSet("mmseg", names, generic_labels(num_classes).colors)
     except (TypeError, ValueError):
-        # Another network's names would be worse than none.
+        # Wrong names would be worse than none.
         return None
     try:
         palette: Any = entries.get("palette")

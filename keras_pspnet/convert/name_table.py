@@ -1,4 +1,4 @@
-"""Name tables: which tensor of a source is which variable of a PSPNet."""
+"""Name tables, which map the tensors of a source to variables of a PSPNet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keras_pspnet.backbones import (
 )
 from keras_pspnet.convert.assign import Converted, raise_problems
 
-# The pyramid of every published network.
+# Bins of every published network.
 BIN_SIZES = (1, 2, 3, 6)
 _NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Axes of a kernel: (out, in, height, width) -> (height, width, in, out).
@@ -27,13 +27,14 @@ _KERNEL_AXES = (2, 3, 1, 0)
 
 
 class Layer(NamedTuple):
-    """A convolution of the source and what follows it.
+    """A convolution with its batch normalization, or a classifier.
 
     Args:
-        name: Ours: `name_conv` and `name_bn`, or `name_classifier`.
+        name: Our name: layers are `name_conv` and `name_bn`, or
+            `name_classifier`.
         conv: The source's name of the convolution.
-        norm: The source's name of the batch normalization; a classifier has
-            none, but a bias.
+        norm: The source's name of the batch normalization. Empty for a
+            classifier, which has a bias instead.
     """
 
     name: str
@@ -41,13 +42,13 @@ class Layer(NamedTuple):
     norm: str = ""
 
 
-# What torch adds to the name of a convolution, for its kernel and its bias, and
-# of a batch normalization, for gamma, beta, mean and variance.
+# PyTorch's suffixes: kernel and bias of a convolution; gamma, beta, mean and
+# variance of a batch normalization.
 _TORCH = (
     (".weight", ".bias"),
     (".weight", ".bias", ".running_mean", ".running_var"),
 )
-# The pooling before a projection has a number, and no tensors.
+# A pooling before the projection takes a number, but has no tensors.
 _TORCH_SHORTCUTS = {
     shortcut: (
         f"layer{{layer}}.{{index}}.downsample.{first}",
@@ -61,27 +62,25 @@ PLAIN_STEM = (("conv1", "bn1"),)
 
 @dataclasses.dataclass(frozen=True)
 class NameTable:
-    """How a source names the layers of a PSPNet; the defaults are torch's.
+    """How a source names the layers of a PSPNet; the defaults are PyTorch's.
 
-    Convolutions stand with their batch normalization. In the names of blocks
-    `{stage}` and `{block}` count from 2 and 1, `{layer}` and `{index}` from 1
-    and 0, and `{rank}` is the stage from 0; in the names of the pyramid,
-    `{index}` is that of a map from 0 and `{bins}` is its bin size.
+    Each convolution is paired with its batch normalization. In names of blocks,
+    `{stage}` and `{block}` start at 2 and 1, `{layer}` and `{index}` at 1 and
+    0, and `{rank}` is the stage starting at 0. In names of the pyramid,
+    `{index}` is the index of a map, starting at 0, and `{bins}` its bin size.
 
     Args:
         source: Name of the source.
-        stems: The stems it may have; the last one where no other is there.
-        prefix: What precedes the names of the backbone.
-        convs: The convolutions of a block.
-        shortcuts: The projection that some blocks have, by the `shortcut` of
-            `DilatedResNet`.
+        stems: Possible stems; the last one if no other is found.
+        prefix: Prefix of names in the backbone.
+        convs: Convolutions of a block.
+        shortcuts: Projection of a block by the `shortcut` of `DilatedResNet`.
         pyramid: A map of the pyramid; empty for a backbone alone.
-        head: Convolution, batch normalization and classifier.
+        head: Convolution, batch normalization and classifier of the head.
         aux: The same of the auxiliary head, which may be missing.
-        suffixes: What is added to the name of a convolution, for its kernel
-            and its bias, and of a batch normalization, for gamma, beta, mean
-            and variance.
-        ignored: Regular expression of source names that nothing needs.
+        suffixes: Suffixes of the tensors of a convolution (kernel and bias)
+            and of a batch normalization (gamma, beta, mean and variance).
+        ignored: Regular expression of source names to ignore.
     """
 
     source: str
@@ -98,7 +97,7 @@ class NameTable:
     head: tuple[str, ...] = ()
     aux: tuple[str, ...] = ()
     suffixes: tuple[tuple[str, ...], tuple[str, ...]] = _TORCH
-    # Counters of PyTorch's batch normalization, which nothing computes with.
+    # Counters of PyTorch's batch normalization, which are not needed.
     ignored: str = r"\.num_batches_tracked$"
 
     def convert(self, tensors: Mapping[str, Any]) -> Converted:
@@ -108,9 +107,9 @@ class NameTable:
             tensors: Source name -> array.
 
         Returns:
-            The network; its config says what the tensors tell: `backbone`,
-            `stem`, `shortcut` and `width`, and of a whole one `num_classes`,
-            `head_channels` and `aux`.
+            The network. Its config has what the tensors show: `backbone`,
+            `stem`, `shortcut` and `width`, and unless it is a backbone,
+            `num_classes`, `head_channels` and `aux`.
 
         Raises:
             ValueError: If it is another network.
@@ -146,18 +145,18 @@ class NameTable:
         ]
 
     def _shortcut(self, tensors: Mapping[str, Any]) -> str:
-        """Reads off the tensors which kind of projection there is."""
+        """Finds the kind of projection that the tensors have."""
         for shortcut in self.shortcuts:
             norm = self._block(3, 1, shortcut)[-1].norm
             if norm + self.suffixes[1][-1] in tensors:
                 return shortcut
-        # Basic blocks of one stage may need none.
+        # Without projections, as in basic blocks, the kind does not matter.
         return next(iter(self.shortcuts))
 
     def _block(
         self, stage: int, block: int, shortcut: str | None = None
     ) -> list[Layer]:
-        """Names the convolutions of a block, the projection last."""
+        """Returns the convolutions of a block, the projection last."""
         shortcut = shortcut or next(iter(self.shortcuts))
         numbers = {"layer": stage - 1, "index": block - 1}
         numbers |= {"stage": stage, "block": block, "rank": stage - 2}
@@ -204,7 +203,7 @@ class NameTable:
     def _backbone_config(
         self, tensors: Mapping[str, Any], stem: list[Layer]
     ) -> tuple[int, dict[str, Any]]:
-        """Reads depth, stem and width off the tensors."""
+        """Finds depth, stem and width from the tensors."""
         kernel = self.suffixes[0][0]
 
         def count_blocks(stage: int) -> int:
@@ -225,8 +224,7 @@ class NameTable:
             _out_channels(tensors.get(layer.conv + kernel))
             for layer in (*stem, first[0])
         )
-        # Nothing wider is published, and a small file could ask for a large
-        # one.
+        # No wider one is published, and a small file could demand a huge one.
         width = min(1.0, of_stage / STAGE_CHANNELS[0])
         stems = [
             name
@@ -239,7 +237,7 @@ class NameTable:
                 f"{counts} {'basic' if basic else 'bottleneck'} blocks after a "
                 f"stem of {channels} channels"
             )
-        # The narrowest networks fit both deep stems; published ones only one.
+        # Very narrow networks fit both deep stems; published ones fit one.
         return depths[0], {
             "backbone": f"resnet{depths[0]}",
             "stem": stems[0],
@@ -253,20 +251,20 @@ def convert_layers(
     suffixes: tuple[tuple[str, ...], tuple[str, ...]] = _TORCH,
     ignored: str = "(?!)",
 ) -> dict[str, np.ndarray]:
-    """Renames the tensors of layers and orders their axes as Keras does.
+    """Renames tensors and reorders their axes for Keras.
 
     Args:
         tensors: Source name -> array.
         layers: The layers of the network.
-        suffixes: As of `NameTable`.
-        ignored: Regular expression of source names that nothing needs.
+        suffixes: See `NameTable`.
+        ignored: Regular expression of source names to ignore.
 
     Returns:
         Variable path -> view of the source's values.
 
     Raises:
-        ValueError: If a tensor is missing, of another rank, or neither used
-            nor ignored; the message has all of them.
+        ValueError: If a tensor is missing, has another rank, or is neither
+            used nor ignored; the message lists all of them.
     """
     paths = _paths(layers, suffixes)
     problems = []
@@ -288,7 +286,7 @@ def convert_layers(
         for name in sorted(tensors)
         if name not in paths and not re.search(ignored, name)
     ]
-    raise_problems("a network whose every tensor is known", problems)
+    raise_problems("a network with known tensors only", problems)
     return arrays
 
 
@@ -311,12 +309,12 @@ def to_rising_bins(arrays: dict[str, np.ndarray]) -> None:
 def _head_channels(
     arrays: Mapping[str, np.ndarray], depth: int, config: Mapping[str, Any]
 ) -> int | None:
-    """Reads the width of the head, None where it is a quarter as usual."""
+    """Returns the channels of the head; None if they are the usual quarter."""
     features = scaled(STAGE_CHANNELS[-1], config["width"])
     features *= 1 if depth in BASIC_DEPTHS else 4
     found = arrays["head_conv/kernel"].shape[-1]
-    # Nothing wider is published, and a small file could ask for a large
-    # network: its kernel is refused where it does not fit.
+    # No wider head is published, and a small file could demand a huge network.
+    # `fill` refuses a kernel that does not fit.
     usual = found == features // 4 or found > features // 2
     return None if usual else found
 
@@ -324,7 +322,7 @@ def _head_channels(
 def _paths(
     layers: Iterable[Layer], suffixes: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> dict[str, str]:
-    """Returns the variable's path by the source's name of each tensor."""
+    """Returns the variable path of each tensor, by its source name."""
     (kernel, bias), norms = suffixes
     paths = {}
     for name, conv, norm in layers:

@@ -1,7 +1,7 @@
-"""Paddle's `.pdparams`, read without Paddle and without running what it says.
+"""Reads Paddle's `.pdparams` without Paddle and without running any of it.
 
-Such a file is one pickle: a dict of NumPy arrays by name, and beside them, in
-entries whose names end in `@@`, what Paddle notes for itself.
+A file is one pickle: a dict of NumPy arrays by name, and Paddle's own notes in
+entries whose names end in `@@`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from keras_pspnet.convert.pickle_values import (
     refusing,
 )
 
-# Protocols 2 to 4 are those that `paddle.save` has.
+# `paddle.save` supports protocols 2 to 4.
 _START = re.compile(rb"\x80[\x02-\x04]")
-# The largest PSPNet takes a sixth of it; all of a file is read into memory.
+# Six times the largest PSPNet: the whole file is read into memory.
 _MAX_BYTES = 2**31
 _NOTE = "@@"
 
@@ -33,8 +33,8 @@ _NOTE = "@@"
 def read_paddle_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a `state_dict()` that `paddle.save` wrote, without Paddle.
 
-    Nothing that a file names is imported, and nothing is called but what
-    stands in for NumPy's functions that make an array.
+    Nothing that a file names is imported. The only functions called are our
+    replacements of the NumPy functions that create an array.
 
     Args:
         path: The file, usually *.pdparams, of at most 2 GiB.
@@ -44,8 +44,8 @@ def read_paddle_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no such file, is damaged, or calls something
-            that arrays have no need of.
+        ValueError: If it is another kind of file, is damaged, or calls
+            something that arrays do not need.
 
     Examples:
         >>> from keras_pspnet.convert.paddle_file import read_paddle_file
@@ -59,9 +59,9 @@ def read_paddle_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def is_paddle_file(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file begins as those of `read_paddle_file` do.
+    """Returns whether a file starts like those that `paddle.save` writes.
 
-    So does every pickle, PyTorch's older files among them. The name does not
+    So does every pickle, including PyTorch's older files. The name does not
     matter, and the rest of the file may be damaged.
 
     Args:
@@ -80,32 +80,32 @@ def _read(stream: BinaryIO) -> dict[str, np.ndarray]:
         raise RefusedError("it is empty")
     if size > _MAX_BYTES:
         raise RefusedError(f"it has {size} bytes, over {_MAX_BYTES}")
-    # Maps cannot be closed while something refers to them; nothing does.
+    # A map can be closed only while nothing refers to it, as here.
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = data[:64]
         if not _START.match(head):
             raise other_file(head)
-        # Protocol 2 writes bytes as text, which is copied once for each.
+        # Protocol 2 stores bytes as text, which has to be copied.
         copied = MAX_COPIED + size
         machine = Machine(data, 0, size, PADDLE_CALLS, copied)
         root = machine.run()
         if machine.storages:
             raise RefusedError("it refers to storages, as PyTorch's files do")
         if machine.position < size:
-            raise RefusedError("something follows its end")
+            raise RefusedError("data follows its end")
     return _arrays(plain(root))
 
 
 def _arrays(root: Any) -> dict[str, np.ndarray]:
     if not isinstance(root, dict):
-        raise RefusedError("it holds no dict")
+        raise RefusedError("it does not hold a dict")
     arrays = {}
     for name, value in root.items():
         if not isinstance(name, str):
-            raise RefusedError("a name in it is no text")
+            raise RefusedError("a name in it is not a string")
         if name.endswith(_NOTE):
             continue
         if not isinstance(value, np.ndarray):
-            raise RefusedError(f"{name[:80]!r} in it is no array")
+            raise RefusedError(f"{name[:80]!r} in it is not an array")
         arrays[name] = value
     return arrays

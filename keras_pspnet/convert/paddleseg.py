@@ -1,10 +1,10 @@
 """PaddleSeg's PSPNet, on its `ResNet50_vd` and `ResNet101_vd`.
 
-Geometry, by its code: ResNet-D (a 2x2 average pool before the projection of a
-strided block), stem of 32, 32, 64, stride on the 3x3, every block of a dilated
-stage dilated alike, half-pixel resizing, pyramid maps in the order 6, 3, 2, 1,
-a head of 1,024 channels, images scaled to -1..1. Its heads have biases before
-their batch normalization.
+Geometry, according to its code: ResNet-D (2x2 average pooling before the
+projection of a strided block), stem of 32, 32 and 64 channels, stride on the
+3x3, the same dilation in every block of a stage, half-pixel resizing, pyramid
+maps in the order 6, 3, 2, 1, a head of 1,024 channels, images scaled to -1..1.
+Convolutions of the heads have a bias before their batch normalization.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ TABLE = NameTable(
 
 
 def is_paddleseg(tensors: Mapping[str, Any]) -> bool:
-    """Returns whether these are the names of a PaddleSeg PSPNet."""
+    """Returns whether the tensors have the names of a PaddleSeg PSPNet."""
     return any(name.startswith("head.psp_module.") for name in tensors)
 
 
 def convert_paddleseg(tensors: Mapping[str, Any]) -> Converted:
-    """Converts a PaddleSeg PSPNet to bins of 1, 2, 3, 6 and no biases.
+    """Converts a PaddleSeg PSPNet to bins 1, 2, 3, 6, without biases.
 
     Args:
         tensors: The `state_dict`.
@@ -68,11 +68,11 @@ def convert_paddleseg(tensors: Mapping[str, Any]) -> Converted:
     converted = TABLE.convert(_without_biases(tensors))
     backbone = converted.config["backbone"]
     if f"{_PREFIX}bb_0_0.conv2._conv.weight" not in tensors:
-        # They dilate both convolutions of a block; this package's, as
-        # mmsegmentation's, the first. Nobody publishes such a PSPNet.
+        # PaddleSeg dilates both convolutions of a basic block; this package
+        # and mmsegmentation only the first. No such PSPNet is published.
         raise ValueError(
-            "`source` must have bottlenecks, as PaddleSeg's ResNet50_vd. "
-            f"Received: the basic blocks of a {backbone}"
+            "`source` must have bottleneck blocks, like PaddleSeg's "
+            f"ResNet50_vd. Received: the basic blocks of a {backbone}"
         )
     to_rising_bins(converted.arrays)
     return converted.with_config(
@@ -86,9 +86,9 @@ def convert_paddleseg(tensors: Mapping[str, Any]) -> Converted:
 
 
 def _without_biases(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes biases of convolutions off the means that follow them.
+    """Subtracts biases of convolutions from the means that follow them.
 
-    (x + bias) - mean is x - (mean - bias): the same but for rounding.
+    (x + bias) - mean equals x - (mean - bias) up to rounding.
     """
     found = dict(tensors)
     for name, bias in tensors.items():
@@ -96,11 +96,11 @@ def _without_biases(tensors: Mapping[str, Any]) -> dict[str, Any]:
             continue
         target = name.removesuffix(_BIAS) + _MEAN
         mean = tensors.get(target)
-        # Anything else is reported as unexpected.
+        # `convert_layers` reports anything else as unexpected.
         if mean is None or mean.shape != bias.shape:
             continue
         if mean.dtype.kind == bias.dtype.kind == "f":
-            # What is not finite is reported when a network is filled.
+            # `fill` reports values that are not finite.
             with np.errstate(all="ignore"):
                 found[target] = mean - bias
             del found[name]

@@ -1,6 +1,6 @@
-"""The few names that a checkpoint calls, and what stands in for each.
+"""The few functions that a checkpoint calls, and their replacements.
 
-Whatever a file names is looked up in a table, and never imported.
+Names in a file are looked up in a table, and never imported.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from keras_pspnet.convert.pickle_values import (
 
 _MAX_NAME = 256  # characters
 _MAX_REPEATED = 2**24  # elements of a tensor that has more than its storage
-# Keys of dicts: a file can choose numbers, large or in tuples, that all have
-# the same hash, which would make every look-up a search.
+# Keys of dicts. With large numbers or tuples, a file could give all keys the
+# same hash, and every lookup would become a search.
 _MAX_INT_KEY = 2**63
 _MAX_TUPLE_KEY = 16  # items
 _TUPLE_KEY_COST = 2**13  # bytes that stand for the work
 
 _NUMPY_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][0-9]{1,9}")
 
-# Modules under two names: of Python 2 and 3, of NumPy 1 and 2.
+# Modules with two names, in Python 2 and 3 or in NumPy 1 and 2.
 _RENAMED = {
     "__builtin__": "builtins",
     "numpy._core.multiarray": "numpy.core.multiarray",
 }
-# Packages of which nothing may be used but what a table lists: a file that
-# tries is no checkpoint. Of the standard library some have classes of data.
+# Packages from which a file may use only what a table lists. The modules that
+# are taken out have classes that hold data.
 _REFUSED_PACKAGES = (
     sys.stdlib_module_names
     - {"argparse", "collections", "dataclasses", "decimal", "enum", "uuid"}
@@ -55,24 +55,24 @@ _CLASS_NAME = re.compile(r"_*[A-Z]\w*")
 
 
 def named(module: Any, name: Any) -> Placeholder:
-    """Checks that a file names something that could be a name."""
+    """Returns what a file names, after checking that it is a valid name."""
     for text in (module, name):
         if (
             not isinstance(text, str)
             or len(text) > _MAX_NAME
             or not all(map(str.isidentifier, text.split(".")))
         ):
-            raise RefusedError("a name in it is none")
+            raise RefusedError("a name in it is invalid")
     return Placeholder(module, name)
 
 
 def path_of(name: Placeholder) -> str:
-    """Returns the one path of a name that has two."""
+    """Returns the path of a name, with renamed modules unified."""
     return f"{_RENAMED.get(name.module, name.module)}.{name.name}"
 
 
 def check_key(budget: Budget, key: Any) -> None:
-    """Checks that `key` is quick to find in a dict or set."""
+    """Checks that looking up `key` in a dict or set is fast."""
     parts = (key,)
     if isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY:
         budget.charge(_TUPLE_KEY_COST)
@@ -88,14 +88,13 @@ def check_key(budget: Budget, key: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class CallTable:
-    """What files of one kind may call.
+    """Functions that files of one kind may call.
 
     Args:
-        functions: Path of a name -> what stands in for it; it takes the
-            budget and the arguments.
-        way_out: Where nothing else may be called, how to make a file that
-            does not. Empty lets objects of other classes be a `Placeholder`
-            each.
+        functions: Path of a name -> its replacement, which takes the budget
+            and the arguments.
+        way_out: If nothing else may be called, how to write a file that does
+            not. If empty, objects of other classes become a `Placeholder`.
     """
 
     functions: Mapping[str, Callable[..., Any]]
@@ -103,12 +102,12 @@ class CallTable:
 
 
 def call(table: CallTable, budget: Budget, name: Any, args: Any) -> Any:
-    """Makes what is in the table, and placeholders where they may be."""
+    """Calls the replacement in the table, or returns a placeholder."""
     if not isinstance(name, Placeholder) or not isinstance(args, tuple):
         raise RefusedError("it calls something that has no name")
     budget.charge(ITEM_COST)
     function = table.functions.get(path_of(name))
-    # A name with dots is of a class's own, whatever the path looks like.
+    # A name with dots is an attribute of a class, whatever its path.
     if function and "." not in name.name:
         return function(budget, *args)
     if table.way_out:
@@ -120,7 +119,7 @@ def call(table: CallTable, budget: Budget, name: Any, args: Any) -> Any:
 
 
 def check_inert(value: Any) -> None:
-    """Checks that `value` stands for a class of a program of its own."""
+    """Checks that `value` stands for a class of some other package."""
     if not isinstance(value, Placeholder):
         raise RefusedError(
             f"it changes a {type(value).__name__} in an unknown way"
@@ -162,7 +161,7 @@ def _make_tensor(
 
 def _make_parameter(_: Budget, data: Any, *details: Any) -> Tensor:
     if not isinstance(data, Tensor):
-        raise RefusedError("a parameter in it is no tensor")
+        raise RefusedError("a parameter in it is not a tensor")
     return data
 
 
@@ -180,7 +179,7 @@ def _make_device(_: Budget, kind: Any, index: Any = None) -> str:
 
 
 def _make_ordered_dict(budget: Budget, pairs: Any = ()) -> dict[Any, Any]:
-    # Python 2 gives the items to the class, 3 sets them afterwards.
+    # Python 2 passes the items to the class; Python 3 sets them later.
     budget.charge(ITEM_COST * len(pairs))
     made = {}
     for key, value in pairs:
@@ -190,8 +189,8 @@ def _make_ordered_dict(budget: Budget, pairs: Any = ()) -> dict[Any, Any]:
 
 
 def make_set(budget: Budget, items: Any = ()) -> set[Any]:
-    """Makes a set of what is quick to find in it."""
-    # An empty set takes as much as some items.
+    """Makes a set of items that are fast to look up."""
+    # An empty set takes as much memory as some items.
     budget.charge(ITEM_COST * (1 + len(items)))
     for item in items:
         check_key(budget, item)
@@ -199,7 +198,7 @@ def make_set(budget: Budget, items: Any = ()) -> set[Any]:
 
 
 def _make_bytes(budget: Budget, text: Any = "", *encoding: Any) -> bytes:
-    """Makes bytes of text, the only way that Python 3 has in protocol 2."""
+    """Makes bytes from text, as Python 3 stores them in protocol 2."""
     budget.charge(len(text))
     if isinstance(text, bytes) and not encoding:
         return text
@@ -210,7 +209,7 @@ def _make_bytes(budget: Budget, text: Any = "", *encoding: Any) -> bytes:
 
 
 def _get_attribute(_: Budget, owner: Any, name: Any) -> Placeholder:
-    """Names a method, as the state of mmengine's HistoryBuffer does."""
+    """Names a method, which the state of mmengine's HistoryBuffer does."""
     if not isinstance(owner, Placeholder) or not isinstance(name, str):
         raise RefusedError(
             "it uses builtins.getattr, which no state_dict() needs"
@@ -236,7 +235,7 @@ def _make_numpy_array(_: Budget, kind: Any, *start: Any) -> NumpyArray:
     return NumpyArray()
 
 
-# NumPy's arrays and, in protocol 2, their bytes.
+# For NumPy arrays and, in protocol 2, their bytes.
 _ARRAY_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "builtins.bytes": _make_bytes,
     "_codecs.encode": _make_bytes,

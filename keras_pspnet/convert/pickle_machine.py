@@ -1,8 +1,7 @@
-"""Follows a pickle with nothing but data at hand.
+"""Interprets a pickle without running any code that it names.
 
-A pickle is a program: one that may name any function and call it. What this
-one names is looked up in a list of what checkpoints are made of, and never
-imported.
+A pickle is a program that may name any function and call it. Here, names are
+looked up in a table of what checkpoints need, and never imported.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _STORAGE_KEY = re.compile(r"[0-9A-Za-z_]{1,64}")
 
 
 class _Stream:
-    """What `pickletools` reads opcodes from: a part of a file."""
+    """A part of a file, from which `pickletools` reads opcodes."""
 
     def __init__(
         self, content: bytes | mmap.mmap, position: int, limit: int
@@ -55,7 +54,7 @@ class _Stream:
         self.position = position
 
     def read(self, count: int) -> bytes:
-        # No more than there is: `count` may be what a file declares.
+        # At most what is left: the file may declare any `count`.
         end = min(self.position + count, self._end)
         piece = self._content[self.position : end]
         self.position = end
@@ -67,17 +66,17 @@ class _Stream:
 
 
 class Machine:
-    """Follows the opcodes of one pickle, with nothing but data on its stack.
+    """Interprets the opcodes of one pickle, with only data on its stack.
 
     Args:
-        content: A file that holds the pickle.
-        position: Where it begins.
-        limit: How many bytes it may have.
-        calls: What it may call.
-        copied: How many bytes its opcodes may copy.
+        content: Content of the file that holds the pickle.
+        position: Start of the pickle.
+        limit: Number of bytes that it may have.
+        calls: Functions that it may call.
+        copied: Number of bytes that its opcodes may copy.
 
     Attributes:
-        storages: Key -> storage, of all that the pickle refers to.
+        storages: Key -> storage, for all storages of the pickle.
     """
 
     def __init__(
@@ -99,11 +98,11 @@ class Machine:
 
     @property
     def position(self) -> int:
-        """Where the next opcode is, at last the end of the pickle."""
+        """Position of the next opcode; after `run`, the end of the pickle."""
         return self._stream.position
 
     def run(self) -> Any:
-        """Returns what the pickle makes, with records in place of arrays."""
+        """Returns the pickled object, with records in place of arrays."""
         opcodes = pickletools.genops(self._stream)  # type: ignore[arg-type]
         for count, (opcode, argument, _) in enumerate(opcodes):
             if count >= _MAX_OPCODES:
@@ -120,12 +119,12 @@ class Machine:
         return self._stack.pop()
 
     def _marked(self) -> list[Any]:
-        """Drops a mark, and returns what stood above it."""
+        """Removes a mark, and returns the values above it."""
         marked = self._stack
         self._stack = self._below.pop()
         return marked
 
-    # What opcodes do; `pickletools` has read the argument that some have.
+    # The opcodes; `pickletools` has read the argument that some of them have.
 
     def _push(self, value: Any) -> None:
         self._stack.append(value)
@@ -136,7 +135,7 @@ class Machine:
         self._push(value)
 
     def _python2_text(self, text: str) -> None:
-        # It was bytes, which `pickletools` shows as Latin-1.
+        # Python 2 stored bytes, which `pickletools` decodes as Latin-1.
         with contextlib.suppress(UnicodeDecodeError):
             text = text.encode("latin-1").decode()
         self._push(text)
@@ -153,18 +152,18 @@ class Machine:
         self._stack = []
 
     def _drop(self, _: Any) -> None:
-        # A mark is dropped as a value is.
+        # POP removes a mark like a value.
         self._pop() if self._stack else self._marked()
 
     def _put(self, index: int) -> None:
-        # Larger ones could all have the same hash.
+        # Larger indices could all have the same hash.
         if not 0 <= index < _MAX_OPCODES:
             raise RefusedError(f"an index in it is not below {_MAX_OPCODES}")
         self._memo[index] = self._stack[-1]
 
     def _short_tuple(self, length: int) -> None:
         if len(self._stack) < length:
-            raise RefusedError("it makes a tuple of what is not there")
+            raise RefusedError("it makes a tuple of missing values")
         self._stack[-length:] = [tuple(self._stack[-length:])]
 
     def _dict(self, _: Any) -> None:
@@ -216,7 +215,7 @@ class Machine:
             case ((NumpyDtype() | NumpyArray()), _):
                 target.build(state)
             case (dict(), dict()) | (Tensor(), (_, _, _)):
-                # An OrderedDict's attributes; what Variables had besides.
+                # Attributes of an OrderedDict, and of old Variables.
                 pass
             case _:
                 check_inert(target)
@@ -227,12 +226,12 @@ class Machine:
                 _, count, *views = rest
             case ("module", *_):
                 raise RefusedError(
-                    "it holds a whole module, a program; its state_dict() can "
-                    "be saved"
+                    "it holds a whole module, which is a program; save its "
+                    "state_dict() instead"
                 )
             case _:
                 raise RefusedError("it refers to something unknown")
-        # As files from before PyTorch 0.4 have.
+        # Files from before PyTorch 0.4 have [None].
         if views not in ([], [None]):
             raise RefusedError("it has an unknown view of a storage")
         kind = path_of(name)

@@ -1,4 +1,4 @@
-"""What a pickle of a checkpoint is made of: tensors, names, plain values."""
+"""Contents of a checkpoint's pickle: tensors, names and plain values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-# What a file may make the reader do. A large checkpoint, with the state of
-# its optimizer, stays far below each.
+# Limits on what a file may make the reader do. A large checkpoint, with the
+# state of its optimizer, stays far below each.
 _MAX_DEPTH = 200  # of containers in containers
-_MAX_VALUES = 2**24  # in the result, each as often as it is held
-MAX_COPIED = 2**26  # bytes, by opcodes that can copy many
+_MAX_VALUES = 2**24  # in the result, counting repeated ones
+MAX_COPIED = 2**26  # bytes copied by opcodes
 _MAX_ELEMENTS = 2**48  # so that sizes in bytes fit into 64 bits
 _MAX_DIMENSIONS = 32
-# Bytes that stand for a call and for an item of a set.
+# Bytes charged for a call, and for an item of a set.
 ITEM_COST = 2**6
 
 _BFLOAT16 = "torch.BFloat16Storage"
@@ -39,16 +39,16 @@ STORAGES = {
 
 
 class RefusedError(ValueError):
-    """Says what is wrong with a file, for the reader's own error."""
+    """Says what is wrong with a file; the reader's error quotes it."""
 
 
 @contextlib.contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Turns whatever a file does to its reader into one ValueError.
+    """Turns any error of reading a file into one ValueError.
 
     Args:
         path: The file.
-        what: What it must be.
+        what: The kind of file that it must be.
 
     Yields:
         Nothing; the block reads the opened file.
@@ -58,9 +58,9 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     """
     try:
         yield
-    # Damage can make the modules that take a file apart fail anywhere.
+    # With damaged files, the parsing modules can raise anything.
     except Exception as error:
-        # A quote from the file may be as long as the file.
+        # The error may quote the whole file.
         why = " ".join(str(error)[:300].split()) or type(error).__name__
         if not isinstance(error, RefusedError):
             why = f"it is damaged: {why}"
@@ -70,23 +70,23 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def other_file(head: bytes) -> RefusedError:
-    """Returns the error for a file that begins unlike those it should."""
+    """Returns the error for a file that starts like another kind."""
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return RefusedError("it is a web page")
     return RefusedError("it does not begin like one")
 
 
 class Budget:
-    """What is left of the bytes that one pickle may copy."""
+    """The number of bytes that one pickle may copy."""
 
     def __init__(self, most: int = MAX_COPIED) -> None:
         self._most = most
         self._copied = 0
 
     def charge(self, count: int) -> None:
-        """Counts bytes copied: one opcode may copy all that there is.
+        """Counts copied bytes, and bytes of large objects of short opcodes.
 
-        So does what a short opcode makes that takes much more memory.
+        A single opcode may copy everything there is.
         """
         self._copied += count
         if self._copied > self._most:
@@ -95,13 +95,13 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Placeholder:
-    """Stands for something that a file names, or for an object of it.
+    """Stands for a class or function that a file names, or for an object.
 
-    What it names has not been looked up, and of an object nothing is kept.
+    The name is never looked up, and the content of an object is dropped.
 
     Attributes:
         module: The module as the file spells it, such as `"mmcv.utils"`.
-        name: The class or function in it, such as `"ConfigDict"`.
+        name: The class or function, such as `"ConfigDict"`.
     """
 
     module: str
@@ -122,7 +122,7 @@ class Storage:
         self.array = np.empty(0)
 
     def fill(self, content: np.ndarray) -> None:
-        """Takes the bytes of the elements, uint8."""
+        """Sets the elements from their bytes, uint8."""
         if len(content) != self.nbytes:
             raise RefusedError(
                 f"storage {self.key} must have {self.nbytes} bytes, "
@@ -130,7 +130,7 @@ class Storage:
             )
         self.array = content.view(STORAGES[self.kind])
         if self.kind == _BFLOAT16:
-            # It is the upper half of a float32.
+            # bfloat16 is the upper half of a float32.
             bits = self.array.astype("<u4") << 16
             self.array = bits.view("<f4")
             self.array.flags.writeable = False
@@ -138,7 +138,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """A view of a storage; offset and strides count elements."""
+    """A view of a storage. Offset and strides count elements."""
 
     storage: Storage
     offset: int
@@ -153,11 +153,11 @@ class Tensor:
             empty.flags.writeable = False
             return empty
         strides = (
-            # The stride of a single element leads nowhere and may be anything.
+            # The stride of a single element is unused and may be anything.
             elements.itemsize * (stride if length > 1 else 1)
             for stride, length in zip(self.strides, self.shape, strict=True)
         )
-        # Unlike as_strided, it checks once more that all is in the buffer.
+        # Unlike as_strided, this checks the bounds of the buffer again.
         return np.ndarray(
             self.shape,
             elements.dtype,
@@ -168,11 +168,11 @@ class Tensor:
 
 
 class Part(Tensor):
-    """Elements of a storage in a row, of which tensors are made."""
+    """Contiguous elements of a storage, from which tensors are made."""
 
 
 class NumpyDtype:
-    """NumPy makes a dtype first and tells its byte order later."""
+    """A dtype. NumPy creates it first and sets its byte order later."""
 
     def __init__(self, name: str) -> None:
         self.dtype = np.dtype(name)
@@ -189,7 +189,7 @@ class NumpyDtype:
 
 
 class NumpyArray:
-    """NumPy makes an empty array first and fills it later."""
+    """An array. NumPy creates it empty and fills it later."""
 
     def __init__(self) -> None:
         self.plain = np.empty(0)
@@ -208,8 +208,8 @@ _RECORDS = (Tensor, NumpyDtype, NumpyArray)
 
 
 def plain(root: Any) -> Any:
-    """Puts arrays into the place of records, however deep they are."""
-    # By identity: the old value, kept so that no other gets its identity, the
+    """Replaces records by arrays, at any depth."""
+    # By id: the old value (kept, so that no other object can get its id), the
     # new one, its depth, and the number of values in it.
     done: dict[int, tuple[Any, Any, int, int]] = {}
     entered: set[int] = set()
@@ -225,7 +225,7 @@ def plain(root: Any) -> Any:
             raise RefusedError("something in it holds itself")
         entered.add(id(value))
         items = value.values() if isinstance(value, dict) else value
-        # Python could not follow a depth that a file chooses.
+        # Python's recursion is limited, and a file can choose any depth.
         found = [finish(item, levels - 1) for item in items] if levels else []
         new = [each for each, _, _ in found]
         depth = 1 + max((deep for _, deep, _ in found), default=0)
@@ -246,7 +246,7 @@ def plain(root: Any) -> Any:
 
 
 def check_sizes(sizes: Sequence[Any]) -> None:
-    """Checks offsets, lengths or strides, whose sums must stay numbers."""
+    """Checks that offsets, lengths or strides are integers within limits."""
     for size in sizes:
         if type(size) is not int or not 0 <= size <= _MAX_ELEMENTS:
             raise RefusedError("a size in it is not an integer from 0 to 2**48")
@@ -259,5 +259,5 @@ def check_shape(shape: Sequence[Any]) -> None:
             f"an array in it has over {_MAX_DIMENSIONS} dimensions"
         )
     check_sizes(shape)
-    # An array without elements must have a shape that NumPy can hold, too.
+    # NumPy must be able to hold the shape of an empty array, too.
     check_sizes((math.prod(length or 1 for length in shape),))

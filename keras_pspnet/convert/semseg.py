@@ -1,8 +1,8 @@
 """Checkpoints of hszhao/semseg's PSPNet, the authors' own in PyTorch.
 
-Geometry, by its code: stem of 64, 64, 128, stride on the 3x3, every block of
-a dilated stage dilated alike, corner-aligned resizing, ImageNet's mean and
-standard deviation.
+Geometry, according to its code: stem of 64, 64 and 128 channels, stride on the
+3x3, the same dilation in every block of a stage, corner-aligned resizing,
+ImageNet's mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TABLE = NameTable(
 
 
 def is_semseg(tensors: Mapping[str, Any]) -> bool:
-    """Returns whether these are the names of a semseg PSPNet."""
+    """Returns whether the tensors have the names of a semseg PSPNet."""
     return any(name.startswith("ppm.features.") for name in tensors)
 
 
@@ -33,7 +33,7 @@ def convert_semseg(tensors: Mapping[str, Any]) -> Converted:
     """Converts a semseg PSPNet.
 
     Args:
-        tensors: The `state_dict`, without the `module.` of its wrapper.
+        tensors: The `state_dict`, without the prefix `module.`.
 
     Returns:
         The network.

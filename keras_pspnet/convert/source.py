@@ -1,4 +1,4 @@
-"""Recognizes whose file it is, and converts it."""
+"""Recognizes the source of a file and converts it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from keras_pspnet.convert.paddleseg import convert_paddleseg, is_paddleseg
 from keras_pspnet.convert.semseg import convert_semseg, is_semseg
 from keras_pspnet.convert.torch_file import is_torch_file, read_torch_file
 
-# The reader says what is wrong with files that only have these names.
+# Files with these names get the error of the reader for their kind.
 _TORCH = (".pth", ".pt")
 _CAFFE = (".caffemodel", ".prototxt")
 _PADDLE = (".pdparams",)
-# Where training scripts keep the weights among other things.
+# Keys under which training scripts store the weights.
 _STATE_KEYS = ("state_dict", "model", "model_state_dict")
 
 
@@ -35,16 +35,16 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
     Args:
         path: A PyTorch checkpoint of mmsegmentation's or semseg's PSPNet or
             of a ResNet for ImageNet (mmcv, timm; also as safetensors),
-            PaddleSeg's `.pdparams`, or an original `.caffemodel`. The form is
-            recognized from the file.
+            PaddleSeg's `.pdparams`, or an original `.caffemodel`. The content
+            decides, not the name.
 
     Returns:
-        The network. Arrays may be views of the file: it must stay as it is
-        while they are used.
+        The network. Arrays may be views of the file, which must not change
+        while they are in use.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, of another form or of another network.
+        ValueError: If it is damaged, or holds another format or network.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,10 +85,10 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
-    # Types that NumPy does not have end in an AttributeError.
+    # Types that NumPy lacks raise an AttributeError.
     except (safetensors.SafetensorError, AttributeError) as error:
         raise ValueError(
-            f"`path` must be a whole safetensors file: {error}. "
+            f"`path` must be a valid safetensors file: {error}. "
             f"Received: {str(path)!r}"
         ) from error
 
@@ -106,7 +106,7 @@ def _read_caffe(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
-    """Reads a flat state of tensors and what the file says besides."""
+    """Reads the state dict of a file, and its `meta`."""
     content = read_torch_file(path)
     if not isinstance(content, Mapping):
         return {}, {}
@@ -119,7 +119,7 @@ def _read_torch(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
     tensors: dict[str, np.ndarray] = {}
     for name, value in state.items():
         if isinstance(value, np.ndarray):
-            # DataParallel names every tensor of the network it wraps.
+            # DataParallel adds a prefix to every name.
             plain = str(name).removeprefix("module.")
             if plain in tensors:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""PyTorch's files, read without PyTorch and without running what they say."""
+"""Reads PyTorch's files without PyTorch and without running any of them."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _ZIP_OBJECT = re.compile(r"([^/]+)/data\.pkl")
 
 # A large checkpoint, with the state of its optimizer, stays far below these.
 _MAX_PICKLE = 2**26  # bytes
-_MAX_HEADER = 2**12  # bytes of each pickle before the object's
+_MAX_HEADER = 2**12  # bytes of each pickle before the main one
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """Reads what `torch.save` wrote, without PyTorch.
+    """Reads a file of `torch.save` without PyTorch.
 
-    Both forms are read: the zip archives of PyTorch 1.6 and later and the
-    plain files of versions before. Nothing that a file names is imported.
+    Both formats are supported: zip archives of PyTorch 1.6 and later, and the
+    plain files of older versions. Nothing that a file names is imported.
 
     Args:
-        path: The file, usually *.pth or *.pt. It must stay as it is while
-            arrays from it are in use: they are maps of the file.
+        path: The file, usually *.pth or *.pt. It must not change while arrays
+            from it are in use, since they are maps of the file.
 
     Returns:
-        The saved object, made of dicts (also for OrderedDicts), lists,
+        The saved object, made of dicts (for OrderedDicts as well), lists,
         tuples, sets, str, int, float, complex, bool, None and bytes. Tensors,
-        parameters and NumPy's arrays are read-only arrays of the same shape
-        and dtype, but float32 for bfloat16; tensors that shared memory still
-        do. Objects of other classes are a `Placeholder` each.
+        parameters and NumPy arrays become read-only arrays of the same shape
+        and dtype, except that bfloat16 becomes float32. Tensors that shared
+        memory still do. Each object of another class becomes a `Placeholder`.
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no checkpoint, is damaged, or calls something
-            that checkpoints have no need of.
+        ValueError: If it is not a checkpoint, is damaged, or calls something
+            that checkpoints do not need.
 
     Examples:
         >>> from keras_pspnet.convert.torch_file import read_torch_file
@@ -68,7 +68,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
 
 
 def is_torch_file(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a file begins as those of `read_torch_file` do.
+    """Returns whether a file starts like those that `torch.save` writes.
 
     The name does not matter, and the rest of the file may be damaged.
 
@@ -83,7 +83,7 @@ def is_torch_file(path: str | os.PathLike[str]) -> bool:
     return head.startswith(_ZIP_START) or bool(_LEGACY_START.match(head))
 
 
-# === The two forms ===
+# === The two formats ===
 
 
 def _read(stream: BinaryIO) -> Any:
@@ -100,7 +100,7 @@ def _read(stream: BinaryIO) -> Any:
 
 
 class _Members:
-    """The members of a zip archive that does not compress them, mapped."""
+    """The members of an uncompressed zip archive, mapped into memory."""
 
     def __init__(self, infos: list[zipfile.ZipInfo], data: mmap.mmap) -> None:
         self._data = data
@@ -125,7 +125,7 @@ class _Members:
             )
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise RefusedError(f"{name!r} is compressed or encrypted")
-        # Only the header before the content tells how long it is itself.
+        # Only the local header says how long it is.
         start = max(info.header_offset, 0)
         header = self._data[start : start + 30]
         start += 30 + int.from_bytes(header[26:28], "little")
@@ -136,10 +136,10 @@ class _Members:
             or start + info.file_size > len(self._data)
         ):
             raise RefusedError(f"{name!r} is not where the archive says")
-        # Else a small file could hold any number of large storages.
+        # Otherwise a small file could hold any number of large storages.
         self._mapped += info.file_size
         if self._mapped > len(self._data):
-            raise RefusedError("members of it lie on each other")
+            raise RefusedError("its members overlap")
         return np.frombuffer(self._data, np.uint8)[start:][: info.file_size]
 
 
@@ -154,8 +154,8 @@ def _read_zip(members: _Members) -> Any:
     script = (f"{folder}/code/", f"{folder}/constants.pkl")
     if any(name.startswith(script) for name in members.names):
         raise RefusedError(
-            "it is a TorchScript archive, a program; the state_dict() of what "
-            "PyTorch loads from it can be saved"
+            "it is a TorchScript archive, which is a program; load it with "
+            "PyTorch and save its state_dict()"
         )
     order = f"{folder}/byteorder"
     if order in members.names:
@@ -172,7 +172,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
     position = 0
     machines = []
     values = []
-    # Magic number, version, system, object, keys of the storages to come.
+    # Magic number, version, system, object, and keys of the storages.
     for limit in (*(_MAX_HEADER,) * 3, _MAX_PICKLE, _MAX_PICKLE):
         machine = Machine(data, position, limit)
         values.append(machine.run())
@@ -183,7 +183,7 @@ def _read_legacy(data: mmap.mmap) -> Any:
         raise RefusedError(f"its version must be {_LEGACY_VERSION}")
     _check_order(isinstance(system, dict) and system.get("little_endian"))
     storages = machines[3].storages
-    # To compare what else a file can list may take for ever.
+    # Comparing anything but strings might take forever.
     listed = isinstance(keys, list) and all(isinstance(k, str) for k in keys)
     if not listed or sorted(keys) != sorted(storages):
         raise RefusedError("it does not list the storages of its tensors")
@@ -203,4 +203,4 @@ def _read_legacy(data: mmap.mmap) -> Any:
 
 def _check_order(little_endian: Any) -> None:
     if little_endian is not True:
-        raise RefusedError("it must be of a little-endian machine")
+        raise RefusedError("it must come from a little-endian machine")

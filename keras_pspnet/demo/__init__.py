@@ -1,1 +1,1 @@
-"""The local web page of `keras-pspnet demo`, which needs the extra `demo`."""
+"""The local web page of `keras-pspnet demo`; requires the extra `demo`."""

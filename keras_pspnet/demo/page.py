@@ -1,4 +1,4 @@
-"""The page itself, of Gradio's own components."""
+"""The page, made of Gradio's own components."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keras_pspnet.demo.results import Result
 from keras_pspnet.inference import Predictor, image_errors
 from keras_pspnet.visualization import class_colors
 
-# The published protocols' scales.
+# Scales of the published protocols.
 _SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-# Seconds: how often files are looked through, and the age at which they go.
+# Seconds between two searches for old files, and the age to delete them at.
 _SWEEP, _AGE = 60, 3600
 
 _SHIPPED = "aerial"
@@ -29,13 +29,14 @@ _SHIPPED_NOTE = (
 def build(
     network: Predictor, model: str, arguments: Mapping[str, Any], folder: Path
 ) -> gr.Blocks:
-    """Lays the page out.
+    """Builds the page.
 
     Args:
-        network: What segments.
-        model: Its name.
-        arguments: Those of `segment`; what scales and flip are at first.
-        folder: Where files are written; whoever owns it removes it.
+        network: Predictor that segments the images.
+        model: Name of the model.
+        arguments: Arguments of `segment`; those for scales and flip are the
+            initial values of the controls.
+        folder: Folder to write files to. The caller removes it.
     """
     names = network.labels.names
     with gr.Blocks(
@@ -49,16 +50,16 @@ def build(
         with gr.Accordion(f"Model {model}, {len(names)} classes", open=False):
             gr.HTML(html.escape(", ".join(names)))
         _Page(network, arguments, folder)
-    # More requests are asked to come back.
+    # Further requests are asked to come back later.
     page.queue(max_size=16)
-    # Gradio sets it at launch, which a mounted page never sees, and until then
-    # takes any file of this machine for an upload.
+    # Until launch, which a mounted page never sees, Gradio takes any file of
+    # this machine for an upload.
     page.has_launched = True
     return page
 
 
 class _Page:
-    """The parts of the page, and what they do."""
+    """The components of the page, and their behavior."""
 
     def __init__(
         self, network: Predictor, arguments: Mapping[str, Any], folder: Path
@@ -77,17 +78,17 @@ class _Page:
     def _lay_settings(self) -> None:
         scales = list(self._arguments.pop("scales", (1.0,)))
         flip = self._arguments.pop("flip", False)
-        # Gradio decodes no file that comes here: `read_image` has the limits.
+        # Gradio does not decode uploads: `read_image` enforces the limits.
         self._image = gr.File(label="Image", height=170)
         drawn = results.write_examples(self._folder)
         titles = [Path(each).stem for each in drawn]
         gr.Examples(drawn, self._image, example_labels=titles)
-        self._image.keep_in_cache.update(drawn)  # These do not get old.
+        self._image.keep_in_cache.update(drawn)  # Examples are never deleted.
         self._scales = gr.CheckboxGroup(
             [(f"{each:g}", each) for each in sorted({*_SCALES, *scales})],
             value=scales,
             label="Scales",
-            info="The mean of several takes longer.",
+            info="Averaging several scales takes longer.",
         )
         self._flip = gr.Checkbox(flip, label="Average flipped images in")
         self._button = gr.Button("Segment", variant="primary")
@@ -125,7 +126,7 @@ class _Page:
             show_progress_on=self._overlay,
             **private,
         )
-        # What the browser holds of the classes may be those of the last image.
+        # The browser may still send the classes of the previous image.
         given = [self._result, *look]
         segmented.success(self._write, given, self._file, **private)
         given = [*given, self._classes]
@@ -146,7 +147,7 @@ class _Page:
         scales, flip, *look = settings
         nothing = None, gr.Column(visible=False), "", [], *[None] * 4
         if path is None:
-            # Nobody who takes a file away waits for a result.
+            # Removing a file needs no message.
             if event.target is self._button:
                 gr.Info("Upload an image, or choose an example.")
             return nothing
@@ -179,7 +180,7 @@ class _Page:
         colors = class_colors(result.labels, colorblind).tolist()
         codes = [f"#{bytes(color).hex()}" for color in colors]
         color_map = dict(zip(result.labels.names, codes, strict=False))
-        # No file, until there is one that shows the same.
+        # No download until the file shows the same overlay.
         pending = gr.DownloadButton(interactive=False)
         return gr.AnnotatedImage(layers, color_map=color_map), pending
 

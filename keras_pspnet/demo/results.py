@@ -1,4 +1,4 @@
-"""What the page does with an image: segment it, draw it, write its files."""
+"""Segments an uploaded image, draws the result and writes its files."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from keras_pspnet.labels import LabelSet
 from keras_pspnet.utils import writing_atomically
 from keras_pspnet.visualization import Segmentation
 
-# Longest side of what is shown, in pixels. The files have the image's own size.
+# Longest side on the page, in pixels. Downloads have the image's own size.
 VIEW_SIDE = 1280
-# Pixels of what was let in.
+# No limit for images that passed it already.
 _ANY = sys.maxsize
 Ids = Collection[int] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A segmented image, whose pixels are in files and take no memory.
+    """A segmented image. Its pixels are in files and take no memory.
 
     Args:
         image: The uploaded file.
-        mask: PNG of class ids, in a folder of its own.
+        mask: PNG file of class ids, in a folder of its own.
         labels: The classes.
         shares: Share of the image 0..1 by class id, the largest first.
-        summary: Size and time, for people.
+        summary: Size and time, as text.
     """
 
     image: Path
@@ -49,18 +49,19 @@ class Result:
     def layers(
         self, alpha: float, classes: Ids = None
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, str]]]:
-        """Returns what is shown: the image, and a layer for each class.
+        """Returns the image and a layer for each class, as the page shows them.
 
         Args:
             alpha: Opacity of the layers, 0..1.
-            classes: Ids of the classes that are shown, None for all.
+            classes: Ids of the classes to show; None is all.
 
         Returns:
-            RGB, uint8 (h, w, 3), of no more than `VIEW_SIDE`; opacity, float64
-            (h, w), and name of each class, the largest first.
+            The image, uint8 RGB (h, w, 3) with sides of at most `VIEW_SIDE`;
+            and for each class, the largest first, its opacity, float64 (h, w),
+            and its name.
 
         Raises:
-            OSError: If the files are no longer there.
+            OSError: If the files have been deleted.
         """
         image = shrink(read_image(self.image, _ANY), VIEW_SIDE)
         mask = Image.fromarray(read_mask(self.mask, _ANY))
@@ -79,18 +80,18 @@ class Result:
 
         Args:
             alpha: Opacity of the colors, 0..1.
-            colorblind: As of `Segmentation.overlay`.
-            classes: Ids of the classes that are drawn, None for all.
+            colorblind: See `Segmentation.overlay`.
+            classes: Ids of the classes to draw; None is all.
 
         Raises:
-            OSError: If the files are no longer there.
+            OSError: If the files have been deleted.
         """
         image, mask = read_image(self.image, _ANY), read_mask(self.mask, _ANY)
         found = Segmentation(image, mask, self.labels)
         overlay = found.overlay(alpha, colorblind, classes)
         path = self.mask.with_name(f"{self.image.stem}_overlay.png")
         with writing_atomically(path) as stream:
-            # Of a large photograph, other levels take ten seconds.
+            # Higher levels take ten seconds for a large photograph.
             Image.fromarray(overlay).save(stream, "PNG", compress_level=1)
         return path
 
@@ -101,17 +102,17 @@ def segment_file(
     """Segments an uploaded image.
 
     Args:
-        network: What segments.
+        network: Predictor that segments the image.
         path: The file.
-        folder: Where the mask is written, in a folder of its own.
-        **arguments: Those of `keras_pspnet.segment`.
+        folder: Folder in which to create one for the mask.
+        **arguments: Arguments of `keras_pspnet.segment`.
 
     Returns:
-        The result, and a map of its confidence above its legend.
+        The result, and a map of its confidence above a legend.
 
     Raises:
-        ValueError: If it is no image, or an argument is out of range.
-        OSError: If the file is no longer there.
+        ValueError: If the file is not an image, or an argument is out of range.
+        OSError: If the file has been deleted.
     """
     start = time.perf_counter()
     found = segment(network, path, confidence=True, **arguments)
@@ -132,7 +133,7 @@ def segment_file(
 
 
 def sentence(error: Exception) -> str:
-    """Says to a user what was wrong, without paths and names of arguments.
+    """Rewrites an error for users, without paths and names of arguments.
 
     Args:
         error: One of `keras_pspnet.inference.segment.image_errors()`.
@@ -142,7 +143,7 @@ def sentence(error: Exception) -> str:
     if not isinstance(error, ValueError):
         return "There is not enough memory for this image at these scales."
     told, _, received = str(error).partition(" Received: ")
-    # Arguments that would let it in are not the user's to give.
+    # Users of the page cannot set these arguments.
     told = re.sub(r", or `(max_pixels|bands)` be [^.]*", "", told)
     told = told.replace("`image`", "the image").replace("`", "")
     told = re.sub(r"\d{5,}", lambda number: f"{int(number[0]):,}", told)
@@ -153,10 +154,10 @@ def sentence(error: Exception) -> str:
 
 
 def write_examples(folder: Path) -> list[str]:
-    """Draws images to try the page with, of what the shipped model knows.
+    """Draws example images that the shipped model can segment.
 
     Args:
-        folder: Where they are written.
+        folder: Folder to write them to.
     """
     paths = []
     for name, seed in (("Coast", 5), ("Suburb", 2)):

@@ -1,4 +1,4 @@
-"""The server of the page: who may ask for what, and how it ends."""
+"""The page's server: which requests it accepts, and how it shuts down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keras_pspnet.demo.page import build
 from keras_pspnet.inference import Predictor
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
-# Gradio fetches files of other hosts for whoever asks; this page never does.
+# Gradio would fetch files of other hosts for any client. This page refuses.
 _REFUSED = ("/gradio_api/proxy=", "/proxy=", "/gradio_api/file=http")
 _POLICY = (
     b"default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
@@ -33,21 +33,21 @@ _HEADERS = (
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # A later overlay has the address of the one before.
+    # A new overlay has the same address as the previous one.
     (b"cache-control", b"no-store"),
 )
 _HUES = {"primary_hue": "blue", "secondary_hue": "blue"}
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes a port, before long work starts.
+    """Binds a port before long work starts.
 
     Args:
         host: Name or address of the interface.
-        port: The port, 0 for any that is free.
+        port: The port; 0 is any free one.
 
     Raises:
-        OSError: If it cannot be had.
+        OSError: If the port cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -67,19 +67,20 @@ def application(
     host: str,
     max_bytes: int,
 ) -> fastapi.FastAPI:
-    """Makes the web application, which writes to the folder GRADIO_TEMP_DIR.
+    """Creates the web application. It writes files to GRADIO_TEMP_DIR.
 
     Args:
-        network: What segments.
-        model: Its name.
-        arguments: Those of `segment`; what scales and flip are at first.
-        host: The interface. On this machine's own, other names are refused.
-        max_bytes: The largest file that is taken.
+        network: Predictor that segments the images.
+        model: Name of the model.
+        arguments: Arguments of `segment`; see `build`.
+        host: Interface to serve on. A local one refuses requests for other
+            host names.
+        max_bytes: Size of the largest accepted file.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_Guard)
     if host in _LOCAL:
-        # A page elsewhere could have its own name lead to this machine.
+        # Another site could point its own name at this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
     return gr.mount_gradio_app(
         app,
@@ -111,7 +112,7 @@ def serve(app: fastapi.FastAPI, listener: socket.socket) -> None:
 
 
 class _Guard:
-    """Refuses what would fetch elsewhere, and adds headers to all answers."""
+    """Refuses requests for files of other hosts, and adds headers."""
 
     def __init__(self, app: Any):
         self._app = app
@@ -122,7 +123,7 @@ class _Guard:
             body = await fastapi.Request(scope, receive).body()
             read.append({"type": "http.request", "body": body})
             with contextlib.suppress(ValueError):
-                # Written anew, since JSON has many ways to write the same.
+                # Normalized, since JSON can write the same in many ways.
                 data = json.dumps(json.loads(body))
         if path.startswith(_REFUSED) or re.search(r'"path": "https?:', data):
             app = fastapi.Response("Another host.", 403)
@@ -139,7 +140,7 @@ class _Guard:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams that open pages have, instead of waiting for them."""
+    """Closes the streams of open pages instead of waiting for them."""
 
     async def shutdown(self, sockets: Any = None) -> None:
         for route in self.config.app.routes:

@@ -1,4 +1,4 @@
-"""What servers, phones and other runtimes load."""
+"""Exports for servers, phones and other runtimes."""
 
 from keras_pspnet.export.export import INPUT_DTYPES as INPUT_DTYPES
 from keras_pspnet.export.export import LITERT_PRECISIONS as LITERT_PRECISIONS

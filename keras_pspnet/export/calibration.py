@@ -1,4 +1,4 @@
-"""Images from which integers learn their ranges."""
+"""Images that set the ranges of int8 values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_pspnet.inference import fill_color, fit_inside, num_bands, shrink
 from keras_pspnet.inference.segment import MAX_SIDE
 from keras_pspnet.utils.plausibility import ImageRange, warn
 
-# With less, the ranges are those of single images.
+# With fewer, single images decide the ranges.
 _FEW = 8
 
 
@@ -21,12 +21,12 @@ def check_calibration(calibration: Sequence[Source], precision: str) -> None:
     """Refuses int8 without images, and images without int8.
 
     Args:
-        calibration: As of `export_litert` and `export_onnx`.
+        calibration: See `export_litert` and `export_onnx`.
         precision: Likewise.
 
     Raises:
-        TypeError: If it is no sequence.
-        ValueError: If it is empty where it is needed, or not empty elsewhere.
+        TypeError: If `calibration` is not a sequence.
+        ValueError: If it is empty for int8, or not empty otherwise.
     """
     if isinstance(calibration, str | bytes | os.PathLike) or not hasattr(
         calibration, "__len__"
@@ -37,23 +37,22 @@ def check_calibration(calibration: Sequence[Source], precision: str) -> None:
         )
     if (precision == "int8") != bool(len(calibration)):
         raise ValueError(
-            "`calibration` must hold images for precision='int8', and for "
-            f"it alone. Received: {len(calibration)} images, "
+            "`calibration` must hold images for precision='int8' and be empty "
+            f"otherwise. Received: {len(calibration)} images, "
             f"precision={precision!r}"
         )
 
 
 def warn_of_few(calibration: Sequence[Source]) -> None:
-    """Warns of so few images that the ranges are those of single ones.
+    """Warns if there are so few images that single ones decide the ranges.
 
     Args:
-        calibration: As of `check_calibration`.
+        calibration: See `check_calibration`.
     """
     if 0 < len(calibration) < _FEW:
         warn(
-            "`calibration`: int8 takes its ranges from the images, some dozens "
-            "of the kind that will be seen. Received: "
-            f"{len(calibration)} images"
+            "`calibration` should hold a few dozen typical images, from which "
+            f"int8 takes its ranges. Received: {len(calibration)} images"
         )
 
 
@@ -63,14 +62,14 @@ def calibration_images(
     size: tuple[int, int] | None,
     values: ImageRange | None = None,
 ) -> Iterator[np.ndarray]:
-    """Reads images one at a time, as the network sees them.
+    """Reads images one at a time, in the form that the network takes.
 
     Args:
-        model: What they are for.
+        model: The model.
         calibration: Paths, bytes or arrays.
-        size: (height, width) into which they are fitted; None shrinks long
-            ones only.
-        values: Gets to know the images.
+        size: (height, width) to fit the images into; None only downscales
+            long ones.
+        values: If given, counts the images.
 
     Yields:
         float32 (1, H, W, bands).

@@ -1,4 +1,4 @@
-"""Decodes images inside a graph: a bad one has a status, and no error."""
+"""Decodes images inside a graph: a bad one gets a status, not an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOO_LARGE = "TOO_LARGE"
 DAMAGED = "DAMAGED"
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-# EXIF stands in one segment at the front, which its length keeps below this.
+# EXIF is in one segment near the start, at most this long.
 _HEADER_BYTES = 2**16
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
@@ -24,17 +24,17 @@ _IFD_ENTRIES = 64
 def decode(data: Any, max_pixels: int, channels: int = 3) -> tuple[Any, Any]:
     """Decodes one JPEG or PNG file as `read_image` does.
 
-    Sizes are read from the header before anything is decoded. JPEG files are
+    The size is read from the header before anything is decoded. JPEG files are
     turned upright by their EXIF orientation.
 
     Args:
         data: Scalar string, the file.
         max_pixels: Larger images are not decoded.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for gray.
 
     Returns:
-        float32 (H, W, channels), and a scalar string: OK, or why the image is
-        empty.
+        float32 (H, W, channels), and a scalar string: OK, or the reason why
+        the image is empty.
     """
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
@@ -52,13 +52,13 @@ def decode(data: Any, max_pixels: int, channels: int = 3) -> tuple[Any, Any]:
 
     sizes = [(is_jpeg, jpeg_size), (is_png, png_size)]
     size = tf.cast(tf.case(sizes, default=no_size), tf.int64)
-    # Sizes below 2^31 each: the product cannot overflow.
+    # Each side is below 2^31, so the product cannot overflow.
     small = tf.reduce_prod(size) <= max_pixels
     whole = tf.reduce_all(size > 0)
 
     def decoded_image() -> Any:
-        # TensorFlow's decoders take each other's formats, among them GIF,
-        # whose frames would all be decoded: the format is settled here.
+        # TensorFlow's decoders accept each other's formats, and would decode
+        # every frame of a GIF: choose the decoder by the file's start.
         return tf.cond(
             is_jpeg,
             lambda: _attempt(decode_jpeg, data, nothing()),
@@ -66,7 +66,7 @@ def decode(data: Any, max_pixels: int, channels: int = 3) -> tuple[Any, Any]:
         )
 
     def decode_jpeg(data: Any) -> Any:
-        # The accurate transform is the one that Pillow uses.
+        # Pillow uses the accurate transform, too.
         image = tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")
         return _upright(image, _orientation(data))
 
@@ -91,10 +91,10 @@ def decode(data: Any, max_pixels: int, channels: int = 3) -> tuple[Any, Any]:
 
 
 def _attempt(function: Callable[[Any], Any], data: Any, instead: Any) -> Any:
-    """Returns `function(data)`, or `instead` where that raises.
+    """Returns `function(data)`, or `instead` if that raises.
 
-    A data set that drops what fails is the one construct of TensorFlow that
-    goes on after an error, and it works in graphs that servers load.
+    `ignore_errors` of a data set is TensorFlow's only construct that continues
+    after an error, and it works in graphs that servers load.
     """
     dataset = tf.data.Dataset.from_tensors(data).map(function)
     dataset = dataset.ignore_errors().concatenate(
@@ -124,10 +124,10 @@ def _is_one_of(value: Any, choices: tuple[int, ...]) -> Any:
 
 
 def _orientation(data: Any) -> Any:
-    """Reads the EXIF orientation of a JPEG file, 1 where it has none."""
+    """Reads the EXIF orientation of a JPEG file; 1 if it has none."""
     header = tf.strings.substr(data, 0, _HEADER_BYTES)
     parts = tf.strings.split(header, _EXIF, maxsplit=1)
-    # What follows is a TIFF file, whose first bytes are II or MM.
+    # The EXIF data is a TIFF file, which starts with II or MM.
     tiff = tf.concat([parts, [b""]], axis=0)[1]
     return tf.cond(
         tf.strings.substr(tiff, 0, 1) == b"I",
@@ -139,7 +139,7 @@ def _orientation(data: Any) -> Any:
 def _orientation_of(tiff: Any, little_endian: bool) -> Any:
     directory = _numbers(tiff, 4, 4, tf.int32, little_endian)[0]
     count = _numbers(tiff, directory, 2, tf.uint16, little_endian)[0]
-    # An entry is 12 bytes: its tag, type, count, and here a short value.
+    # An entry has 12 bytes: tag, type, count, and here a short value.
     length = 12 * _IFD_ENTRIES
     entries = _numbers(tiff, directory + 2, length, tf.uint16, little_endian)
     entries = tf.cast(tf.reshape(entries, [-1, 6]), tf.int32)
@@ -152,7 +152,7 @@ def _orientation_of(tiff: Any, little_endian: bool) -> Any:
 def _numbers(
     data: Any, start: Any, length: int, dtype: Any, little_endian: bool
 ) -> Any:
-    """Reads numbers from so many bytes of a string, 0 beyond its end."""
+    """Reads `length` bytes of a string as numbers, 0 beyond its end."""
     start = tf.clip_by_value(start, 0, tf.strings.length(data))
     part = tf.strings.substr(data, start, length)
     return tf.io.decode_raw(

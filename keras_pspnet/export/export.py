@@ -58,44 +58,45 @@ def export_saved_model(
 
     The auxiliary branch is left out, batch normalization is folded into the
     convolutions, and all signatures share one copy of the weights.
-    `serving_default` and `scores` take JPEG or PNG files, `predict_array`,
-    `predict_uint8`, `probabilities` and `logits` take arrays; see
-    `keras_pspnet.export.serving_graph.ServingModule`. Files have 1 or 3 bands:
-    for others `scores` is left out, and `serving_default` is
-    `predict_array`. The export is run in a
-    process of its own beside the model before it gets its name, so that a
-    server that watches the folder's parent never sees a half-written or
-    wrong one. `assets.extra/` holds warm-up requests for
-    tensorflow_model_server, `pspnet.json` (class names, versions, the weights'
-    hash, parity) and `SHA256SUMS`: in the folder,
-    `sha256sum --check assets.extra/SHA256SUMS` tells whether it is whole.
+    `serving_default` and `scores` take JPEG or PNG files; `predict_array`,
+    `predict_uint8`, `probabilities` and `logits` take arrays: see
+    `keras_pspnet.export.serving_graph.ServingModule`. Files have 1 or 3 bands.
+    For a model of other bands, `scores` is left out and `serving_default` is
+    `predict_array`.
+
+    The export is written under a temporary name, run in a process of its own
+    and compared with the model, then renamed. So a server that watches the
+    parent folder never loads an incomplete or wrong one. `assets.extra/` holds
+    warm-up requests for tensorflow_model_server, `pspnet.json` (class names,
+    versions, hash of the weights, parity) and `SHA256SUMS`, which
+    `sha256sum --check assets.extra/SHA256SUMS` verifies in the folder.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
-        folder: Folder to make; for tensorflow_model_server its name is the
-            version, as in `"models/pspnet/1"`.
+        folder: Folder to create. tensorflow_model_server takes its name as
+            the version, as in `"models/pspnet/1"`.
         precision: `"float32"`, or `"bfloat16"` for the convolutions.
         max_side: See `keras_pspnet.segment`.
         scales: Likewise.
         flip: Likewise.
         window: Side of windows that slide over the image, None for the
             whole image at once.
-        max_pixels: Larger encoded images are answered with the status
-            TOO_LARGE, arrays with an error; None is 89 million.
-        batch_sizes: Numbers of images of the warm-up requests: a server's
+        max_pixels: Larger files get the status TOO_LARGE, larger arrays an
+            error; None is 89 million.
+        batch_sizes: Batch sizes of the warm-up requests: the server's
             `allowed_batch_sizes`.
-        freeze: Whether the weights are constants of the graph. TensorFlow
-            optimizes constants anew for every signature: float32 on a CPU
-            is a few percent faster, memory several times as large. False
-            keeps one copy, as variables.
+        freeze: Whether to store the weights as constants of the graph.
+            TensorFlow optimizes constants again for every signature: float32
+            on a CPU gets a little faster, but takes several times the memory.
+            False stores one copy, as variables.
 
     Returns:
-        How far the export is from the model; `print` shows a table.
+        The difference between export and model; `print` shows a table.
 
     Raises:
         FileExistsError: If the folder exists.
         OSError: If it cannot be written.
-        ExportError: If the export gives other logits than the model.
+        ExportError: If the logits of the export differ from the model's.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
 
@@ -111,7 +112,7 @@ def export_saved_model(
     sizes = as_integers(batch_sizes) or ()
     rule = "hold positive integers"
     check_rule("batch_sizes", batch_sizes, rule, bool(sizes))
-    # TensorFlow is imported where it is used, not with the package.
+    # Importing the package must not import TensorFlow.
     from keras_pspnet.export.saved_model import write_saved_model
     from keras_pspnet.export.serving_graph import MAX_PIXELS, ServingOptions
 
@@ -146,38 +147,38 @@ def export_litert(
 
     Input `images`: (1, height, width, 3), RGB in 0..255, or other bands.
     Output `logits`: float32 (1, height, width, C); or `mask`: uint8
-    (1, height, width), class ids. The file's TFLite
-    metadata describes both, and names `labels.txt`, the class names zipped to
-    its end. It says that the input is an image only of 1 or 3 bands, which
-    MediaPipe wants.
+    (1, height, width), class ids. The file's TFLite metadata describes both
+    and names `labels.txt`, the class names, which are zipped to the end of the
+    file. It describes the input as an image, as MediaPipe requires, if it has
+    1 or 3 bands.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
         path: File to write.
-        size: (height, width); None takes that of the network.
+        size: (height, width). None is the network's own size, if it has one.
         precision: `"float32"`; `"float16"` and `"dynamic"` (int8) store
             smaller weights; `"int8"` also computes in integers.
-        calibration: Images for int8, paths, bytes or arrays: some dozens,
-            of the kind that will be seen. The parity is measured on them.
-        output: `"logits"`, or `"mask"` for the class of each pixel: fewer
-            bytes to read. MediaPipe wants logits.
+        calibration: Images for int8, as paths, bytes or arrays: a few dozen
+            typical ones. The parity is measured on some of them.
+        output: `"logits"`, or `"mask"` for the class of each pixel, which is
+            smaller. MediaPipe requires logits.
         input_dtype: `"float32"`, or `"uint8"` for the bytes of an image. With
-            int8 and masks the file then holds integers alone.
+            int8 and masks, the file then computes in integers only.
 
     Returns:
-        How far the export is from the model; `print` shows a table.
+        The difference between export and model; `print` shows a table.
 
     Raises:
         ImportError: If ai-edge-litert is missing.
-        OSError: If the file cannot be written, or an image not be read.
-        ExportError: If the export gives other logits than the model.
-        TypeError: If `calibration` is no sequence of images.
+        OSError: If the file cannot be written or an image cannot be read.
+        ExportError: If the logits of the export differ from the model's.
+        TypeError: If `calibration` is not a sequence of images.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
 
     Warns:
-        DataWarning: If the calibration has fewer than 8 images, or they seem
-            scaled to 0..1, or normalized.
+        DataWarning: If there are fewer than 8 images for calibration, or they
+            seem to be scaled to 0..1 or normalized.
 
     Examples:
         >>> parity = kp.export_litert(net, "net.tflite", size=(33, 33))
@@ -197,13 +198,13 @@ def export_litert(
     check_calibration(calibration, precision)
     model = float32_inference_model(model)
     size = _litert_size(model, size)
-    model_labels(model)  # Refuses more classes than a byte has.
+    model_labels(model)  # Refuses more classes than uint8 can hold.
     if input_dtype == "uint8":
         _check_bytes(model)
     check_installed("ai_edge_litert", "ai-edge-litert", "litert", "export")
     from keras_pspnet.export.litert import write_litert
 
-    # Only small copies stay: photographs of a whole folder may be large.
+    # Keeps small copies only: a folder of photographs may be large.
     values = ImageRange(fill_color(model))
     seen = list(calibration_images(model, calibration, size, values))
     values.warn("`calibration`")
@@ -218,12 +219,12 @@ def export_onnx(
     calibration: Sequence[Source] = (),
     output: str = "logits",
 ) -> Parity:
-    """Exports an ONNX file (opset 17), checked in onnxruntime.
+    """Exports an ONNX file (opset 17) and compares it in ONNX Runtime.
 
-    Input `images`: float32 (B, H, W, 3), RGB in 0..255, or other bands; B is
-    free, H and W where they are in the model. Output `logits`: float32
-    (B, H, W, C); or `mask`: uint8 (B, H, W). The class names are in the
-    metadata under `labels`, joined by commas.
+    Input `images`: float32 (B, H, W, 3), RGB in 0..255, or other bands. B is
+    free; so are H and W unless the model has a fixed size. Output `logits`:
+    float32 (B, H, W, C); or `mask`: uint8 (B, H, W). The metadata holds the
+    class names under `labels`, joined by commas.
 
     Args:
         model: A `PSPNet`, or its `inference_model()`.
@@ -231,23 +232,24 @@ def export_onnx(
         precision: `"float32"`; `"float16"` for GPUs; `"int8"` for processors
             with instructions for it, such as AVX-512 VNNI. Normalization,
             logits and resizing are float32 in all of them.
-        calibration: Images for int8, paths, bytes or arrays: some dozens,
-            of the kind that will be seen. The parity is measured on them.
+        calibration: Images for int8, as paths, bytes or arrays: a few dozen
+            typical ones. The parity is measured on some of them.
         output: `"logits"`, or `"mask"` for the class of each pixel.
 
     Returns:
-        How far the export is from the model; `print` shows a table.
+        The difference between export and model; `print` shows a table.
 
     Raises:
         ImportError: If tf2onnx or onnxruntime is missing.
-        OSError: If the file cannot be written, or an image not be read.
-        ExportError: If the export gives other logits than the model.
-        TypeError: If `calibration` is no sequence of images.
+        OSError: If the file cannot be written or an image cannot be read.
+        ExportError: If the logits of the export differ from the model's.
+        TypeError: If `calibration` is not a sequence of images.
         ValueError: If an argument is out of range, or Keras does not run on
             TensorFlow.
 
     Warns:
-        DataWarning: If there are fewer than 8 images to calibrate on.
+        DataWarning: If there are fewer than 8 images for calibration, or they
+            seem to be scaled to 0..1 or normalized.
 
     Examples:
         >>> parity = kp.export_onnx(net, "net.onnx")
@@ -265,14 +267,14 @@ def export_onnx(
     check_writable(path)
     check_calibration(calibration, precision)
     model = float32_inference_model(model)
-    model_labels(model)  # Refuses more classes than a byte has.
+    model_labels(model)  # Refuses more classes than uint8 can hold.
     for module in ("tf2onnx", "onnxruntime"):
         check_installed(module, module, "onnx", "export")
     from keras_pspnet.export.onnx import write_onnx
 
     size = network_size(model)
-    # What cannot be read is found before the long work, and no more than one
-    # photograph of a whole folder is in memory.
+    # Finds unreadable images before the long work, with one of them in memory
+    # at a time.
     values = ImageRange(fill_color(model))
     for _ in calibration_images(model, calibration, size, values):
         pass
@@ -283,7 +285,7 @@ def export_onnx(
 
 
 def _check_bytes(model: keras.Model) -> None:
-    """Refuses bytes for images whose values they cannot hold."""
+    """Refuses uint8 input if the images have values that it cannot hold."""
     mean = fill_color(model)
     kept = min(mean) >= 0 and max(mean) <= 255
     rule = f"be 'float32' for images whose mean is {mean}, not in 0..255"
@@ -295,8 +297,9 @@ def _litert_size(model: keras.Model, size: Any) -> tuple[int, int]:
     chosen = own if size is None else as_integers(size)
     if chosen is None or len(chosen) != 2 or own not in (None, chosen):
         raise ValueError(
-            "`size` must be (height, width), and the network's own where it "
-            f"has one. Received: size={size!r}, network of size {own}"
+            "`size` must be (height, width), such as (240, 240), and the "
+            "network's own if that is fixed. "
+            f"Received: size={size!r}, network of size {own}"
         )
     return chosen
 

@@ -1,4 +1,4 @@
-"""Changes of a converted LiteRT network: the FlatBuffer that the file is."""
+"""Edits the FlatBuffer of a converted LiteRT network."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-# What `schema.fbs` demands of the data of buffers.
+# Alignment that `schema.fbs` requires of buffers.
 _ALIGNMENT = 16
 
 
 def unpack(data: bytes) -> Any:
-    """Reads a network, a `schema.ModelT`.
+    """Reads a network as a `schema.ModelT`.
 
     Args:
-        data: What the converter made.
+        data: The converter's output.
     """
     return schema.ModelT.InitFromPackedBuf(data)
 
@@ -25,30 +25,30 @@ def pack(model: Any, size: int) -> bytes:
     """Writes a network.
 
     Args:
-        model: Of `unpack`, perhaps changed.
-        size: About how many bytes it has.
+        model: A network that `unpack` read.
+        size: Approximate number of bytes.
 
     Returns:
-        What `unpack` reads.
+        The file.
     """
-    # With room for what is new: out of it, the builder doubles itself.
+    # Leaves room for additions: a full builder doubles its size.
     builder = _Builder(size + 2**16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
 def take_pixels(data: bytes) -> bytes:
-    """Lets a network of integers take the bytes of an image as they are.
+    """Makes an integer network take the bytes of an image as they are.
 
-    Its input has the scale that calibration saw, such as 254.3 / 255: an
-    application would have to quantise by it. With the scale 1, the first
-    operation, from bytes to signed ones, does that.
+    The converter gives the input the scale of the calibration images, such as
+    254.3 / 255, by which applications would have to quantize. With scale 1,
+    the first operation, which converts uint8 to int8, does that.
 
     Args:
         data: A network whose only input is uint8.
 
     Returns:
-        The same, with an input of the scale 1 and the zero point 0.
+        The same network, with an input of scale 1 and zero point 0.
     """
     model = unpack(data)
     (graph,) = model.subgraphs
@@ -60,17 +60,16 @@ def take_pixels(data: bytes) -> bytes:
 
 
 def widen_strided_kernels(data: bytes) -> bytes:
-    """Gives strided 1x1 convolutions of 8 bits a kernel of 2x2.
+    """Replaces the kernels of strided 8-bit 1x1 convolutions by 2x2 ones.
 
-    The GPU accelerator of LiteRT 2.3 takes a 1x1 kernel of 8 bits with a
-    stride, and computes as if it had none, without a word. All that is new
-    in the kernel is zero, and so the numbers stay.
+    The GPU accelerator of LiteRT 2.3 silently ignores the stride of an 8-bit
+    1x1 convolution. The added values are zeros, so the result is the same.
 
     Args:
-        data: What the converter made.
+        data: The converter's output.
 
     Returns:
-        The same, but for these kernels.
+        The network with these kernels replaced.
     """
     model = unpack(data)
     (graph,) = model.subgraphs
@@ -91,13 +90,13 @@ def widen_strided_kernels(data: bytes) -> bytes:
         kernel.buffer = len(model.buffers)
         model.buffers.append(schema.BufferT())
         model.buffers[-1].data = wide.ravel()
-        # What is padded is at the end, under zeros.
+        # Pads at the end, where the kernel is zero.
         options.padding = schema.Padding.SAME
     return pack(model, len(data) + 2**20)
 
 
 class _Builder(flatbuffers.Builder):
-    """Aligns bytes, which the generated code packs wherever they fall."""
+    """Aligns byte vectors, which the generated code leaves unaligned."""
 
     def StartVector(self, size: int, count: int, alignment: int) -> int:
         if size == 1:

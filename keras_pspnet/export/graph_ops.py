@@ -1,4 +1,4 @@
-"""Image operations of the serving graph: shrink, slide windows, argmax."""
+"""Image operations of the serving graph: shrinking, windows, argmax."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_pspnet.layers import interpolation_matrix, spatial_size
 from keras_pspnet.layers.resize import resize
 
-# Rows of a mask that are upsampled at a time, so that the scores of a large
-# image with many classes never exist all at once.
+# Rows that are upsampled at a time: the scores of a large image with many
+# classes must not be in memory all at once.
 _ROWS = 64
 
 
@@ -21,11 +21,11 @@ def rounded(sides: Any) -> Any:
 
 
 def shrink(images: Any, max_side: int | None) -> Any:
-    """Shrinks images to a longest side as Pillow does, keeping the ratio.
+    """Downscales images to a longest side, keeping the aspect ratio.
 
     Args:
         images: float32 (B, H, W, 3).
-        max_side: The longest side allowed; None never shrinks.
+        max_side: The longest side allowed; None keeps the size.
 
     Returns:
         float32 (B, h, w, 3).
@@ -48,7 +48,7 @@ def shrink(images: Any, max_side: int | None) -> Any:
 
 
 def argmax_at(scores: Any, size: Any) -> Any:
-    """Upsamples scores and takes the best class of each pixel.
+    """Upsamples scores and takes the argmax of each pixel.
 
     Args:
         scores: float32 (B, h, w, C).
@@ -89,8 +89,8 @@ def slide(
 ) -> Any:
     """Averages the logits of square windows that cover the images.
 
-    A window starts every two thirds of its side, the last one ends at the
-    border; smaller images are one window.
+    Windows start every two thirds of their side; the last ones end at the
+    border. A smaller image is one window.
 
     Args:
         logits: The network, from (B, h, w, 3) to (B, h, w, C).

@@ -1,4 +1,4 @@
-"""LiteRT: what phones and single-board computers load."""
+"""LiteRT files, for phones and single-board computers."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def write_litert(
     output: str = "logits",
     input_dtype: str = "float32",
 ) -> Parity:
-    """Does the work of `keras_pspnet.export_litert`, documented there.
+    """Implements `keras_pspnet.export_litert`.
 
     Args:
         model: A model with one output.
         path: File to write.
         size: (height, width) of the images.
         precision: `"float32"`, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: Images (1, H, W, bands) of this size for int8.
+        calibration: Images (1, H, W, bands) of that size for int8.
         output: `"logits"` or `"mask"`.
         input_dtype: `"float32"` or `"uint8"`.
 
     Returns:
-        How far the export is from the model.
+        The difference between export and model.
     """
     network = fold(model, size, fixed_head=True)
     data = add_metadata(
@@ -59,7 +59,7 @@ def write_litert(
         {SIDE_ENTRY: json.dumps(description(model))},
         output,
     )
-    # Integers hold the range that calibration saw and nothing else.
+    # int8 clips values beyond the range of the calibration images.
     seen = list(calibration[:_COMPARED])
     samples = sample_images(size, 0, model)
     images = seen or [image[None] for image in samples]
@@ -78,7 +78,7 @@ def _convert(
     input_dtype: str,
 ) -> bytes:
     logits = as_constants(network)
-    # Of integers alone, the converter makes an input of bytes by itself.
+    # For a network of integers, the converter itself makes the input uint8.
     all_integers = precision == "int8" and input_dtype == "uint8"
 
     def run(images: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What TensorFlow logs while it writes an export."""
+"""Keeps TensorFlow quiet while it writes an export."""
 
 import contextlib
 import logging
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Keeps back what is no warning.
+    """Hides TensorFlow's messages below warnings.
 
-    TensorFlow reports, twice, the folder that it has written to, which has
-    another name once the export is verified.
+    It reports, twice, the folder that it wrote to, which is renamed once the
+    export is verified.
     """
     logger = logging.getLogger("tensorflow")
     level = logger.level

@@ -1,8 +1,8 @@
 """Metadata of a LiteRT file: what its tensors mean, and the class names.
 
-Android's MetadataExtractor, ML Kit and MediaPipe look for a FlatBuffer of the
-schema `metadata_schema.fbs` in one of the model's buffers, and for the files
-that it names in a zip archive behind the model.
+Android's MetadataExtractor, ML Kit and MediaPipe read a FlatBuffer of the
+schema `metadata_schema.fbs` from one of the model's buffers, and the files that
+it names from a zip archive after the model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COLOR_SPACES = {1: 2, 3: 1}
 _FEATURE_PROPERTIES = 1
 _IMAGE_PROPERTIES = 2
 _NORMALIZATION_OPTIONS = 1
-# All that is written here is in the schema since its first version.
+# The first version of the schema has all that is written here.
 _MIN_PARSER_VERSION = "1.0.0"
 
 
@@ -43,17 +43,16 @@ def add_metadata(
     """Adds metadata and class names to a converted network.
 
     Args:
-        data: What the converter made of a network with one input, images,
-            and one output.
+        data: A converted network with one input, images, and one output.
         names: The class names, in the order of the logits.
-        bands: Bands of the images. The schema has images of RGB and of grey
-            alone, which MediaPipe takes; others are described as features.
-        files: Text by name, to be zipped beside `labels.txt`.
+        bands: Number of bands of the images. The schema only knows RGB and
+            gray images; others are described as features.
+        files: Texts to zip beside `labels.txt`, by file name.
         output: `"logits"` or `"mask"`.
 
     Returns:
-        The network with an entry `TFLITE_METADATA`, otherwise unchanged, and
-        the files zipped to its end.
+        The network with an entry `TFLITE_METADATA`, and the files zipped to
+        its end.
     """
     stream = BytesIO(_embed(data, _metadata(len(names), bands, output)))
     with zipfile.ZipFile(stream, "a") as archive:
@@ -64,7 +63,7 @@ def add_metadata(
 
 
 def _metadata(num_classes: int, bands: int, output: str) -> bytes:
-    """Returns a ModelMetadata; a tuple is a table, in the schema's order."""
+    """Returns a ModelMetadata; tuples are tables, in the schema's order."""
     is_rgb = bands == 3
     content: tuple[Any, ...] = (_FEATURE_PROPERTIES, ())
     if bands in _COLOR_SPACES:
@@ -76,7 +75,7 @@ def _metadata(num_classes: int, bands: int, output: str) -> bytes:
         else f"The image: the values of its {bands} bands.",
         None,  # dimension_names
         content,
-        # The network normalizes by itself.
+        # The network itself normalizes images.
         [(_NORMALIZATION_OPTIONS, (_floats(0), _floats(1)))],
         (_floats(255), _floats(0)) if is_rgb else None,  # max, min
     )
@@ -114,20 +113,20 @@ def _metadata(num_classes: int, bands: int, output: str) -> bytes:
 
 
 def _floats(value: float) -> np.ndarray:
-    """A vector of one float, which readers take for all channels."""
+    """Returns a vector of one float, which applies to all channels."""
     return np.array([value], "float32")
 
 
 def _write(builder: flatbuffers.Builder, value: Any) -> int:
-    """Writes a string, numbers, a list or a table, after what it holds.
+    """Writes a value, after the values that it contains.
 
     Args:
-        builder: Where to.
+        builder: The builder to write to.
         value: A string, an array, a list of tables, or a table: a tuple of
-            its fields, None for those that are left out, integers for bytes.
+            fields, in which None omits a field and an integer is a byte.
 
     Returns:
-        Its offset.
+        The offset of the value.
     """
     if isinstance(value, str):
         return builder.CreateString(value)
@@ -148,13 +147,13 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
         if isinstance(field, int):
             builder.PrependUint8Slot(slot, field, 0)
         else:
-            # With the offset 0, the builder leaves the field out.
+            # The builder omits a field with offset 0.
             builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     return builder.EndObject()
 
 
 def _embed(data: bytes, metadata: bytes) -> bytes:
-    """Puts metadata in a new buffer of a model, with an entry for it."""
+    """Adds a buffer with the metadata to a model, and an entry for it."""
     model = unpack(data)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _ENTRY, len(model.buffers)

@@ -1,4 +1,4 @@
-"""ONNX: what onnxruntime and its kin load."""
+"""ONNX files, for ONNX Runtime, OpenVINO and other engines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from keras_pspnet.inference.fold import as_constants, fold
 from keras_pspnet.utils import write_atomically
 
 OPSET = 17
-# Images of the calibration on which the parity is measured.
+# Calibration images on which the parity is measured.
 _COMPARED = 4
 
 
@@ -41,7 +41,7 @@ def write_onnx(
     calibration: Iterable[np.ndarray] = (),
     output: str = "logits",
 ) -> Parity:
-    """Does the work of `keras_pspnet.export_onnx`, documented there.
+    """Implements `keras_pspnet.export_onnx`.
 
     Args:
         model: A model with one output.
@@ -51,20 +51,20 @@ def write_onnx(
         output: `"logits"` or `"mask"`.
 
     Returns:
-        How far the export is from the model.
+        The difference between export and model.
     """
-    # Refuses more classes than a byte can tell apart.
+    # Refuses more classes than uint8 can hold.
     metadata = {
         "labels": ",".join(model_labels(model).names),
         SIDE_ENTRY: json.dumps(description(model)),
     }
     size = network_size(model) or (None, None)
-    # Normalization, the positions of resizing, and logits stay float32.
+    # Normalization, coordinates of resizing, and logits stay float32.
     dtype = "float16" if precision == "float16" else "float32"
     proto = _convert(fold(model, size, dtype, fixed_head=True), size)
     images = default_images(model)
     if precision == "int8":
-        # Integers hold the range that calibration saw and nothing else.
+        # int8 clips values beyond the range of the calibration images.
         images = list(islice(calibration := iter(calibration), _COMPARED))
         proto = quantize(proto, chain(images, calibration))
     for key, value in metadata.items():
@@ -79,7 +79,7 @@ def write_onnx(
             _runner(proto.SerializeToString())(images), found, strict=True
         ):
             if not np.array_equal(mask, logits.argmax(axis=-1)):
-                raise ExportError("the mask must be the greatest of the logits")
+                raise ExportError("the mask must be the argmax of the logits")
     write_atomically(path, proto.SerializeToString())
     return parity
 
@@ -106,7 +106,7 @@ def _convert(network: keras.Model, size: tuple[int | None, int | None]) -> Any:
     shape = (None, *size, network.inputs[0].shape[-1])
     signature = [tf.TensorSpec(shape, tf.float32, "images")]
     with warnings.catch_warnings():
-        # NumPy's old names, in the converter's own code.
+        # The converter uses deprecated names of NumPy.
         warnings.simplefilter("ignore")
         import tf2onnx
 
@@ -123,9 +123,10 @@ def _convert(network: keras.Model, size: tuple[int | None, int | None]) -> Any:
 
 
 def _round_scales_up(graph: Any) -> None:
-    """Keeps a size times a scale, which is cut off, from losing a pixel.
+    """Keeps resizing from losing a pixel to rounding.
 
-    The scale of 21 to 161 is a float32 below 161 / 21, and engines infer 160.
+    Engines truncate size times scale. The scale from 21 to 161 is stored as a
+    float32 just below 161 / 21, so they would infer 160.
     """
     from onnx import numpy_helper
 
@@ -139,7 +140,7 @@ def _round_scales_up(graph: Any) -> None:
 
 
 def _take_greatest(proto: Any) -> None:
-    """Puts `mask` in the place of the output `logits`."""
+    """Replaces the output `logits` by their argmax, `mask`."""
     from onnx import TensorProto, helper
 
     graph = proto.graph
@@ -165,7 +166,7 @@ def _take_greatest(proto: Any) -> None:
 
 
 def _state_padding(conv: Any) -> None:
-    """Writes "same" padding as numbers: engines refuse it with dilation."""
+    """Writes "same" padding as numbers: engines reject it with dilation."""
     values = {attribute.name: attribute for attribute in conv.attribute}
     same = values.get("auto_pad")
     if same is None or not same.s.startswith(b"SAME"):

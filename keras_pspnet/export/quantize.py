@@ -1,4 +1,4 @@
-"""Eight bits for ONNX files, by onnxruntime's own quantisation."""
+"""int8 for ONNX files, with ONNX Runtime's own quantization."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 
 import numpy as np
 
-# A run of operations that only move and scale values ends at anything else.
+# Linear operations: the tail of the network ends at anything else.
 _LINEAR = {
     *("Add", "Concat", "Conv", "Gather", "Identity", "MatMul", "Mul", "Pad"),
     *("Reshape", "Resize", "Slice", "Squeeze", "Sub", "Transpose"),
     "Unsqueeze",
 }
-# Keeps quantize_static from advising what has been done here already: the
-# graph comes folded, with all shapes that can be known.
+# Keeps quantize_static from recommending a preprocessing that is not needed:
+# the graph is folded, and has all shapes that can be known.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
 def quantize(proto: Any, images: Iterable[np.ndarray]) -> Any:
-    """Makes the convolutions of a model compute in eight bits.
+    """Quantizes the convolutions of a model to 8 bits.
 
-    Weights are int8 with a scale for each channel, activations uint8 within
-    the least and the greatest value that the images have shown. The first
-    convolution, the classifier and the resizing behind it stay float32, and so
-    do sums of branches: in integers they cost accuracy and save no time.
+    Weights become int8 with a scale per channel, activations uint8 in the
+    range that the images produce. The first convolution, the classifier, the
+    resizing after it and sums of branches stay float32: as integers they cost
+    accuracy and save no time.
 
     Args:
         proto: ONNX model with the input `images`.
-        images: float32 (1, H, W, bands), taken one after the other.
+        images: float32 (1, H, W, bands), read one at a time.
 
     Returns:
-        The quantised ONNX model, without metadata.
+        The quantized ONNX model, without metadata.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -65,7 +65,7 @@ def quantize(proto: Any, images: Iterable[np.ndarray]) -> Any:
             ["Conv"],
             per_channel=True,
             # x86 processors without VNNI add pairs of products in 16 bits,
-            # which weights of 8 bits overflow.
+            # and 8-bit weights would overflow them.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -80,12 +80,12 @@ def quantize(proto: Any, images: Iterable[np.ndarray]) -> Any:
 
 
 def _first(graph: Any) -> Any:
-    """Returns the convolution of the image: fine steps, and little work."""
+    """Returns the first convolution: it needs precision and costs little."""
     return next(node for node in graph.node if node.op_type == "Conv")
 
 
 def _tail(graph: Any) -> Iterator[Any]:
-    """Yields what stands behind the last activation: classifier, resizing."""
+    """Yields the nodes after the last activation: classifier, resizing."""
     producers = {name: node for node in graph.node for name in node.output}
     waiting = [each.name for each in graph.output]
     seen = set()
@@ -100,6 +100,6 @@ def _tail(graph: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _temporary_file() -> Iterator[str]:
-    # It is written under its name, which a nameless file does not have.
+    # quantize_static needs a path, which a nameless file does not have.
     with tempfile.TemporaryDirectory(prefix="pspnet-int8-") as folder:
         yield str(Path(folder, "model.onnx"))

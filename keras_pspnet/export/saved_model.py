@@ -1,4 +1,4 @@
-"""SavedModel: what tensorflow_model_server loads."""
+"""SavedModels, for tensorflow_model_server and Triton."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from keras_pspnet.inference import (
 from keras_pspnet.utils import check_absent, write_json
 from keras_pspnet.version import __version__
 
-# A fresh process, which does not know this package: images in, logits out.
+# Runs in a fresh process without this package: from images to logits.
 _LOADER = """
 import sys
 import numpy as np
@@ -71,23 +71,23 @@ def write_saved_model(
     batch_sizes: Sequence[int],
     freeze: bool,
 ) -> Parity:
-    """Does the work of `keras_pspnet.export_saved_model`, documented there.
+    """Implements `keras_pspnet.export_saved_model`.
 
     Args:
         model: A model with one output.
-        folder: Folder to make.
+        folder: Folder to create.
         precision: `"float32"` or `"bfloat16"`.
-        options: How the served model looks at images.
-        batch_sizes: Of the warm-up requests.
-        freeze: Whether weights are constants of the graph.
+        options: How the served model processes images.
+        batch_sizes: Batch sizes of the warm-up requests.
+        freeze: Whether to store the weights as constants of the graph.
 
     Returns:
-        How far the export is from the model.
+        The difference between export and model.
     """
     folder = Path(folder)
     check_absent(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A name that is no number, which servers take for a version.
+    # Not a number: servers would take it for a version.
     parent = tempfile.mkdtemp(prefix=".export-", dir=folder.parent)
     try:
         written = os.path.join(parent, "model")
@@ -123,7 +123,7 @@ def _run_in_child(
     requests = os.path.join(scratch, "requests.npz")
     answers = os.path.join(scratch, "answers.npz")
     np.savez(requests, *images)
-    # -I: nothing comes in from the current folder or the environment.
+    # -I ignores the current folder and the environment.
     done = subprocess.run(
         [sys.executable, "-I", "-c", _LOADER, folder, requests, answers],
         check=False,
@@ -132,7 +132,8 @@ def _run_in_child(
     )
     if done.returncode:
         raise ExportError(
-            "the exported model must run in a process of its own. Received: "
+            "the exported model must run in a process without this package. "
+            "Received: "
             f"exit status {done.returncode}\n{done.stderr[-2000:]}"
         )
     with np.load(answers) as found:
@@ -158,7 +159,7 @@ def _write_side_file(model: keras.Model, folder: str, parity: Parity) -> None:
 
 
 def _write_sums(folder: Path) -> None:
-    """Lets `sha256sum --check` tell whether an export is whole."""
+    """Writes checksums, so that `sha256sum --check` can verify an export."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = []
     for path in files:

@@ -1,4 +1,4 @@
-"""The serving graph: images in, masks out."""
+"""The serving graph, from images to masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_pspnet.inference.fold import as_constants, as_variables, fold
 from keras_pspnet.layers import resize, spatial_size
 from keras_pspnet.utils import as_integer, check_rule
 
-# Functions of arrays, and what these hold.
+# Functions that take arrays, and the dtype of the arrays.
 _OF_ARRAYS = {
     "predict_array": tf.float32,
     "predict_uint8": tf.uint8,
@@ -33,17 +33,16 @@ _OF_ARRAYS = {
 
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
-    """How a served model looks at an image.
+    """How a served model processes an image.
 
     Args:
-        max_side: Larger images are shrunk for the network, keeping their
-            ratio; None never shrinks. Masks have the image's own size.
-        scales: The class probabilities at these sizes, relative to the
-            image's, are averaged.
-        flip: Whether flipped images are averaged in as well.
-        window: Side of square windows that slide over the image, a third
-            of each shared with its neighbour; None is the whole image.
-        max_pixels: Larger images are refused; files before they are decoded.
+        max_side: Longer images are downscaled to this side for the network;
+            None keeps their size. Masks always have the image's own size.
+        scales: Image scales whose probabilities are averaged.
+        flip: Whether to average the flipped image as well.
+        window: Side of a square sliding window; neighbors overlap by a third.
+            None is the whole image at once.
+        max_pixels: Larger images are refused; files, before they are decoded.
     """
 
     max_side: int | None = 1024
@@ -54,7 +53,7 @@ class ServingOptions:
 
     @property
     def is_one_view(self) -> bool:
-        """Whether the image is seen once, as it is."""
+        """Whether there is a single view: one scale, not flipped."""
         return self.scales == (1.0,) and not self.flip
 
     def __post_init__(self) -> None:
@@ -77,9 +76,9 @@ class ServingModule(tf.Module):
 
     Args:
         model: A model with one output, as `PSPNet.inference_model()` gives.
-        options: How it looks at images.
+        options: How it processes images.
         precision: `"float32"` or `"bfloat16"`.
-        freeze: Whether weights are constants of the graph, not variables.
+        freeze: Whether the weights are constants of the graph, not variables.
     """
 
     def __init__(
@@ -99,9 +98,9 @@ class ServingModule(tf.Module):
         if freeze:
             network = as_constants(folded)
         else:
-            # An attribute, so that they are saved.
+            # TensorFlow saves only variables that are attributes.
             network, self._weights = as_variables(folded)
-        # One concrete function, so that constants are written once.
+        # A single concrete function, so that constants are stored once.
         self._network = tf.function(
             network, autograph=False
         ).get_concrete_function(
@@ -116,12 +115,12 @@ class ServingModule(tf.Module):
 
     @property
     def takes_files(self) -> bool:
-        """Whether JPEG and PNG files have the bands that the model takes."""
+        """Whether the model takes the bands of JPEG and PNG files."""
         return self._bands in (1, 3)
 
     @property
     def signatures(self) -> dict[str, Any]:
-        """The functions by the name under which servers offer them."""
+        """The functions that servers offer, by name."""
         found = {name: getattr(self, name) for name in _OF_ARRAYS}
         if not self.takes_files:
             return found | {"serving_default": self.predict_array}
@@ -145,7 +144,7 @@ class ServingModule(tf.Module):
         return {"mask": self._masks(images)}
 
     def predict_uint8(self, images: Any) -> dict[str, Any]:
-        """As `predict_array`, at a quarter of the bytes.
+        """Does the same as `predict_array` with a quarter of the bytes.
 
         Args:
             images: uint8 (B, H, W, 3), RGB, or other bands.
@@ -156,10 +155,10 @@ class ServingModule(tf.Module):
         images = tf.cast(self._checked(images), tf.float32)
         return {"mask": self._masks(images)}
 
-    # A signature of its own: servers compute every output of a signature,
-    # whichever a client asks for, and this one is large.
+    # A signature of its own, since this output is large and servers compute
+    # every output of a signature, whichever ones a client asks for.
     def probabilities(self, images: Any) -> dict[str, Any]:
-        """Gives the probability of every class at every pixel.
+        """Returns the probability of every class at every pixel.
 
         Args:
             images: float32 (B, H, W, 3), RGB in 0..255, or other bands.
@@ -176,13 +175,13 @@ class ServingModule(tf.Module):
         return {"probabilities": scores / total}
 
     def logits(self, images: Any) -> dict[str, Any]:
-        """Gives what the network alone computes, to compare or to score.
+        """Returns the output of the network alone, to compare or to score.
 
         Args:
             images: float32 (B, H, W, 3), RGB in 0..255, or other bands.
 
         Returns:
-            `logits`: float32 (B, h, w, C), h and w as of `predict_logits`.
+            `logits`: float32 (B, h, w, C), with h and w as `predict_logits`.
         """
         return {"logits": self._logits(self._checked(images))}
 
@@ -197,9 +196,10 @@ class ServingModule(tf.Module):
             image_bytes: Strings (B,), each a JPEG or PNG file.
 
         Returns:
-            `mask_png_bytes`: strings (B,), each an 8-bit grey PNG of class
-            ids; `height` and `width`: int32 (B,); `status`: strings (B,),
-            "OK", or why there is no mask (empty, height and width 0).
+            `mask_png_bytes`: strings (B,), each an 8-bit grayscale PNG of
+            class ids; `height` and `width`: int32 (B,); `status`: strings
+            (B,), "OK", or the reason why the mask is empty and height and
+            width are 0.
         """
 
         def one(mask: Any, status: Any) -> dict[str, Any]:
@@ -226,14 +226,14 @@ class ServingModule(tf.Module):
         autograph=False,
     )
     def scores(self, image_bytes: Any) -> dict[str, Any]:
-        """Gives the share of each image that every class covers.
+        """Returns the share of each image that every class covers.
 
         Args:
             image_bytes: Strings (B,), each a JPEG or PNG file.
 
         Returns:
-            `scores`: float32 (B, C), rows sum to 1, or to 0 without a mask;
-            `status`: strings (B,), as of `predict_bytes`.
+            `scores`: float32 (B, C); rows sum to 1, or to 0 without a mask.
+            `status`: strings (B,), as in `predict_bytes`.
         """
 
         def one(mask: Any, _: Any) -> dict[str, Any]:
@@ -255,16 +255,16 @@ class ServingModule(tf.Module):
         image_bytes: Any,
         signature: dict[str, Any],
     ) -> dict[str, Any]:
-        """Calls a function of mask and status for each encoded image.
+        """Calls a function with the mask and status of each encoded image.
 
         Args:
-            function: Its results are stacked by name. The mask is (H, W)
-                uint8, or (0, 0) where there is none.
+            function: Takes the mask, uint8 (H, W), or (0, 0) if there is
+                none, and the status. Its results are stacked by name.
             image_bytes: Strings (B,).
             signature: Specs of the function's results.
 
         Returns:
-            The results, and `status`: strings (B,).
+            The stacked results, and `status`: strings (B,).
         """
         image_bytes = tf.ensure_shape(image_bytes, [None])
 
@@ -289,9 +289,9 @@ class ServingModule(tf.Module):
         )
 
     def _checked(self, images: Any) -> Any:
-        """Refuses images that the network could not make sense of."""
-        # A tensor of another rank would abort the process in a convolution:
-        # servers check names and not shapes.
+        """Refuses arrays that the network cannot process."""
+        # Servers check names, not shapes, and a tensor of another rank would
+        # abort the process in a convolution.
         images = tf.ensure_shape(images, self._shape)
         sizes = tf.shape(images, tf.int64)[:3]
         most = self._options.max_pixels
@@ -303,7 +303,7 @@ class ServingModule(tf.Module):
             ),
         ]
         if images.dtype.is_floating:
-            # One such value spreads, and every pixel gets the first class.
+            # One such value would spread and give every pixel the first class.
             checks.append(
                 tf.debugging.Assert(
                     tf.reduce_all(tf.math.is_finite(images)),
@@ -341,7 +341,7 @@ class ServingModule(tf.Module):
         return slide(self._logits, images, self._options.window, self._classes)
 
     def _logits(self, images: Any) -> Any:
-        """Runs the network; one of fixed size sees the image padded."""
+        """Runs the network; for one of fixed size, fits and pads images."""
         if self._size is None:
             return self._network(images)
         size = tf.constant(self._size)

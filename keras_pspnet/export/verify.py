@@ -1,4 +1,4 @@
-"""Every export beside the model it was made of."""
+"""Compares every export with its model."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from keras_pspnet.inference import (
     predict_logits,
 )
 
-# Greatest difference over greatest logit, and least share of pixels with the
-# same class. Random weights put classes closer together than trained ones.
+# Greatest difference relative to the greatest logit, and least share of pixels
+# with the same class. Logits of random weights are closer together than those
+# of trained ones.
 LIMITS = {
     "float32": (1e-5, 0.999),
     "float16": (1e-2, 0.98),
-    # 95.7 % were seen where the CPU has no instructions for bfloat16.
+    # Measured: 95.7 % on a CPU without instructions for bfloat16.
     "bfloat16": (5e-2, 0.93),
     "dynamic": (2e-1, 0.90),
-    # 79.1 % were seen of a ResNet-50 with random weights of 7 bits; trained
-    # networks keep 99 %.
+    # Measured: 79.1 % with a ResNet-50 of random 7-bit weights, 99 % with
+    # trained networks.
     "int8": (5e-1, 0.75),
 }
-# Odd sizes, so that nothing rounds away unseen.
+# Odd sizes, which expose errors of rounding.
 _SIZES = ((65, 97), (113, 64), (48, 48))
 _IMAGES = 2
 
 
 class ExportError(RuntimeError):
-    """An export does not give the logits of its model."""
+    """An export whose logits differ from its model's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What the images of one size measured.
+    """Comparison on images of one size.
 
     Args:
         size: (height, width) of the images.
-        difference: Greatest |difference| over greatest |logit|, None for
-            masks.
+        difference: Greatest |difference| relative to the greatest |logit|;
+            None for masks.
         agreement: Share of pixels with the same class.
     """
 
@@ -55,12 +56,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """How far an export is from its model.
+    """Difference between an export and its model.
 
     Args:
-        exported: What was exported, such as `"SavedModel"`.
+        exported: Format of the export, such as `"SavedModel"`.
         precision: Its precision, a key of `LIMITS`.
-        rows: One for each size.
+        rows: A row for each image size.
     """
 
     exported: str
@@ -71,7 +72,7 @@ class Parity:
     def passed(self) -> bool:
         """Whether all rows are within the limits of the precision."""
         most, least = LIMITS[self.precision]
-        # Written so that NaN fails.
+        # Phrased so that NaN fails.
         return all(
             (row.difference is None or row.difference <= most)
             and row.agreement >= least
@@ -101,21 +102,21 @@ def compare(
     precision: str,
     images: Sequence[np.ndarray],
 ) -> Parity:
-    """Runs an export beside its model and refuses what differs.
+    """Compares an export with its model, and refuses it if they differ.
 
     Args:
         model: The model, with one output.
-        run: Runs the export: a list of float32 images (1, H, W, bands) to
-            their logits (1, H, W, C), or to their masks (1, H, W).
-        exported: What to call it.
+        run: Runs the export: takes a list of float32 images (1, H, W, bands)
+            and returns their logits (1, H, W, C) or masks (1, H, W).
+        exported: Format of the export, for the table.
         precision: Key of `LIMITS`.
         images: Images (1, H, W, bands) to compare on.
 
     Returns:
-        What was measured.
+        The measured differences.
 
     Raises:
-        ExportError: If it is not within the limits; the table is in it.
+        ExportError: If they exceed the limits; the message holds the table.
 
     Examples:
         >>> from keras_pspnet.export.verify import compare, default_images
@@ -135,7 +136,7 @@ def compare(
     parity = Parity(exported, precision, rows)
     if not parity.passed:
         raise ExportError(
-            f"the exported model must give the model's logits.\n{parity}"
+            f"the export must give the same logits as its model.\n{parity}"
         )
     return parity
 
@@ -175,11 +176,11 @@ def sample_images(
 
     Args:
         size: (height, width).
-        seed: Of the random numbers.
-        model: What they are for, None for RGB.
+        seed: Seed of the random numbers.
+        model: Model that takes the images; None is one for RGB.
 
     Returns:
-        float32 (2, H, W, bands): RGB in 0..255, and other bands about the mean
+        float32 (2, H, W, bands): RGB in 0..255; other bands around the mean
         that the model expects.
     """
     bands = RGB if model is None else num_bands(model)
@@ -195,6 +196,6 @@ def sample_images(
     expected = None if model is None else normalization(model)
     if bands != RGB and expected is not None:
         mean, std = map(np.array, expected)
-        # Two standard deviations to either side.
+        # Two standard deviations on either side of the mean.
         images = mean + std * (images / 63.75 - 2)
     return images.astype("float32")

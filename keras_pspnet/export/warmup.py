@@ -1,4 +1,4 @@
-"""What tensorflow_model_server answers before it says it is ready."""
+"""Warm-up requests for tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# As TensorFlow Serving documents it, in
-# tensorflow_serving/g3doc/saved_model_warmup.md.
+# See tensorflow_serving/g3doc/saved_model_warmup.md of TensorFlow Serving.
 _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
@@ -20,17 +19,17 @@ def write_warmup(
     item: Any,
     batch_sizes: Sequence[int],
 ) -> None:
-    """Puts warm-up requests for `serving_default` into a SavedModel.
+    """Adds warm-up requests for `serving_default` to a SavedModel.
 
-    TensorFlow Serving runs them when it loads the model, so that the first
-    client does not wait for what is set up once for every size of input. A
-    model fails to load if one of them fails.
+    TensorFlow Serving runs them when it loads the model, so that no client
+    waits for the setup of each input size. If one of them fails, the model does
+    not load.
 
     Args:
         folder: The SavedModel.
         name: Name of the input.
         item: An encoded image, or an array.
-        batch_sizes: How many times it is in each of the requests.
+        batch_sizes: Number of images in each request.
     """
     path = Path(folder, _FILE)
     path.parent.mkdir(exist_ok=True)
@@ -42,13 +41,13 @@ def write_warmup(
 def _prediction_log(name: str, images: tf.Tensor) -> bytes:
     """Encodes a PredictionLog of TensorFlow Serving.
 
-    Its classes are in the package tensorflow-serving-api, which is not needed
-    for the few fields of a PredictRequest (prediction_log.proto,
+    The package tensorflow-serving-api has classes for it, but the few fields
+    of a PredictRequest do not require them (prediction_log.proto,
     predict.proto and model.proto in tensorflow_serving/apis).
     """
     tensor = tf.make_tensor_proto(images).SerializeToString()
-    # The model's name stays out: RunPredict, in predict_util.cc, only copies
-    # it into the answer, and it is chosen at deployment.
+    # The model's name is left out, since it is chosen at deployment and the
+    # server (RunPredict in predict_util.cc) only copies it into the answer.
     model_spec = _field(3, b"serving_default")
     entry = _field(1, name.encode()) + _field(2, tensor)
     request = _field(1, model_spec) + _field(2, entry)
@@ -57,7 +56,7 @@ def _prediction_log(name: str, images: tf.Tensor) -> bytes:
 
 def _field(number: int, content: bytes) -> bytes:
     """Encodes a string, bytes or message field of a protocol buffer."""
-    # 2 is the wire type of what starts with its length.
+    # Wire type 2: the length comes first.
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 

@@ -1,4 +1,4 @@
-"""Checks of arguments, with errors that name the rule and the value."""
+"""Checks arguments, with errors that name the rule and the value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 
 def check_rule(name: str, value: Any, rule: str, kept: bool) -> None:
-    """Raises ValueError, which names the rule and the value, unless `kept`."""
+    """Raises a ValueError with the rule and the value, unless `kept`."""
     if not kept:
         raise ValueError(f"`{name}` must {rule}. Received: {name}={value!r}")
 
@@ -22,11 +22,11 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
 
 
 def as_integer(value: Any, least: int = 1) -> int | None:
-    """Returns an integer of at least `least`, None for anything else.
+    """Returns an integer of at least `least`; None for anything else.
 
     Args:
-        value: What the user gave; NumPy integers are converted, a bool is
-            no integer.
+        value: The value. NumPy integers are converted; a bool is not an
+            integer.
         least: The smallest allowed value.
     """
     try:
@@ -37,10 +37,10 @@ def as_integer(value: Any, least: int = 1) -> int | None:
 
 
 def as_integers(values: Any) -> tuple[int, ...] | None:
-    """Returns positive integers as a tuple, None for anything else.
+    """Returns positive integers as a tuple; None for anything else.
 
     Args:
-        values: What the user gave: a sequence or an array.
+        values: A sequence or an array.
     """
     try:
         numbers = tuple(map(as_integer, values))
@@ -56,15 +56,15 @@ def check_integer(
 
     Args:
         name: Name of the argument.
-        value: What the user gave.
-        most: The largest allowed value, None for any.
+        value: Its value.
+        most: The largest allowed value; None is any.
         least: The smallest allowed value.
 
     Returns:
         The value as an int; NumPy integers are converted.
 
     Raises:
-        ValueError: If it is no integer (a bool is none), or out of range.
+        ValueError: If it is not an integer (a bool is not), or out of range.
     """
     number = as_integer(value, least)
     rule = "a positive integer"
@@ -78,12 +78,12 @@ def check_integer(
 
 
 def is_number(value: Any, least: float = 0.0, above: bool = False) -> bool:
-    """Tells whether a value is a finite number, and no bool or text.
+    """Returns whether a value is a finite number, not a bool or a string.
 
     Args:
-        value: What the user gave.
+        value: The value.
         least: The smallest allowed value.
-        above: Whether it has to be greater than that.
+        above: Whether it must be greater than `least`.
     """
     if isinstance(value, bool | str):
         return False
@@ -105,13 +105,13 @@ def check_number(
 
     Args:
         name: Name of the argument.
-        value: What the user gave.
-        also: What the argument may be instead, for the error.
-        most: The largest allowed value, None for any.
+        value: Its value.
+        also: Other allowed values, for the error.
+        most: The largest allowed value; None is any.
         above: Whether it must be above 0.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is anything else.
     """
     rule = "above 0" if above else "of at least 0"
     if most is not None:
@@ -123,12 +123,12 @@ def check_number(
 
 
 def init_config(item: Any, cls: type, without: str = "") -> dict[str, Any]:
-    """Returns a constructor's arguments, by the attributes of their names.
+    """Returns a constructor's arguments from the attributes of the same names.
 
     Args:
-        item: What has the attributes.
-        cls: Its class, or the base class whose arguments are asked for.
-        without: An argument to leave out; `kwargs` always is.
+        item: The object.
+        cls: Its class, or the base class whose arguments to return.
+        without: An argument to leave out; `kwargs` is always left out.
     """
     names = inspect.signature(cls).parameters
     left_out = ("kwargs", without)
@@ -136,7 +136,7 @@ def init_config(item: Any, cls: type, without: str = "") -> dict[str, Any]:
 
 
 def finite_numbers(values: Any) -> tuple[float, ...]:
-    """Returns values as floats, or nothing if any is no finite number."""
+    """Returns values as floats; an empty tuple if one is not finite."""
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError):

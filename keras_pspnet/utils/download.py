@@ -1,4 +1,4 @@
-"""Published files fetched once: resumed, verified, safe between processes."""
+"""Downloads published files once: resumable, verified, process-safe."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ HOME_VARIABLE = "KERAS_PSPNET_HOME"
 MIRROR_VARIABLE = "KERAS_PSPNET_MIRROR"
 
 _TIMEOUT = 30.0
-# Seconds before each new try after a connection broke.
+# Seconds to wait before each retry after a connection broke.
 _PAUSES = (1.0, 2.0, 4.0)
 _MAX_BYTES = 8 * 2**30
 _CHUNK = 2**16
 
 
 def cache_folder() -> Path:
-    """Returns where downloads are kept; the folder may not exist yet.
+    """Returns the folder of downloads, which may not exist yet.
 
     Returns:
-        `$KERAS_PSPNET_HOME` where it is set, else `keras_pspnet` in the
+        `$KERAS_PSPNET_HOME` if it is set, otherwise `keras_pspnet` in the
         user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`.
 
     Examples:
@@ -67,44 +67,43 @@ def download(
     name: str = "",
     hint: str = "",
 ) -> Path:
-    """Downloads a file, or finds that it is there.
+    """Downloads a file, unless it is there already.
 
-    A file whose SHA-256 fits is used without the network; another one of its
-    name is replaced. What a broken connection or an interrupted process
-    leaves, `<name>.part`, is resumed where the server can. Of several
-    processes that want the same file, one downloads it.
+    An existing file whose SHA-256 is correct is used without the network; any
+    other one is replaced. After a broken connection or an interruption, the
+    download resumes from `<name>.part` if the server supports it. If several
+    processes want the same file, one downloads it.
 
-    `$KERAS_PSPNET_MIRROR`, a base URL or a folder, replaces all of `url`
-    but the file name: the file is taken from `$KERAS_PSPNET_MIRROR/<name>`.
-    Where the source publishes no hash, the first download records its own in
-    `<name>.sha256`, as `sha256sum --check` reads it, and every later one must
-    have that. Proxies are found as `urllib.request` finds them.
+    `$KERAS_PSPNET_MIRROR`, a base URL or a folder, replaces everything in `url`
+    but the file name: the file comes from `$KERAS_PSPNET_MIRROR/<name>`. If the
+    source publishes no hash, the first download records one in `<name>.sha256`,
+    in the format of `sha256sum --check`, and every later download must match
+    it. Proxies are those of `urllib.request`.
 
-    A progress bar is shown in a notebook, and where standard error is a
-    terminal (or `FORCE_COLOR` is set).
+    There is a progress bar in notebooks, and if standard error is a terminal
+    or `FORCE_COLOR` is set.
 
     Args:
-        url: One of this package's own URLs; it ends in the file's name.
+        url: One of this package's own URLs, which ends in the file's name.
             Redirects are followed, but not from https to http.
-        folder: Where the file is kept under its name; made if missing.
+        folder: Folder for the file; created if missing.
         sha256: The file's SHA-256 in lower-case hex digits, or its first 8 or
-            more. 8 digits find damage; only all 64 also stop an attacker.
-            Empty where the source publishes none.
-        name: Under which name it is kept, and a mirror has it; empty is that
+            more. 8 digits detect damage; only all 64 also stop an attacker.
+            Empty if the source publishes none.
+        name: Name of the file in `folder` and on a mirror; empty is the name
             at the end of `url`.
-        hint: What else may help where the file cannot be had; ends the
-            message of the error.
+        hint: Further advice at the end of the error message.
 
     Returns:
-        `folder/<name>`, of which the SHA-256 has been checked just now.
+        `folder/<name>`, whose SHA-256 has just been checked.
 
     Raises:
-        ConnectionError: If there is no connection, the server or the folder
-            of the mirror does not have the file, a redirect that is not
-            allowed comes, or the connection breaks four times.
-        OSError: If `folder` cannot be written to or the disk is full.
-        ValueError: If `url` leads to another file or more than 8 GiB, or the
-            record of a hash is damaged.
+        ConnectionError: If there is no connection, the server or the mirror
+            does not have the file, a redirect is not allowed, or the
+            connection breaks four times.
+        OSError: If `folder` is not writable or the disk is full.
+        ValueError: If `url` leads to another file or to more than 8 GiB, or
+            the recorded hash is damaged.
     """
     if not name:
         name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
@@ -123,7 +122,7 @@ def download(
         if _fits(path, expected):
             return path
         if not expected:
-            # Nothing would tell whether the rest is of the same file.
+            # Without a hash, the rest might come from another file.
             part.unlink(missing_ok=True)
         elif not sha256:
             received = (
@@ -149,11 +148,11 @@ def download(
 
 
 class _BrokenConnection(Exception):
-    """Trouble that may be over at the next try."""
+    """A failure that may not happen again on retry."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Does not leave https; the base class refuses file and data URLs."""
+    """Never redirects https to http. The base class refuses file URLs."""
 
     def redirect_request(self, req: Any, *details: Any) -> Any:
         fp, code, _, headers, target = details
@@ -165,8 +164,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
-    """Fetches what is missing of a file, and checks its hash."""
-    # What is there may be the start of another file.
+    """Fetches the missing part of a file, and checks its hash."""
+    # Tries again from the start if the existing part is of another file.
     for _ in range(1 + part.exists()):
         for pause in (*_PAUSES, None):
             try:
@@ -187,7 +186,7 @@ def _complete(part: Path, source: str, sha256: str, bar: Progress) -> None:
 
 
 def _transfer(source: str, part: Path, bar: Progress) -> None:
-    """Appends to `part` what it lacks, or writes all without ranges."""
+    """Appends the rest to `part`; without range support, writes it all."""
     done = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": f"keras_pspnet/{__version__}"}
     if done:
@@ -204,7 +203,7 @@ def _transfer(source: str, part: Path, bar: Progress) -> None:
         kind = _BrokenConnection if error.code >= 500 else ConnectionError
         raise kind(f"HTTP {error.code} {error.reason}") from error
     with response:
-        # Files of a mirror have no status.
+        # Files of a local mirror have no status.
         done = done if response.status == 206 else 0
         length = getattr(response, "length", None)
         total = None if length is None else done + length
@@ -215,7 +214,7 @@ def _transfer(source: str, part: Path, bar: Progress) -> None:
             open(part, "ab" if done else "wb") as file,
         ):
             while max(done, total or 0) <= _MAX_BYTES:
-                # Errors of the disk would look alike otherwise.
+                # Only reading: errors of the disk are OSErrors as well.
                 with _breaking_connection():
                     chunk = response.read(_CHUNK)
                 if not chunk:
@@ -227,7 +226,7 @@ def _transfer(source: str, part: Path, bar: Progress) -> None:
         part.unlink()
         raise ValueError(f"`url` must lead to at most {_MAX_BYTES} bytes")
     if total is not None and done < total:
-        raise _BrokenConnection(f"only {done} of {total} bytes came")
+        raise _BrokenConnection(f"only {done} of {total} bytes arrived")
 
 
 @contextlib.contextmanager
@@ -248,21 +247,21 @@ def _fits(path: Path, sha256: str) -> bool:
 
 
 def _recorded(record: Path) -> str:
-    """Returns the hash of the first download, or nothing before it."""
+    """Returns the hash of the first download; empty before it."""
     if not record.exists():
         return ""
     match = re.match(rb"([0-9a-f]{64})\s", record.read_bytes())
     if match is None:
         raise ValueError(
-            "`folder` must hold the hash of the first download as it was "
-            "written, or no such file, which trusts the next download. "
+            "`folder` must hold the recorded hash of the first download "
+            "unchanged. Delete the file to trust the next download. "
             f"Received: {str(record)!r}"
         )
     return match[1].decode()
 
 
 def _find_source(url: str, name: str) -> tuple[str, str]:
-    """Returns the URL to fetch, and what errors say about it."""
+    """Returns the URL to fetch, and its description for errors."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     received = f"Received: url={url!r}"
     if not mirror:
@@ -276,9 +275,9 @@ def _find_source(url: str, name: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _progress_bar(name: str) -> Iterator[Progress]:
-    """Makes a bar of one task, shown on a terminal or in a notebook."""
+    """Shows a progress bar of one task, on a terminal or in a notebook."""
     console = Console(stderr=True)
-    # Without widgets, a notebook would show the bar's last state as an output.
+    # Without widgets, a notebook would keep the last state as an output.
     notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets")
     bar = Progress(
         *Progress.get_default_columns()[:2],
@@ -290,5 +289,5 @@ def _progress_bar(name: str) -> Iterator[Progress]:
     bar.add_task(escape(name), total=None)
     with bar:
         yield bar
-        # Which the end does by itself on a terminal alone.
+        # On exit, only terminals are refreshed automatically.
         bar.refresh()

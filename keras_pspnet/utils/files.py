@@ -1,4 +1,4 @@
-"""Writing files so that a reader never finds half of one."""
+"""Writes files so that readers never see an incomplete one."""
 
 import contextlib
 import hashlib
@@ -18,9 +18,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         path: The file to be written; it may exist, its folder must.
 
     Raises:
-        OSError: A subclass that fits: the folder is missing, is not a folder
-            or cannot be written to, or `path` is something other than a
-            regular file.
+        OSError: If the folder is missing, is not a folder or is not writable,
+            or `path` is not a regular file; of the subclass that fits.
     """
     target = Path(os.path.realpath(path))
     received = f"Received: path={os.fspath(path)!r}"
@@ -28,11 +27,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(
             f"`path` must be a file, not a folder. {received}"
         )
-    # Renaming onto a device would replace the device itself.
+    # Renaming a file to a device would replace the device.
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"`path` must be a regular file. {received}")
-    # Permission bits say little to root or about network and read-only file
-    # systems; creating a nameless file does.
+    # Permission bits mean little for root, and on network and read-only file
+    # systems. Creating a nameless file tells.
     with (
         naming_errors("path", path),
         tempfile.TemporaryFile(dir=target.parent),
@@ -41,13 +40,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def check_data_folder(data: str | os.PathLike[str]) -> None:
-    """Refuses data that is no folder, before a model is loaded.
+    """Checks, before a model is loaded, that data is a folder.
 
     Args:
         data: The folder.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it is not a folder.
     """
     if not os.path.isdir(data):
         raise FileNotFoundError(
@@ -57,13 +56,13 @@ def check_data_folder(data: str | os.PathLike[str]) -> None:
 
 
 def check_absent(folder: str | os.PathLike[str]) -> None:
-    """Checks that a folder that is to be made does not exist yet.
+    """Checks that a folder to be created does not exist yet.
 
     Args:
         folder: The folder.
 
     Raises:
-        FileExistsError: If there is anything of this name.
+        FileExistsError: If the path exists, whatever it is.
     """
     if os.path.lexists(folder):
         raise FileExistsError(
@@ -80,7 +79,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         data: Its new content.
 
     Raises:
-        OSError: As `writing_atomically`.
+        OSError: See `writing_atomically`.
     """
     with writing_atomically(path) as stream:
         stream.write(data)
@@ -88,11 +87,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 @contextlib.contextmanager
 def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file beside `path`, which is renamed into place at the end.
+    """Opens a file beside `path`, and renames it into place at the end.
 
-    Whoever opens `path` finds the old content or the new, whatever happens in
-    between. A symbolic link is followed, and stays a link. If the block
-    fails, the old content stays.
+    Readers of `path` see either the old or the new content, whatever happens
+    in between. If the block fails, the old content stays. A symbolic link is
+    followed and stays a link.
 
     Args:
         path: The file to write or replace.
@@ -101,11 +100,11 @@ def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         The stream to write to.
 
     Raises:
-        OSError: As `check_writable`, or if the disk refuses the data.
+        OSError: See `check_writable`; also if writing fails.
     """
     check_writable(path)
     target = Path(os.path.realpath(path))
-    # Its own short name: the target's may already be as long as names get.
+    # A short name, since the target's may have the maximal length already.
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with (
@@ -114,7 +113,7 @@ def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         ):
             yield stream
             stream.flush()
-            # Without it, a power cut could leave the new name with no data.
+            # Otherwise a power cut could leave an empty file of this name.
             os.fsync(stream.fileno())
         with naming_errors("path", path):
             os.replace(temporary, target)
@@ -126,18 +125,18 @@ def writing_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     """Holds the lock of `path`, waiting for other processes and threads.
 
-    The lock is the file `<path>.lock`, which stays. The system releases it
-    when its holder ends in whatever way. A thread that holds the lock must
-    not ask for it again.
+    The lock is the file `<path>.lock`, which is not deleted. The system
+    releases it when its holder ends, for whatever reason. A thread that holds
+    the lock must not acquire it again.
 
     Args:
-        path: What is worked on: a file or a folder, which need not exist.
+        path: File or folder to lock; it need not exist.
 
     Yields:
         Nothing; the lock is held until the block ends.
 
     Raises:
-        OSError: If the lock file cannot be made.
+        OSError: If the lock file cannot be created.
     """
     from filelock import FileLock
 
@@ -154,18 +153,18 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 def naming_errors(
     argument: str, path: str | os.PathLike[str], rule: str = "writable"
 ) -> Iterator[None]:
-    """Names an argument in what the file system raises.
+    """Adds the name of an argument to errors of the file system.
 
     Args:
-        argument: The argument.
+        argument: Name of the argument.
         path: Its value.
         rule: What it must be.
 
     Yields:
-        Nothing; errors of the block come out with the argument's name.
+        Nothing; the block's errors name the argument.
 
     Raises:
-        OSError: Of the same class as the file system's.
+        OSError: An error of the same class as the file system's.
     """
     try:
         yield
@@ -185,16 +184,16 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 def write_json(
     path: str | os.PathLike[str], content: Mapping[str, Any]
 ) -> None:
-    """Writes a JSON object whole or not at all, an entry a line.
+    """Writes a JSON object atomically, with one line per entry.
 
-    Indented in full, a matrix would have a line for each of its numbers.
+    With indentation, a matrix would take a line for each of its numbers.
 
     Args:
         path: File to write or replace.
-        content: What JSON can say; it has no NaN.
+        content: Values that JSON supports; NaN is not among them.
 
     Raises:
-        OSError: If it cannot be written; an old file stays then.
+        OSError: If it cannot be written. An old file then stays.
     """
     lines = ",\n".join(
         f"  {json.dumps(name)}: {json.dumps(value, allow_nan=False)}"

@@ -1,4 +1,4 @@
-"""Where on Earth the pixels of a GeoTIFF are, and how others say so."""
+"""Reads and writes georeferences of GeoTIFF files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from keras_pspnet.utils.tiff import is_tiff, open_tiff
 
-# Tags of GeoTIFF 1.1 (OGC 19-008r4): type in TIFF, 2 text, 3 short, 12 double.
+# Tags of GeoTIFF 1.1 (OGC 19-008r4). TIFF types: 2 text, 3 short, 12 double.
 _SCALE, _TIEPOINT, _MATRIX, _KEYS = 33550, 33922, 34264, 34735
 _TYPES = {_SCALE: 12, _TIEPOINT: 12, _MATRIX: 12, _KEYS: 3, 34736: 12, 34737: 2}
 _ORIENTATION, _GDAL_NODATA, _TEXT = 274, 42113, 2
-# Keys of the directory, and the values that are no code.
+# Keys of the directory, and values that stand for no code.
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 _CODES = (3072, 2048)
 _NO_CODE = (0, 32767)
@@ -22,22 +22,22 @@ _NO_CODE = (0, 32767)
 
 @dataclasses.dataclass(frozen=True)
 class Georeference:
-    """The georeference of an image, as GeoTIFF has it.
+    """The georeference of an image, as GeoTIFF stores it.
 
     Args:
-        tags: Values of its tags by number.
+        tags: Values of the tags, by number.
     """
 
     tags: dict[int, Any]
 
     @property
     def transform(self) -> np.ndarray | None:
-        """The map's coordinates by those of the image.
+        """The affine map from pixels to map coordinates.
 
         Returns:
-            float64 (2, 3): x and y are this times (column, row, 1), where
-            (0, 0) is the upper left corner of the first pixel; None if there
-            are control points only.
+            float64 (2, 3), which maps (column, row, 1) to (x, y); (0, 0) is
+            the upper left corner of the first pixel. None if there are only
+            control points.
         """
         matrix, scale = self.tags.get(_MATRIX), self.tags.get(_SCALE)
         tie = self.tags.get(_TIEPOINT, ())
@@ -50,7 +50,7 @@ class Georeference:
         else:
             return None
         if self._keys().get(_RASTER_TYPE) == _PIXEL_IS_POINT:
-            # The tags say where the centres of pixels are.
+            # The tags refer to the centers of pixels.
             found = found @ [[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]]
         return np.asarray(found, np.float64)
 
@@ -64,7 +64,7 @@ class Georeference:
         )
 
     def _keys(self) -> dict[int, int]:
-        """Returns the keys whose value stands in the directory itself."""
+        """Returns the keys whose value is in the directory itself."""
         keys = np.asarray(self.tags.get(_KEYS, ()))
         rows = keys[4 : len(keys) // 4 * 4].reshape(-1, 4).tolist()
         return {key: value for key, place, _, value in rows if not place}
@@ -77,14 +77,14 @@ def read_georeference(stream: IO[bytes]) -> Georeference | None:
         stream: Any file, at its beginning.
 
     Returns:
-        The georeference; None if the file is no TIFF, or has none.
+        The georeference; None if the file is not a TIFF file or has none.
     """
     if not is_tiff(stream):
         return None
     try:
         tags: Any = open_tiff(stream).first.tags
         if tags.valueof(_ORIENTATION, default=1) != 1:
-            # Images are turned as they are read.
+            # The image is turned when it is read: the tags no longer fit.
             return None
         values = {code: tags.valueof(code) for code in _TYPES}
         found = {
@@ -95,7 +95,7 @@ def read_georeference(stream: IO[bytes]) -> Georeference | None:
                 found[code] = tuple(np.atleast_1d(each).tolist())
         is_placed = any(code in found for code in (_SCALE, _TIEPOINT, _MATRIX))
         return Georeference(found) if is_placed else None
-    # Broken bytes lead it into anything; they are for those who read pixels.
+    # A corrupt file can raise anything. Reading its pixels reports it.
     except Exception:
         return None
 
@@ -111,8 +111,8 @@ def encode_geotiff(
     Args:
         mask: uint8 (H, W).
         palette: uint8 (256, 3), the colors of its values.
-        ignore_label: The value that GDAL shows as without data.
-        georeference: Where it is; None makes a plain TIFF.
+        ignore_label: The value that GDAL treats as no data.
+        georeference: The georeference; None makes a plain TIFF.
 
     Returns:
         The file.
@@ -132,7 +132,7 @@ def encode_geotiff(
         metadata=None,
         software=False,
         extratags=[
-            # The length of a text is its own.
+            # tifffile computes the length of a text.
             (
                 code,
                 types[code],

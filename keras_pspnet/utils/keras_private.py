@@ -1,7 +1,7 @@
-"""Every private name of Keras that the package uses.
+"""All private Keras names that the package uses.
 
-No other module reads one. `tests/utils/test_keras_private.py` fails where a
-version of Keras lacks one, or means something else by it.
+No other module uses any. `tests/utils/test_keras_private.py` fails if a version
+of Keras lacks one or has changed its meaning.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 
 import keras
 
-# Private methods that the package overrides, of Keras on TensorFlow.
+# Private methods of Keras on TensorFlow that the package overrides.
 OVERRIDDEN = ("Model._maybe_symbolic_build",)
 
 
 def nested_layers(model: Any) -> list[Any]:
-    """Returns all layers inside a model, those of nested models too.
+    """Returns all layers of a model, including those of nested models.
 
-    `model.layers` has only the outermost ones.
+    `model.layers` only has the outermost ones.
     """
     return list(model._flatten_layers(include_self=False))
 
 
 def producer_of(tensor: Any) -> Any:
-    """Returns the layer whose output a symbolic tensor is."""
+    """Returns the layer that produced a symbolic tensor."""
     return tensor._keras_history.operation
 
 
@@ -33,15 +33,15 @@ def num_readers(layer: Any) -> int:
 
 
 def check_compiled(model: Any) -> None:
-    """Raises ValueError, as Keras does, unless a model is compiled."""
+    """Raises Keras's own ValueError unless a model is compiled."""
     model._assert_compile_called()
 
 
 def build_losses(model: Any) -> None:
     """Creates the variables of a model's losses and metrics.
 
-    Keras creates them in the first step, and TensorFlow traces a function that
-    creates variables twice; or it runs the network to learn their shapes.
+    Otherwise Keras creates them in the first step, which TensorFlow then traces
+    twice, or runs the network to find their shapes.
 
     Args:
         model: A compiled functional model whose outputs are logits.
@@ -56,11 +56,11 @@ def build_losses(model: Any) -> None:
 
 
 def build_training(model: Any, batch: Any) -> None:
-    """Creates the variables that a step of training needs.
+    """Creates the variables that a training step needs.
 
     Args:
         model: A compiled model.
-        batch: Tuple of symbolic images and masks, and sample weights or None.
+        batch: Tuple of symbolic images, masks, and sample weights or None.
     """
     model._symbolic_build(data_batch=batch)
 
@@ -68,8 +68,7 @@ def build_training(model: Any, batch: Any) -> None:
 def strategy_of(model: Any) -> Any:
     """Returns the `tf.distribute` strategy of a model's scope, or None.
 
-    `model.distribute_strategy` is never None, and only TensorFlow's models
-    have it.
+    `model.distribute_strategy` is never None, and exists only on TensorFlow.
     """
     return getattr(model, "_distribute_strategy", None)
 
@@ -77,25 +76,25 @@ def strategy_of(model: Any) -> Any:
 def step_variable(optimizer: Any) -> Any:
     """Returns the variable that counts calls of an optimizer's `apply`.
 
-    A schedule reads it; `optimizer.iterations` counts groups of calls where
-    gradients are accumulated.
+    Schedules read it. With gradient accumulation, `optimizer.iterations` counts
+    groups of calls instead.
     """
     return optimizer._iterations
 
 
 def learning_rate_of(optimizer: Any) -> Any:
-    """Returns a learning rate as it was given: a schedule, say.
+    """Returns the learning rate as it was passed, for example a schedule.
 
-    `optimizer.learning_rate` is its present value. None where an optimizer
-    wraps others and has no learning rate of its own.
+    `optimizer.learning_rate` is the current value. None if the optimizer wraps
+    others and has no learning rate of its own.
     """
     return getattr(optimizer, "_learning_rate", None)
 
 
 def keras_variable(optimizer: Any, variable: Any) -> Any:
-    """Returns the Keras variable of what `update_step` is called with.
+    """Returns the Keras variable for an argument of `update_step`.
 
-    On TensorFlow that is the backend's variable, which has no path.
+    On TensorFlow, the argument is the backend's variable, which has no path.
     """
     index = optimizer._get_variable_index(variable)
     return optimizer._trainable_variables[index]
@@ -115,5 +114,5 @@ def num_optimized(optimizer: Any) -> int:
 
 
 def direction_of(metric: Any) -> str | None:
-    """Returns "up" or "down", which of a metric is better, if it says so."""
+    """Returns whether "up" or "down" is better for a metric, if it says so."""
     return getattr(metric, "_direction", None)

@@ -1,4 +1,4 @@
-"""Data that cannot mean what it says: the rules, and a warning of its own."""
+"""Finds data that cannot mean what it says, such as images in 0..1."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 
 from keras_pspnet.labels import IGNORE_LABEL
 
-# Arrays are read in pieces of this size, so that checks hold no second copy.
+# Arrays are checked in pieces of this size, without a second copy.
 _PIECE_BYTES = 4 << 20
 
 FRACTIONS = (
     "labels must be whole numbers: read masks without scaling them (not "
     "divided by 255, as matplotlib reads them) and resize them with the "
-    "nearest neighbour"
+    "nearest neighbor"
 )
 SMALL_IMAGES = (
     "images must be in 0..255, since the model normalizes them itself. "
     "Received: {count} whose values are all within -1..1; multiply them by "
     "255, or leave out the rescaling"
 )
-NORMALISED_IMAGES = (
+NORMALIZED_IMAGES = (
     "images must be in 0..255, since the model normalizes them itself. "
     "Received: {count} with values that are below 0 or beyond 255; leave out "
     "the normalization, or scale images of more bits to 0..255"
@@ -50,15 +50,14 @@ OBJECT_AS_255 = (
     "object, {remedy}"
 )
 ONE_CLASS = (
-    "masks must show at least two classes, since always predicting the same "
-    "one would be perfect otherwise. Received: {masks} masks in which only "
+    "masks must show at least two classes: with one, a network that always "
+    "predicts it would be perfect. Received: {masks} masks in which only "
     "class {label} has ground truth; pixels of another class must not hold "
     "the ignore label"
 )
 MAP_ARRAYS = (
-    "map it: masks = (masks == 255).astype('uint8'). If pixels have to be "
-    "ignored as well, give them another value and choose it as the ignore "
-    "label"
+    "map it: masks = (masks == 255).astype('uint8'). If there are pixels to "
+    "ignore as well, give them another value and set it as the ignore label"
 )
 MAP_FILES = (
     "write the lines '{0} 0' and '{1} 255' into labels.txt, without others "
@@ -78,12 +77,12 @@ class DataWarning(UserWarning):
 
 @dataclasses.dataclass
 class BinaryMasks:
-    """Whether masks of two classes look as if 255 marked their object.
+    """Counts masks of two classes in which 255 seems to mark the object.
 
     Args:
-        masks: How many there are.
-        with_object: How many show class 1.
-        only_ignored: How many show 0 and 255, and not class 1.
+        masks: Number of masks.
+        with_object: Number of masks with class 1.
+        only_ignored: Number of masks with 0 and 255, without class 1.
         remedy: What to do if 255 marks the object.
     """
 
@@ -107,29 +106,29 @@ class BinaryMasks:
         return OBJECT_AS_255.format(**dataclasses.asdict(self))
 
     def check(self, what: str = "`y`") -> bool:
-        """Raises, or warns, where 255 seems to mark the object.
+        """Raises or warns if 255 seems to mark the object.
 
         Args:
-            what: Whose masks they are, for the message.
+            what: Name of the masks, for the message.
 
         Returns:
             Whether it warned.
 
         Raises:
-            ValueError: If no mask shows class 1, and some hold 0 and 255.
+            ValueError: If no mask has class 1, and some have 0 and 255.
         """
         if self.only_ignored and not self.with_object:
             raise ValueError(f"{what}: {self.message()}")
         return self.warn(what)
 
     def warn(self, what: str) -> bool:
-        """Warns where most of the objects seem to be 255.
+        """Warns if most of the objects seem to be 255.
 
         Args:
-            what: Whose masks they are, for the message.
+            what: Name of the masks, for the message.
 
         Returns:
-            Whether it did.
+            Whether it warned.
         """
         seems_wrong = self.only_ignored > self.with_object
         if seems_wrong:
@@ -137,23 +136,25 @@ class BinaryMasks:
         return seems_wrong
 
 
-# Resizing by cubics overshoots: 0..1 stays below the first, and 0..255 within
-# the others. Standardised values stay within the second.
+# Limits that allow for the overshoot of cubic resizing: images in 0..1 stay
+# below the first, standardized ones below the second, and images in 0..255
+# within the last two.
 _SMALL, _STANDARD, _LOWEST, _HIGHEST = 2, 16, -100, 400
 
 
 def image_kinds(lowest: Any, highest: Any, is_float: bool) -> dict[str, Any]:
-    """Sorts images by their values; an image of zeros is of no kind.
+    """Classifies images by their values; an image of zeros is of no kind.
 
     Args:
-        lowest: Array or tensor (B,) of the least value of each image.
-        highest: Likewise of the greatest value.
-        is_float: Whether they are floating-point numbers.
+        lowest: Array or tensor (B,), the least value of each image.
+        highest: Likewise, the greatest value.
+        is_float: Whether the images hold floating-point numbers.
 
     Returns:
-        Kind -> boolean (B,). `broken`: not finite; `small`: as of 0..1 or
-        -1..1; `signed`: as standardised ones; `wide`: beyond 0..255;
-        `bright`: more than standardised ones hold.
+        Kind -> boolean (B,). `broken`: not finite; `small`: like 0..1 or
+        -1..1; `signed`: like standardized images; `wide`: beyond 0..255;
+        `usual`: neither `small` nor `signed`; `bright`: above the values of
+        standardized images.
     """
     span = highest - lowest
     finite = (span >= 0) & (span < float("inf"))
@@ -178,11 +179,11 @@ def image_kinds(lowest: Any, highest: Any, is_float: bool) -> dict[str, Any]:
 
 
 class ImageRange:
-    """Whether images are in the units that a model takes.
+    """Checks whether images are in the units that a model takes.
 
     Args:
         mean: The mean of each band that the model expects. RGB is in 0..255;
-            bands of other units may be small themselves.
+            other bands may have other units, and small values.
     """
 
     KINDS = ("broken", "small", "signed", "wide", "usual", "bright")
@@ -197,7 +198,7 @@ class ImageRange:
         images = images.reshape(-1, *images.shape[-3:])
         self.images += len(images)
         if images.dtype == np.uint8:
-            # They need no reading.
+            # uint8 needs no check.
             self.counts["usual"] += len(images)
             self.counts["bright"] += len(images)
             return
@@ -215,7 +216,7 @@ class ImageRange:
         """Raises ValueError if an image holds NaN or infinity.
 
         Args:
-            what: Whose images they are, for the message.
+            what: Name of the images, for the message.
         """
         if self.counts["broken"]:
             raise ValueError(self._not_finite(what))
@@ -224,7 +225,7 @@ class ImageRange:
         """Warns if the images seem to be in other units.
 
         Args:
-            what: Whose images they are, for the message.
+            what: Name of the images, for the message.
         """
         if self.counts["broken"]:
             warn(self._not_finite(what))
@@ -238,7 +239,7 @@ class ImageRange:
         return NOT_FINITE.format(what=what, count=count, of=self.images)
 
     def _verdict(self) -> tuple[str, int]:
-        """Returns what is wrong, and of how many images."""
+        """Returns the message and the number of images; "" and 0 for none."""
         small, signed, usual = (
             self.counts[kind] for kind in ("small", "signed", "usual")
         )
@@ -248,26 +249,26 @@ class ImageRange:
         if small and not usual and not signed:
             applies = rgb or max(self.mean) > 1
             return SMALL_IMAGES if rgb else OTHER_UNITS, small * applies
-        # Nobody knows what a mean of 0, or one beyond bytes, is of.
+        # A mean of 0, or beyond 0..255, does not show the units.
         if not rgb or not highest or min(self.mean) < 0 or highest > 255:
             return "", 0
         if signed and not usual:
-            return NORMALISED_IMAGES, small + signed
-        return NORMALISED_IMAGES, self._if_most("wide")
+            return NORMALIZED_IMAGES, small + signed
+        return NORMALIZED_IMAGES, self._if_most("wide")
 
     def _if_most(self, kind: str) -> int:
-        """Returns how many images are of a kind, 0 if most are not."""
+        """Returns the number of images of a kind; 0 unless most are."""
         count = self.counts[kind]
         return count if 2 * count > self.images else 0
 
 
 def warn_of_one_class(what: str, classes: Iterable[int], masks: int) -> None:
-    """Warns where all ground truth of several masks is of one class.
+    """Warns if several masks show only one class.
 
     Args:
-        what: Whose masks they are, for the message.
+        what: Name of the masks, for the message.
         classes: The classes that they show.
-        masks: How many there are; a single one may well be of one class.
+        masks: Number of masks. A single mask may well have one class.
     """
     shown = set(classes)
     if masks > 1 and len(shown) == 1:
@@ -275,12 +276,12 @@ def warn_of_one_class(what: str, classes: Iterable[int], masks: int) -> None:
 
 
 def warn(message: str) -> None:
-    """Warns with a `DataWarning`."""
+    """Issues a `DataWarning`."""
     warnings.warn(message, DataWarning, stacklevel=3)
 
 
 def is_array(value: Any) -> bool:
-    """Tells whether a value is an array or tensor, and no data set."""
+    """Returns whether a value is an array or tensor, not a data set."""
     shape = getattr(value, "shape", None)
     return shape is not None and len(shape) > 0 and hasattr(value, "__array__")
 
@@ -304,9 +305,9 @@ def pieces(array: Any) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def first_fraction(labels: np.ndarray) -> float | None:
-    """Returns the first label that is no whole number, None if all are."""
+    """Returns the first label that is not a whole number; None if all are."""
     if not np.issubdtype(labels.dtype, np.floating):
         return None
-    # NaN equals nothing, infinity is its own floor.
+    # NaN differs from its floor, but infinity does not.
     wrong = ~np.isfinite(labels) | (labels != np.floor(labels))
     return float(labels[wrong][0]) if wrong.any() else None

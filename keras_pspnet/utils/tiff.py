@@ -1,4 +1,4 @@
-"""What all readers of TIFF files begin with."""
+"""Opens TIFF files, for all readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_tiff(stream: IO[bytes]) -> bool:
-    """Tells whether a file, at its beginning, is TIFF; it is left there."""
+    """Returns whether a stream at its beginning is a TIFF file; rewinds it."""
     start = stream.read(len(_STARTS[0]))
     stream.seek(0)
     return start in _STARTS
@@ -22,11 +22,11 @@ def open_tiff(stream: IO[bytes]) -> Any:
         stream: The file.
 
     Returns:
-        Its pages, as tifffile has them. Broken bytes lead it into anything.
+        tifffile's pages. Corrupt files can make tifffile raise anything.
     """
-    # It takes a while to import, imagecodecs with it.
+    # Slow to import, above all with imagecodecs.
     from tifffile import TiffFile
 
-    # Errors say what is wrong with a file, once.
+    # Errors already say what is wrong with a file.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     return TiffFile(stream).pages

@@ -73,7 +73,7 @@ def test_all_exports_give_the_masks_of_the_model(
     any_size, fixed = made
     assert any_size.input_shape == (None, None, None, 3)
     assert fixed.input_shape == (None, 49, 49, 3)
-    image = np.load(tmp_path / export.PICTURE)[None].astype("float32")
+    image = np.load(tmp_path / export.IMAGE)[None].astype("float32")
     assert image.shape == (1, 49, 49, 3)
     want = predict_masks(any_size, image)
     # Masks of one class would agree by chance.
@@ -93,7 +93,7 @@ def test_start_asks_every_signature_of_a_saved_model(
 ) -> None:
     export: ModuleType = benchmark("export")
     module: ModuleType = benchmark("export_start")
-    export.write_picture(tmp_path, 33)
+    benchmark("comparison").write_image(tmp_path, 33)
     kp.export_saved_model(conv_model(), tmp_path / "float32")
     options = ["--child", "start-savedmodel-float32", "--folder", str(tmp_path)]
     export.run_to_end("start", [sys.executable, export.__file__, *options])

@@ -229,7 +229,7 @@ def test_a_mask_of_another_image_is_refused(
     }
     assert_one_line(
         run(photo_file, "-o", tmp_path / "m.png", *option),
-        "the mask has another size than the image",
+        "the mask must have the size of the image",
     )
 
 
@@ -248,7 +248,9 @@ def test_labels_are_checked(run, photo_file, tmp_path, labels):
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"labels": labels}))
     arguments = photo_file, "-o", tmp_path / "m.png", "--labels", path
-    assert_one_line(run(*arguments), "labels.json is no export's pspnet.json")
+    assert_one_line(
+        run(*arguments), "labels.json must be the pspnet.json of an export"
+    )
 
 
 def test_ignored_pixels_are_black_and_counted(run, server, tmp_path):

@@ -389,7 +389,7 @@ def test_a_download_that_ends_too_soon(
     # Nothing more comes, however often the rest is asked for.
     server.cuts = [100_000, *[0] * 9]
     size = len(server.files[address])
-    match = rf"within reach \(only 100000 of {size} bytes came\)"
+    match = rf"within reach \(only 100000 of {size} bytes arrived\)"
     refuse_download(place, ConnectionError, match)
     server.cuts = []
     accept_download(place)

@@ -344,7 +344,9 @@ def test_another_network_of_paddleseg_is_refused(
 def test_basic_blocks_of_paddleseg_are_refused() -> None:
     model = random_pspnet(18, **PADDLESEG)
     state = paddleseg_state(model, 18)
-    with pytest.raises(ValueError, match="must have bottlenecks.*resnet18"):
+    with pytest.raises(
+        ValueError, match="must have bottleneck blocks.*resnet18"
+    ):
         convert_paddleseg(state)
 
 

@@ -104,14 +104,14 @@ ATTACKS = [
     (b"ctorch\n_utils._rebuild_tensor\n)\x81.", "which no state_dict"),
     (b"V__main__\nV__builtins__.eval\n\x93)R.", "which no state_dict"),
     (b"cos\nsystem.__call__\n(V1\ntR.", r"uses os\.system\.__call__, which"),
-    (b"V\xef\xbd\x8f\xef\xbd\x93\nVsystem\n\x93)R.", "name in it is none"),
+    (b"V\xef\xbd\x8f\xef\xbd\x93\nVsystem\n\x93)R.", "name in it is invalid"),
     (b"X\x06\x00\x00\x00\xef\xbd\x8f\xef\xbd\x93Vsystem\n\x93)R.", "no state_"),
-    (b"cos\nsystem\x00\n.", "a name in it is none"),
+    (b"cos\nsystem\x00\n.", "a name in it is invalid"),
     (b"V__reduce__\n)R.", "calls something that has no name"),
     (b"Vos\nNV\x93.", "damaged"),
-    (b"NVsystem\n\x93.", "a name in it is none"),
+    (b"NVsystem\n\x93.", "a name in it is invalid"),
     (b"cm\nC\nVx\n" + b"cbuiltins\ngetattr\nNN\x86R.", "builtins.getattr"),
-    (b"ctorch\ndevice\nV" + b"a" * 300 + b"\n\x85R.", "name in it is none"),
+    (b"ctorch\ndevice\nV" + b"a" * 300 + b"\n\x85R.", "name in it is invalid"),
     # Calls of what was made, and changes to it.
     (b"}q\x00)R.", "calls something that has no name"),
     (b"}q\x00)\x81.", "calls something that has no name"),
@@ -257,14 +257,14 @@ def test_lists_of_storages_are_of_text(tmp_path) -> None:
 def test_members_that_lie_on_each_other(tmp_path) -> None:
     refused(
         members_that_overlap(tmp_path / "x.pth"),
-        "members of it lie on each other",
+        "its members overlap",
     )
 
 
 def test_hostile_files_take_little_memory_and_time(tmp_path) -> None:
     lists = lists_that_unfold(tmp_path / "lists.pth")
     members = members_that_overlap(tmp_path / "members.pth")
-    expected = {str(lists): "does not list", str(members): "lie on each other"}
+    expected = {str(lists): "does not list", str(members): "members overlap"}
     light = [*NO_PICKLE_OF_PYTORCH, *TOO_MUCH, *ATTACKS]
     for number, (content, match) in enumerate([*HEAVY, *light]):
         for form in FORMS if number >= len(HEAVY) else ("zip",):

@@ -84,7 +84,7 @@ def test_tensors_stay_within_their_storage(tmp_path, form, args, match) -> None:
     path = save(tmp_path / "x.pth", Tensor(**{"storage": storage} | args), form)
     refused(path, match)
     path = save(tmp_path / "y.pth", {"a": [parameter(3)]}, form)
-    refused(path, "parameter in it is no tensor")
+    refused(path, "parameter in it is not a tensor")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,6 @@ def test_numpy_objects_that_are_none(tmp_path) -> None:
         (calling("_codecs", "encode", "€", "latin1"), "damaged"),
         (calling("builtins", "complex", "1", "2"), "damaged"),
         (calling("torch", "device", "cuda", []), r"from 0 to 2\*\*48"),
-        (calling("torch", "device", "not one"), "a name in it is none"),
+        (calling("torch", "device", "not one"), "a name in it is invalid"),
     ):
         refused(save(tmp_path / "x.pth", value), match)

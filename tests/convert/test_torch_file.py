@@ -431,11 +431,11 @@ def test_the_folder_of_an_archive_has_any_name(tmp_path) -> None:
 def test_big_endian_machines_are_refused(tmp_path) -> None:
     members = {"a/data.pkl": pickle.dumps({}, 2), "a/byteorder": b"big"}
     path = write_members(tmp_path / "x.pth", members)
-    refused(path, "must be of a little-endian machine")
+    refused(path, "must come from a little-endian machine")
     system = SYSTEM | {"little_endian": False}
     for other in (system, {}, None):
         path = write_legacy(tmp_path / "y", pickle.dumps({}), system=other)
-        refused(path, "must be of a little-endian machine")
+        refused(path, "must come from a little-endian machine")
 
 
 def test_other_versions_of_the_plain_form_are_refused(tmp_path) -> None:

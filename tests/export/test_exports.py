@@ -206,7 +206,9 @@ def test_a_wrong_export_is_not_written(model, tmp_path, monkeypatch) -> None:
         verify, "predict_logits", lambda model, images: images + np.nan
     )
     for function, arguments in ((export_onnx, ()), (export_litert, (SIZE,))):
-        with pytest.raises(RuntimeError, match="must give the model's logits"):
+        with pytest.raises(
+            RuntimeError, match="must give the same logits as its model"
+        ):
             function(model, tmp_path / "model", *arguments)
     assert os.listdir(tmp_path) == []
 
@@ -265,7 +267,8 @@ def test_images_of_one_size_are_judged_together(model) -> None:
         ),
         (
             {"size": SIZE, "calibration": [picture(4, 4)]},
-            "`calibration` must.*for it alone.*1 images, precision='float32'",
+            "`calibration` must.*be empty otherwise.*1 images, "
+            "precision='float32'",
         ),
         (
             {

@@ -227,7 +227,7 @@ def test_one_path_is_no_list_of_images(model, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("images", "match"),
     [
-        ([picture(9, 9)] * 7, "some dozens .* Received: 7 images"),
+        ([picture(9, 9)] * 7, "a few dozen .* Received: 7 images"),
         ([picture(9, 9) / 255] * 9, "`calibration`: images must be in 0..255"),
     ],
 )

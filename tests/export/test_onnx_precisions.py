@@ -216,7 +216,7 @@ def test_a_wrong_mask_is_not_written(
         axis.op_type = "ArgMin"
 
     monkeypatch.setattr(onnx_export, "_take_greatest", take_another)
-    with pytest.raises(RuntimeError, match="the mask must be the greatest"):
+    with pytest.raises(RuntimeError, match="the mask must be the argmax"):
         export_onnx(model, tmp_path / "model.onnx", "float16", output="mask")
     assert os.listdir(tmp_path) == []
 
@@ -237,7 +237,8 @@ def test_a_wrong_mask_is_not_written(
         (
             {"calibration": [picture(4, 4)]},
             ValueError,
-            "`calibration` must.*for it alone.*1 images, precision='float32'",
+            "`calibration` must.*be empty otherwise.*1 images, "
+            "precision='float32'",
         ),
         (
             {"precision": "int8", "calibration": "photo.jpg"},

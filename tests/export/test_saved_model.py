@@ -556,7 +556,9 @@ def test_a_wrong_export_is_not_left_behind(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         verify, "predict_logits", lambda model, images: np.ones((1, 9, 9, 4))
     )
-    match = r"must give the model's logits(.|\n)*48x48 +nan +0\.000%"
+    match = (
+        r"must give the same logits as its model\.(.|\n)*48x48 +nan +0\.000%"
+    )
     with pytest.raises(RuntimeError, match=match):
         export_saved_model(conv_model(), tmp_path / "pspnet" / "1")
     assert os.listdir(tmp_path / "pspnet") == []

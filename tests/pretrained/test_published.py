@@ -439,7 +439,7 @@ def test_what_a_source_is_known_for_can_be_overridden(
         ("x.pdparams", b"", r"that paddle.save wrote \(it is empty\)"),
         ("x.pdparams", b"<html></html>", r"wrote \(it is a web page\)"),
         ("x.pdparams", b"?" * 99, r"wrote \(it does not begin like one\)"),
-        ("x", b"\x80\x04N.", r"wrote \(it holds no dict\)"),
+        ("x", b"\x80\x04N.", r"wrote \(it does not hold a dict\)"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(
@@ -465,7 +465,7 @@ def test_files_by_name_get_the_message_of_their_reader(tmp_path: Path) -> None:
     ):
         path = tmp_path / "odd.safetensors"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="whole safetensors file"):
+        with pytest.raises(ValueError, match="valid safetensors file"):
             convert_file(path)
     for name in (tmp_path / "nobody.pth", tmp_path, "/dev/zero"):
         with pytest.raises(FileNotFoundError, match="must be an existing f"):

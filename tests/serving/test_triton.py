@@ -95,7 +95,7 @@ def test_warms_up_before_it_is_ready(triton, signatures):
         ("full batch", "1"),
     ]
     # Of a picture that the network sees.
-    data = (MODELS / "pspnet/warmup/picture").read_bytes()
+    data = (MODELS / "pspnet/warmup/image").read_bytes()
     (length,) = struct.unpack_from("<I", data)
     assert length == len(data) - 4
     answer = signatures["serving_default"](tf.constant([data[4:]]))

@@ -109,7 +109,7 @@ def test_damaged_version_is_refused_and_the_old_one_goes_on(
     assert status == 400
     error = json.loads(body)["error"]
     assert "version 2" in error
-    assert re.search(r"SavedModel|must be a whole export", error)
+    assert re.search(r"SavedModel|must be a complete export", error)
     assert versions(server) == ["1"]
     assert answer(server, *files[:4]) == masks[:4]
 

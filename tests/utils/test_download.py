@@ -221,7 +221,7 @@ def test_gives_up_after_three_new_tries_and_keeps_the_part(
     with pytest.raises(
         ConnectionError,
         match=r"`url` must be within reach \(only 100000 of 300000 bytes "
-        rf"came\)\. Received: url='http://127.*{PATH}'",
+        rf"arrived\)\. Received: url='http://127.*{PATH}'",
     ):
         get()
     assert len(server.seen) == 4

@@ -3,7 +3,7 @@
     python compare.py FOLDER [CASE ...]
 
 `peer.py`, here or in `../paddle`, made the folder. Prints one row for each
-network and picture size, and fails if any row misses its bound.
+network and image size, and fails if any row misses its bound.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGREEMENT = 0.9999
 
 
 def outputs_of(case: dict[str, Any], folder: Path) -> Any:
-    """Returns a function from a picture to our values by the peer's names."""
+    """Returns a function from an image to our values by the peer's names."""
     path = folder / case["file"]
     if case["source"] in ("mmcv", "timm"):
         model = PSPNet(

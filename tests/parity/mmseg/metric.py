@@ -23,7 +23,7 @@ NAMES = ("IoU", "Acc", "mIoU", "mAcc", "aAcc", "Dice", "Precision", "Recall")
 
 
 def samples_of(mask: np.ndarray, prediction: np.ndarray) -> list[dict]:
-    """Returns pictures (B, H, W) and predictions as the peer takes them."""
+    """Returns images (B, H, W) and predictions as the peer takes them."""
     return [
         {
             "gt_sem_seg": {"data": torch.from_numpy(label[None])},

@@ -19,10 +19,10 @@ CLASSES = (2, 5, 19, 21, 150)
 
 
 def write(folder: Path, classes: int) -> None:
-    """Writes one case: pictures of which some classes are absent.
+    """Writes one case: images of which some classes are absent.
 
     Class 1 is in predictions alone, and class 2, where there is one, in
-    neither; one picture is ignored as a whole.
+    neither; one image is ignored as a whole.
     """
     rng = np.random.default_rng(classes)
     mask, prediction = rng.integers(0, classes, (2, 6, 40, 50))

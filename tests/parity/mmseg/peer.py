@@ -1,10 +1,10 @@
-"""The peer: mmsegmentation in PyTorch writes checkpoints, pictures, logits.
+"""The peer: mmsegmentation in PyTorch writes checkpoints, images, logits.
 
     python peer.py FOLDER [CASE ...]
 
 Every case is a network with random weights and random batch-norm statistics,
 saved in a form in which such networks are published, with its logits for some
-pictures. `compare.py` reads the same file with keras_pspnet. The published
+images. `compare.py` reads the same file with keras_pspnet. The published
 files themselves are of the same making, so what holds here holds for them.
 
 mmsegmentation's PSPNet can be configured as each of the networks whose
@@ -57,7 +57,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One network, one file, some pictures.
+    """One network, one file, some images.
 
     Args:
         name: Name of the case and of its folder.
@@ -65,7 +65,7 @@ class Case:
             the backbone alone "mmcv" or "timm".
         depth: Of the ResNet.
         classes: Number of classes.
-        sizes: (height, width) of the pictures.
+        sizes: (height, width) of the images.
         align_corners: Corner-aligned resizing.
         stem: "deep", "deep_wide" or "7x7".
         stride_on: "3x3" or "1x1".
@@ -178,7 +178,7 @@ def build(case: Case) -> torch.nn.Module:
     )
 
 
-def picture(size: tuple[int, int], seed: int) -> np.ndarray:
+def random_image(size: tuple[int, int], seed: int) -> np.ndarray:
     """Patches of color with some noise, uint8 RGB (H, W, 3)."""
     rng = np.random.default_rng(seed)
     grid = (max(3, size[0] // 64), max(3, size[1] // 64))
@@ -237,7 +237,7 @@ def randomise(model: torch.nn.Module, case: Case) -> None:
             norm.bias.copy_(normal(norm.bias, 0.3))
             norm.momentum = 1.0
         model.train()
-        batch = [normalized(picture((97, 129), s), case) for s in range(4)]
+        batch = [normalized(random_image((97, 129), s), case) for s in range(4)]
         logits(model, torch.cat(batch), case)
         model.eval()
         for norm in norms:
@@ -260,7 +260,7 @@ def randomise(model: torch.nn.Module, case: Case) -> None:
 def logits(
     model: torch.nn.Module, images: torch.Tensor, case: Case
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Main and auxiliary logits at the pictures' size."""
+    """Main and auxiliary logits at the images' size."""
     features = model.extract_feat(images)
     main, aux = (
         resize(
@@ -360,7 +360,7 @@ def run(case: Case, folder: Path) -> None:
     path = save(model, case, folder)
     with torch.no_grad():
         for number, size in enumerate(case.sizes):
-            image = picture(size, 100 + number)
+            image = random_image(size, 100 + number)
             name = f"{size[0]}x{size[1]}"
             np.save(folder / f"image_{name}.npy", image)
             inputs = normalized(image, case)

@@ -2,8 +2,8 @@
 
     python protocol_compare.py FOLDER
 
-`protocol_pictures.py` and `protocol_peer.py` made the folder. Prints one row
-for each network, protocol and set of pictures, and fails if any row misses a
+`protocol_images.py` and `protocol_peer.py` made the folder. Prints one row
+for each network, protocol and set of images, and fails if any row misses a
 bound: predictions pixel by pixel, scores over the set.
 """
 
@@ -47,7 +47,7 @@ def model_of(path: Path) -> PSPNet:
 
 
 def masks_of(folder: Path) -> dict[str, np.ndarray]:
-    """Returns the peer's predictions by the names of the pictures."""
+    """Returns the peer's predictions by the names of the images."""
     with np.load(folder / "masks.npz") as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -55,7 +55,7 @@ def masks_of(folder: Path) -> dict[str, np.ndarray]:
 def equal_share(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray]
 ) -> float:
-    """Returns how many of the pixels of common pictures are the same."""
+    """Returns how many of the pixels of common images are the same."""
     names = first.keys() & second.keys()
     equal = sum(np.count_nonzero(first[name] == second[name]) for name in names)
     return equal / sum(first[name].size for name in names)
@@ -81,11 +81,11 @@ def check(row: dict[str, Any], folder: Path, others: list[Path]) -> bool:
     protocol = make_protocol("mmseg", **settings)
     network = as_predictor(model)
     want = masks_of(folder)
-    pictures = root / "sets" / row["set"]
+    data = root / "sets" / row["set"]
     pairs = {
         name: (
-            read_image(pictures / "images" / f"{name}.png"),
-            read_mask(pictures / "masks" / f"{name}.png"),
+            read_image(data / "images" / f"{name}.png"),
+            read_mask(data / "masks" / f"{name}.png"),
         )
         for name in want
     }

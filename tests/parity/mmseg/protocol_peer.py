@@ -1,8 +1,8 @@
-"""Lets mmsegmentation predict and score sets of pictures by its protocol.
+"""Lets mmsegmentation predict and score sets of images by its protocol.
 
     python protocol_peer.py FOLDER
 
-`protocol_pictures.py` made the folder; `protocol_compare.py` reads what is
+`protocol_images.py` made the folder; `protocol_compare.py` reads what is
 written here. Loading, resizing, mirroring, networks, windows, the mean over
 several views, and the scores are mmsegmentation's own. So are the sizes of
 several scales: both sides of the base times the ratio, as in the versions
@@ -66,10 +66,10 @@ class Row:
     Args:
         network: Name of the network.
         base: Longest and shortest side.
-        window: Side of the windows, None for whole pictures.
+        window: Side of the windows, None for whole images.
         ratios: Sizes relative to the base.
-        flip: Whether pictures are mirrored as well.
-        most: At most so many pictures of a set.
+        flip: Whether flipped images are averaged in as well.
+        most: At most so many images of a set.
     """
 
     network: str
@@ -128,7 +128,7 @@ def network(case: Case, folder: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def dataset(pictures: Path, row: Row, classes: int) -> Any:
+def dataset(data: Path, row: Row, classes: int) -> Any:
     """Builds the peer's data set with the pipeline of its configurations."""
     load = {"type": "LoadImageFromFile"}
     ends = [{"type": "LoadAnnotations"}, {"type": "PackSegInputs"}]
@@ -152,7 +152,7 @@ def dataset(pictures: Path, row: Row, classes: int) -> Any:
     return DATASETS.build(
         {
             "type": "BaseSegDataset",
-            "data_root": str(pictures),
+            "data_root": str(data),
             "data_prefix": {"img_path": "images", "seg_map_path": "masks"},
             "img_suffix": ".png",
             "metainfo": {"classes": [f"class {i}" for i in range(classes)]},
@@ -163,11 +163,11 @@ def dataset(pictures: Path, row: Row, classes: int) -> Any:
 
 
 def is_single(row: Row) -> bool:
-    """Returns whether every picture is seen once."""
+    """Returns whether every image is seen once."""
     return len(row.ratios) == 1 and not row.flip
 
 
-def predict(model: torch.nn.Module, pictures: Path, row: Row) -> list[Any]:
+def predict(model: torch.nn.Module, data: Path, row: Row) -> list[Any]:
     """Returns the peer's results of a set."""
     model.test_cfg = ConfigDict(mode="whole")
     if row.window is not None:
@@ -180,7 +180,7 @@ def predict(model: torch.nn.Module, pictures: Path, row: Row) -> list[Any]:
     tested = model
     if not is_single(row):
         tested = MODELS.build({"type": "SegTTAModel", "module": model})
-    samples = dataset(pictures, row, model.num_classes)
+    samples = dataset(data, row, model.num_classes)
     results = []
     with torch.no_grad():
         for index in range(min(len(samples), row.most)):
@@ -189,11 +189,11 @@ def predict(model: torch.nn.Module, pictures: Path, row: Row) -> list[Any]:
 
 
 def write_row(
-    model: torch.nn.Module, pictures: Path, row: Row, folder: Path
+    model: torch.nn.Module, data: Path, row: Row, folder: Path
 ) -> None:
     """Writes predictions and scores of one row for one set."""
     folder.mkdir(parents=True)
-    results = predict(model, pictures, row)
+    results = predict(model, data, row)
     masks = {
         Path(result.img_path).stem: result.pred_sem_seg.data.numpy().squeeze()
         for result in results
@@ -204,7 +204,7 @@ def write_row(
     )
     scores.pop("printed")
     description = dataclasses.asdict(row) | {
-        "set": pictures.name,
+        "set": data.name,
         "scores": {
             name: np.asarray(value).tolist() for name, value in scores.items()
         },
@@ -235,9 +235,9 @@ def main() -> None:
     sets = sorted((folder / "sets").iterdir())
     models = {case.name: network(case, folder) for case in NETWORKS}
     for number, row in enumerate(rows()):
-        for pictures in sets:
-            target = folder / "rows" / f"{number:02}-{pictures.name}"
-            write_row(models[row.network], pictures, row, target)
+        for data in sets:
+            target = folder / "rows" / f"{number:02}-{data.name}"
+            write_row(models[row.network], data, row, target)
             print(f"{target.name}: written", flush=True)
 
 

@@ -1,8 +1,8 @@
-"""Writes pictures, and what tensorflow-addons makes of them.
+"""Writes images, and what tensorflow-addons makes of them.
 
     python tfa_peer.py FOLDER
 
-`compare.py` rotates and blurs the same pictures with keras_pspnet.
+`compare.py` rotates and blurs the same images with keras_pspnet.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BLURS = ((3, 0.8), (5, 1.1), (5, 2.0), (7, 1.0))
 
 
 def rotations(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Rotates a picture and its mask by all angles.
+    """Rotates an image and its mask by all angles.
 
-    The picture goes on beyond its edge as its edge is; the mask is 255 there.
+    The image goes on beyond its edge as its edge is; the mask is 255 there.
     """
     found = {"image": image, "mask": mask, "degrees": np.array(DEGREES)}
     for index, degrees in enumerate(DEGREES):
@@ -45,7 +45,7 @@ def rotations(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def blurs(image: np.ndarray) -> dict[str, np.ndarray]:
-    """Smooths a picture with all kernels."""
+    """Smooths an image with all kernels."""
     found = {"image": image, "kernels": np.array(BLURS)}
     for index, (size, sigma) in enumerate(BLURS):
         found[f"image{index}"] = tfa.image.gaussian_filter2d(
@@ -55,7 +55,7 @@ def blurs(image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Writes a file for every size of pictures."""
+    """Writes a file for every size of images."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for height, width in SIZES:

@@ -24,7 +24,7 @@ STEPS = 12
 SHAPES = ((3, 3, 8, 16), (16,), (16, 5))
 # Rate, weight decay, whether the rate falls.
 RUNS = ((0.01, 1e-4, True), (0.1, 0.05, True), (0.1, 0.05, False))
-# Height and width of picture, scaled picture, and crop.
+# Height and width of image, scaled image, and crop.
 CUTS = (
     ((375, 500), (562, 750), (473, 473)),
     ((375, 500), (281, 375), (473, 473)),
@@ -78,8 +78,8 @@ def sgd(rate: float, decay: float, falls: bool) -> dict[str, np.ndarray]:
     return found
 
 
-def smooth_picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a uint8 picture without single-pixel noise, and large labels."""
+def smooth_image(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a uint8 image without single-pixel noise, and large labels."""
     rng = np.random.default_rng(height * 1000 + width)
     small = rng.uniform(0, 255, (height // 16 + 2, width // 16 + 2, 3))
     image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -149,7 +149,7 @@ def distorted(
     hue: float,
     first: bool,
 ) -> np.ndarray:
-    """Distorts an RGB picture with mmsegmentation's class."""
+    """Distorts an RGB image with mmsegmentation's class."""
     contrasted = [1.0, contrast]
     draws = [1.0, brightness, float(first)]
     draws += contrasted if first else []
@@ -171,7 +171,7 @@ def main() -> None:
     for index, run in enumerate(RUNS):
         np.savez(folder / f"sgd_{index}.npz", **sgd(*run))
     for index, (size, scaled, crop) in enumerate(CUTS):
-        image, mask = smooth_picture(*size)
+        image, mask = smooth_image(*size)
         # Somewhere off the corner, where there is room.
         start = tuple(
             max(s - c, 0) // 3 for s, c in zip(scaled, crop, strict=True)
@@ -185,7 +185,7 @@ def main() -> None:
             start=start,
             **chain(image, mask, scaled, crop, start),
         )
-    image, _ = smooth_picture(200, 300)
+    image, _ = smooth_image(200, 300)
     for index, values in enumerate(DISTORTIONS):
         np.savez(
             folder / f"distort_{index}.npz",

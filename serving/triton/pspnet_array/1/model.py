@@ -1,11 +1,11 @@
 """An exported PSPNet for Triton's Python backend.
 
-Serves one signature of a SavedModel. Which one, and its folder, are the
-parameters `signature` and `saved_model` of config.pbtxt; the names of inputs
-and outputs are those of the signature.
+Serves one signature of a SavedModel. The parameters `saved_model` and
+`signature` of config.pbtxt name the folder and the signature; inputs and
+outputs have the names of the signature's.
 
-Triton calls the class below. It needs TensorFlow, no older than the one that
-exported, in the Python of the server, and nothing else of this project.
+The server's Python must have TensorFlow, no older than the one that wrote the
+export. Nothing else of this project is needed.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _SUMS_FILE = "assets.extra/SHA256SUMS"
 
 
 class TritonPythonModel:
-    """Triton looks for this name."""
+    """The class that Triton calls; it looks for this name."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Loads the SavedModel.
 
         Args:
-            args: What Triton tells about the model: its configuration as
-                JSON, its folder and version.
+            args: Triton's description of the model: its configuration as
+                JSON, its folder and its version.
 
         Raises:
             ValueError: If the SavedModel or the signature is missing, or a
-                file is not as it was exported. Triton then does not offer the
-                model, or goes on with the version that it has.
+                file differs from its checksum. Triton then does not serve the
+                model, or keeps serving the version that it has.
         """
         config = json.loads(args["model_config"])
         folder = os.path.normpath(
@@ -56,7 +56,7 @@ class TritonPythonModel:
                 f"SavedModel. Received: {folder}"
             )
         _check_files(folder)
-        # Its functions live as long as the module does.
+        # Keeps the signature's variables alive.
         self._module = tf.saved_model.load(folder)
         name = _parameter(config, "signature")
         if name not in self._module.signatures:
@@ -66,24 +66,24 @@ class TritonPythonModel:
                 f"Received: {name}"
             )
         self._signature = self._module.signatures[name]
-        # Where Triton batches, it wants a dimension beside that of the batch.
+        # If Triton batches, its tensors have another dimension after the batch.
         self._batches = config["max_batch_size"] > 0
         self._inputs = {
             each["name"]: triton.triton_string_to_numpy(each["data_type"])
             for each in config["input"]
         }
-        # All this stays. Collections need not look through it, least of all
-        # the last one, for which a server that is stopped would wait.
+        # All this lives until the end: garbage collection can skip it. The last
+        # collection would delay the shutdown.
         gc.freeze()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answers requests that came together.
+        """Answers the requests of a batch.
 
         Args:
-            requests: Triton's requests; more than one where it batches.
+            requests: Triton's requests; more than one only if it batches.
 
         Returns:
-            A response for each, in their order.
+            A response for each, in the same order.
         """
         inputs = [self._read(request) for request in requests]
         answers: Sequence[Arrays | triton.TritonError]
@@ -115,7 +115,7 @@ class TritonPythonModel:
             }
         )
         if isinstance(together, triton.TritonError):
-            # What is wrong with one request is nothing to the others.
+            # One bad request must not fail the others.
             return [self._answer(each) for each in inputs]
         sizes = [len(next(iter(each.values()))) for each in inputs]
         ends = np.cumsum(sizes)[:-1]
@@ -126,9 +126,9 @@ class TritonPythonModel:
         ]
 
     def _answer(self, inputs: Arrays) -> Arrays | triton.TritonError:
-        """Calls the signature; an error is returned, not raised."""
+        """Calls the signature; returns an error instead of raising it."""
         tensors = {
-            # Strings are arrays of objects.
+            # Strings come as arrays of objects.
             name: tf.constant(
                 array, tf.string if array.dtype == object else array.dtype
             )
@@ -156,9 +156,9 @@ def _parameter(config: Mapping[str, Any], name: str) -> str:
 
 
 def _check_files(folder: str) -> None:
-    """Refuses a SavedModel that is not whole.
+    """Refuses a SavedModel that differs from its checksums.
 
-    A changed bit among its weights would load, and give other masks.
+    It might load with a changed bit in its weights, and give other masks.
     """
     try:
         with open(os.path.join(folder, _SUMS_FILE)) as stream:
@@ -168,15 +168,17 @@ def _check_files(folder: str) -> None:
             with open(os.path.join(folder, name), "rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != expected:
-                raise ValueError(f"{name} is not the file of {_SUMS_FILE}")
+                raise ValueError(f"{name} differs from its checksum")
         if not sums:
             raise ValueError(f"{_SUMS_FILE} must not be empty")
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} must be a whole export: {error}") from error
+        raise ValueError(
+            f"{folder} must be a complete export: {error}"
+        ) from error
 
 
 def _error(error: tf.errors.OpError, code: int) -> triton.TritonError:
-    # What is before and after it tells where in the graph it was.
+    # The rest of the message says where in the graph it happened.
     cause = error.message.split("\n\t [[")[0].strip().rpartition("\n")[2]
     return triton.TritonError(cause, code)
 

@@ -1,8 +1,8 @@
-"""Writes pictures with their truth, and trained weights, for the peer.
+"""Writes images with ground truth, and trained weights, for the peer.
 
-    python protocol_pictures.py FOLDER [PICTURES]
+    python protocol_images.py FOLDER [IMAGES]
 
-PICTURES is a folder of images/ and masks/ of the classes of the aerial model;
+IMAGES is a folder of images/ and masks/ of the classes of the aerial model;
 some of them are used beside drawn ones. `protocol_peer.py` reads FOLDER.
 
 The weights are those of this package's own trained model under
@@ -56,10 +56,10 @@ def write(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Makes the sets of pictures and the weights."""
+    """Makes the sets of images and the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("pictures", nargs="?", type=Path)
+    parser.add_argument("images", nargs="?", type=Path)
     options = parser.parse_args()
     sets = options.folder / "sets"
     truth = np.full(256, 255, "uint8")
@@ -68,8 +68,8 @@ def main() -> None:
     for number, size in enumerate(SIZES):
         image, mask = make_scene(7, number, size)
         write(sets / "scenes", f"{number}", image, truth[mask])
-    if options.pictures is not None:
-        data = load(options.pictures, labels=AERIAL)
+    if options.images is not None:
+        data = load(options.images, labels=AERIAL)
         step = max(1, len(data) // GIVEN)
         for number in range(min(GIVEN, len(data))):
             image, mask = data[number * step]
