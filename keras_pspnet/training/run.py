@@ -28,6 +28,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -77,6 +78,7 @@ def train(
     data: str | os.PathLike[str] | None = None,
     verbose: int = 1,
     worker_timeout: float = TIMEOUT,
+    on_start: Callable[[], None] | None = None,
 ) -> Scores | None:
     """Runs a recipe, or goes on with it where the output has a checkpoint.
 
@@ -93,6 +95,8 @@ def train(
         verbose: Keras's verbosity of `fit`.
         worker_timeout: Seconds after which a worker that is not heard
             counts as lost.
+        on_start: Called on the first machine when nothing refuses the run any
+            more, before its first step; the output folder exists.
 
     Returns:
         Scores of the last weights on the validation set; None on all
@@ -139,6 +143,8 @@ def train(
         if cluster.is_chief:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder / "step")
+            if on_start is not None:
+                on_start()
         scores = _train(
             recipe, output, source, model, average, run, cluster, verbose
         )
