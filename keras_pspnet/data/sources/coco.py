@@ -17,6 +17,7 @@ from keras_pspnet.data.sources.annotations import (
     as_size,
     choose_split,
     collecting,
+    has_split,
     list_annotations,
     read_json,
     with_words,
@@ -41,8 +42,7 @@ _WHOLE = "annotations", "_annotations.coco", "result", "coco", "instances"
 
 def is_source(folder: Path, split: str | None) -> bool:
     """Tells whether there is a file of COCO for a split."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    return has_split(_splits(folder), split)
 
 
 def list_samples(
