@@ -84,14 +84,7 @@ def add_model_options(
 def add_inference_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `keras_pspnet.segment`, by their names there."""
     add_views(parser)
-    parser.add_argument(
-        "--max-side",
-        type=side,
-        default="auto",
-        metavar="N",
-        help="downscale longer images to this side for the network; none "
-        "keeps their size (default: 1024; with --window, none)",
-    )
+    add_max_side(parser)
     parser.add_argument(
         "--max-pixels",
         type=positive,
@@ -99,6 +92,18 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse files with more pixels before decoding them (default: "
         "89 million)",
+    )
+
+
+def add_max_side(parser: argparse.ArgumentParser) -> None:
+    """Adds the longest side of images for the network."""
+    parser.add_argument(
+        "--max-side",
+        type=side,
+        default="auto",
+        metavar="N",
+        help="downscale longer images to this side for the network; none "
+        "keeps their size (default: 1024; with --window, none)",
     )
 
 
