@@ -189,7 +189,7 @@ def upsampling() -> keras.Model:
         (
             lambda: small("same", "Max"),
             {"features": "con"},
-            "`features` must name a layer .*Received: features='con'",
+            r"`features` must name a layer .*did you mean .*Received: features='con'",
         ),
         (lambda: small("same", "Max"), {"aux": "x"}, "`aux` must name a layer"),
         (
