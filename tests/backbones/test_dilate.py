@@ -189,8 +189,9 @@ def upsampling() -> keras.Model:
         (
             lambda: small("same", "Max"),
             {"features": "con"},
-            r"`features` must name a layer .*did you mean .*Received: features='con'",
+            "`features` must name a layer .*Received: features='con'",
         ),
+        (upsampling, {"features": "lasst"}, "did you mean 'last'"),
         (lambda: small("same", "Max"), {"aux": "x"}, "`aux` must name a layer"),
         (
             upsampling,
