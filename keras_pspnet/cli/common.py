@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -44,6 +45,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print_error(f"{message}; see {self.prog} --help")
         self.exit(2)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the process once `--help` or `--version` are printed."""
+        try:
+            print(end="", flush=True)
+        except BrokenPipeError:
+            status = drop_output()
+        super().exit(status, message)
+
+
+def drop_output() -> int:
+    """Drops what nobody reads any more, after a BrokenPipeError.
+
+    Returns:
+        The exit status of a process that SIGPIPE ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def add_model_options(
