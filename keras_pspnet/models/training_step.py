@@ -13,6 +13,7 @@ from keras_pspnet.models import fit_checks
 from keras_pspnet.models.arguments import for_outputs
 from keras_pspnet.models.array_checks import as_array
 from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
+from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.utils import keras_private
 
 
@@ -26,6 +27,7 @@ class TrainingStep(keras.Model):
     num_classes: int
     aux: bool
     pyramid: PyramidPoolingModule
+    _label_rule: LabelRule | None
     _class_table: Any = None
 
     def check_replicas(self) -> None:
@@ -97,6 +99,9 @@ class TrainingStep(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x = fit_checks.with_checked_batch(
             as_array("`x`", x), fit_checks.needs_two_images(self.pyramid)
+        )
+        x = fit_checks.with_checked_labels(
+            x, y, self.num_classes, self._label_rule
         )
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         return super().train_step(*state, data)
