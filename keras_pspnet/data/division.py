@@ -68,7 +68,7 @@ def divide(
     def classes(index: int) -> frozenset[int]:
         return frozenset(np.flatnonzero(_counts_of(data, index)).tolist())
 
-    missing = set().union(*map(classes, chosen))
+    missing = {label for index in chosen for label in classes(index)}
     for index in others:
         if not missing:
             break
