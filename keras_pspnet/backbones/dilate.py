@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import keras
 from keras import layers
 
 from keras_pspnet.backbones.dense_copy import DenseCopy, Place
-from keras_pspnet.utils import check_choice, keras_private
+from keras_pspnet.utils import check_choice, did_you_mean, keras_private
 
 STRIDES = (4, 8, 16, 32)
 # A side that all usual strides divide.
@@ -146,10 +145,9 @@ def _last_at(strides: dict[str, int], stride: int) -> str:
 
 def _stride_of(strides: dict[str, int], name: str, argument: str) -> int:
     if name not in strides:
-        near = difflib.get_close_matches(name, strides, 1)
-        hint = f"; the nearest is {near[0]!r}" if near else ""
         raise ValueError(
             f"`{argument}` must name a layer of the model with a map as its "
-            f"output{hint}. Received: {argument}={name!r}"
+            f"output{did_you_mean(name, strides)}. "
+            f"Received: {argument}={name!r}"
         )
     return strides[name]

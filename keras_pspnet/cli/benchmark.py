@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from keras_pspnet.data import SegmentationData
+    from keras_pspnet.inference import Predictor
     from keras_pspnet.inference.benchmark import Measurement
 
 # Side of the scene that is drawn without --image: the paper's crop.
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data is not None:
         check_data_folder(options.data)
     image = _image(options)
-    sets = _data_sets(options)
+    opened = _opened(options)
     threads = options.threads or os.cpu_count() or 1
     with progress() as bar:
         total = len(options.paths) * (1 + options.rounds)
@@ -125,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
             first, *_, last = str(error).splitlines()
             print_error(f"{first} {last}")
             return 1
-    scores = _scores(sets)
+    scores = _scores(opened)
     _print_table(found, scores, options.rounds, threads)
     if options.output is not None:
         write_json(options.output, _report(found, scores, threads))
@@ -154,30 +155,34 @@ def _image(options: argparse.Namespace) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size[::-1]))
 
 
-def _data_sets(options: argparse.Namespace) -> dict[str, SegmentationData]:
-    """Opens the data for each artefact; their classes must match."""
+def _opened(
+    options: argparse.Namespace,
+) -> dict[str, tuple[Predictor, SegmentationData]]:
+    """Loads each artefact to score, and opens the data with its classes."""
     if options.data is None:
         return {}
     from keras_pspnet.inference import load_predictor
 
-    sets = {
-        path: open_data(options, load_predictor(path)) for path in options.paths
-    }
-    for data in sets.values():
+    found = {}
+    for path in options.paths:
+        network = load_predictor(path)
+        data = open_data(options, network)
         data.check_binary()
-    return sets
+        found[path] = network, data
+    return found
 
 
-def _scores(sets: Mapping[str, SegmentationData]) -> dict[str, float]:
+def _scores(
+    opened: Mapping[str, tuple[Predictor, SegmentationData]],
+) -> dict[str, float]:
     """Returns the mean IoU of each artefact on its data."""
     from keras_pspnet.evaluation.evaluate import evaluate
-    from keras_pspnet.inference import load_predictor
 
     scores = {}
     with progress() as bar:
-        for path, data in sets.items():
+        for path, (network, data) in opened.items():
             pairs = bar.track(data, description=f"evaluate {path}")
-            scores[path] = evaluate(load_predictor(path), pairs).mean_iou
+            scores[path] = evaluate(network, pairs).mean_iou
     return scores
 
 

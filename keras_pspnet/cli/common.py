@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,6 +46,24 @@ class Parser(argparse.ArgumentParser):
         print_error(f"{message}; see {self.prog} --help")
         self.exit(2)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the process once `--help` or `--version` are printed."""
+        try:
+            print(end="", flush=True)
+        except BrokenPipeError:
+            status = drop_output()
+        super().exit(status, message)
+
+
+def drop_output() -> int:
+    """Drops what nobody reads any more, after a BrokenPipeError.
+
+    Returns:
+        The exit status of a process that SIGPIPE ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
 
 def add_model_options(
     parser: argparse.ArgumentParser, exported: bool = True
@@ -84,14 +103,7 @@ def add_model_options(
 def add_inference_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `keras_pspnet.segment` under the same names."""
     add_views(parser)
-    parser.add_argument(
-        "--max-side",
-        type=side,
-        default="auto",
-        metavar="N",
-        help="downscale longer images to this side for the network; none "
-        "keeps their size (default: 1024; with --window, none)",
-    )
+    add_max_side(parser)
     parser.add_argument(
         "--max-pixels",
         type=positive,
@@ -99,6 +111,18 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse files with more pixels before decoding them (default: "
         "89 million)",
+    )
+
+
+def add_max_side(parser: argparse.ArgumentParser) -> None:
+    """Adds the longest side of images for the network."""
+    parser.add_argument(
+        "--max-side",
+        type=side,
+        default="auto",
+        metavar="N",
+        help="downscale longer images to this side for the network; none "
+        "keeps their size (default: 1024; with --window, none)",
     )
 
 

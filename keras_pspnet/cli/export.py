@@ -7,11 +7,11 @@ import sys
 
 from keras_pspnet.cli.common import (
     Commands,
+    add_max_side,
     add_model_options,
     add_views,
     chosen,
     positive,
-    side,
 )
 
 
@@ -38,14 +38,7 @@ def _add_saved_model(formats: Commands[argparse.ArgumentParser]) -> None:
         help="precision of the convolutions (default: %(default)s)",
     )
     add_views(parser)
-    parser.add_argument(
-        "--max-side",
-        type=side,
-        default="auto",
-        metavar="N",
-        help="downscale longer images to this side for the network; none "
-        "keeps their size (default: 1024; with --window, none)",
-    )
+    add_max_side(parser)
     parser.add_argument(
         "--max-pixels",
         type=positive,

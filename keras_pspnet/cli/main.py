@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,7 +22,12 @@ from keras_pspnet.cli import (
     segment,
     train,
 )
-from keras_pspnet.cli.common import Parser, print_error, print_warning
+from keras_pspnet.cli.common import (
+    Parser,
+    drop_output,
+    print_error,
+    print_warning,
+)
 from keras_pspnet.version import __version__
 
 COMMANDS = (
@@ -90,12 +94,12 @@ def run(options: argparse.Namespace) -> int:
     warnings.showwarning = _show_warning
     try:
         status = options.run(options)
-        sys.stdout.flush()
+        # Without a standard output, print does nothing.
+        print(end="", flush=True)
         return status
     except BrokenPipeError:
-        # The reader of the output, such as `head`, has closed it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # As after SIGPIPE.
+        # Whoever reads the output, such as `head`, has seen enough.
+        return drop_output()
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
         return 2

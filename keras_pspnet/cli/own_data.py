@@ -129,10 +129,9 @@ def _losses(texts: list[str]) -> dict[str, float]:
 
 
 def keep_recipe(recipe: Any, output: str) -> None:
-    """Writes the recipe into the run's folder, and prints what it does."""
+    """Writes the recipe into the run's folder, and says what the run does."""
     from keras_pspnet.training.recipe_file import write_recipe
 
-    os.makedirs(output, exist_ok=True)
     path = os.path.join(output, RECIPE_FILE)
     command = " ".join(["keras-pspnet", *map(shlex.quote, sys.argv[1:])])
     write_recipe(recipe, path, command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
 from typing import Any
@@ -117,8 +118,9 @@ def run(options: argparse.Namespace) -> int:
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, dtype_policy=options.precision)
     output = output_folder(options, recipe.name)
+    on_start = None
     if options.recipe is None:
-        keep_recipe(recipe, output)
+        on_start = functools.partial(keep_recipe, recipe, output)
     if not os.path.isdir(os.path.join(output, "checkpoints")):
         _warn_of_data(recipe, options.data)
     try:
@@ -127,6 +129,7 @@ def run(options: argparse.Namespace) -> int:
             output,
             options.data,
             worker_timeout=options.worker_timeout,
+            on_start=on_start,
         )
     except NonFiniteError as error:
         print_error(str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from keras_pspnet.data.dataset import SegmentationData
@@ -24,10 +26,15 @@ def class_counts(data: SegmentationData) -> np.ndarray:
             class.
     """
     counts = np.zeros((len(data), data.num_classes), np.int64)
-    for index, sample in enumerate(data.samples):
-        mask = sample.ground_truth.read(sample.mask, data.max_pixels)
-        counts[index] = count_values(mask)[: data.num_classes]
+    for index in range(len(data)):
+        counts[index] = _counts_of(data, index)
     return counts
+
+
+def _counts_of(data: SegmentationData, index: int) -> np.ndarray:
+    sample = data.samples[index]
+    mask = sample.ground_truth.read(sample.mask, data.max_pixels)
+    return count_values(mask)[: data.num_classes]
 
 
 def divide(
@@ -35,8 +42,9 @@ def divide(
 ) -> tuple[SegmentationData, SegmentationData]:
     """Divides the images of a set at random into training and validation.
 
-    Every class keeps a training image: if all images of a class were drawn
-    for validation, the first of them goes back to training.
+    Every class has a training image: of a class that none would have, the
+    first that was drawn goes back. Of the images that are not drawn, masks
+    are read until they have shown all classes of those that are.
 
     Args:
         data: The set.
@@ -54,12 +62,23 @@ def divide(
     count = len(data)
     check_rule("data", count, "hold two images, to divide them", count > 1)
     drawn = np.random.default_rng(seed).permutation(count)
-    chosen = drawn[: min(max(1, round(share * count)), count - 1)].tolist()
-    present = class_counts(data) > 0
-    for label in range(data.num_classes):
-        with_class = np.flatnonzero(present[:, label])
-        if len(with_class) and set(with_class) <= set(chosen):
-            chosen.remove(next(each for each in chosen if each in with_class))
+    number = min(max(1, round(share * count)), count - 1)
+    chosen, others = drawn[:number].tolist(), drawn[number:].tolist()
+
+    @functools.cache
+    def classes(index: int) -> frozenset[int]:
+        return frozenset(np.flatnonzero(_counts_of(data, index)).tolist())
+
+    missing = {label for index in chosen for label in classes(index)}
+    for index in others:
+        if not missing:
+            break
+        missing -= classes(index)
+    while missing:
+        label = min(missing)
+        back = next(each for each in chosen if label in classes(each))
+        chosen.remove(back)
+        missing -= classes(back)
     rule = "have an image for validation whose classes others have, too"
     check_rule("data", data.form, rule, bool(chosen))
     rest = sorted(set(range(count)) - set(chosen))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from keras_pspnet.losses.cross_entropy import Ohem, SegmentationLoss
@@ -11,6 +10,7 @@ from keras_pspnet.losses.lovasz import Lovasz
 from keras_pspnet.losses.overlap import Dice, Tversky
 from keras_pspnet.losses.pixel_loss import PixelLoss
 from keras_pspnet.losses.weighted_sum import WeightedSum
+from keras_pspnet.utils import did_you_mean
 
 NAMES: dict[str, type[PixelLoss]] = {
     "cross_entropy": SegmentationLoss,
@@ -43,11 +43,9 @@ def named_losses(factors: Mapping[str, float]) -> PixelLoss:
     """
     for name in factors:
         if name not in NAMES:
-            near = difflib.get_close_matches(str(name), NAMES, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(
-                f"`loss` must name losses among {', '.join(NAMES)}{hint}. "
-                f"Received: loss={dict(factors)!r}"
+                f"`loss` must name losses among {', '.join(NAMES)}"
+                f"{did_you_mean(name, NAMES)}. Received: loss={dict(factors)!r}"
             )
     losses = [(factor, NAMES[name]()) for name, factor in factors.items()]
     if len(losses) == 1 and losses[0][0] == 1:

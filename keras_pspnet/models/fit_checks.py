@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ from keras_pspnet.layers import (
     num_replicas,
     replica_sum,
 )
+from keras_pspnet.losses import refuse_bad_labels, squeeze_masks, to_labels
+from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.models.fit_steps import with_inner
 from keras_pspnet.utils import keras_private
 
@@ -188,6 +190,35 @@ def with_checked_batch(x: Any, needs_two: bool) -> Any:
             )
     with tf.control_dependencies(checks):
         return tf.identity(x)
+
+
+def with_checked_labels(
+    x: Any, masks: Any, num_classes: int, rule: LabelRule | None
+) -> Any:
+    """Refuses labels before the network sees the batch.
+
+    The loss refuses them, too, but only when batch normalization has added
+    the batch to its moving statistics.
+
+    Args:
+        x: Images of this replica.
+        masks: Their masks, by output or plain.
+        num_classes: Number of classes C.
+        rule: The labels that the loss takes, None if nobody knows.
+
+    Returns:
+        The images, which depend on the check in a graph.
+    """
+    if isinstance(masks, Mapping):
+        masks = masks.get("main")
+    if masks is None or rule is None or rule.ignore_label is None:
+        return x
+    labels = squeeze_masks(masks)
+    if len(labels.shape) != 3:
+        # The loss says what shape it takes.
+        return x
+    labels = to_labels(labels)
+    return refuse_bad_labels(x, labels, num_classes, rule.ignore_label)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_pspnet.layers import PyramidPoolingModule
 from keras_pspnet.losses import SegmentationLoss
 from keras_pspnet.models import fit_checks, fit_steps
 from keras_pspnet.models.arguments import (
@@ -18,7 +15,6 @@ from keras_pspnet.models.arguments import (
 )
 from keras_pspnet.models.array_checks import as_array
 from keras_pspnet.models.checked_inputs import CheckedInputs
-from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
 from keras_pspnet.models.compile_checks import (
     check_loss_weights,
     check_losses,
@@ -32,10 +28,11 @@ from keras_pspnet.models.monitors import (
     metric_modes,
 )
 from keras_pspnet.models.saved_training import SavedTraining
+from keras_pspnet.models.training_step import TrainingStep
 from keras_pspnet.utils import check_integer, keras_private
 
 
-class SegmentationTrainer(CheckedInputs, SavedTraining):
+class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
     """The training half of `PSPNet`.
 
     A subclass sets `num_classes`, `aux` (whether its output is a dictionary
@@ -46,10 +43,6 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
     the optimizer's `iterations` by the number of steps that were skipped
     because gradients overflowed.
     """
-
-    aux: bool
-    pyramid: PyramidPoolingModule
-    _class_table: Any = None
 
     def compile(
         self,
@@ -299,103 +292,3 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
             )
         self.global_step += 1
         return logs
-
-    def check_replicas(self) -> None:
-        """Refuses settings that fail or train wrongly on several replicas.
-
-        `fit` and `train_on_batch` call this; a loop that runs `train_step` in
-        the replicas of `tf.distribute` should call it before its first step.
-
-        Raises:
-            ValueError: If the model is not compiled; or, on several replicas,
-                if it is compiled with `steps_per_execution` above 1 or with
-                `jit_compile`, if an optimizer has
-                `gradient_accumulation_steps` or `use_ema`, or if the process
-                has trained with another strategy before.
-        """
-        keras_private.check_compiled(self)
-        fit_checks.check_replicas(self)
-
-    def build_training(self, height: int | None, width: int | None) -> None:
-        """Creates all variables that a training step needs.
-
-        Keras's `fit` does this itself. A loop that runs `train_step` in the
-        replicas of `tf.distribute` must call this first, since replicas
-        cannot create variables. It computes nothing, and existing variables
-        keep their values.
-
-        Args:
-            height: Height of the images in pixels, None if it varies.
-            width: Width of the images in pixels, None if it varies.
-
-        Raises:
-            ValueError: If the model is not compiled.
-
-        Examples:
-            >>> net.compile(total_steps=1000)
-            >>> net.build_training(None, None)
-        """
-        keras_private.check_compiled(self)
-        shape = (None, height, width, self.input_shape[-1])
-        images = keras.KerasTensor(shape, "float32")
-        masks = keras.KerasTensor((None, height, width), "int32")
-        strategy = keras_private.strategy_of(self)
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            keras_private.build_losses(self)
-            keras_private.build_training(self, (images, masks, None))
-
-    def train_step(self, *arguments: Any) -> Any:
-        # JAX passes the state of the run before the batch.
-        *state, data = arguments
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = fit_checks.with_checked_batch(
-            as_array("`x`", x), fit_checks.needs_two_images(self.pyramid)
-        )
-        data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        return super().train_step(*state, data)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        y = for_outputs("y", y, self.aux)
-        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
-        if training and self._class_table is not None:
-            sample_weight = weigh_classes(self._class_table, y, sample_weight)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
-        y = for_outputs("y", y, self.aux)
-        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    def _maybe_symbolic_build(self, **batch: Any) -> None:
-        # Keras's own fails if the replicas' parts of a batch differ in size.
-        if keras_private.strategy_of(self) is not None:
-            self.build_training(*self.input_shape[1:3])
-        else:
-            keras_private.build_losses(self)
-
-    def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
-        """Sets the class weights of the following steps.
-
-        `fit` does this itself; a loop over `train_step` must call this first.
-
-        Args:
-            class_weight: As in `fit`.
-            masks: The masks whose pixels `"balanced"` counts.
-
-        Raises:
-            ValueError: As in `fit`.
-        """
-        table: Any = class_weight_table(class_weight, self.num_classes, masks)
-        if not np.array_equal(table, self._class_table):
-            # The compiled step holds the table as a constant.
-            self.train_function = None
-        self._class_table = table

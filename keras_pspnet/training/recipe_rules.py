@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +12,12 @@ from keras_pspnet.labels import LabelSet
 from keras_pspnet.losses import PixelLoss, named_losses
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.pspnet import BACKBONES
-from keras_pspnet.utils import as_integer, check_rule, is_number
+from keras_pspnet.utils import (
+    as_integer,
+    check_rule,
+    did_you_mean,
+    is_number,
+)
 from keras_pspnet.utils.arguments import finite_numbers
 
 # Field -> its name up to version 0.1.0.
@@ -57,7 +61,9 @@ def _of(*types: type) -> Callable[[Any], bool]:
 
 _POSITIVE = _integer(1)
 _SIZE = _several(_POSITIVE, 2)
-# The stride of the network; the features of a smaller crop are a single cell.
+# Names of arguments, as errors show them.
+_QUOTED = "`{}`"
+# The stride of the network: smaller crops are a single cell of its features.
 _LEAST_CROP = 8
 # The factor that leaves one of the stem's 32 channels.
 _LEAST_WIDTH = 1 / 32
@@ -181,16 +187,10 @@ def check_names(given: Mapping[str, Any], known: Iterable[str]) -> None:
     for name, value in given.items():
         if name in names:
             continue
-        rule = f"must be a field of Recipe{nearest(name, names)}"
+        rule = f"must be a field of Recipe{did_you_mean(name, names, _QUOTED)}"
         if name in former:
             rule = f"is now called `{former[name]}`"
         raise ValueError(f"`{name}` {rule}. Received: {name}={value!r}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns " (did you mean ...?)" with the closest of `names`, or ""."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean `{close[0]}`?)" if close else ""
 
 
 def check_values(recipe: Any) -> None:
@@ -245,4 +245,5 @@ def _check_network(network: Mapping[str, Any]) -> None:
     names = [name for name in parameters if name not in left_out]
     for name in network:
         rule = f"name arguments of PSPNet among {', '.join(names)}"
-        check_rule("network", name, rule + nearest(name, names), name in names)
+        rule += did_you_mean(name, names, _QUOTED)
+        check_rule("network", name, rule, name in names)

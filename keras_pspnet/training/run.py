@@ -27,6 +27,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -76,6 +77,7 @@ def train(
     data: str | os.PathLike[str] | None = None,
     verbose: int = 1,
     worker_timeout: float = TIMEOUT,
+    on_start: Callable[[], None] | None = None,
 ) -> Scores | None:
     """Trains a recipe, or resumes it from a checkpoint in the output folder.
 
@@ -91,6 +93,8 @@ def train(
         verbose: Verbosity, as in Keras's `fit`.
         worker_timeout: Seconds without a heartbeat after which a worker
             counts as lost.
+        on_start: Called on the first machine when nothing refuses the run any
+            more, before its first step; the output folder exists.
 
     Returns:
         Scores of the last weights on the validation set; None on all
@@ -138,6 +142,8 @@ def train(
         if cluster.is_chief:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder / "step")
+            if on_start is not None:
+                on_start()
         scores = _train(
             recipe, output, source, model, average, run, cluster, verbose
         )

@@ -6,6 +6,7 @@ from keras_pspnet.utils.arguments import check_choice as check_choice
 from keras_pspnet.utils.arguments import check_integer as check_integer
 from keras_pspnet.utils.arguments import check_number as check_number
 from keras_pspnet.utils.arguments import check_rule as check_rule
+from keras_pspnet.utils.arguments import did_you_mean as did_you_mean
 from keras_pspnet.utils.arguments import init_config as init_config
 from keras_pspnet.utils.arguments import is_number as is_number
 from keras_pspnet.utils.download import HOME_VARIABLE as HOME_VARIABLE

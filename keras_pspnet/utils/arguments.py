@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 
@@ -19,6 +20,18 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     listed = ", ".join(repr(choice) for choice in choices)
     check_rule(name, value, f"be one of {listed}", value in choices)
+
+
+def did_you_mean(name: Any, names: Iterable[str], form: str = "{!r}") -> str:
+    """Returns a question after the nearest of some names, or nothing.
+
+    Args:
+        name: What the user gave.
+        names: What there is.
+        form: How the name is quoted.
+    """
+    near = difflib.get_close_matches(str(name), list(names), n=1)
+    return f" (did you mean {form.format(near[0])}?)" if near else ""
 
 
 def as_integer(value: Any, least: int = 1) -> int | None:

@@ -191,6 +191,7 @@ def upsampling() -> keras.Model:
             {"features": "con"},
             "`features` must name a layer .*Received: features='con'",
         ),
+        (upsampling, {"features": "lasst"}, "did you mean 'last'"),
         (lambda: small("same", "Max"), {"aux": "x"}, "`aux` must name a layer"),
         (
             upsampling,

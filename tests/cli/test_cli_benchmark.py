@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, save
 from PIL import Image
 from support import picture
 
+from keras_pspnet import inference
 from keras_pspnet.cli.main import main
 from keras_pspnet.evaluation.evaluate import evaluate
 from keras_pspnet.inference import SIDE_ENTRY, benchmark, load_exported
@@ -39,11 +40,21 @@ def onnx_file(data) -> str:
     return "net.onnx"
 
 
-def test_a_table_and_a_report_of_each(data, onnx_file, capsys) -> None:
+def test_a_table_and_a_report_of_each(
+    data, onnx_file, monkeypatch, capsys
+) -> None:
+    loaded = []
+
+    def load_predictor(path: str) -> Any:
+        loaded.append(path)
+        return load_exported(path)
+
+    monkeypatch.setattr(inference, "load_predictor", load_predictor)
     shutil.copy(onnx_file, "again.onnx")
     command = ["benchmark", onnx_file, "again.onnx", "--rounds", "2"]
     command += ["--threads", "1", "--size", "24", "40", "--data", "set"]
     assert main([*command, "-o", "report.json"]) == 0
+    assert loaded == [onnx_file, "again.onnx"]
     out, _ = capsys.readouterr()
     heading, _, *rows, foot, written = [
         line.split() for line in out.splitlines()

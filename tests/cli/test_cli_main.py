@@ -246,10 +246,11 @@ def test_a_process_says_one_line_and_nothing_of_tensorflow(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
-def test_a_reader_may_stop_reading() -> None:
+@pytest.mark.parametrize("command", ["info", "--help", "train --help"])
+def test_a_reader_may_stop_reading(command: str) -> None:
     """As `keras-pspnet info | head -1` does."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "keras_pspnet_command", "info"],
+        [sys.executable, "-m", "keras_pspnet_command", *command.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -258,3 +259,12 @@ def test_a_reader_may_stop_reading() -> None:
     assert process.stderr.read() == ""
     assert process.wait() == 141
     process.stderr.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no sh")
+def test_there_may_be_no_standard_output() -> None:
+    script = 'exec "$0" -m keras_pspnet_command info >&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_pspnet.data import class_counts, divide, load
+from keras_pspnet.data import class_counts, divide, division, load
+from keras_pspnet.data.sources.encodings import count_values
 
 
 def write(folder, *masks):
@@ -56,6 +57,36 @@ def test_no_class_is_left_without_a_training_image(tmp_path, seed):
     train, val = divide(data, 0.8, seed)
     assert (class_counts(train).sum(0) > 0).all()
     assert len(val) in (5, 6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_rare_classes_go_back_by_the_whole_sets_counts(tmp_path, seed, share):
+    draw = np.random.default_rng(seed)
+    rows = [draw.choice((0, 0, 0, 0, 1, 2), 3).tolist() for _ in range(9)]
+    data = write(tmp_path, *rows)
+    present = class_counts(data) > 0
+    order = np.random.default_rng(seed).permutation(len(data)).tolist()
+    chosen = order[: round(share * len(data))]
+    for label in range(3):
+        shown = set(np.flatnonzero(present[:, label]))
+        if shown and shown <= set(chosen):
+            chosen.remove(next(each for each in chosen if each in shown))
+    files = [data.files(index)[0] for index in chosen]
+    assert names(divide(data, share, seed)[1]) == set(files)
+
+
+def test_masks_are_read_until_each_class_is_seen(tmp_path, monkeypatch):
+    data = write(tmp_path, *[(0, 1)] * 10)
+    read = []
+    monkeypatch.setattr(
+        division,
+        "count_values",
+        lambda mask: read.append(1) or count_values(mask),
+    )
+    divide(data, 0.2, seed=0)
+    # Those of two for validation, and one more.
+    assert len(read) == 3
 
 
 def test_what_cannot_be_divided_is_refused(tmp_path):

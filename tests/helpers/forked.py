@@ -88,7 +88,12 @@ class Forked:
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Waits for its end, and returns its output."""
         self.wait(timeout)
-        return self._out.read_text(), self.errors
+        return self.printed, self.errors
+
+    @property
+    def printed(self) -> str:
+        """What it has written to the standard output."""
+        return self._out.read_text()
 
     @property
     def errors(self) -> str:

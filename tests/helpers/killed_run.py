@@ -1,20 +1,16 @@
 """Short training runs, each in a process of its own that may be killed.
 
-    python killed_run.py
+`run` is started by `forked.Forked`. Lines of `phase: stepping`, `phase:
+saving`, `phase: evaluating` or `phase: finishing` say what it is about to do,
+for somebody else to kill it.
 
-reads a line of JSON for each run from standard input, [OUTPUT, LOG, WHERE,
-COUNT]. It starts the run in a fork of this process (which has imported all slow
-modules and started nothing), and prints its process number and, when it ends,
-its status from `os.waitpid`. The output of the run goes to LOG. The lines
-`phase: stepping`, `phase: saving`, `phase: evaluating` and `phase: finishing`
-say what the run is about to do, for another process to kill it.
+A run whose `where` is not empty kills itself, which stands for whatever ends a
+process without a word: out of memory, a power cut, a preempted machine. `where`
+is
 
-A run whose WHERE is not empty kills itself, in place of a lack of memory, a
-power cut or preemption. WHERE is
-
-- `step`: after the COUNT-th step of this process;
-- `evaluate`: in the middle of the COUNT-th evaluation;
-- `written`: when the COUNT-th checkpoint is on the disk under its temporary
+- `step`: after the `count`-th step of this process;
+- `evaluate`: in the middle of the `count`-th evaluation;
+- `written`: when the `count`-th checkpoint is on the disk under its temporary
   name;
 - `renamed`: when it has its name and older ones are not yet removed.
 """
@@ -22,11 +18,8 @@ power cut or preemption. WHERE is
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,34 +121,9 @@ def tell_phases() -> None:
     training.save_pretrained = telling(training.save_pretrained, "finishing")
 
 
-def run(output: str, log: str, where: str, count: int) -> None:
-    """Trains in this process."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
+def run(output: Path, where: str, count: int) -> None:
+    """Trains; the process is this run's."""
     tell_phases()
     if where:
         arm(where, count)
     training.train(RECIPE, output, verbose=0)
-
-
-def main() -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                run(*json.loads(line))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(status, flush=True)
-
-
-if __name__ == "__main__":
-    main()

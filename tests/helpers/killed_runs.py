@@ -7,69 +7,44 @@ model must then equal those of an undisturbed run, bit for bit.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
-import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from forked import Forked
+from killed_run import run
 
 from keras_pspnet.training.checkpoints import newest
 
-PROGRAM = Path(__file__).with_name("killed_run.py")
 KILLS_A_RUN = 5
 # Of twelve steps and three evaluations, seconds are too few to say.
 _PATIENCE = 300.0
 
 
 class Runs:
-    """Starts runs of `killed_run.py`, one after the other.
+    """Starts runs of `killed_run`, one after the other."""
 
-    Args:
-        log: File for the output of the current run.
-    """
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        environment = {
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-        }
-        environment.pop("TF_CONFIG", None)
-        self._program = subprocess.Popen(
-            [sys.executable, os.fspath(PROGRAM)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._process = 0
+    def __init__(self) -> None:
+        self._process: Forked | None = None
 
     def start(self, output: Path, where: str = "", count: int = 0) -> None:
-        self._log.write_text("")
-        plan = [os.fspath(output), os.fspath(self._log), where, count]
-        assert self._program.stdin is not None
-        self._program.stdin.write(json.dumps(plan) + "\n")
-        self._program.stdin.flush()
-        self._process = self._answer()
+        self.close()
+        self._process = Forked(run, output, where, count)
 
-    def kill(self) -> None:
-        # It may have come to its end meanwhile.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process, signal.SIGKILL)
+    @property
+    def process(self) -> Forked:
+        """The run at hand."""
+        assert self._process is not None
+        return self._process
 
     def wait(self) -> int:
-        """Waits for the end, and returns the code that `subprocess` would."""
-        return os.waitstatus_to_exitcode(self._answer())
+        """Waits for the end: 0, or what `subprocess` has as a return code."""
+        return self.process.wait(_PATIENCE)
 
     def finish(self, output: Path, where: str = "", count: int = 0) -> int:
         self.start(output, where, count)
@@ -77,7 +52,7 @@ class Runs:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self.process.printed + self.process.errors
 
     @property
     def phase(self) -> str:
@@ -91,15 +66,8 @@ class Runs:
             time.sleep(0.02)
 
     def close(self) -> None:
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        self._program.stdin.close()
-        self._program.wait()
-        self._program.stdout.close()
-
-    def _answer(self) -> int:
-        assert self._program.stdout is not None
-        return int(self._program.stdout.readline())
+        if self._process is not None:
+            self._process.close()
 
 
 def kill_at_random(
@@ -121,7 +89,7 @@ def kill_at_random(
     if draw.random() < 0.9:
         runs.wait_for_work()
     time.sleep(draw.uniform(0.0, length))
-    runs.kill()
+    runs.process.kill()
     status = runs.wait()
     if status == 0:
         return ""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import IMAGES, MASKS, small
+from small import IMAGES, MASKS, small, values
 
 import keras_pspnet as kp
 from keras_pspnet.models.array_checks import check_arrays
@@ -75,3 +75,26 @@ def test_fit_refuses_nan_before_a_step():
     with pytest.raises(ValueError, match="`x`: images must hold finite"):
         model.fit(BROKEN, Y, batch_size=2, verbose=0)
     assert not model.global_step
+
+
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "label", "match"),
+    [
+        ("uint8", 7, "labels must be 0..2 or .* label 255.*label = 7"),
+        ("float32", 7, "labels must be 0..2 or .* label 255.*label = 7"),
+        ("float32", 0.5, "labels must be whole numbers.*label = 0.5"),
+    ],
+)
+def test_a_refused_batch_changes_nothing(eager, dtype, label, match):
+    model = small(eager=eager, total_steps=9)
+    model.build_training(None, None)
+    masks = Y.astype(dtype)
+    masks[1, 2, 3] = label
+    before = values(model)
+    data = tf.data.Dataset.from_tensor_slices((X, masks)).batch(2)
+    with pytest.raises(ValueError, match=match):
+        model.fit(data, verbose=0)
+    # Moving statistics of batch normalization, too.
+    for was, found in zip(before, values(model), strict=True):
+        np.testing.assert_array_equal(found, was)

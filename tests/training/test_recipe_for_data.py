@@ -260,6 +260,25 @@ def test_a_run_from_start_to_end(
     )
     # And the same command finds it done.
     assert main(command) == 0
+    kept = Path("run/recipe.py").read_bytes()
+    capsys.readouterr()
+    assert main([*command, "--epochs", "3"]) == 2
+    out, err = capsys.readouterr()
+    assert "`output` must hold checkpoints of the same run" in err
+    assert out == ""
+    assert Path("run/recipe.py").read_bytes() == kept
+
+
+def test_data_with_an_error_leaves_no_folder(
+    whole, start, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = whole / "images" / "3.png"
+    path.write_bytes(path.read_bytes()[:99])
+    command = ["train", "--data-dir", str(whole), "--from", start, "-o", "run"]
+    assert main(command) == 2
+    assert str(path) in capsys.readouterr().err
+    assert not Path("run").exists()
 
 
 def test_smoke_runs_start_from_nothing(whole, start) -> None:

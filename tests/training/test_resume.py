@@ -41,8 +41,8 @@ KILLS = (
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Iterator[Runs]:
-    runs = Runs(tmp_path_factory.mktemp("runs") / "log.txt")
+def runs() -> Iterator[Runs]:
+    runs = Runs()
     yield runs
     runs.close()
 
@@ -121,5 +121,5 @@ def test_the_run_that_is_compared_learns(whole) -> None:
 def test_a_kill_that_comes_late_does_no_harm(runs, whole, tmp_path) -> None:
     output = Path(shutil.copytree(whole[0], tmp_path / "done"))
     assert runs.finish(output) == 0, runs.log
-    runs.kill()
+    runs.process.kill()
     assert runs.finish(output) == 0, runs.log

@@ -6,6 +6,7 @@ import pytest
 from keras_pspnet.utils.arguments import (
     check_choice,
     check_integer,
+    did_you_mean,
     finite_numbers,
 )
 
@@ -15,6 +16,14 @@ def test_choice_lists_what_there_is() -> None:
     message = "`color` must be one of 'red', 'blue'. Received: color='green'"
     with pytest.raises(ValueError, match=message):
         check_choice("color", "green", ("red", "blue"))
+
+
+def test_the_nearest_name_is_asked_for() -> None:
+    names = ("dice", "focal", "lovasz")
+    assert did_you_mean("dize", names) == " (did you mean 'dice'?)"
+    assert did_you_mean("dize", names, "`{}`") == " (did you mean `dice`?)"
+    for far in ("mars", "", 3):
+        assert did_you_mean(far, names) == ""
 
 
 @pytest.mark.parametrize("value", [1, 255, np.int64(7)])

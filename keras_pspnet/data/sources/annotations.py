@@ -276,6 +276,11 @@ def _has(file: Path, words: Collection[str]) -> bool:
         return False
 
 
+def has_split(splits: Collection[str], split: str | None) -> bool:
+    """Tells whether there is the split that is asked for; None is any."""
+    return bool(splits) and (split is None or split in splits)
+
+
 def choose_split(
     splits: Collection[str], split: str | None, form: str, folder: Path
 ) -> str:

@@ -18,6 +18,7 @@ from keras_pspnet.data.sources.annotations import (
     as_size,
     choose_split,
     collecting,
+    has_split,
     list_annotations,
     read_json,
     with_words,
@@ -41,9 +42,8 @@ _WHOLE = "annotations", "_annotations.coco", "result", "coco", "instances"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a COCO file for a split."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    """Tells whether there is a file of COCO for a split."""
+    return has_split(_splits(folder), split)
 
 
 def list_samples(

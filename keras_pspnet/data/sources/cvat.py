@@ -20,6 +20,7 @@ from keras_pspnet.data.sources.annotations import (
     as_size,
     choose_split,
     collecting,
+    has_split,
     list_annotations,
     with_words,
 )
@@ -50,9 +51,8 @@ _NO_AREA = *_NOT_DRAWN, "tag"
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a CVAT file for a split."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    """Tells whether there is a file of CVAT for a split."""
+    return has_split(_splits(folder), split)
 
 
 def list_samples(

@@ -19,6 +19,7 @@ from keras_pspnet.data.sources.annotations import (
     as_size,
     choose_split,
     collecting,
+    has_split,
     list_annotations,
     read_json,
     with_words,
@@ -50,9 +51,8 @@ _PREFIX = 8
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a Label Studio file."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    """Tells whether there is a file of Label Studio."""
+    return has_split(_splits(folder), split)
 
 
 def list_samples(

@@ -17,6 +17,7 @@ from keras_pspnet.data.images import MAX_PIXELS, named, read_stored_mask
 from keras_pspnet.data.sources.annotations import (
     choose_split,
     collecting,
+    has_split,
     left_out,
     with_words,
 )
@@ -86,9 +87,8 @@ class SegmentIds:
 
 
 def is_source(folder: Path, split: str | None) -> bool:
-    """Tells whether there is a JSON file for a split, with its PNG files."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    """Tells whether there is a file for a split, with its PNG files."""
+    return has_split(_splits(folder), split)
 
 
 def list_samples(

@@ -27,6 +27,7 @@ from keras_pspnet.data.sources.annotations import (
     Annotation,
     choose_split,
     collecting,
+    has_split,
     list_annotations,
     with_words,
 )
@@ -50,8 +51,7 @@ _BOX = 5
 
 def is_source(folder: Path, split: str | None) -> bool:
     """Tells whether there is a `data.yaml`, or text files of polygons."""
-    splits = _splits(folder)
-    return bool(splits) and (split is None or split in splits)
+    return has_split(_splits(folder), split)
 
 
 def list_samples(
