@@ -141,10 +141,11 @@ litert-gpu-check: .venv/tests .chromium/driver  ## LiteRT's GPU accelerator, on 
 	.venv/bin/python tests/litert_gpu/check.py \
 	    $$(ls -d .chromium/usr/lib/chromium || echo /usr/lib/chromium)
 
-lint: .venv/tests  ## format, lint and types
+lint: .venv/tests  ## format, lint, types and spelling
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/codespell
 
 format: .venv/tests  ## format the code and mend what ruff can
 	.venv/bin/ruff format .
