@@ -37,7 +37,6 @@ EXCEPTIONS = (
     (".md", "picture)"),
     (".md", "(picture"),
     (".md", "PICTURES="),
-    ("drawings/pyramid.py", "picture"),
     ("visualization/segmentation.py", "enlarged"),
     ("data/decoders.py", "enlarge"),
 )

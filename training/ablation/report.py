@@ -42,8 +42,8 @@ def report(recipe: Recipe, results: Results) -> str:
         f"{', '.join(map(str, seeds))}. Mean ± standard deviation over the "
         "seeds (that of a sample, n - 1), in percent. The paper's: ResNet-50 "
         "on ADE20K, one scale. B1, B1236: bins of the pyramid; DR: its 1x1 "
-        "convolutions; AL: auxiliary loss; DA: changes of the pictures, here "
-        "mirroring alone, as scenes are drawn at all sizes.",
+        "convolutions; AL: auxiliary loss; DA: data augmentation, here flips "
+        "alone, since scenes are drawn at all sizes.",
     ]
     for title, rows in TABLES.items():
         lines += ["", f"## {title}", "", *_heading("")]

@@ -34,8 +34,8 @@ class Network:
         pooling: See `PSPNet`.
         reduce: See `PSPNet`.
         aux_weight: See `Recipe`.
-        flip: See `Recipe`. Of the paper's changes of the pictures, scenes
-            leave mirroring alone: they are drawn at all sizes.
+        flip: See `Recipe`. Of the paper's data augmentation, scenes use
+            flips alone: they are drawn at all sizes.
     """
 
     paper: Scored
