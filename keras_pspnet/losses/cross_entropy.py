@@ -11,9 +11,10 @@ from keras import ops
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 from keras_pspnet.utils import check_integer, check_number, check_rule
+from keras_pspnet.utils.types import Tensor
 
 
-def _cross_entropy(pixels: Pixels) -> Any:
+def _cross_entropy(pixels: Pixels) -> Tensor:
     """Computes the cross-entropy of every pixel (B, H, W), 0 if ignored."""
     losses = ops.sparse_categorical_crossentropy(
         pixels.labels, pixels.logits, from_logits=True
@@ -91,7 +92,7 @@ class SegmentationLoss(PixelLoss):
             )
         self.class_weight = class_weight
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         losses = _cross_entropy(pixels)
         if self.label_smoothing:
             # Against the mean of all classes, which is what is mixed in.
@@ -159,7 +160,7 @@ class Ohem(PixelLoss):
         self.threshold = check_number("threshold", threshold, most=1.0)
         self.min_kept = check_integer("min_kept", min_kept, least=0)
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         losses = _cross_entropy(pixels)
         kept = ops.cast(self.are_hard(pixels, losses), losses.dtype)
         losses = losses * kept
@@ -167,7 +168,7 @@ class Ohem(PixelLoss):
             losses = losses * pixels.weight
         return ops.sum(losses) / pixels.count(kept)
 
-    def are_hard(self, pixels: Pixels, losses: Any) -> Any:
+    def are_hard(self, pixels: Pixels, losses: Tensor) -> Tensor:
         """Chooses pixels: bool (B, H, W)."""
         valid = pixels.valid > 0
         # Above any probability, so that ignored pixels come last.

@@ -20,6 +20,7 @@ from keras_pspnet.losses.masks import (
     to_labels,
 )
 from keras_pspnet.utils import init_config
+from keras_pspnet.utils.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,24 +35,24 @@ class Pixels:
         weight: Sample weights that broadcast to (B, H, W), or None.
     """
 
-    labels: Any
-    logits: Any
-    valid: Any
-    weight: Any
+    labels: Tensor
+    logits: Tensor
+    valid: Tensor
+    weight: Tensor | None
 
     @property
-    def weighted(self) -> Any:
+    def weighted(self) -> Tensor:
         """What each pixel counts for: (B, H, W), 0 where it is ignored."""
         return self.valid if self.weight is None else self.valid * self.weight
 
     @property
-    def one_hot(self) -> Any:
+    def one_hot(self) -> Tensor:
         """(B, H, W, C) of the logits' dtype."""
         return ops.one_hot(
             self.labels, self.logits.shape[-1], dtype=self.logits.dtype
         )
 
-    def count(self, flags: Any) -> Any:
+    def count(self, flags: Tensor) -> Tensor:
         """Counts nonzero flags in the global batch: a scalar, at least 1."""
         # Floats have too few digits to count many pixels.
         found = replica_sum(ops.sum(ops.cast(flags > 0, "int32")))
@@ -94,8 +95,11 @@ class PixelLoss(keras.losses.Loss):
         self.ignore_label = ignore_label
 
     def __call__(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
         logits = ops.convert_to_tensor(y_pred)
         # Half precision has too few digits for a loss.
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
@@ -118,7 +122,7 @@ class PixelLoss(keras.losses.Loss):
         # XLA drops assertions, on TensorFlow too: NaN is what it leaves to see.
         return ops.where(ops.any(bad), float("nan"), loss)
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         """Computes this replica's part of the loss.
 
         Args:
@@ -149,6 +153,6 @@ class PixelLoss(keras.losses.Loss):
         return {**config, **init_config(self, type(self))}
 
 
-def shared_by_replicas(loss: Any) -> Any:
+def shared_by_replicas(loss: Tensor) -> Tensor:
     """Divides a loss that all replicas have computed of the global batch."""
     return loss / num_replicas()

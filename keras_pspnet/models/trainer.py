@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_pspnet.layers import PyramidPoolingModule
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.models import fit_checks, fit_steps
+from keras_pspnet.models import fit_checks, fit_steps, types
 from keras_pspnet.models.arguments import (
     LOSS_WEIGHTS,
     for_outputs,
@@ -33,6 +34,7 @@ from keras_pspnet.models.monitors import (
 )
 from keras_pspnet.models.saved_training import SavedTraining
 from keras_pspnet.utils import check_integer, keras_private
+from keras_pspnet.utils.types import Dataset, Tensor
 
 
 class SegmentationTrainer(CheckedInputs, SavedTraining):
@@ -47,17 +49,16 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
     were skipped because gradients overflowed.
     """
 
-    aux: bool
     pyramid: PyramidPoolingModule
     _class_table: Any = None
 
     def compile(
         self,
-        optimizer: Any = None,
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: types.Loss | Mapping[str, types.Loss] | None = None,
+        loss_weights: float | Mapping[str, float] | None = None,
+        metrics: types.Metrics | None = None,
+        weighted_metrics: types.Metrics | None = None,
         *,
         total_steps: int | None = None,
         learning_rate: float | None = None,
@@ -115,16 +116,16 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         if metrics is None:
             metrics = default_metrics(self.num_classes, self._label_rule)
         self._metric_modes = metric_modes([metrics, weighted_metrics])
-        loss = for_outputs("loss", loss, self.aux)
+        losses = for_outputs("loss", loss, self.aux)
         if loss_weights is None and self.aux:
-            loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
+            loss_weights = {name: LOSS_WEIGHTS[name] for name in losses}
         on_main = ("main",)
         if keras.backend.backend() == "tensorflow":
             # XLA, which "auto" takes on one GPU, drops checks of the batch.
             kwargs.setdefault("jit_compile", False)
         super().compile(
             optimizer=optimizer,
-            loss=loss,
+            loss=losses,
             loss_weights=for_outputs("loss_weights", loss_weights, self.aux),
             metrics=for_outputs("metrics", metrics, self.aux, on_main),
             weighted_metrics=for_outputs(
@@ -142,20 +143,20 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: types.Data = None,
+        y: types.Masks | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
+        verbose: int | str = "auto",
+        callbacks: types.Callbacks | None = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: Dataset | tuple | None = None,
         *,
-        class_weight: Any = None,
+        class_weight: types.ClassWeight | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, with plain masks.
 
         Args:
@@ -242,7 +243,9 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
                 **kwargs,
             )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: types.Data = None, y: types.Masks | None = None, **kwargs: Any
+    ) -> types.Results:
         """Evaluates as `keras.Model.evaluate` does, with plain masks.
 
         Args:
@@ -264,12 +267,12 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
 
     def train_on_batch(
         self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Any = None,
+        x: types.Images,
+        y: types.Masks | None = None,
+        sample_weight: types.ByOutput | None = None,
+        class_weight: types.ClassWeight | None = None,
         return_dict: bool = False,
-    ) -> Any:
+    ) -> types.Results:
         """Takes one step as `keras.Model.train_on_batch` does.
 
         Args:
@@ -355,24 +358,17 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Tensor | None = None,
+        y: types.ByOutput | None = None,
+        y_pred: types.ByOutput | None = None,
+        sample_weight: types.ByOutput | None = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         y = for_outputs("y", y, self.aux)
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if training and self._class_table is not None:
             sample_weight = weigh_classes(self._class_table, y, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
-        y = for_outputs("y", y, self.aux)
-        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(self, **batch: Any) -> None:
         # Keras's own fails where replicas' parts of a batch differ in size.
@@ -381,7 +377,11 @@ class SegmentationTrainer(CheckedInputs, SavedTraining):
         else:
             keras_private.build_losses(self)
 
-    def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
+    def set_class_weight(
+        self,
+        class_weight: types.ClassWeight | None,
+        masks: types.Masks | None = None,
+    ) -> None:
         """Weighs the pixels of classes in the steps that follow.
 
         `fit` does so itself; a loop of `train_step` calls this first.

@@ -79,7 +79,7 @@ class Recipe:
             only, rather than any.
         scales: See `train_augmentation`, as all that follows up to
             `photometric`.
-        flip: Whether to mirror at random.
+        flip: Whether to flip at random.
         rotate90: Whether to turn by quarters at random.
         base_size: Box that an image fills at factor 1, or None.
         rotate: Greatest angle in degrees.
