@@ -143,10 +143,11 @@ litert-gpu-check: .venv/tests .chromium/driver  ## run LiteRT's GPU accelerator 
 	.venv/bin/python tests/litert_gpu/check.py \
 	    $$(ls -d .chromium/usr/lib/chromium || echo /usr/lib/chromium)
 
-lint: .venv/tests  ## check format, lint and types
+lint: .venv/tests  ## check format, lint, types and spelling
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/codespell
 
 format: .venv/tests  ## format the code, fix what ruff can
 	.venv/bin/ruff format .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
@@ -17,6 +17,10 @@ from keras_pspnet.losses import (
     to_labels,
 )
 from keras_pspnet.utils import as_integer, check_integer, check_rule
+from keras_pspnet.utils.types import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 # Each count is two int32 words: by default JAX has no 64-bit integers, and a
 # large validation set has more pixels than 32 bits can count.
@@ -24,11 +28,11 @@ _WORD = 1 << 24
 
 
 def confusion_matrix(
-    masks: Any,
-    predictions: Any,
+    masks: Tensor | ArrayLike,
+    predictions: Tensor | ArrayLike,
     num_classes: int,
     ignore_label: int = IGNORE_LABEL,
-) -> Any:
+) -> Tensor:
     """Counts the pixels of each (true class, predicted class).
 
     Args:
@@ -51,13 +55,13 @@ def confusion_matrix(
         array([[1, 0],
                [1, 0]], dtype=int32)
     """
-    masks = ops.cast(masks, "int32")
-    predictions = ops.cast(predictions, "int32")
-    valid = (masks != ignore_label) & (masks >= 0) & (masks < num_classes)
+    labels = ops.cast(masks, "int32")
+    found = ops.cast(predictions, "int32")
+    valid = (labels != ignore_label) & (labels >= 0) & (labels < num_classes)
     cells = num_classes * num_classes
-    # A prediction outside 0..C-1 must not land in another class's row.
-    known = (predictions >= 0) & (predictions < num_classes)
-    index = ops.where(known, masks * num_classes + predictions, cells)
+    # A prediction that is no class must not count in the next class's row.
+    known = (found >= 0) & (found < num_classes)
+    index = ops.where(known, labels * num_classes + found, cells)
     counts = ops.segment_sum(
         ops.reshape(ops.cast(valid, "int32"), (-1,)),
         ops.reshape(ops.where(valid, index, 0), (-1,)),
@@ -108,7 +112,10 @@ class _ConfusionMetric(keras.metrics.Metric):
         )
 
     def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
     ) -> None:
         """Adds a batch.
 
@@ -142,7 +149,7 @@ class _ConfusionMetric(keras.metrics.Metric):
         self._low.assign(low - carry * _WORD)
         self._high.assign(self._high + carry)
 
-    def _without_one_hot(self, masks: Any) -> Any:
+    def _without_one_hot(self, masks: Tensor) -> Tensor:
         masks = ops.convert_to_tensor(masks)
         if len(masks.shape) != 4 or masks.shape[-1] != self.num_classes > 1:
             return masks
@@ -155,7 +162,7 @@ class _ConfusionMetric(keras.metrics.Metric):
         high = ops.convert_to_numpy(self._high).astype("int64")
         return high * _WORD + low
 
-    def _counts(self) -> Any:
+    def _counts(self) -> Tensor:
         """Returns the counts as floats, for results inside a graph."""
         return ops.cast(self._high, "float32") * _WORD + ops.cast(
             self._low, "float32"
@@ -193,7 +200,7 @@ class MeanIoU(_ConfusionMetric):
 
     default_name = "mean_iou"
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         counts = self._counts()
         intersection = ops.diagonal(counts)
         union = ops.sum(counts, 0) + ops.sum(counts, 1) - intersection
@@ -222,7 +229,7 @@ class PixelAccuracy(_ConfusionMetric):
 
     default_name = "pixel_accuracy"
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         counts = self._counts()
         total = ops.maximum(ops.sum(counts), 1.0)
         return ops.sum(ops.diagonal(counts)) / total

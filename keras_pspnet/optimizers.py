@@ -16,6 +16,7 @@ from keras_pspnet.utils import (
     check_rule,
     keras_private,
 )
+from keras_pspnet.utils.types import Side, Tensor
 
 POLY_POWER = 0.9
 # Names of the variables that `decay_norm_and_bias=False` exempts.
@@ -60,7 +61,7 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
         self.power = power
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Side) -> Tensor:
         rate = ops.convert_to_tensor(self.initial_learning_rate)
         if self.total_steps is None:
             # Step 0 has the same rate whatever the length.
@@ -84,7 +85,7 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def _is_zero(step: Any) -> bool:
+def _is_zero(step: Side) -> bool:
     """Tells whether a step is known to be 0; in a graph, none is known."""
     try:
         return not ops.convert_to_numpy(ops.convert_to_tensor(step))
@@ -93,7 +94,7 @@ def _is_zero(step: Any) -> bool:
         return False
 
 
-def _after(gradient: Any) -> contextlib.AbstractContextManager[Any]:
+def _after(gradient: Tensor) -> contextlib.AbstractContextManager[None]:
     """Delays a graph's operations until the gradient is computed.
 
     A product of a weight or a velocity needs no gradient, so TensorFlow
@@ -135,7 +136,8 @@ class SGD(keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: float
+        | keras.optimizers.schedules.LearningRateSchedule = 0.01,
         momentum: float = 0.9,
         l2: float = 1e-4,
         decay_norm_and_bias: bool = True,
@@ -157,7 +159,7 @@ class SGD(keras.optimizers.SGD):
         self.lr_multipliers = dict(lr_multipliers or {})
 
     def update_step(
-        self, gradient: Any, variable: Any, learning_rate: Any
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
         known = keras_private.keras_variable(self, variable)
         factor = self._lr_multiplier(known)
@@ -168,10 +170,10 @@ class SGD(keras.optimizers.SGD):
                 )
             super().update_step(gradient, variable, learning_rate * factor)
 
-    def _decays(self, variable: Any) -> bool:
+    def _decays(self, variable: keras.Variable) -> bool:
         return self.decay_norm_and_bias or variable.name not in NORM_AND_BIAS
 
-    def _lr_multiplier(self, variable: Any) -> float:
+    def _lr_multiplier(self, variable: keras.Variable) -> float:
         for pattern, factor in self.lr_multipliers.items():
             if re.search(pattern, variable.path):
                 return factor
@@ -187,7 +189,9 @@ class SGD(keras.optimizers.SGD):
 
     @classmethod
     def from_config(
-        cls, config: dict[str, Any], custom_objects: Any = None
+        cls,
+        config: dict[str, Any],
+        custom_objects: Mapping[str, type] | None = None,
     ) -> SGD:
         config = dict(config)
         # The name of `lr_multipliers` up to version 0.1.0.

@@ -3,7 +3,7 @@
     python docs/drawings/pyramid.py runs/pyramid
 
 writes `pyramid.png`, predictions of both, and `reach.png`, the part of the
-picture that decides one pixel of theirs. Some minutes on two cores.
+image that decides one pixel of theirs. Some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CELL, GAP, HEAD = (384, 96), 8, 34
 
 
 def main() -> None:
-    """Trains what is missing, and draws both pictures."""
+    """Trains what is missing, and draws both sheets."""
     folder = Path(sys.argv[1])
     models = {
         name: trained(run, folder / name.replace(" ", "_"))
@@ -58,7 +58,7 @@ def main() -> None:
         ]
         for i in rows
     ]
-    sheet(["picture", "truth", *masks], cells).save(HERE / "pyramid.png")
+    sheet(["image", "ground truth", *masks], cells).save(HERE / "pyramid.png")
     height, width = RECIPE.crop
     places = [(height // 4, width * k // 8) for k in (1, 4, 7)]
     cells = [
@@ -85,8 +85,8 @@ def reach(
 ) -> np.ndarray:
     """Returns how much each pixel moves the winning logit at a place.
 
-    The mean of all pictures and of squares of 4 x 4 pixels, as the root of its
-    share of the greatest; with a cross at the place.
+    The mean over all images and over squares of 4 x 4 pixels, as the root of
+    its share of the greatest; with a cross at the place.
     """
     pixels = tf.convert_to_tensor(images, tf.float32)
     row, column = at
@@ -98,16 +98,16 @@ def reach(
     squares = strength.reshape(height // 4, 4, width // 4, 4).mean((1, 3))
     level = np.sqrt(squares / squares.max()).repeat(4, 0).repeat(4, 1)
     dark, bright = np.array([16, 24, 40]), np.array([255, 196, 90])
-    picture = (dark + level[..., None] * (bright - dark)).astype(np.uint8)
-    picture[row, max(0, column - 4) : column + 5] = 255, 255, 255
-    picture[max(0, row - 4) : row + 5, column] = 255, 255, 255
-    return picture
+    image = (dark + level[..., None] * (bright - dark)).astype(np.uint8)
+    image[row, max(0, column - 4) : column + 5] = 255, 255, 255
+    image[max(0, row - 4) : row + 5, column] = 255, 255, 255
+    return image
 
 
 def sheet(titles: list[str], rows: list[list[np.ndarray]]) -> Image.Image:
-    """Lays out rows of pictures below the titles of their columns."""
+    """Lays out rows of images below the titles of their columns."""
     width, height = CELL
-    picture = Image.new(
+    page = Image.new(
         "RGB",
         (
             len(titles) * (width + GAP) - GAP,
@@ -115,7 +115,7 @@ def sheet(titles: list[str], rows: list[list[np.ndarray]]) -> Image.Image:
         ),
         (250, 250, 250),
     )
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(24)
     for column, title in enumerate(titles):
         draw.text((column * (width + GAP) + 4, 2), title, (29, 42, 51), font)
@@ -123,8 +123,8 @@ def sheet(titles: list[str], rows: list[list[np.ndarray]]) -> Image.Image:
         for column, cell in enumerate(cells):
             place = column * (width + GAP), HEAD + row * (height + GAP)
             small = Image.fromarray(cell)
-            picture.paste(small.resize(CELL, Image.Resampling.NEAREST), place)
-    return picture
+            page.paste(small.resize(CELL, Image.Resampling.NEAREST), place)
+    return page
 
 
 if __name__ == "__main__":

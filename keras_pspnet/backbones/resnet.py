@@ -9,6 +9,7 @@ from keras import layers
 
 from keras_pspnet.layers import BatchNorm
 from keras_pspnet.utils import check_choice, check_rule, init_config
+from keras_pspnet.utils.types import Tensor
 
 # Blocks of stages 2 to 5 (conv2_x to conv5_x in the paper's naming). 18 to 152
 # are He et al., 2015, table 1; 269 is the PSPNet authors' own.
@@ -160,14 +161,14 @@ def scaled(channels: int, width: float) -> int:
 
 
 def _conv_bn(
-    x: Any,
+    x: Tensor,
     name: str,
     channels: int,
     kernel: int,
     stride: int = 1,
     dilation: int = 1,
     relu: bool = True,
-) -> Any:
+) -> Tensor:
     """Applies a convolution without bias, padded as in PyTorch, then BN."""
     padding = dilation * (kernel // 2)
     if stride > 1 and padding:
@@ -191,7 +192,7 @@ def _conv_bn(
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
-def _stem(x: Any, stem: str, width: float) -> Any:
+def _stem(x: Tensor, stem: str, width: float) -> Tensor:
     """Applies the stem: stride 2 by convolution, stride 2 by pooling."""
     kernel = 7 if stem == "7x7" else 3
     for index, channels in enumerate(STEM_CHANNELS[stem]):
@@ -210,7 +211,7 @@ def _stem(x: Any, stem: str, width: float) -> Any:
 
 
 def _block(
-    x: Any,
+    x: Tensor,
     name: str,
     channels: int,
     stride: int,
@@ -218,7 +219,7 @@ def _block(
     basic: bool,
     stride_on: str,
     pooled: bool,
-) -> Any:
+) -> Tensor:
     """Applies one residual block, basic or bottleneck."""
     out_channels = channels if basic else 4 * channels
     shortcut = x

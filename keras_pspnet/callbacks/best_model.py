@@ -6,13 +6,13 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from keras_pspnet.callbacks.validation_scores import ValidationScores
 from keras_pspnet.evaluation import Scores
 from keras_pspnet.models import RestoredCallback
 from keras_pspnet.pretrained import save_pretrained
 from keras_pspnet.utils import write_json
+from keras_pspnet.utils.types import Logs
 
 BEST_SCORES_FILE = "scores.json"
 
@@ -68,7 +68,7 @@ class BestModel(RestoredCallback):
         if self.model.global_step and kept.exists():
             self._best = Scores.load(kept).mean_iou
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if not self._validation.is_done:
             raise ValueError(
                 "`callbacks` must list the ValidationScores before the "

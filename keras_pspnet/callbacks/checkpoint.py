@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_pspnet.callbacks.stop_on_nan import check_weights_finite
 from keras_pspnet.utils import check_writable
+from keras_pspnet.utils.types import Logs
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -37,10 +37,10 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self._path = Path(path)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         check_writable(self._path)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         check_weights_finite(self.model, self.model.weights)
         with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
             # Keras chooses the format by the suffix.

@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -19,6 +18,7 @@ from keras_pspnet.utils import (
     naming_errors,
     write_atomically,
 )
+from keras_pspnet.utils.types import Logs
 
 Row = dict[str, float]
 
@@ -61,7 +61,7 @@ class HistoryFile(RestoredCallback):
                 row for row in read_history(self._path) if row["step"] <= steps
             ]
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         self._rows.append(
             {

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pspnet.utils.types import Logs
+
 
 class NonFiniteError(ArithmeticError):
     """A loss or a weight has become NaN or infinite.
@@ -55,7 +57,7 @@ class StopOnNaN(keras.callbacks.Callback):
         self._batch = batch
         self._first: list[Any] = []
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         model = self.model
         # The first convolution, and the statistics of the next layer.
         self._first = [
@@ -63,7 +65,7 @@ class StopOnNaN(keras.callbacks.Callback):
             *model.non_trainable_weights[:1],
         ]
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise _non_finite(
@@ -73,7 +75,7 @@ class StopOnNaN(keras.callbacks.Callback):
             )
         check_weights_finite(self.model, self._first, self._batch)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         check_weights_finite(self.model, self.model.weights, self._batch)
 
 

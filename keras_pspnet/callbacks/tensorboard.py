@@ -24,6 +24,7 @@ from keras_pspnet.data import RGB
 from keras_pspnet.inference import model_labels, predict_masks
 from keras_pspnet.models import RestoredCallback
 from keras_pspnet.utils import naming_errors
+from keras_pspnet.utils.types import Logs
 from keras_pspnet.visualization import as_rgb, comparison_sheet
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -89,7 +90,7 @@ class EventLog(RestoredCallback):
             session_log=session(status=session.START),
         )
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         numbers = {_tag(name): value for name, value in (logs or {}).items()}
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         numbers["train/learning_rate"] = float(rate)
@@ -111,7 +112,7 @@ class EventLog(RestoredCallback):
             summary=self._proto.Summary(value=values),
         )
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
@@ -133,7 +134,7 @@ class EventLog(RestoredCallback):
         self._writer.flush()
 
 
-def prediction_sheet(model: Any, pairs: Sequence[Pair]) -> Image.Image:
+def prediction_sheet(model: keras.Model, pairs: Sequence[Pair]) -> Image.Image:
     """Draws images, their ground truth, a model's predictions, and the errors.
 
     Args:

@@ -13,6 +13,7 @@ from keras_pspnet.evaluation import Scores
 from keras_pspnet.evaluation.evaluate import check_classes, evaluate
 from keras_pspnet.inference import model_labels
 from keras_pspnet.utils import check_rule
+from keras_pspnet.utils.types import Logs, Tensor
 
 
 class ValidationScores(keras.callbacks.Callback):
@@ -50,7 +51,7 @@ class ValidationScores(keras.callbacks.Callback):
 
     def __init__(
         self,
-        dataset: Iterable[tuple[Any, Any]],
+        dataset: Iterable[tuple[Tensor, ...]],
         epochs: Collection[int] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -68,14 +69,14 @@ class ValidationScores(keras.callbacks.Callback):
         self._epochs = epochs
         self._arguments = kwargs
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        # Now, rather than after an epoch.
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        # Now rather than after an epoch.
         check_classes(self._dataset, model_labels(self.model))
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.scores, self.is_done = None, False
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.is_done = True
         if self._epochs is not None and epoch not in self._epochs:
             return

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_pspnet.models import RestoredCallback
 from keras_pspnet.utils import check_number
+from keras_pspnet.utils.types import Logs
 
 
 class WeightAverage(RestoredCallback):
@@ -80,25 +81,25 @@ class WeightAverage(RestoredCallback):
         if not self._has_begun:
             self.begin(self.model)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self.remove()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         step = self.model.global_step
         decay = min(self.decay, (1 + step) / (10 + step))
         self._update(ops.convert_to_tensor(decay, "float32"))
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._has_begun = False
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         self.apply()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs | None = None) -> None:
         self.remove()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.apply()
 
     def apply(self) -> None:

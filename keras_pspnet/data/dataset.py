@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from keras_pspnet.data.images import MAX_PIXELS, RGB
 from keras_pspnet.data.pairs import Pair, read_pair
@@ -142,7 +141,9 @@ class SegmentationData:
                 break
         self._check_binary(seen)
 
-    def check_pairs(self, track: Callable[[Any], Any] = iter) -> None:
+    def check_pairs(
+        self, track: Callable[[Iterable[Pair]], Iterable[Pair]] = iter
+    ) -> None:
         """Reads every pair, to find errors before the long work starts.
 
         Args:

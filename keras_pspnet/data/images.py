@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from io import BytesIO
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def read_image(
 @contextlib.contextmanager
 def image_windows(
     source: Source, max_pixels: int = MAX_PIXELS, bands: int = RGB
-) -> Iterator[Any]:
+) -> Iterator[np.ndarray | TiffWindows]:
     """Opens an image to read windows of it as needed.
 
     Args:

@@ -30,11 +30,12 @@ from keras_pspnet.utils.plausibility import (
     is_array,
     warn_of_one_class,
 )
+from keras_pspnet.utils.types import Tensor
 
 
 def evaluate(
     model: keras.Model | Predictor,
-    dataset: Iterable[tuple[Any, Any]],
+    dataset: Iterable[tuple[Tensor, ...]],
     protocol: str = "plain",
     scales: Sequence[float] = (1.0,),
     flip: bool | None = None,

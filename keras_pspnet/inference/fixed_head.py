@@ -10,7 +10,6 @@ channels. The results are the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,27 +22,28 @@ from keras_pspnet.layers.resize import (
     interpolation_weights,
 )
 from keras_pspnet.layers.resize import resize as resize_by_products
+from keras_pspnet.utils.types import Side, Size, Tensor
 
 
 class FixedPyramid(PyramidPoolingModule):
     """A `PyramidPoolingModule` for inputs of a known size."""
 
-    def _pool(self, x: Any) -> list[Any]:
+    def _pool(self, x: Tensor) -> list[Tensor]:
         return pool(x, self.bin_sizes, self.pooling)
 
-    def _upsample(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
+    def _upsample(self, pooled: Tensor, size: Size, bins: int) -> Tensor:
         return resize(pooled, size, self.align_corners)
 
 
 class FixedResize(Resize):
     """A `Resize` for inputs of a known size."""
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, like = inputs
         return resize(x, spatial_size(like), self.align_corners)
 
 
-def resize(x: Any, size: tuple[int, int], align_corners: bool) -> Any:
+def resize(x: Tensor, size: Size, align_corners: bool) -> Tensor:
     """Does the same as `keras_pspnet.layers.resize`, in one operation.
 
     Args:
@@ -68,7 +68,7 @@ def resize(x: Any, size: tuple[int, int], align_corners: bool) -> Any:
     return ops.cast(resized, x.dtype)
 
 
-def pool(x: Any, bin_sizes: Sequence[int], pooling: str) -> list[Any]:
+def pool(x: Tensor, bin_sizes: Sequence[int], pooling: str) -> list[Tensor]:
     """Does the same as `keras_pspnet.layers.resize.adaptive_pool`.
 
     Args:
@@ -84,19 +84,24 @@ def pool(x: Any, bin_sizes: Sequence[int], pooling: str) -> list[Any]:
         return [_max_side(_max_side(x, 1, bins), 2, bins) for bins in bin_sizes]
     if not bin_sizes:
         return []
-    # All bin sizes share one transposition of the large map.
-    matrices = [adaptive_weights(height, bins) for bins in bin_sizes]
+    # All bin sizes share the one transposition of the large map.
+    matrices = [_weights(height, bins) for bins in bin_sizes]
     rows = apply_along(x, 1, np.concatenate(matrices))
     ends = np.cumsum(bin_sizes).tolist()
     return [
-        apply_along(rows[:, end - bins : end], 2, adaptive_weights(width, bins))
+        apply_along(rows[:, end - bins : end], 2, _weights(width, bins))
         for bins, end in zip(bin_sizes, ends, strict=True)
     ]
 
 
-def _max_side(x: Any, axis: int, bins: int) -> Any:
+def _weights(side: Side, bins: int) -> np.ndarray:
+    return np.asarray(adaptive_weights(side, bins))
+
+
+def _max_side(x: Tensor, axis: int, bins: int) -> Tensor:
+    bounds = map(np.asarray, adaptive_bins(x.shape[axis], bins))
     cells = []
-    for start, end in zip(*adaptive_bins(x.shape[axis], bins), strict=True):
+    for start, end in zip(*bounds, strict=True):
         window = [1, 1]
         window[axis - 1] = int(end - start)
         seen = x[:, start:end] if axis == 1 else x[:, :, start:end]
@@ -108,7 +113,7 @@ def _max_side(x: Any, axis: int, bins: int) -> Any:
     return ops.concatenate(cells, axis=axis)
 
 
-def apply_along(x: Any, axis: int, matrix: np.ndarray) -> Any:
+def apply_along(x: Tensor, axis: int, matrix: np.ndarray) -> Tensor:
     """Multiplies a map by a constant matrix, along its rows or columns.
 
     Args:
@@ -127,7 +132,7 @@ def apply_along(x: Any, axis: int, matrix: np.ndarray) -> Any:
     )
 
 
-def apply_to_channels(x: Any, matrix: np.ndarray) -> Any:
+def apply_to_channels(x: Tensor, matrix: np.ndarray) -> Tensor:
     """Multiplies the last axis of (B, H, W, n) by a constant (m, n)."""
     kernel = matrix.T[None, None].astype("float32")
     kernel = ops.convert_to_tensor(kernel, dtype=x.dtype)
@@ -135,8 +140,8 @@ def apply_to_channels(x: Any, matrix: np.ndarray) -> Any:
 
 
 def convolve_upsampled(
-    products: Sequence[Any], size: tuple[int, int], align_corners: bool
-) -> Any:
+    products: Sequence[Tensor], size: tuple[int, int], align_corners: bool
+) -> Tensor:
     """Applies the taps of a 3x3 convolution to upsampled maps, and sums them.
 
     Args:

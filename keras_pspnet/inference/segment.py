@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -100,7 +100,9 @@ def segment(
     if predictor.gives_masks:
         check_single_view(scales, flip, window, confidence)
     georeference = None
-    with image_windows(image, max_pixels, predictor.bands) as pixels:
+    with image_windows(image, max_pixels, predictor.bands) as opened:
+        # Windows of a file are sliced as arrays are.
+        pixels = cast(np.ndarray, opened)
         if isinstance(image, np.ndarray):
             seen = ImageRange(predictor.fill)
             seen.add(pixels)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_pspnet.layers.distribute import num_replicas, replica_sum
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -42,8 +43,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         super().__init__(**kwargs)
 
     def call(
-        self, inputs: Any, training: bool | None = None, mask: Any = None
-    ) -> Any:
+        self,
+        inputs: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         live = training and self.trainable
         if not live or mask is not None or not self._has_kernel(inputs):
             self.synchronized = num_replicas() > 1
@@ -61,7 +65,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
         return outputs
 
-    def _has_kernel(self, inputs: Any) -> bool:
+    def _has_kernel(self, inputs: Tensor) -> bool:
         """Tells whether the fused kernels support these inputs."""
         return (
             keras.backend.backend() == "tensorflow"
@@ -84,8 +88,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 def _normalize(
-    x: Any, gamma: Any, beta: Any, epsilon: float
-) -> tuple[Any, Any, Any]:
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalizes with the statistics of this batch.
 
     Args:
@@ -114,15 +118,17 @@ def _normalize(
 
 
 def _normalize_together(
-    x: Any, gamma: Any, beta: Any, epsilon: float
-) -> tuple[Any, Any, Any]:
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalizes with the statistics of all replicas' batches.
 
     Arguments and results are those of `_normalize`.
     """
     import tensorflow as tf
 
-    def scaled(scale: Any, offset: Any, mean: Any, variance: Any) -> Any:
+    def scaled(
+        scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor
+    ) -> Tensor:
         return tf.raw_ops.FusedBatchNormV3(
             x=x,
             scale=scale,
@@ -134,11 +140,13 @@ def _normalize_together(
         ).y
 
     @tf.custom_gradient
-    def normalize(x: Any, gamma: Any, beta: Any) -> Any:
+    def normalize(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Any, Any]:
         mean, variance, count = _global_moments(x)
 
-        def gradient(out_gradient: Any, *_: Any) -> tuple[Any, Any, Any]:
-            # The gradient with constant statistics; theirs is added below.
+        def gradient(
+            out_gradient: Tensor, *_: Any
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            # As if the statistics were constants, then what they add.
             local = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=out_gradient,
                 x=x,
@@ -170,7 +178,7 @@ def _normalize_together(
     return normalize(x, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))
 
 
-def _global_moments(x: Any) -> tuple[Any, Any, Any]:
+def _global_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns mean and variance (C,) over all replicas, and the count."""
     import tensorflow as tf
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_pspnet.layers.resize import spatial_size
 from keras_pspnet.utils import check_choice, check_integer, init_config
+from keras_pspnet.utils.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -52,7 +53,7 @@ class DilatedPooling2D(keras.layers.Layer):
         check_choice("mode", mode, ("max", "average"))
         self.mode = mode
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         if self.mode == "max":
             # Below any feature, and finite in half precision.
             return self._reduce(inputs, ops.maximum, -6e4)
@@ -60,20 +61,25 @@ class DilatedPooling2D(keras.layers.Layer):
         total = self._reduce(inputs, ops.add, 0.0)
         return total / self._reduce(ones, ops.add, 0.0)
 
-    def _reduce(self, x: Any, merge: Any, outside: float) -> Any:
+    def _reduce(
+        self,
+        x: Tensor,
+        merge: Callable[[Tensor, Tensor], Tensor],
+        outside: float,
+    ) -> Tensor:
         """Merges the maps shifted to each pixel of a window."""
         height, width = spatial_size(x)
         span = (self.pool_size - 1) * self.dilation_rate
         sides = [(each, span - each) for each in self.before]
         padded = ops.pad(x, [(0, 0), *sides, (0, 0)], constant_values=outside)
-        found = None
+        found: Any = None
         for top in range(0, span + 1, self.dilation_rate):
             for left in range(0, span + 1, self.dilation_rate):
                 part = padded[:, top : top + height, left : left + width]
                 found = part if found is None else merge(found, part)
         return found
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,15 +8,20 @@ the global sum.
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-# The process's first strategy that uses collective operations.
+from keras_pspnet.utils.types import Side, Size, Tensor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The process's first strategy whose replicas talk by collectives.
 _claimed: weakref.ref[Any] | None = None
 
 
-def _replica_context() -> Any:
+def _replica_context() -> tf.distribute.ReplicaContext | None:
     """Returns TensorFlow's replica context, or None outside replicas."""
     if keras.backend.backend() != "tensorflow":
         return None
@@ -34,7 +39,7 @@ def num_replicas() -> int:
     return 1 if context is None else context.num_replicas_in_sync
 
 
-def replica_sum(value: Any) -> Any:
+def replica_sum(value: Tensor) -> Tensor:
     """Sums a tensor over all replicas of the global batch.
 
     Outside replicas, where Keras also calls losses while it builds a model,
@@ -54,7 +59,7 @@ def replica_sum(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def batch_place(batch: Any) -> tuple[Any, Any]:
+def batch_place(batch: Side) -> Size:
     """Returns where this replica's images lie in the global batch.
 
     The global batch holds the images of replica 0, then those of replica 1,
@@ -81,7 +86,7 @@ def batch_place(batch: Any) -> tuple[Any, Any]:
     return tf.reduce_sum(parts[:replica]), tf.reduce_sum(parts)
 
 
-def claim_collectives(strategy: Any) -> None:
+def claim_collectives(strategy: tf.distribute.Strategy) -> None:
     """Refuses a second strategy that uses collective operations.
 
     Every strategy numbers its collectives from the same start, and TensorFlow

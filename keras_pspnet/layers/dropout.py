@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_pspnet.layers.distribute import batch_place
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -48,7 +47,7 @@ class GlobalSpatialDropout2D(keras.layers.SpatialDropout2D):
         Networks", 2015, section 3.2.
     """
 
-    def call(self, inputs: Any, training: bool | None = False) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         batch, *others = ops.shape(inputs)

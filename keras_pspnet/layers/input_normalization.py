@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_pspnet.layers.resize import at_least_float32
 from keras_pspnet.utils.arguments import check_rule, finite_numbers
+from keras_pspnet.utils.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -52,22 +53,22 @@ class InputNormalization(keras.layers.Layer):
         rule = f"hold a positive number for each band (`mean` has {bands})"
         check_rule("std", std, rule, kept)
 
-    def build(self, input_shape: Any) -> None:
-        # A single number would broadcast to all bands, and one band to all
-        # numbers.
+    def build(self, input_shape: Shape) -> None:
+        # A single value would be broadcast to all bands, and one band to
+        # all values.
         if input_shape[-1] not in (None, len(self.mean)):
             raise ValueError(
                 f"`inputs` must have {len(self.mean)} bands, as `mean` and "
                 f"`std` have. Received: inputs of shape {tuple(input_shape)}"
             )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, self.compute_dtype)
         mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
         std = ops.convert_to_tensor(self.std, dtype=self.compute_dtype)
         return (x - mean) / std
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:

@@ -24,11 +24,12 @@ from keras_pspnet.utils import (
     check_rule,
     init_config,
 )
+from keras_pspnet.utils.types import Shape, Side, Size, Tensor
 
 POOLINGS = ("average", "max")
 
 
-def _check_bin_sizes(bin_sizes: Any) -> tuple[int, ...]:
+def _check_bin_sizes(bin_sizes: object) -> tuple[int, ...]:
     sizes = as_integers(bin_sizes)
     kept = sizes is not None and len(set(sizes)) == len(sizes)
     rule = "be a sequence of distinct positive integers"
@@ -96,7 +97,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         self.convs: list[keras.layers.Layer] = []
         self.norms: list[keras.layers.Layer] = []
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         if self.convs:
             return
         channels = input_shape[-1]
@@ -133,7 +134,7 @@ class PyramidPoolingModule(keras.layers.Layer):
             return channels
         return self.filters or max(1, channels // 4)
 
-    def pyramid(self, x: Any, training: bool | None = None) -> list[Any]:
+    def pyramid(self, x: Tensor, training: bool | None = None) -> list[Tensor]:
         """Computes the pyramid maps before upsampling.
 
         Args:
@@ -156,10 +157,10 @@ class PyramidPoolingModule(keras.layers.Layer):
             ]
         return [ops.relu(reduced) for reduced in maps]
 
-    def _pool(self, x: Any) -> list[Any]:
+    def _pool(self, x: Tensor) -> list[Tensor]:
         return [adaptive_pool(x, bins, self.pooling) for bins in self.bin_sizes]
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         size = spatial_size(inputs)
         maps = self.pyramid(inputs, training=training)
         upsampled = [
@@ -168,7 +169,7 @@ class PyramidPoolingModule(keras.layers.Layer):
         ]
         return ops.concatenate([inputs, *upsampled], axis=-1)
 
-    def _upsample(self, pooled: Any, size: tuple[Any, Any], bins: int) -> Any:
+    def _upsample(self, pooled: Tensor, size: Size, bins: int) -> Tensor:
         exact = all(divides(side, bins) for side in size)
         # TensorFlow resizes in float32, whatever the dtype.
         double = keras.backend.standardize_dtype(pooled.dtype) == "float64"
@@ -181,8 +182,8 @@ class PyramidPoolingModule(keras.layers.Layer):
             )
         return resize(pooled, size, self.align_corners)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        channels = input_shape[-1]
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        channels = cast(int, input_shape[-1])
         added = len(self.bin_sizes) * self.map_channels(channels)
         return (*input_shape[:-1], channels + added)
 
@@ -226,7 +227,7 @@ class PyramidConv(keras.layers.Layer):
         self,
         filters: int,
         pyramid: PyramidPoolingModule,
-        kernel_initializer: Any = "he_normal",
+        kernel_initializer: str | keras.initializers.Initializer = "he_normal",
         use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -236,11 +237,12 @@ class PyramidConv(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.use_bias = use_bias
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         if not self.pyramid.built:
             self.pyramid.build(input_shape)
+        concatenated = self.pyramid.compute_output_shape(input_shape)
         self._build_kernels(
-            input_shape[-1], self.pyramid.compute_output_shape(input_shape)[-1]
+            cast(int, input_shape[-1]), cast(int, concatenated[-1])
         )
         if self.use_bias:
             self.bias = self.add_weight(
@@ -255,7 +257,7 @@ class PyramidConv(keras.layers.Layer):
             name="kernel",
         )
 
-    def _kernels(self, channels: int) -> tuple[Any, list[Any]]:
+    def _kernels(self, channels: int) -> tuple[Tensor, list[Tensor]]:
         """Returns the kernels of the input's own channels and of each map."""
         kernel = ops.convert_to_tensor(self.kernel)
         maps = len(self.pyramid.bin_sizes)
@@ -268,7 +270,7 @@ class PyramidConv(keras.layers.Layer):
         own, *taps = ops.split(kernel, ends, axis=2)
         return own, taps
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         own, taps = self._kernels(inputs.shape[-1])
         out = ops.conv(inputs, own, padding="same", data_format="channels_last")
         if self.use_bias:
@@ -279,8 +281,8 @@ class PyramidConv(keras.layers.Layer):
         return out + self._convolve_upsampled(maps, taps, spatial_size(inputs))
 
     def _convolve_upsampled(
-        self, maps: list[Any], taps: list[Any], size: tuple[Any, Any]
-    ) -> Any:
+        self, maps: list[Tensor], taps: list[Tensor], size: Size
+    ) -> Tensor:
         """Sums conv3x3(resize(map)) over all maps without resizing any.
 
         Args:
@@ -307,7 +309,7 @@ class PyramidConv(keras.layers.Layer):
         stacked = ops.concatenate(rows, axis=1)
         return apply_height(matrix, stacked)
 
-    def _apply_taps(self, pooled: Any, tap: Any, bins: int) -> Any:
+    def _apply_taps(self, pooled: Tensor, tap: Tensor, bins: int) -> Tensor:
         """Multiplies each cell by the nine taps: (B, dy, i, dx, j, F)."""
         reduced = pooled.shape[-1]
         # Nine (cells, R) x (R, F) products keep the layout of the kernel, so
@@ -321,7 +323,7 @@ class PyramidConv(keras.layers.Layer):
         # (dy, dx, B, i, j, F)
         return ops.transpose(product, (2, 0, 3, 1, 4, 5))
 
-    def _shifted(self, bins: int, size: Any) -> Any:
+    def _shifted(self, bins: int, size: Side) -> Tensor:
         """Builds the upsampling matrix, shifted for each tap of the kernel.
 
         Args:
@@ -338,7 +340,7 @@ class PyramidConv(keras.layers.Layer):
         padded = ops.pad(matrix, ((1, 1), (0, 0)))
         return ops.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
 
     def get_config(self) -> dict[str, Any]:

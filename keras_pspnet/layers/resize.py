@@ -6,20 +6,23 @@ both sampling conventions, and in every export format.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_pspnet.utils.types import Shape, Side, Size, Tensor
+
 
 def interpolation_matrix(
-    in_size: Any,
-    out_size: Any,
+    in_size: Side,
+    out_size: Side,
     align_corners: bool = False,
     dtype: str = "float32",
-) -> Any:
+) -> Tensor:
     """Builds the matrix of one-dimensional bilinear resizing.
 
     Args:
@@ -46,8 +49,8 @@ def interpolation_matrix(
 
 
 def interpolation_weights(
-    in_size: Any, out_size: Any, align_corners: bool = False
-) -> Any:
+    in_size: Side, out_size: Side, align_corners: bool = False
+) -> Tensor:
     """Computes the values of `interpolation_matrix`.
 
     Args:
@@ -71,7 +74,9 @@ def interpolation_weights(
     return xp.maximum(1.0 - distance, 0.0)
 
 
-def _library(*sizes: Any) -> tuple[Any, Callable[[Any], Any]]:
+def _library(
+    *sizes: Side,
+) -> tuple[ModuleType, Callable[[Tensor | Side], Tensor]]:
     """Returns the array library for a matrix, and its conversion to floats.
 
     NumPy computes matrices of known sizes in float64, which makes them
@@ -84,8 +89,8 @@ def _library(*sizes: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def adaptive_pooling_matrix(
-    size: Any, bins: int, dtype: str = "float32"
-) -> Any:
+    size: Side, bins: int, dtype: str = "float32"
+) -> Tensor:
     """Builds the matrix of one-dimensional adaptive average pooling.
 
     Bin i averages the samples floor(i*size/bins) .. ceil((i+1)*size/bins), so
@@ -108,7 +113,7 @@ def adaptive_pooling_matrix(
     return ops.convert_to_tensor(adaptive_weights(size, bins), dtype=dtype)
 
 
-def adaptive_weights(size: Any, bins: int) -> Any:
+def adaptive_weights(size: Side, bins: int) -> Tensor:
     """Computes the values of `adaptive_pooling_matrix`.
 
     Args:
@@ -123,7 +128,7 @@ def adaptive_weights(size: Any, bins: int) -> Any:
     return inside / xp.sum(inside, axis=1, keepdims=True)
 
 
-def adaptive_bins(size: Any, bins: int) -> tuple[Any, Any]:
+def adaptive_bins(size: Side, bins: int) -> tuple[Tensor, Tensor]:
     """Returns where each adaptive bin starts and ends.
 
     Args:
@@ -141,7 +146,7 @@ def adaptive_bins(size: Any, bins: int) -> tuple[Any, Any]:
     return start, ((index + 1) * size + bins - 1) // bins
 
 
-def _bin_membership(size: Any, bins: int) -> Any:
+def _bin_membership(size: Side, bins: int) -> Tensor:
     """Tells which samples each adaptive bin covers: bool (bins, size)."""
     xp, _ = _library(size)
     start, end = adaptive_bins(size, bins)
@@ -149,13 +154,13 @@ def _bin_membership(size: Any, bins: int) -> Any:
     return xp.logical_and(sample >= start[:, None], sample < end[:, None])
 
 
-def spatial_size(x: Any) -> tuple[Any, Any]:
+def spatial_size(x: Tensor) -> Size:
     """Returns (height, width) of a channels-last batch, ints where known."""
     shape = ops.shape(x)
     return shape[1], shape[2]
 
 
-def apply_height(matrix: Any, x: Any) -> Any:
+def apply_height(matrix: Tensor, x: Tensor) -> Tensor:
     """Multiplies an (out, H) matrix by the rows of (B, H, W, C)."""
     _, height, width, channels = ops.shape(x)
     # Only the batch is inferred, so that known sizes stay known.
@@ -164,7 +169,7 @@ def apply_height(matrix: Any, x: Any) -> Any:
     return ops.reshape(out, (-1, ops.shape(matrix)[0], width, channels))
 
 
-def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
+def resize(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     """Resizes a feature map bilinearly by two small matrix products.
 
     The width comes first, while there are few rows. Unlike the backends'
@@ -194,7 +199,7 @@ def resize(x: Any, size: tuple[Any, Any], align_corners: bool = False) -> Any:
     )
 
 
-def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
+def adaptive_pool(x: Tensor, bins: int, pooling: str = "average") -> Tensor:
     """Pools a feature map into bins x bins cells, for any size.
 
     Args:
@@ -222,12 +227,12 @@ def adaptive_pool(x: Any, bins: int, pooling: str = "average") -> Any:
     return ops.matmul(adaptive_pooling_matrix(width, bins, dtype), x)
 
 
-def divides(size: Any, bins: int) -> bool:
+def divides(size: Side, bins: int) -> TypeGuard[int]:
     """Tells whether a size is known and divisible by `bins`."""
     return isinstance(size, int) and size % bins == 0
 
 
-def _max_bins(x: Any, size: Any, bins: int, axis: int) -> Any:
+def _max_bins(x: Tensor, size: Side, bins: int, axis: int) -> Tensor:
     """Returns the maximum of each bin along one axis."""
     inside = ops.convert_to_tensor(_bin_membership(size, bins))
     lowest = ops.cast(float("-inf"), x.dtype)
@@ -275,11 +280,11 @@ class Resize(keras.layers.Layer):
         super().__init__(**kwargs)
         self.align_corners = align_corners
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, like = inputs
         return resize(x, spatial_size(like), self.align_corners)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         x_shape, like_shape = input_shape
         return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])
 

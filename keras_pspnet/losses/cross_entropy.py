@@ -11,6 +11,15 @@ from keras import ops
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 from keras_pspnet.utils import check_integer, check_number, check_rule
+from keras_pspnet.utils.types import Tensor
+
+
+def _cross_entropy(pixels: Pixels) -> Tensor:
+    """Computes the cross-entropy of every pixel (B, H, W), 0 if ignored."""
+    losses = ops.sparse_categorical_crossentropy(
+        pixels.labels, pixels.logits, from_logits=True
+    )
+    return ops.where(pixels.valid > 0, losses, ops.zeros_like(losses))
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -82,8 +91,8 @@ class SegmentationLoss(PixelLoss):
             )
         self.class_weight = class_weight
 
-    def loss_of(self, pixels: Pixels) -> Any:
-        losses = pixels.cross_entropy
+    def loss_of(self, pixels: Pixels) -> Tensor:
+        losses = _cross_entropy(pixels)
         if self.label_smoothing:
             # The cross-entropy against a uniform target.
             logits = pixels.logits
@@ -151,15 +160,15 @@ class Ohem(PixelLoss):
         self.threshold = check_number("threshold", threshold, most=1.0)
         self.min_kept = check_integer("min_kept", min_kept, least=0)
 
-    def loss_of(self, pixels: Pixels) -> Any:
-        losses = pixels.cross_entropy
+    def loss_of(self, pixels: Pixels) -> Tensor:
+        losses = _cross_entropy(pixels)
         kept = ops.cast(self.are_hard(pixels, losses), losses.dtype)
         losses = losses * kept
         if pixels.weight is not None:
             losses = losses * pixels.weight
         return ops.sum(losses) / pixels.count(kept)
 
-    def are_hard(self, pixels: Pixels, losses: Any) -> Any:
+    def are_hard(self, pixels: Pixels, losses: Tensor) -> Tensor:
         """Returns which pixels are hard: bool (B, H, W)."""
         valid = pixels.valid > 0
         # 2 is above any probability, so ignored pixels are sorted last.

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 from keras_pspnet.utils import check_number
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -50,7 +51,7 @@ class Focal(PixelLoss):
             alpha = check_number("alpha", alpha, most=1.0)
         self.alpha = alpha
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         truth = pixels.one_hot
         # The logit of the right answer to "is it this class?".
         right = pixels.logits * (2 * truth - 1)

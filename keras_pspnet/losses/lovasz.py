@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -34,7 +33,7 @@ class Lovasz(PixelLoss):
         0.5
     """
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         weight = pixels.weighted[..., None]
         truth = pixels.one_hot * pixels.valid[..., None]
         errors = ops.abs(truth - ops.softmax(pixels.logits)) * weight
@@ -55,7 +54,7 @@ class Lovasz(PixelLoss):
         return ops.sum(images) / pixels.count(number)
 
 
-def _gradient(errors_and_truth: tuple[Any, Any]) -> Any:
+def _gradient(errors_and_truth: tuple[Tensor, Tensor]) -> Tensor:
     """Returns the gradient of the Jaccard loss's Lovasz extension.
 
     Args:

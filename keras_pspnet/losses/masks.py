@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 from keras import ops
 
 from keras_pspnet.utils.plausibility import FRACTIONS
+from keras_pspnet.utils.types import Tensor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Stands for a label that is no class where compiled code cannot raise.
 _NO_LABEL = -1_000_000
 
 
-def squeeze_masks(masks: Any) -> Any:
+def squeeze_masks(masks: Tensor) -> Tensor:
     """Returns masks as (B, H, W), without a last axis of size 1."""
     masks = ops.convert_to_tensor(masks)
     if len(masks.shape) == 4 and masks.shape[-1] in (None, 1):
@@ -21,7 +25,7 @@ def squeeze_masks(masks: Any) -> Any:
     return masks
 
 
-def to_labels(masks: Any) -> Any:
+def to_labels(masks: Tensor) -> Tensor:
     """Returns masks as int32 labels (B, H, W), and refuses fractions.
 
     Args:
@@ -62,7 +66,7 @@ def shape_hint(shape: tuple[int | None, ...], num_classes: int | None) -> str:
     return ""
 
 
-def check_mask_shape(masks: Any, logits: Any) -> None:
+def check_mask_shape(masks: Tensor, logits: Tensor) -> None:
     """Raises ValueError if known sizes of masks and logits differ."""
     shape = tuple(masks.shape)
     if len(shape) != 3:
@@ -79,7 +83,7 @@ def check_mask_shape(masks: Any, logits: Any) -> None:
             )
 
 
-def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
+def broadcast_weights(sample_weight: Tensor, dtype: str) -> Tensor:
     """Shapes sample weights so that they broadcast to masks (B, H, W).
 
     Args:
@@ -105,8 +109,8 @@ def broadcast_weights(sample_weight: Any, dtype: Any) -> Any:
 
 
 def refuse_bad_labels(
-    value: Any, masks: Any, num_classes: int, ignore_label: int
-) -> Any:
+    value: Tensor, masks: Tensor, num_classes: int, ignore_label: int
+) -> Tensor:
     """Raises an error for labels outside the classes, on TensorFlow only.
 
     Args:
@@ -137,7 +141,7 @@ def refuse_bad_labels(
     )
 
 
-def are_bad(masks: Any, num_classes: int, ignore_label: int) -> Any:
+def are_bad(masks: Tensor, num_classes: int, ignore_label: int) -> Tensor:
     """Returns where labels are neither a class nor the ignore label.
 
     Args:
@@ -152,7 +156,9 @@ def are_bad(masks: Any, num_classes: int, ignore_label: int) -> Any:
     return (masks != ignore_label) & ~known
 
 
-def _after_check(value: Any, condition: Any, rule: str, label: Any) -> Any:
+def _after_check(
+    value: Tensor, condition: Tensor, rule: str, label: tf.Tensor
+) -> Tensor:
     """Makes a TensorFlow tensor depend on an assertion about labels."""
     import tensorflow as tf
 

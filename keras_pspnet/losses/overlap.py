@@ -14,6 +14,7 @@ from keras_pspnet.losses.pixel_loss import (
     shared_by_replicas,
 )
 from keras_pspnet.utils import check_number
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -59,7 +60,7 @@ class Tversky(PixelLoss):
         self.gamma = check_number("gamma", gamma, above=True)
         self.smooth = check_number("smooth", smooth)
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         weight = pixels.weighted[..., None]
         chances = ops.softmax(pixels.logits) * weight
         truth = pixels.one_hot
@@ -115,5 +116,5 @@ class Dice(PixelLoss):
         self.smooth = check_number("smooth", smooth)
         self._tversky = Tversky(0.5, 0.5, smooth=self.smooth)
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         return self._tversky.loss_of(pixels)

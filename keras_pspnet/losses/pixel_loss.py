@@ -20,6 +20,7 @@ from keras_pspnet.losses.masks import (
     to_labels,
 )
 from keras_pspnet.utils import init_config
+from keras_pspnet.utils.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,32 +35,24 @@ class Pixels:
         weight: Sample weights that broadcast to (B, H, W), or None.
     """
 
-    labels: Any
-    logits: Any
-    valid: Any
-    weight: Any
+    labels: Tensor
+    logits: Tensor
+    valid: Tensor
+    weight: Tensor | None
 
     @property
-    def weighted(self) -> Any:
+    def weighted(self) -> Tensor:
         """The weight of each pixel, 0 where it is ignored: (B, H, W)."""
         return self.valid if self.weight is None else self.valid * self.weight
 
     @property
-    def cross_entropy(self) -> Any:
-        """The cross-entropy of each pixel, 0 where ignored: (B, H, W)."""
-        losses = ops.sparse_categorical_crossentropy(
-            self.labels, self.logits, from_logits=True
-        )
-        return ops.where(self.valid > 0, losses, ops.zeros_like(losses))
-
-    @property
-    def one_hot(self) -> Any:
+    def one_hot(self) -> Tensor:
         """The labels as one-hot vectors of the logits' dtype: (B, H, W, C)."""
         return ops.one_hot(
             self.labels, self.logits.shape[-1], dtype=self.logits.dtype
         )
 
-    def count(self, flags: Any) -> Any:
+    def count(self, flags: Tensor) -> Tensor:
         """Counts nonzero flags in the global batch.
 
         Args:
@@ -68,7 +61,7 @@ class Pixels:
         Returns:
             Scalar of the logits' dtype, at least 1: a divisor.
         """
-        # float32 cannot count beyond 2**24.
+        # Floats have too few digits to count many pixels.
         found = replica_sum(ops.sum(ops.cast(flags > 0, "int32")))
         return ops.cast(ops.maximum(found, 1), self.logits.dtype)
 
@@ -110,8 +103,11 @@ class PixelLoss(keras.losses.Loss):
         self.ignore_label = ignore_label
 
     def __call__(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
         logits = ops.convert_to_tensor(y_pred)
         # Half precision is too coarse for a loss.
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
@@ -134,7 +130,7 @@ class PixelLoss(keras.losses.Loss):
         # XLA drops assertions, on TensorFlow too; a NaN survives.
         return ops.where(ops.any(bad), float("nan"), loss)
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         """Computes this replica's part of the loss.
 
         The parts of all replicas must add up to the loss of the global batch:
@@ -170,7 +166,7 @@ class PixelLoss(keras.losses.Loss):
         return {**config, **init_config(self, type(self))}
 
 
-def shared_by_replicas(loss: Any) -> Any:
+def shared_by_replicas(loss: Tensor) -> Tensor:
     """Divides a loss of the global batch by the number of replicas.
 
     For a loss that every replica computes in full, as `Dice` does after

@@ -9,6 +9,7 @@ import keras
 
 from keras_pspnet.losses.pixel_loss import PixelLoss, Pixels
 from keras_pspnet.utils import check_number
+from keras_pspnet.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -58,7 +59,7 @@ class WeightedSum(PixelLoss):
         super().__init__(labels.pop(), name, **kwargs)
         self.losses = weighted
 
-    def loss_of(self, pixels: Pixels) -> Any:
+    def loss_of(self, pixels: Pixels) -> Tensor:
         return sum(
             factor * loss.loss_of(pixels) for factor, loss in self.losses
         )
@@ -81,7 +82,7 @@ class WeightedSum(PixelLoss):
         return cls(**{**config, "losses": losses})
 
 
-def _as_loss(loss: Any) -> PixelLoss:
+def _as_loss(loss: object) -> PixelLoss:
     if not isinstance(loss, PixelLoss):
         raise TypeError(
             "`losses` must be losses of keras_pspnet. "

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.models.arguments import for_outputs
 from keras_pspnet.models.array_checks import (
     as_array,
     check_arrays,
@@ -16,8 +17,10 @@ from keras_pspnet.models.array_checks import (
 from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.models.fit_checks import plain_errors
 from keras_pspnet.models.stream_checks import InputReport
+from keras_pspnet.models.types import ByOutput, Images, Masks, Results
 from keras_pspnet.utils import keras_private
 from keras_pspnet.utils.plausibility import is_array
+from keras_pspnet.utils.types import Tensor
 
 
 class CheckedInputs(keras.Model):
@@ -28,6 +31,7 @@ class CheckedInputs(keras.Model):
     """
 
     num_classes: int
+    aux: bool
     _label_rule: LabelRule | None = None
     # Keras neither tracks callbacks nor saves them with the model.
     _input_report: InputReport | None = None
@@ -84,7 +88,9 @@ class CheckedInputs(keras.Model):
         )
         return [self._input_report]
 
-    def test_on_batch(self, x: Any, y: Any = None, **kwargs: Any) -> Any:
+    def test_on_batch(
+        self, x: Images, y: Masks | None = None, **kwargs: Any
+    ) -> Results:
         """Evaluates a batch, as `keras.Model.test_on_batch` does.
 
         Args:
@@ -101,15 +107,21 @@ class CheckedInputs(keras.Model):
             return super().test_on_batch(x, y, **kwargs)
 
     @property
-    def metrics(self) -> list[Any]:
+    def metrics(self) -> list[keras.metrics.Metric]:
         found = super().metrics
         if self._input_report is not None:
             found.append(self._input_report.counts)
         return found
 
     def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
+        self,
+        x: Tensor,
+        y: ByOutput,
+        y_pred: ByOutput,
+        sample_weight: ByOutput | None = None,
+    ) -> dict[str, Tensor]:
+        y = for_outputs("y", y, self.aux)
+        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if self._input_report is not None:
             masks = y.get("main") if isinstance(y, dict) else y
             rule = self._label_rule

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from keras import ops
 
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.losses import broadcast_weights, squeeze_masks, to_labels
+from keras_pspnet.models.types import ByOutput, ClassWeight, Masks
 from keras_pspnet.utils.plausibility import pieces
+from keras_pspnet.utils.types import Tensor
 
 BALANCED = "balanced"
 # Sums over the pixels of a batch stay far below the largest float32.
@@ -19,7 +21,9 @@ _MOST = 1e12
 
 
 def class_weight_table(
-    class_weight: Any, num_classes: int, masks: Any = None
+    class_weight: ClassWeight | None,
+    num_classes: int,
+    masks: Masks | None = None,
 ) -> np.ndarray | None:
     """Converts class weights to a table over all labels.
 
@@ -70,7 +74,7 @@ def class_weight_table(
 
 
 def _balanced(
-    class_weight: str, num_classes: int, masks: Any
+    class_weight: str, num_classes: int, masks: Masks | None
 ) -> dict[int, float]:
     """Counts the pixels of masks for `balanced_factors`."""
     if class_weight != BALANCED:
@@ -123,7 +127,9 @@ def _is_factor(weight: Any) -> bool:
         return False
 
 
-def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
+def weigh_classes(
+    table: np.ndarray, masks: ByOutput, sample_weight: ByOutput | None
+) -> ByOutput:
     """Multiplies sample weights by the weight of each pixel's class.
 
     Args:
@@ -136,12 +142,19 @@ def weigh_classes(table: np.ndarray, masks: Any, sample_weight: Any) -> Any:
         float32 tensor (B, H, W); a dictionary by output if the masks are.
     """
     if isinstance(masks, Mapping):
-        if not isinstance(sample_weight, Mapping):
-            sample_weight = dict.fromkeys(masks, sample_weight)
+        given: Any = sample_weight
+        if not isinstance(given, Mapping):
+            given = dict.fromkeys(masks, given)
         return {
-            name: weigh_classes(table, mask, sample_weight.get(name))
+            name: _weigh(table, mask, given.get(name))
             for name, mask in masks.items()
         }
+    return _weigh(table, masks, cast("Tensor | None", sample_weight))
+
+
+def _weigh(
+    table: np.ndarray, masks: Tensor, sample_weight: Tensor | None
+) -> Tensor:
     masks = squeeze_masks(masks)
     if len(masks.shape) != 3:
         raise ValueError(

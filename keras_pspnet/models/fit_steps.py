@@ -13,6 +13,7 @@ from keras import ops
 from keras_pspnet.models.arguments import is_loss_scaled
 from keras_pspnet.optimizers import PolynomialDecay
 from keras_pspnet.utils import keras_private
+from keras_pspnet.utils.types import Logs
 
 
 def with_inner(optimizer: Any) -> Iterator[Any]:
@@ -167,10 +168,10 @@ class RestoredCallback(keras.callbacks.Callback):
 
     _begun = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begun = False
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if not self._begun:
             self.on_fit_restored(epoch)
         self._begun = True
@@ -198,7 +199,7 @@ class StepCounter(RestoredCallback):
         # variables, in the callbacks' thread, while the next step donates it.
         self._counted: Any = model
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._before = self.model.global_step
         self._taken = [
@@ -206,7 +207,7 @@ class StepCounter(RestoredCallback):
             for each in with_inner(self.model.optimizer)
         ]
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         done = self.model.global_step - self._before
         for optimizer, before in self._taken:
             # A graph counts a step before it reaches the end of the data.
@@ -223,9 +224,9 @@ class StepCounter(RestoredCallback):
             steps *= self.params.get("epochs", epoch + 1) - epoch
         check_decay(self.model.optimizer, steps)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # With several steps per execution, Keras counts all of them even if
-        # the epoch ends in between.
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        # Keras counts an execution of several steps whole, even if the epoch
+        # ends within.
         done = min(batch + 1, self.params.get("steps") or batch + 1)
         with self._lock:
             self._counted.global_step = max(

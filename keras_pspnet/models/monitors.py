@@ -9,6 +9,7 @@ import keras
 from keras_pspnet.metrics import MeanIoU, PixelAccuracy
 from keras_pspnet.models.compile_checks import LabelRule, ignored_by
 from keras_pspnet.utils import keras_private
+from keras_pspnet.utils.types import Logs
 
 _MODES = {"up": "max", "down": "min"}
 
@@ -67,9 +68,10 @@ class PlainNames(keras.callbacks.Callback):
     # Otherwise Keras would wait for the device after every step.
     async_safe = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        # Keras passes the same dictionary to all callbacks in turn.
-        for name, value in list((logs or {}).items()):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        # Keras hands one dictionary to all callbacks in turn.
+        logs = {} if logs is None else logs
+        for name, value in list(logs.items()):
             kind = "val_" if name.startswith("val_") else ""
             plain = kind + _plain(name.removeprefix("val_"))
             logs.setdefault(plain, value)

@@ -38,6 +38,7 @@ from keras_pspnet.utils import (
     init_config,
 )
 from keras_pspnet.utils.arguments import finite_numbers
+from keras_pspnet.utils.types import Tensor
 
 # ImageNet's means and standard deviations of R, G, B in units of 0..255, which
 # the published weights of torch's and mmsegmentation's backbones expect.
@@ -197,7 +198,7 @@ class PSPNet(SegmentationTrainer):
             head_channels or stage5.shape[-1] // 4, pyramid, name="head_conv"
         )
 
-        def classify(x: Any, name: str) -> Any:
+        def classify(x: Tensor, name: str) -> Tensor:
             """Turns the output of a head's 3x3 into logits at image size."""
             x = BatchNorm(name=f"{name}_bn")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
@@ -216,7 +217,7 @@ class PSPNet(SegmentationTrainer):
             )(x)
             return resize([x, image])
 
-        outputs = classify(head(stage5), "head")
+        outputs: Any = classify(head(stage5), "head")
         if aux:
             aux_conv = layers.Conv2D(
                 stage4.shape[-1] // 4,

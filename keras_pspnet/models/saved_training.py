@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 import keras
@@ -67,7 +68,9 @@ class SavedTraining(keras.Model):
             self.global_step = int(np.asarray(own.pop("global_step")))
         super().load_own_variables(own)
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def save(
+        self, filepath: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
         """Saves to a `.keras` file, as `keras.Model.save` does.
 
         Args:
@@ -87,7 +90,9 @@ class SavedTraining(keras.Model):
             )
         super().save(filepath, *args, **kwargs)
 
-    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def load_weights(
+        self, filepath: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
         self._build_optimizer()
         with refusing_other_optimizers():
             super().load_weights(filepath, *args, **kwargs)

@@ -17,6 +17,7 @@ from keras_pspnet.utils.plausibility import (
     image_kinds,
     warn_of_one_class,
 )
+from keras_pspnet.utils.types import Logs
 
 # All labels: the classes, and 255 to ignore.
 _LABELS = 256
@@ -161,16 +162,16 @@ class InputReport(keras.callbacks.Callback):
         self._train, self._test, self._of_two = train, test, of_two
         self._mean = mean
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        # The counts are still those of the epoch's training batches.
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        # The counts are still those of the epoch that it validates.
         self.on_epoch_end(0)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._train:
             self._warn("the training data set")
         self._train = False
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs | None = None) -> None:
         if self._test:
             self._warn("the data set evaluated")
         self._test = False

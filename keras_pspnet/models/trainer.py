@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.models import fit_checks, fit_steps
+from keras_pspnet.models import fit_checks, fit_steps, types
 from keras_pspnet.models.arguments import (
     LOSS_WEIGHTS,
     for_outputs,
@@ -30,6 +31,7 @@ from keras_pspnet.models.monitors import (
 from keras_pspnet.models.saved_training import SavedTraining
 from keras_pspnet.models.training_step import TrainingStep
 from keras_pspnet.utils import check_integer, keras_private
+from keras_pspnet.utils.types import Dataset
 
 
 class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
@@ -46,11 +48,11 @@ class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
 
     def compile(
         self,
-        optimizer: Any = None,
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: types.Loss | Mapping[str, types.Loss] | None = None,
+        loss_weights: float | Mapping[str, float] | None = None,
+        metrics: types.Metrics | None = None,
+        weighted_metrics: types.Metrics | None = None,
         *,
         total_steps: int | None = None,
         learning_rate: float | None = None,
@@ -110,16 +112,16 @@ class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
         if metrics is None:
             metrics = default_metrics(self.num_classes, self._label_rule)
         self._metric_modes = metric_modes([metrics, weighted_metrics])
-        loss = for_outputs("loss", loss, self.aux)
+        losses = for_outputs("loss", loss, self.aux)
         if loss_weights is None and self.aux:
-            loss_weights = {name: LOSS_WEIGHTS[name] for name in loss}
+            loss_weights = {name: LOSS_WEIGHTS[name] for name in losses}
         on_main = ("main",)
         if keras.backend.backend() == "tensorflow":
             # XLA, which "auto" chooses on one GPU, drops checks of the batch.
             kwargs.setdefault("jit_compile", False)
         super().compile(
             optimizer=optimizer,
-            loss=loss,
+            loss=losses,
             loss_weights=for_outputs("loss_weights", loss_weights, self.aux),
             metrics=for_outputs("metrics", metrics, self.aux, on_main),
             weighted_metrics=for_outputs(
@@ -137,20 +139,20 @@ class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: types.Data = None,
+        y: types.Masks | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
+        verbose: int | str = "auto",
+        callbacks: types.Callbacks | None = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: Dataset | tuple | None = None,
         *,
-        class_weight: Any = None,
+        class_weight: types.ClassWeight | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> keras.callbacks.History:
         """Trains on integer masks, as `keras.Model.fit` does.
 
         Args:
@@ -237,7 +239,9 @@ class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
                 **kwargs,
             )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: types.Data = None, y: types.Masks | None = None, **kwargs: Any
+    ) -> types.Results:
         """Evaluates on integer masks, as `keras.Model.evaluate` does.
 
         Args:
@@ -259,12 +263,12 @@ class SegmentationTrainer(TrainingStep, CheckedInputs, SavedTraining):
 
     def train_on_batch(
         self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: Any = None,
+        x: types.Images,
+        y: types.Masks | None = None,
+        sample_weight: types.ByOutput | None = None,
+        class_weight: types.ClassWeight | None = None,
         return_dict: bool = False,
-    ) -> Any:
+    ) -> types.Results:
         """Takes one step as `keras.Model.train_on_batch` does.
 
         Args:

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 
 from keras_pspnet.layers import PyramidPoolingModule
-from keras_pspnet.models import fit_checks
+from keras_pspnet.models import fit_checks, types
 from keras_pspnet.models.arguments import for_outputs
 from keras_pspnet.models.array_checks import as_array
 from keras_pspnet.models.class_weights import class_weight_table, weigh_classes
 from keras_pspnet.models.compile_checks import LabelRule
 from keras_pspnet.utils import keras_private
+from keras_pspnet.utils.types import Tensor
 
 
 class TrainingStep(keras.Model):
@@ -75,7 +76,11 @@ class TrainingStep(keras.Model):
             keras_private.build_losses(self)
             keras_private.build_training(self, (images, masks, None))
 
-    def set_class_weight(self, class_weight: Any, masks: Any = None) -> None:
+    def set_class_weight(
+        self,
+        class_weight: types.ClassWeight | None,
+        masks: types.Masks | None = None,
+    ) -> None:
         """Weighs the pixels of classes in the steps that follow.
 
         `fit` does so itself; a loop of `train_step` calls this first.
@@ -108,24 +113,17 @@ class TrainingStep(keras.Model):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Tensor | None = None,
+        y: types.ByOutput | None = None,
+        y_pred: types.ByOutput | None = None,
+        sample_weight: types.ByOutput | None = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         y = for_outputs("y", y, self.aux)
         sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
         if training and self._class_table is not None:
             sample_weight = weigh_classes(self._class_table, y, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> Any:
-        y = for_outputs("y", y, self.aux)
-        sample_weight = for_outputs("sample_weight", sample_weight, self.aux)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _maybe_symbolic_build(self, **batch: Any) -> None:
         # Keras's own fails where replicas' parts of a batch differ in size.

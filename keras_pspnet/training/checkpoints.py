@@ -30,6 +30,7 @@ from keras_pspnet.callbacks import WeightAverage
 from keras_pspnet.models import PSPNet
 from keras_pspnet.training.recipe_rules import RENAMED
 from keras_pspnet.utils import check_rule, write_atomically
+from keras_pspnet.utils.types import Logs
 
 FORMAT = "keras_pspnet checkpoint 1"
 KEPT = 2
@@ -307,18 +308,18 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._every = every
         self._writes = writes
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if self._writes:
             # Partial files of a killed run.
             for path in self._folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # The last step of an epoch waits for the other callbacks' epoch end.
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        # An epoch is whole when the callbacks before this have seen its end.
         if (batch + 1) % self._every == 0 and batch + 1 < self.params["steps"]:
             self._save()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._save()
 
     def _save(self) -> None:

@@ -1,4 +1,4 @@
-"""Files, downloads and argument checks. No Keras."""
+"""Files, downloads, argument checks, types of signatures. No Keras."""
 
 from keras_pspnet.utils.arguments import as_integer as as_integer
 from keras_pspnet.utils.arguments import as_integers as as_integers

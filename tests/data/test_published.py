@@ -97,7 +97,7 @@ def test_trainaug_needs_no_masks_of_voc_where_all_are_converted(
     tmp_path,
 ) -> None:
     write_voc(tmp_path, "")
-    for label, name in enumerate("abd", start=5):
+    for label, name in enumerate(("a", "b", "d"), start=5):
         write_noise(tmp_path / "JPEGImages" / f"{name}.jpg")
         mask = full(label)
         write_array(tmp_path / "SegmentationClassAug" / f"{name}.png", mask)

@@ -151,7 +151,8 @@ def test_a_shard_without_images_is_refused() -> None:
     [(2, 2), (-1, 2), (0, 0), (0,), (0, 1, 2), 1, None],
 )
 def test_shards_are_checked_before_the_set_is_read(shard) -> None:
-    with pytest.raises(ValueError, match=r"`shard` must be.*< count\. Receiv"):
+    rule = r"`shard` must be.*< count\. Received"
+    with pytest.raises(ValueError, match=rule):
         evaluate(conv_model(), unread(), shard=shard)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from notebook_files import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -105,6 +106,14 @@ def test_the_pythons_are_the_same_everywhere() -> None:
     allowed = SpecifierSet(SETUP["options"]["python_requires"])
     versions = [f"3.{minor}" for minor in range(30)]
     assert named == [each for each in versions if each in allowed]
+
+
+def test_the_addresses_are_of_one_repository() -> None:
+    lines = SETUP["metadata"]["project_urls"].strip().splitlines()
+    addresses = [line.partition(" = ")[2] for line in lines]
+    source = f"https://github.com/{REPOSITORY}"
+    assert addresses[0] == source
+    assert all(address.startswith(source) for address in addresses)
 
 
 def test_the_citation_is_of_this_version_and_of_the_paper() -> None:

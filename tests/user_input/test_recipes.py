@@ -63,7 +63,7 @@ WRONG = [
     ({"class_weight": np.ones(1)}, "a factor for each of the 2 classes"),
     ({"class_weight": [1.0]}, "a factor for each of the 2 classes"),
     (
-        {"network": {"freez": "backbone"}},
+        {"network": {"freez": "backbone"}},  # codespell:ignore freez
         r"among .*stem.*\(did you mean `freeze`\?\)",
     ),
     (

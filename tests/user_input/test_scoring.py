@@ -229,10 +229,11 @@ def test_best_model_comes_after_its_scores(tmp_path):
 
 
 def test_validation_scores_refuse_what_serves_one_epoch():
-    with pytest.raises(ValueError, match="`dataset` must be gone through agai"):
+    rule = "`dataset` must be gone through again"
+    with pytest.raises(ValueError, match=rule):
         kp.callbacks.ValidationScores(zip(IMAGES, MASKS, strict=True))
-    with pytest.raises(TypeError, match="unexpected keyword argument 'widnow'"):
-        kp.callbacks.ValidationScores([], widnow=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sclaes'"):
+        kp.callbacks.ValidationScores([], sclaes=(1.0,))
 
 
 def test_the_table_says_which_classes_are_missing():

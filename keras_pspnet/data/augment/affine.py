@@ -16,11 +16,12 @@ mean square on aerial photographs).
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from keras_pspnet.labels import IGNORE_LABEL
+from keras_pspnet.utils.types import Tensor
 
 # The mean of ImageNet, which the network sees as 0.
 FILL = (123.675, 116.28, 103.53)
@@ -36,16 +37,16 @@ class Placement(NamedTuple):
         offset: float64 (2,), source position of the first pixel of the crop.
     """
 
-    linear: Any
-    offset: Any
+    linear: Tensor
+    offset: Tensor
 
 
 def place_crop(
-    source: Any,
-    scaled: Any,
-    angle: Any,
-    start: Any,
-    flip: Any,
+    source: Tensor,
+    scaled: Tensor,
+    angle: Tensor,
+    start: Tensor,
+    flip: Tensor,
 ) -> Placement:
     """Composes the mapping from a crop back to its source.
 
@@ -77,7 +78,7 @@ def place_crop(
 
 def crop_positions(
     placement: Placement, crop: tuple[int, int]
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """Returns the source position of every pixel of a crop.
 
     Args:
@@ -95,7 +96,7 @@ def crop_positions(
     return rows, columns
 
 
-def flatten(image: Any) -> Any:
+def flatten(image: Tensor) -> Tensor:
     """Flattens the pixels of an image, and pads them with zeros.
 
     XLA compiles a program for every length. Padding to powers of two lets
@@ -122,8 +123,8 @@ def flatten(image: Any) -> Any:
 
 @tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
 def sample_labels(
-    labels: Any, size: Any, placement: Placement, crop: tuple[int, int]
-) -> tuple[Any, Any]:
+    labels: Tensor, size: Tensor, placement: Placement, crop: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Samples the labels of a crop by the nearest pixel.
 
     The image extends half a pixel beyond the centers of its outer pixels.
@@ -143,12 +144,12 @@ def sample_labels(
 
 @tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
 def sample_pair(
-    pixels: Any,
-    labels: Any,
-    size: Any,
+    pixels: Tensor,
+    labels: Tensor,
+    size: Tensor,
     placement: Placement,
     crop: tuple[int, int],
-) -> tuple[Any, Any, Any]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Samples a crop of an image bilinearly, and its labels.
 
     Outside the image, the colors of its edge are repeated.
@@ -168,7 +169,9 @@ def sample_pair(
     return (image, *_labels_at(labels, size, rows, columns))
 
 
-def fill(image: Any, inside: Any, mean: tuple[float, ...] = FILL) -> Any:
+def fill(
+    image: Tensor, inside: Tensor, mean: tuple[float, ...] = FILL
+) -> Tensor:
     """Fills the pixels outside the image with the mean color.
 
     Args:
@@ -187,13 +190,13 @@ def fill(image: Any, inside: Any, mean: tuple[float, ...] = FILL) -> Any:
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _where(inside: Any, image: Any, mean: tuple[float, ...]) -> Any:
+def _where(inside: Tensor, image: Tensor, mean: tuple[float, ...]) -> Tensor:
     return tf.where(inside[..., None], image, mean)
 
 
 def _labels_at(
-    labels: Any, size: Any, rows: Any, columns: Any
-) -> tuple[Any, Any]:
+    labels: Tensor, size: Tensor, rows: Tensor, columns: Tensor
+) -> tuple[Tensor, Tensor]:
     row, in_height = _pixel(rows, size[0])
     column, in_width = _pixel(columns, size[1])
     inside = in_height & in_width
@@ -201,9 +204,11 @@ def _labels_at(
     return tf.where(inside, taken, tf.constant(IGNORE_LABEL, tf.uint8)), inside
 
 
-def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
-    top, bottom, down = _neighbors(rows, size[0])
-    left, right, along = _neighbors(columns, size[1])
+def _colors_at(
+    pixels: Tensor, size: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    top, bottom, down = _neighbours(rows, size[0])
+    left, right, along = _neighbours(columns, size[1])
     above, below = (
         _blend(
             tf.cast(tf.gather(pixels, row * size[1] + left), tf.float32),
@@ -215,15 +220,17 @@ def _colors_at(pixels: Any, size: Any, rows: Any, columns: Any) -> Any:
     return _blend(above, below, down[..., None])
 
 
-def _pixel(position: Any, size: Any) -> tuple[Any, Any]:
+def _pixel(position: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the pixel along one axis, and whether it is in the image."""
     index = tf.cast(tf.floor(position + 0.5), tf.int32)
     inside = (index >= 0) & (index < size)
     return tf.clip_by_value(index, 0, size - 1), inside
 
 
-def _neighbors(position: Any, size: Any) -> tuple[Any, Any, Any]:
-    """Returns the pixels around a position, and the distance to the first."""
+def _neighbours(
+    position: Tensor, size: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two pixels a position lies between, and how far from the first."""
     last = tf.cast(size - 1, position.dtype)
     position = tf.clip_by_value(position, tf.zeros_like(last), last)
     whole = tf.floor(position)
@@ -232,5 +239,5 @@ def _neighbors(position: Any, size: Any) -> tuple[Any, Any, Any]:
     return low, tf.minimum(low + 1, size - 1), share
 
 
-def _blend(first: Any, second: Any, share: Any) -> Any:
+def _blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     return first + share * (second - first)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -26,11 +25,12 @@ from keras_pspnet.data.augment.affine import (
 from keras_pspnet.data.augment.photometric import random_blur, random_distortion
 from keras_pspnet.labels import IGNORE_LABEL
 from keras_pspnet.utils import check_rule
+from keras_pspnet.utils.types import Tensor
 
 # Crops that mmsegmentation tries before it takes the next one unchecked.
 _TRIES = 10
 
-Augmentation = Callable[[Any, Any, Any], tuple[Any, Any]]
+Augmentation = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def train_augmentation(
@@ -134,7 +134,9 @@ def train_augmentation(
 
     # There is no Python control flow, and converting takes seconds.
     @tf.autograph.experimental.do_not_convert
-    def augment(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+    def augment(
+        image: Tensor, mask: Tensor, seed: Tensor
+    ) -> tuple[Tensor, Tensor]:
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
         if image.shape[-1] != bands:
             raise ValueError(
@@ -157,12 +159,12 @@ def train_augmentation(
         flipped = tf.random.stateless_uniform((), seeds[3]) < 0.5
         angle = _random_angle(seeds[5], rotate)
 
-        def place(start: Any) -> Placement:
+        def place(start: Tensor) -> Placement:
             return place_crop(size, scaled, angle, start, flipped & flip)
 
         labels = flatten(mask)
 
-        def labels_at(start: Any) -> Any:
+        def labels_at(start: Tensor) -> Tensor:
             return sample_labels(labels, size, place(start), crop)[0]
 
         start = starts[0]
@@ -180,14 +182,16 @@ def train_augmentation(
     return augment
 
 
-def _random_rotate90(image: Any, mask: Any, seed: Any) -> tuple[Any, Any]:
+def _random_rotate90(
+    image: Tensor, mask: Tensor, seed: Tensor
+) -> tuple[Tensor, Tensor]:
     """Rotates by 0, 90, 180 or 270 degrees."""
     quarters = tf.random.stateless_uniform((), seed, 0, 4, dtype=tf.int32)
     turned = tf.image.rot90(mask[..., None], quarters)[..., 0]
     return tf.image.rot90(image, quarters), turned
 
 
-def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
+def _fitting_factor(size: Tensor, base_size: tuple[int, int]) -> Tensor:
     """Returns the factor that fits an image into (longest, shortest)."""
     longest, shortest = sorted(base_size, reverse=True)
     sides = tf.cast(size, tf.float32)
@@ -196,7 +200,7 @@ def _fitting_factor(size: Any, base_size: tuple[int, int]) -> Any:
     )
 
 
-def _random_angle(seed: Any, rotate: float) -> Any:
+def _random_angle(seed: Tensor, rotate: float) -> Tensor:
     """Returns an angle in radians, float64; exactly 0 for no rotation."""
     chance, turn = tf.unstack(
         tf.random.stateless_uniform((2,), seed, dtype=tf.float64)
@@ -206,8 +210,8 @@ def _random_angle(seed: Any, rotate: float) -> Any:
 
 
 def _random_starts(
-    seed: Any, scaled: Any, crop: tuple[int, int], center_padding: bool
-) -> Any:
+    seed: Tensor, scaled: Tensor, crop: tuple[int, int], center_padding: bool
+) -> Tensor:
     """Returns starts of crops in the scaled image, int32 (_TRIES + 1, 2)."""
     room = tf.maximum(scaled - crop, 0) + 1
     share = tf.random.stateless_uniform((_TRIES + 1, 2), seed)
@@ -220,11 +224,11 @@ def _random_starts(
 
 
 def _first_balanced(
-    starts: Any, labels_at: Callable[[Any], Any], cat_max_ratio: float
-) -> Any:
+    starts: Tensor, labels_at: Callable[[Tensor], Tensor], cat_max_ratio: float
+) -> Tensor:
     """Returns the start of the first balanced crop, or the last start."""
 
-    def attempt(index: Any, balanced: Any) -> tuple[Any, Any]:
+    def attempt(index: Tensor, balanced: Tensor) -> tuple[Tensor, Tensor]:
         balanced = _is_balanced(labels_at(starts[index]), cat_max_ratio)
         return index + tf.where(balanced, 0, 1), balanced
 
@@ -238,7 +242,7 @@ def _first_balanced(
     return starts[index]
 
 
-def _is_balanced(labels: Any, cat_max_ratio: float) -> Any:
+def _is_balanced(labels: Tensor, cat_max_ratio: float) -> Tensor:
     """Tells whether each class's share of labeled pixels is below a limit."""
     counts = tf.math.bincount(
         tf.cast(labels, tf.int32), minlength=256, maxlength=256

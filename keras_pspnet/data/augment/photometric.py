@@ -6,14 +6,15 @@ Images are float32 RGB (H, W, 3) and stay within 0..255.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-# The kernel of `cv2.GaussianBlur(image, (5, 5), 0)`, as in semseg. OpenCV has
-# fixed kernels of up to 7 weights; its formula for sigma (here 1.1) is only for
-# longer ones.
+from keras_pspnet.utils.types import Tensor
+
+# What `cv2.GaussianBlur(image, (5, 5), 0)` uses, as semseg calls it. OpenCV
+# has fixed kernels of up to 7 weights; its rule, which would give a sigma of
+# 1.1, is for longer ones.
 BLUR_KERNEL = (0.0625, 0.25, 0.375, 0.25, 0.0625)
 
 # The defaults of mmsegmentation's PhotoMetricDistortion. Hue in degrees.
@@ -23,7 +24,9 @@ SATURATION = (0.5, 1.5)
 HUE = (-36.0, 36.0)
 
 
-def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
+def gaussian_blur(
+    image: Tensor, kernel: Sequence[float] = BLUR_KERNEL
+) -> Tensor:
     """Smooths an image along both axes, reflected at its edges.
 
     Args:
@@ -44,7 +47,7 @@ def gaussian_blur(image: Any, kernel: Sequence[float] = BLUR_KERNEL) -> Any:
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
+def _smooth_down(rows: Tensor, kernel: tuple[float, ...]) -> Tensor:
     margin = len(kernel) // 2
     last = rows.shape[0] - 1
     place = np.abs(np.arange(-margin, last + margin + 1))
@@ -57,7 +60,9 @@ def _smooth_down(rows: Any, kernel: tuple[float, ...]) -> Any:
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
+def _smooth_along(
+    rows: Tensor, kernel: tuple[float, ...], channels: int
+) -> Tensor:
     """Smooths rows of interleaved channels."""
     margin = len(kernel) // 2
     height, length = rows.shape
@@ -71,7 +76,7 @@ def _smooth_along(rows: Any, kernel: tuple[float, ...], channels: int) -> Any:
     )
 
 
-def random_blur(image: Any, seed: Any, probability: float) -> Any:
+def random_blur(image: Tensor, seed: Tensor, probability: float) -> Tensor:
     """Applies `gaussian_blur` to a random share of the images.
 
     semseg's RandomGaussianBlur has a probability of 0.5.
@@ -89,13 +94,13 @@ def random_blur(image: Any, seed: Any, probability: float) -> Any:
 
 
 def distort(
-    image: Any,
-    brightness: Any = 0.0,
-    contrast: Any = 1.0,
-    saturation: Any = 1.0,
-    hue: Any = 0.0,
-    contrast_first: Any = True,
-) -> Any:
+    image: Tensor,
+    brightness: float | Tensor = 0.0,
+    contrast: float | Tensor = 1.0,
+    saturation: float | Tensor = 1.0,
+    hue: float | Tensor = 0.0,
+    contrast_first: bool | Tensor = True,
+) -> Tensor:
     """Changes brightness, contrast, saturation and hue, in this order.
 
     Every result is clipped to 0..255, and the saturation to the maximum for
@@ -114,7 +119,7 @@ def distort(
         float32 (H, W, 3) in 0..255.
     """
 
-    def scaled(image: Any, now: Any) -> Any:
+    def scaled(image: Tensor, now: bool | Tensor) -> Tensor:
         return _clip(image * tf.where(now, contrast, 1.0))
 
     image = scaled(_clip(image + brightness), contrast_first)
@@ -132,7 +137,7 @@ def distort(
     return scaled(image, tf.logical_not(contrast_first))
 
 
-def random_distortion(image: Any, seed: Any) -> Any:
+def random_distortion(image: Tensor, seed: Tensor) -> Tensor:
     """Applies each change of `distort` with a probability of one half.
 
     This is mmsegmentation's PhotoMetricDistortion with its default ranges:
@@ -160,5 +165,5 @@ def random_distortion(image: Any, seed: Any) -> Any:
     return distort(image, brightness, contrast, saturation, hue, first)
 
 
-def _clip(image: Any) -> Any:
+def _clip(image: Tensor) -> Tensor:
     return tf.clip_by_value(image, 0.0, 255.0)
