@@ -2,7 +2,7 @@
 
 from keras_pspnet.backbones.dilate import dilate as dilate
 from keras_pspnet.backbones.efficientnet_lite import LITE as LITE
-from keras_pspnet.backbones.efficientnet_lite import STAGES as LITE_STAGES
+from keras_pspnet.backbones.efficientnet_lite import LITE_STAGES as LITE_STAGES
 from keras_pspnet.backbones.efficientnet_lite import (
     efficientnet_lite0 as efficientnet_lite0,
 )

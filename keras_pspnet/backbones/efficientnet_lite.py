@@ -37,7 +37,7 @@ class Stage(NamedTuple):
 
 
 # Tan and Le, 2019, table 1, without squeeze-and-excitation.
-STAGES = (
+LITE_STAGES = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
     Stage(2, 5, 2, 6, 40),
@@ -46,7 +46,7 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-# Behind it, the auxiliary head: the last stage at half the largest stride.
+# The last one at half the largest stride.
 AUX_STAGE = 4
 
 
@@ -58,11 +58,10 @@ def efficientnet_lite0(
 ) -> keras.Model:
     """Builds EfficientNet-Lite0 with dilation instead of its last strides.
 
-    Strided convolutions are padded as TensorFlow's `"same"`, with which the
-    published weights were trained. Dilated ones are padded alike on all sides:
-    subsampled, their features are those of the strided network where
-    the maps to be strided have odd sides, such as 29 and 15 of an image of
-    232.
+    Strided convolutions have TensorFlow's `"same"` padding, with which the
+    published weights were trained. Dilated ones are padded symmetrically, so
+    that features stay where they are in the image: subsampled, they equal the
+    strided network's if the maps that it strides have odd sides, as at 232.
 
     Args:
         input_shape: (height, width, bands); height and width may be None.
@@ -94,7 +93,7 @@ def efficientnet_lite0(
     x = _conv_bn(image, "stem1", scaled(STEM_CHANNELS, width), 3, stride=2)
     reached, dilation, index = 2, 1, 0
     outputs = []
-    for stage in STAGES:
+    for stage in LITE_STAGES:
         for block in range(stage.blocks):
             index += 1
             wanted = stage.stride if block == 0 else 1

@@ -39,8 +39,9 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
     Args:
         path: A PyTorch checkpoint of mmsegmentation's or semseg's PSPNet or
             of a ResNet or EfficientNet-Lite0 for ImageNet (mmcv, timm,
-            efficientnet_lite_pytorch; also as safetensors), PaddleSeg's `.pdparams`, or an original `.caffemodel`. The form is
-            recognized from the file.
+            efficientnet_lite_pytorch; also as safetensors), PaddleSeg's
+            `.pdparams`, or an original `.caffemodel`. The form is recognized
+            from the file.
 
     Returns:
         The network. Arrays may be views of the file: it must stay as it is

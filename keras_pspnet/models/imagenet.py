@@ -99,4 +99,6 @@ def _described(config: Mapping[str, Any]) -> str:
         for name in ("stem", "shortcut")
         if name in config
     ]
-    return " with ".join(filter(None, (config["backbone"], ", ".join(geometry))))
+    return " with ".join(
+        filter(None, (config["backbone"], ", ".join(geometry)))
+    )

