@@ -13,9 +13,9 @@ from keras_pspnet.layers import BatchNorm
 from keras_pspnet.utils import check_choice
 
 LITE = "efficientnet_lite0"
-STEM_CHANNELS = 32
+_STEM_CHANNELS = 32
 # The published weights were trained with it.
-EPSILON = 1e-3
+_EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
@@ -47,7 +47,7 @@ LITE_STAGES = (
     Stage(1, 3, 1, 6, 320),
 )
 # The last one at half the largest stride.
-AUX_STAGE = 4
+_AUX_STAGE = 4
 
 
 def efficientnet_lite0(
@@ -90,7 +90,7 @@ def efficientnet_lite0(
     """
     check_choice("output_stride", output_stride, tuple(GEOMETRY))
     image = keras.Input(input_shape)
-    x = _conv_bn(image, "stem1", scaled(STEM_CHANNELS, width), 3, stride=2)
+    x = _conv_bn(image, "stem1", scaled(_STEM_CHANNELS, width), 3, stride=2)
     reached, dilation, index = 2, 1, 0
     outputs = []
     for stage in LITE_STAGES:
@@ -113,7 +113,7 @@ def efficientnet_lite0(
             else:
                 dilation *= wanted
         outputs.append(x)
-    return keras.Model(image, [outputs[AUX_STAGE], x], name=name)
+    return keras.Model(image, [outputs[_AUX_STAGE], x], name=name)
 
 
 def _block(
@@ -170,5 +170,5 @@ def _conv_bn(
 
 
 def _bn_relu(x: Any, name: str, relu: bool = True) -> Any:
-    x = BatchNorm(epsilon=EPSILON, name=f"{name}_bn")(x)
+    x = BatchNorm(epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x

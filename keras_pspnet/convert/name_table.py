@@ -274,10 +274,7 @@ def convert_layers(
     problems = []
     arrays = {}
     for name, path in paths.items():
-        axes = (0,)
-        if path.endswith("/kernel"):
-            is_depthwise = path.endswith("_depthwise_conv/kernel")
-            axes = _DEPTHWISE_AXES if is_depthwise else _KERNEL_AXES
+        axes = _axes(path)
         value = tensors.get(name)
         if value is None:
             problems.append(f"missing {name}")
@@ -341,6 +338,13 @@ def _paths(
         for suffix, variable in zip(norms, _NORM_VARIABLES, strict=True):
             paths[norm + suffix] = f"{name}_bn/{variable}"
     return paths
+
+
+def _axes(path: str) -> tuple[int, ...]:
+    """Returns the order of a tensor's axes in a variable."""
+    if path.endswith("_depthwise_conv/kernel"):
+        return _DEPTHWISE_AXES
+    return _KERNEL_AXES if path.endswith("/kernel") else (0,)
 
 
 def _out_channels(kernel: Any) -> int:
