@@ -60,8 +60,9 @@ def efficientnet_lite0(
 
     Strided convolutions have TensorFlow's `"same"` padding, with which the
     published weights were trained. Dilated ones are padded symmetrically, so
-    that features stay where they are in the image: subsampled, they equal the
-    strided network's if the maps that it strides have odd sides, as at 232.
+    that features stay where they are in the image. Subsampled, they equal the
+    strided network's at any size, from the first value of a map that would be
+    strided if its side is odd, from the second if it is even.
 
     Args:
         input_shape: (height, width, bands); height and width may be None.
