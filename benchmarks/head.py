@@ -31,7 +31,8 @@ from keras import ops
 
 from keras_pspnet.layers.pyramid import PyramidConv
 from keras_pspnet.losses import SegmentationLoss
-from keras_pspnet.models.pspnet import BACKBONES, PSPNet
+from keras_pspnet.models.named_backbone import BACKBONES
+from keras_pspnet.models.pspnet import PSPNet
 
 FORMS = ("plain", "shortcut")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

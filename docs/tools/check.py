@@ -50,6 +50,7 @@ MODULES = (
     "pretrained.save",
     "evaluation.protocols",
     "backbones.dilate",
+    "backbones.efficientnet_lite",
     "backbones.resnet",
     "layers.resize",
     "evaluation.scores",

@@ -24,6 +24,8 @@ BIN_SIZES = (1, 2, 3, 6)
 _NORM_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Axes of a kernel: (out, in, height, width) -> (height, width, in, out).
 _KERNEL_AXES = (2, 3, 1, 0)
+# Of one kernel for each channel: (channels, 1, height, width).
+_DEPTHWISE_AXES = (2, 3, 0, 1)
 
 
 class Layer(NamedTuple):
@@ -270,7 +272,7 @@ def convert_layers(
     problems = []
     arrays = {}
     for name, path in paths.items():
-        axes = _KERNEL_AXES if path.endswith("/kernel") else (0,)
+        axes = _axes(path)
         value = tensors.get(name)
         if value is None:
             problems.append(f"missing {name}")
@@ -334,6 +336,13 @@ def _paths(
         for suffix, variable in zip(norms, _NORM_VARIABLES, strict=True):
             paths[norm + suffix] = f"{name}_bn/{variable}"
     return paths
+
+
+def _axes(path: str) -> tuple[int, ...]:
+    """Returns the order of a tensor's axes in a variable."""
+    if path.endswith("_depthwise_conv/kernel"):
+        return _DEPTHWISE_AXES
+    return _KERNEL_AXES if path.endswith("/kernel") else (0,)
 
 
 def _out_channels(kernel: Any) -> int:

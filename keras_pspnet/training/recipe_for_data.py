@@ -25,7 +25,7 @@ from keras_pspnet.data import (
 from keras_pspnet.data.images import image_size
 from keras_pspnet.models import PSPNet
 from keras_pspnet.models.class_weights import BALANCED, balanced_factors
-from keras_pspnet.models.pspnet import IMAGENET_MEAN, IMAGENET_STD
+from keras_pspnet.models.named_backbone import IMAGENET_MEAN, IMAGENET_STD
 from keras_pspnet.pretrained import NETWORK, config_of
 from keras_pspnet.training.memory import free_bytes, step_bytes
 from keras_pspnet.training.recipe import Recipe

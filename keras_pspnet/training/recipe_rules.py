@@ -11,7 +11,7 @@ from keras_pspnet.data import DATASETS, RGB
 from keras_pspnet.labels import LabelSet
 from keras_pspnet.losses import PixelLoss, named_losses
 from keras_pspnet.models import PSPNet
-from keras_pspnet.models.pspnet import BACKBONES
+from keras_pspnet.models.named_backbone import BACKBONES
 from keras_pspnet.utils import (
     as_integer,
     check_rule,

@@ -31,7 +31,7 @@ from keras_pspnet.inference.predictor import (
 )
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.labels import LabelSet, generic_labels
-from keras_pspnet.models.pspnet import IMAGENET_MEAN
+from keras_pspnet.models.named_backbone import IMAGENET_MEAN
 
 
 @pytest.fixture(scope="module")

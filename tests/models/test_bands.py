@@ -9,7 +9,7 @@ from band_files import band_model
 import keras_pspnet as kp
 from keras_pspnet.convert import adapt_first_kernel
 from keras_pspnet.models import PSPNet
-from keras_pspnet.models.pspnet import IMAGENET_MEAN, IMAGENET_STD
+from keras_pspnet.models.named_backbone import IMAGENET_MEAN, IMAGENET_STD
 
 SMALL = {"backbone": "resnet18", "width": 1 / 16}
 

@@ -13,7 +13,7 @@ import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.recipe as recipes
 from keras_pspnet.data.augment.augmentation import train_augmentation
 from keras_pspnet.labels import AERIAL, SCENES
-from keras_pspnet.models.pspnet import IMAGENET_MEAN
+from keras_pspnet.models.named_backbone import IMAGENET_MEAN
 from keras_pspnet.presets import find_backbone_weights
 from keras_pspnet.training.recipe import Recipe
 
