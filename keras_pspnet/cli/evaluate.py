@@ -76,10 +76,11 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--protocol",
-        choices=("plain", "mmseg", "semseg", "caffe"),
+        choices=("plain", "mmseg", "semseg", "caffe", "paddleseg"),
         default="plain",
         help="predict images as they are (plain), or as mmsegmentation, "
-        "semseg or the authors' Caffe code does (default: %(default)s)",
+        "semseg, the authors' Caffe code or PaddleSeg does "
+        "(default: %(default)s)",
     )
     source = "as the protocol's source"
     add_views(group, argparse.BooleanOptionalAction, source)
@@ -89,7 +90,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="N",
         help="longest side of images before scaling; mmseg: longest and "
-        f"shortest (default: {source})",
+        "shortest; paddleseg: side to which smaller images are padded "
+        f"(default: {source})",
     )
 
 

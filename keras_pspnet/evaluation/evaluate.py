@@ -53,9 +53,9 @@ def evaluate(
             may differ. A third item is sample weights: pixels of weight 0 are
             left out.
         protocol: `"plain"`: whole images as they are; or `"mmseg"`,
-            `"semseg"`, `"caffe"`, as these sources measure: see
+            `"semseg"`, `"caffe"`, `"paddleseg"`, as these sources measure: see
             `keras_pspnet.evaluation.protocols.make_protocol`.
-        scales: Sizes whose probabilities are averaged.
+        scales: Sizes whose probabilities, in paddleseg logits, are averaged.
         flip: Whether flipped images count as well; None does as the
             protocol's source does.
         window: Side of sliding windows; None is the protocol's own.

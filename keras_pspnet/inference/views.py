@@ -55,8 +55,8 @@ class Plan:
         views: How the image is looked at.
         strips: The mask's columns, and what each is computed of.
         bands: The rows of each strip, in turn.
-        average: Whether the mean is of probabilities. The logits of a single
-            view tell as much, unless they are resized twice.
+        average: Whether the mean is of probabilities, not of logits. The
+            logits of a single view tell as much, unless they are resized twice.
         align_corners: How the scores of a view are resized.
     """
 
@@ -84,6 +84,7 @@ def make_plan(
     size: tuple[int, ...] | None = None,
     sizes: Sequence[tuple[int, int]] | None = None,
     align_corners: bool = False,
+    of_logits: bool = False,
 ) -> Plan:
     """Plans the segmentation of an image.
 
@@ -96,6 +97,8 @@ def make_plan(
         size: (height, width) of the mask; None is the image's.
         sizes: (height, width) of the views, None for those of the scales.
         align_corners: As of `Plan`.
+        of_logits: Whether the mean of the views is of logits, not of
+            probabilities.
 
     Examples:
         >>> from keras_pspnet.inference.views import make_plan
@@ -134,7 +137,7 @@ def make_plan(
         views,
         tuple(strip(columns) for columns in spans),
         bands_of((out_height, out_width), classes),
-        len(views) > 1 or resized_twice,
+        not of_logits and (len(views) > 1 or resized_twice),
         align_corners,
     )
 
