@@ -292,7 +292,6 @@ def test_caffe(size, scales, flip, window, base) -> None:
     assert_is_argmax(mask, caffe(image, scales, flip, window, base))
 
 
-@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
     ("scales", "flip", "window", "base"),
     [
@@ -308,11 +307,11 @@ def test_caffe(size, scales, flip, window, base) -> None:
     ],
 )
 @pytest.mark.parametrize("size", SIZES)
-def test_paddleseg(size, scales, flip, window, base, align_corners) -> None:
+def test_paddleseg(size, scales, flip, window, base) -> None:
     image = picture(*size)
     protocol = make_protocol("paddleseg", scales, flip, window, base)
     # However the network resizes, PaddleSeg's views are half-pixel.
-    mask = predict_mask(network(align_corners), image, protocol)
+    mask = predict_mask(network(align_corners=True), image, protocol)
     assert_is_argmax(mask, paddleseg(image, scales, flip, window, base))
 
 
