@@ -18,7 +18,7 @@ from keras_pspnet.inference import Predictor, mean_of_windows, softmax
 def semseg_scores(
     predictor: Predictor,
     image: np.ndarray,
-    longest: float,
+    side: float,
     window: int,
     flip: bool,
 ) -> np.ndarray:
@@ -27,11 +27,11 @@ def semseg_scores(
     Args:
         predictor: What computes the logits.
         image: RGB uint8 (H, W, 3), or float32 (H, W, bands).
-        longest: Longest side after resizing, in pixels.
+        side: Longest side after resizing, in pixels.
         window: Side of the windows.
         flip: Whether every window is also seen flipped.
     """
-    size = _with_longest(image.shape[:2], round(longest))
+    size = _with_longest(image.shape[:2], round(side))
     # OpenCV resizes floats here: semseg reads images as such.
     seen = opencv_resize(image.astype("float32"), size)
     top, left = (max(window - each, 0) // 2 for each in size)
@@ -52,7 +52,7 @@ def semseg_scores(
 def caffe_scores(
     predictor: Predictor,
     image: np.ndarray,
-    longest: float,
+    side: float,
     window: int,
     flip: bool,
 ) -> np.ndarray:
@@ -61,11 +61,11 @@ def caffe_scores(
     Args:
         predictor: What computes the logits.
         image: RGB uint8 (H, W, 3), or float32 (H, W, bands).
-        longest: One pixel less than the longest side after resizing.
+        side: One pixel less than the longest side after resizing.
         window: Side of the windows.
         flip: Whether every window is also seen flipped.
     """
-    longest = round(longest) + 1
+    longest = round(side) + 1
     size = _with_longest(image.shape[:2], longest, np.float32)
     seen = matlab_resize(image, size)
     fill = predictor.fill

@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import paddle
@@ -24,7 +25,8 @@ from PIL import Image
 
 NETWORK = Case("paddleseg-r50", 50, 21, ())
 SCALES = (0.75, 1.0, 1.25)
-SIZES = ((90, 112), (121, 77))
+# Small: the protocol does the same at all sizes, and a network takes its time.
+SIZES = ((73, 97), (90, 65))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +47,22 @@ class Row:
 
 
 ROWS = (
-    Row(128),
-    Row(128, ratios=SCALES, flip=True),
+    Row(97),
+    Row(97, ratios=SCALES, flip=True),
+    Row(97, window=65),
     Row(None, flip=True),
     Row(None, ratios=SCALES),
-    Row(128, window=97),
     Row(None, window=65, ratios=(0.75, 1.25), flip=True),
 )
 
 
-def write_set(folder: Path, sizes: Any, classes: int) -> None:
+def write_set(folder: Path, classes: int) -> None:
     """Writes images and masks of all classes, some pixels ignored."""
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     names = []
-    for number, size in enumerate(sizes):
+    for number, size in enumerate(SIZES):
         name = f"{number}.png"
         Image.fromarray(image_of(size, number)).save(folder / "images" / name)
         labels = rng.permutation(np.arange(100) % classes).astype("uint8")
@@ -103,15 +105,14 @@ def predict(
 
     def record(pred: paddle.Tensor, *args: Any, **kwargs: Any) -> Any:
         masks.append(pred.numpy().squeeze().astype("uint8"))
-        return areas(pred, *args, **kwargs)
+        # It joins sums, which were arrays of one number before Paddle 2.5.
+        with mock.patch.object(paddle, "concat", paddle.stack):
+            return areas(pred, *args, **kwargs)
 
-    val.metrics.calculate_area = record
-    try:
+    with mock.patch.object(val.metrics, "calculate_area", record):
         miou, accuracy, iou, *_ = val.evaluate(
             model, data, print_detail=False, **settings
         )
-    finally:
-        val.metrics.calculate_area = areas
     return masks, {"mIoU": miou, "aAcc": accuracy, "IoU": iou}
 
 
@@ -125,11 +126,9 @@ def main() -> None:
     with paddle.no_grad():
         randomise(model, NETWORK)
     paddle.save(model.state_dict(), str(network / "model.pdparams"))
-    small, published = (folder / "sets" / name for name in ("small", "voc"))
-    write_set(small, SIZES, NETWORK.classes)
-    write_set(published, [(375, 500)], NETWORK.classes)
-    pairs = [(row, small) for row in ROWS] + [(Row(512), published)]
-    for number, (row, images) in enumerate(pairs):
+    images = folder / "sets" / "drawn"
+    write_set(images, NETWORK.classes)
+    for number, row in enumerate(ROWS):
         masks, scores = predict(model, images, row, NETWORK.classes)
         target = folder / "rows" / f"{number:02}"
         target.mkdir(parents=True)
