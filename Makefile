@@ -92,11 +92,14 @@ parity-losses: .venv/runtime .venv-mmseg/peer  ## compare losses and gradients w
 	rm -rf $(PARITY)-losses
 
 parity-paddle: export OMP_WAIT_POLICY = PASSIVE
-parity-paddle: .venv/runtime .venv-paddle/peer  ## compare PaddleSeg's PSPNets with PaddleSeg
+parity-paddle: .venv/runtime .venv-paddle/peer  ## compare PaddleSeg's PSPNets and protocol with PaddleSeg
 	rm -rf $(PARITY)-paddle
 	.venv-paddle/bin/python tests/parity/paddle/peer.py $(PARITY)-paddle \
 	    $(filter paddleseg%,$(CASES))
 	$(OURS)/compare.py $(PARITY)-paddle
+	rm -rf $(PARITY)-paddle
+	.venv-paddle/bin/python tests/parity/paddle/protocol_peer.py $(PARITY)-paddle
+	$(OURS)/protocol_compare.py $(PARITY)-paddle
 	rm -rf $(PARITY)-paddle
 
 parity-annotations: .venv/runtime .venv-annotations/peer  ## compare with converters of annotation tools

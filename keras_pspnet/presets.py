@@ -26,13 +26,9 @@ MMSEG_SLIDE = (
     "mmseg, windows of 769 every 513 pixels, mean logits, no flip; multi: "
     "mean softmax of 0.5 to 1.75 and flipped"
 )
-PADDLESEG_PADDED = (
-    "PaddleSeg, whole image at its own size, padded to 512x512, no flip; "
-    "multi: scales that PaddleSeg does not name, and flipped"
-)
 PADDLESEG_WHOLE = (
-    "PaddleSeg, whole image at its own size, no flip; multi: scales that "
-    "PaddleSeg does not name, and flipped"
+    "paddleseg, whole image at its own size (VOC: padded to 512x512), no flip; "
+    "multi: mean logits of scales that PaddleSeg does not name, and flipped"
 )
 
 
@@ -148,7 +144,7 @@ def _paddleseg_preset(row: str) -> Preset:
         data=_ZOO_DATA["voc" if is_voc else "cityscapes"][1],
         mean_iou=float(single),
         mean_iou_multi=float(multi),
-        protocol=PADDLESEG_PADDED if is_voc else PADDLESEG_WHOLE,
+        protocol=PADDLESEG_WHOLE,
         license="Apache-2.0 (PaddleSeg)",
         megabytes=int(megabytes),
         url=f"{_PADDLESEG}{folder}/{run}/model.pdparams",

@@ -76,11 +76,11 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--protocol",
-        choices=("plain", "mmseg", "semseg", "caffe"),
+        choices=("plain", "mmseg", "semseg", "caffe", "paddleseg"),
         default="plain",
         help="predict images at their own size (plain), or the way that "
-        "mmsegmentation, semseg or the authors' Caffe code does (default: "
-        "%(default)s)",
+        "mmsegmentation, semseg, the authors' Caffe code or PaddleSeg does "
+        "(default: %(default)s)",
     )
     source = "as the protocol's source"
     add_views(group, argparse.BooleanOptionalAction, source)
@@ -90,7 +90,8 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="N",
         help="resize images to this longest side before scaling; mmseg takes "
-        f"the longest and the shortest side (default: {source})",
+        "the longest and the shortest side, paddleseg the side to which it "
+        f"pads smaller images (default: {source})",
     )
 
 

@@ -54,9 +54,9 @@ def evaluate(
             Sizes may differ. An optional third item holds sample weights;
             pixels of weight 0 are skipped.
         protocol: `"plain"` for whole images at their own size, or `"mmseg"`,
-            `"semseg"` or `"caffe"` to measure as these sources do; see
-            `keras_pspnet.evaluation.protocols.make_protocol`.
-        scales: Scales whose probabilities are averaged.
+            `"semseg"`, `"caffe"` or `"paddleseg"` to measure as these sources
+            do; see `keras_pspnet.evaluation.protocols.make_protocol`.
+        scales: Scales whose probabilities (paddleseg: logits) are averaged.
         flip: Whether to average over flipped images as well; None is the
             protocol's default.
         window: Side of sliding windows; None is the protocol's default.

@@ -7,41 +7,40 @@ IoU where images are resized, cut into windows or flipped in another way.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_pspnet.data import RGB
-from keras_pspnet.evaluation.reference_resize import (
-    matlab_resize,
-    opencv_resize,
-)
+from keras_pspnet.evaluation.reference_resize import opencv_resize
+from keras_pspnet.evaluation.squares import caffe_scores, pad, semseg_scores
 from keras_pspnet.inference import (
     Predictor,
     as_uint8,
     check_scales,
     check_window,
     make_plan,
-    mean_of_windows,
     predict_plan,
-    softmax,
 )
 from keras_pspnet.utils import as_integers, check_choice
 
 _LONGEST = (512, 1, "the longest side, a positive integer,")
 # The base that is used for VOC and ADE20K, of how many numbers it is, and what
-# they are. For Cityscapes it is (2048, 1024) in mmsegmentation and 2048 in the
-# other two, with windows of 713.
+# they are. For Cityscapes it is (2048, 1024) in mmsegmentation, and 2048 with
+# windows of 713 in semseg and Caffe. PaddleSeg pads VOC alone; images of
+# Cityscapes are larger than its base.
 _BASES: dict[str, tuple[Any, int, str]] = {
     "plain": (None, 0, "None"),
     "mmseg": ((2048, 512), 2, "(longest, shortest) side"),
     "semseg": _LONGEST,
     "caffe": _LONGEST,
+    "paddleseg": (512, 1, "the padded side, a positive integer,"),
 }
 NAMES = tuple(_BASES)
 _WINDOW = 473
+# PaddleSeg's gray, whatever the mean that its configuration subtracts.
+_GRAY = (127.5,) * RGB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Protocol:
         flip: Whether flipped images count as well.
         window: Side of sliding windows, None for whole images.
         base: Longest side before scaling, or (longest, shortest) within
-            which an image is fitted, or None where it is not resized.
+            which an image is fitted, or the side to which smaller images are
+            padded, or None.
     """
 
     name: str
@@ -85,13 +85,18 @@ def make_protocol(
             every window and its flipped one averaged. `"caffe"`: longest
             side 513, logits of every window and its flipped one added
             before the softmax, MATLAB's antialiased resizing.
-        scales: Sizes whose probabilities are averaged; the sources' multi
-            scale results are of (0.5, 0.75, 1, 1.25, 1.5, 1.75).
+            `"paddleseg"`: images as they are, smaller ones padded to
+            512 x 512 with gray at the bottom and on the right; logits of
+            windows and of several views averaged.
+        scales: Sizes that are averaged; the sources' multi-scale results are
+            of (0.5, 0.75, 1, 1.25, 1.5, 1.75), PaddleSeg's of scales that it
+            does not name.
         flip: Whether to flip as well; None does as the source: always in
-            semseg and caffe, never in plain and mmseg.
-        window: Side of windows; None is whole images in plain and mmseg,
-            473 in semseg and caffe.
-        base: Longest side, or in mmseg (longest, shortest).
+            semseg and caffe, never in the others.
+        window: Side of windows; None is 473 in semseg and caffe, whole
+            images in the others.
+        base: Longest side; in mmseg (longest, shortest); in paddleseg the
+            side to which smaller images are padded, where 1 pads none.
 
     Returns:
         The protocol.
@@ -161,10 +166,28 @@ def predict_mask(
             sizes=[mmseg_size(size, protocol.base, s) for s in protocol.scales],
             align_corners=predictor.align_corners,
         )
-    one_scale = _semseg if protocol.name == "semseg" else _caffe
+    if protocol.name == "paddleseg":
+        if min(size) < protocol.base:
+            fill = _GRAY if is_rgb else predictor.fill
+            image = pad(image, protocol.base, fill)
+        mask = _mean_of_views(
+            predictor,
+            image,
+            protocol,
+            sizes=[_scaled(image.shape[:2], s) for s in protocol.scales],
+            of_logits=True,
+        )
+        return mask[: size[0], : size[1]]
+    one_scale = semseg_scores if protocol.name == "semseg" else caffe_scores
     total = np.zeros((*size, predictor.labels.num_classes), "float32")
     for scale in protocol.scales:
-        total += one_scale(predictor, image, scale * protocol.base, protocol)
+        total += one_scale(
+            predictor,
+            image,
+            scale * protocol.base,
+            protocol.window or _WINDOW,
+            protocol.flip,
+        )
     return total.argmax(axis=-1).astype("uint8")
 
 
@@ -197,86 +220,10 @@ def mmseg_size(
         scale: Both are multiplied by it.
     """
     longest, shortest = (int(side * scale) for side in base)
-    factor = min(longest / max(size), shortest / min(size))
+    return _scaled(size, min(longest / max(size), shortest / min(size)))
+
+
+def _scaled(size: tuple[int, ...], factor: float) -> tuple[int, int]:
+    """Multiplies a (height, width), halves rounded up."""
     height, width = (max(1, int(side * factor + 0.5)) for side in size)
     return height, width
-
-
-# === semseg and Caffe: squares of one size, each flipped as well ===
-
-
-def _semseg(
-    predictor: Predictor, image: np.ndarray, side: float, protocol: Protocol
-) -> np.ndarray:
-    """Returns the probabilities of one scale, (H, W, C)."""
-    size = _with_longest(image.shape[:2], round(side))
-    # OpenCV resizes floats here: semseg reads images as such.
-    seen = opencv_resize(image.astype("float32"), size)
-    window = protocol.window or _WINDOW
-    top, left = (max(window - each, 0) // 2 for each in size)
-
-    def score(crops: np.ndarray) -> np.ndarray:
-        scores = softmax(predictor.logits(crops))
-        if protocol.flip:
-            flipped = softmax(predictor.logits(crops[:, :, ::-1]))
-            scores = (scores + flipped[:, :, ::-1]) / 2
-        return scores
-
-    padded = _pad(seen, window, (top, left), predictor.fill)
-    scores = mean_of_windows(padded, window, score)
-    scores = scores[top : top + size[0], left : left + size[1]]
-    return opencv_resize(scores, image.shape[:2])
-
-
-def _caffe(
-    predictor: Predictor, image: np.ndarray, side: float, protocol: Protocol
-) -> np.ndarray:
-    """Returns the probabilities of one scale, (H, W, C)."""
-    longest = round(side) + 1
-    size = _with_longest(image.shape[:2], longest, np.float32)
-    seen = matlab_resize(image, size)
-    window, fill = protocol.window or _WINDOW, predictor.fill
-    if longest > window:
-        # Padded while they are still of 8 bits; a single window is not.
-        fill = tuple(float(int(value + 0.5)) for value in fill)
-
-    def score(crops: np.ndarray) -> np.ndarray:
-        logits = predictor.logits(crops)
-        if protocol.flip:
-            flipped = predictor.logits(crops[:, :, ::-1])
-            logits = logits + flipped[:, :, ::-1]
-        return softmax(logits)
-
-    padded = _pad(seen, window, (0, 0), fill)
-    scores = mean_of_windows(padded, window, score)
-    scores = matlab_resize(scores[: size[0], : size[1]], image.shape[:2])
-    return scores / scores.sum(axis=-1, keepdims=True)
-
-
-def _with_longest(
-    size: tuple[int, ...], longest: int, number: Any = float
-) -> tuple[int, int]:
-    """Returns the (height, width) that has a longest side, keeping the ratio.
-
-    Python's numbers round halves to the even side, MATLAB's single precision
-    rounds them up.
-    """
-    height, width = size
-    exact = number(longest) / number(max(size)) * number(min(size))
-    other = round(exact) if number is float else math.floor(exact + 0.5)
-    other = max(1, other)
-    return (longest, other) if height > width else (other, longest)
-
-
-def _pad(
-    image: np.ndarray, window: int, before: Sequence[int], fill: Any
-) -> np.ndarray:
-    """Pads to at least a window, float32."""
-    height, width = image.shape[:2]
-    sides = max(height, window), max(width, window)
-    padded = np.empty((*sides, image.shape[-1]), "float32")
-    padded[:] = fill
-    padded[before[0] : before[0] + height, before[1] : before[1] + width] = (
-        image
-    )
-    return padded

@@ -189,7 +189,7 @@ def predict_plan(
             mask[here] = argmax(scores)
             if certainty is not None:
                 if not plan.average:
-                    scores = softmax(scores)
+                    scores = softmax(scores / len(views))
                 certainty[here] = scores.max(axis=-1) / scores.sum(axis=-1)
     return mask, certainty
 

@@ -50,7 +50,7 @@ def place_windows(
     """Places windows every two thirds of their side, rounded up.
 
     The windows at the bottom and on the right end at the border, so they may
-    overlap more, as in all three evaluation protocols.
+    overlap more, as in all evaluation protocols.
 
     Args:
         size: (height, width) of the image.

@@ -85,6 +85,7 @@ def make_plan(
     size: tuple[int, ...] | None = None,
     sizes: Sequence[tuple[int, int]] | None = None,
     align_corners: bool = False,
+    of_logits: bool = False,
 ) -> Plan:
     """Plans the segmentation of an image.
 
@@ -98,6 +99,7 @@ def make_plan(
         sizes: (height, width) of the views, None to derive them from the
             scales.
         align_corners: As in `Plan`.
+        of_logits: Whether to average logits, not probabilities.
 
     Examples:
         >>> from keras_pspnet.inference.views import make_plan
@@ -136,7 +138,7 @@ def make_plan(
         views,
         tuple(strip(columns) for columns in spans),
         bands_of((out_height, out_width), classes),
-        len(views) > 1 or resized_twice,
+        not of_logits and (len(views) > 1 or resized_twice),
         align_corners,
     )
 

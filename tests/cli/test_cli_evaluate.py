@@ -67,6 +67,7 @@ def test_evaluate_prints_the_table_and_how_it_was_measured(
             "--protocol caffe --base 40 --window 48 --no-flip",
             {"base": 40, "window": 48, "flip": False},
         ),
+        ("--protocol paddleseg --base 40 --flip", {"base": 40, "flip": True}),
         ("--scales 0.5 1 --flip", {"scales": (0.5, 1), "flip": True}),
         ("--window 16", {"window": 16}),
         ("--ignore-label 1", {"ignore_label": 1}),

@@ -211,6 +211,35 @@ def caffe(
     return total / len(scales)
 
 
+def paddleseg(
+    image: np.ndarray,
+    scales: tuple[float, ...],
+    flip: bool,
+    window: int | None,
+    base: int,
+) -> np.ndarray:
+    """Scores (H, W, C) by PaddleSeg.
+
+    Images are padded with half of the range, at the bottom and on the right,
+    where they are smaller than the base; resized as floats, flipped, and
+    their logits flipped back and resized to the padded size, always at
+    half-pixel centers; these are averaged without any softmax, and cut.
+    """
+    height, width = image.shape[:2]
+    whole = padded(image, base, 0, 0, np.array(127.5))
+    total = np.zeros((*whole.shape[:2], CLASSES))
+    for scale in scales:
+        size = tuple(math.floor(side * scale + 0.5) for side in whole.shape[:2])
+        seen = reference.bilinear(whole[None], size)[0]
+        for flipped in (False, True) if flip else (False,):
+            shown = seen[:, ::-1] if flipped else seen
+            logits = slid(run, shown, window) if window else run(shown)
+            if flipped:
+                logits = logits[:, ::-1]
+            total += reference.bilinear(logits[None], whole.shape[:2])[0]
+    return (total / (len(scales) * (1 + flip)))[:height, :width]
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
     ("scales", "flip", "window", "base"),
@@ -263,6 +292,65 @@ def test_caffe(size, scales, flip, window, base) -> None:
     assert_is_argmax(mask, caffe(image, scales, flip, window, base))
 
 
+@pytest.mark.parametrize(
+    ("scales", "flip", "window", "base"),
+    [
+        # Padded on both sides, on one, on none.
+        ((1.0,), False, None, 61),
+        ((1.0,), True, None, 40),
+        (SEVERAL, True, None, 33),
+        (SEVERAL, False, None, 1),
+        ((1.0,), False, 16, 48),
+        (SEVERAL, True, 23, 40),
+        # Windows larger than the image.
+        ((0.75,), True, 100, 64),
+    ],
+)
+@pytest.mark.parametrize("size", SIZES)
+def test_paddleseg(size, scales, flip, window, base) -> None:
+    image = picture(*size)
+    protocol = make_protocol("paddleseg", scales, flip, window, base)
+    # However the network resizes, PaddleSeg's views are half-pixel.
+    mask = predict_mask(network(align_corners=True), image, protocol)
+    assert_is_argmax(mask, paddleseg(image, scales, flip, window, base))
+
+
+def test_paddleseg_averages_logits_not_probabilities() -> None:
+    # Two small views against one large, which is surer of its class.
+    def by_size(images: np.ndarray) -> np.ndarray:
+        first = 9.0 if images.shape[2] > 30 else -3.0
+        logits = np.zeros((*images.shape[:3], 2), "float32")
+        return logits + np.array([first, 0], "float32")
+
+    predictor = Predictor(by_size, generic_labels(2), fill=FILL)
+    scales = (0.5, 0.75, 2.0)
+    for protocol, winner in (
+        (make_protocol("paddleseg", scales, base=1), 0),
+        (make_protocol("plain", scales), 1),
+    ):
+        mask = predict_mask(predictor, picture(20, 30), protocol)
+        assert (mask == winner).all()
+
+
+def test_paddleseg_pads_other_bands_with_the_model_s_fill() -> None:
+    fill = (1000.0, 30.0, 2.0, 7.0)
+    seen = []
+
+    def run_bands(images: np.ndarray) -> np.ndarray:
+        seen.append(images[0])
+        return images[..., :2]
+
+    predictor = Predictor(run_bands, generic_labels(2), fill=fill)
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 1000, (9, 30, 4)).astype("float32")
+    mask = predict_mask(predictor, image, make_protocol("paddleseg", base=20))
+    assert mask.shape == (9, 30)
+    (whole,) = seen
+    assert whole.shape == (20, 30, 4)
+    np.testing.assert_array_equal(whole[:9], image)
+    np.testing.assert_array_equal(whole[9:], np.broadcast_to(fill, (11, 30, 4)))
+
+
 # === Sizes ===
 
 
@@ -285,7 +373,7 @@ def test_sizes_of_mmseg(size, base, scale, want) -> None:
     assert mmseg_size(size, base, scale) == want
 
 
-@pytest.mark.parametrize("name", ["mmseg", "semseg", "caffe"])
+@pytest.mark.parametrize("name", ["mmseg", "semseg", "caffe", "paddleseg"])
 def test_images_of_a_pixel_or_a_row(name: str) -> None:
     base = (40, 20) if name == "mmseg" else 20
     protocol = make_protocol(name, window=16, base=base)
@@ -294,7 +382,7 @@ def test_images_of_a_pixel_or_a_row(name: str) -> None:
         assert mask.shape == size
 
 
-@pytest.mark.parametrize("name", ["mmseg", "semseg", "caffe"])
+@pytest.mark.parametrize("name", ["mmseg", "semseg", "caffe", "paddleseg"])
 def test_floats_are_rounded_to_bytes(name: str) -> None:
     image = picture(31, 46)
     protocol = make_protocol(
@@ -318,6 +406,7 @@ def test_floats_are_rounded_to_bytes(name: str) -> None:
         ("mmseg", False, None, (2048, 512)),
         ("semseg", True, 473, 512),
         ("caffe", True, 473, 512),
+        ("paddleseg", False, None, 512),
     ],
 )
 def test_what_the_sources_do_by_default(name, flip, window, base) -> None:
@@ -344,6 +433,8 @@ def test_what_the_sources_do_by_default(name, flip, window, base) -> None:
         ({"name": "semseg", "base": (512, 9)}, r"longest side.*\(512, 9\)"),
         ({"name": "semseg", "base": 0}, r"longest side, a positive.*base=0"),
         ({"name": "caffe", "base": "big"}, r"longest side.*base='big'"),
+        ({"name": "paddleseg", "base": 0}, r"padded side, a pos.*base=0"),
+        ({"name": "paddleseg", "base": (9, 9)}, r"padded side.*\(9, 9\)"),
     ],
 )
 def test_settings_are_checked(settings, match: str) -> None:
@@ -360,6 +451,7 @@ def test_settings_are_checked(settings, match: str) -> None:
         ("mmseg", {"scales": SEVERAL, "flip": True, "base": (60, 40)}),
         ("semseg", {"window": 24, "base": 40}),
         ("caffe", {"window": 24, "base": 40, "flip": False}),
+        ("paddleseg", {"scales": SEVERAL, "flip": True, "base": 40}),
     ],
 )
 def test_a_set_is_scored_by_the_protocol(name, settings) -> None:

@@ -204,6 +204,7 @@ def write_row(
     )
     scores.pop("printed")
     description = dataclasses.asdict(row) | {
+        "protocol": "mmseg",
         "set": data.name,
         "scores": {
             name: np.asarray(value).tolist() for name, value in scores.items()
