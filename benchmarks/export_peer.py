@@ -46,7 +46,7 @@ def write(folder: Path, backbone: str) -> None:
     case = case_of(backbone)
     torch.manual_seed(0)
     model = peer.build(case)
-    peer.randomise(model, case)
+    peer.randomize(model, case)
     peer.save(model, case, folder)
 
 

@@ -240,7 +240,7 @@ def bins() -> None:
     sheet.text(
         360,
         300,
-        "Neighbouring adaptive bins may share a sample; together they "
+        "Neighboring adaptive bins may share a sample; together they "
         "cover all of them, at any size.",
         "",
     )

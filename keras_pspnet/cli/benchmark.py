@@ -1,4 +1,4 @@
-"""`keras-pspnet benchmark`: size, time, memory and score of artefacts."""
+"""`keras-pspnet benchmark`: size, time, memory and score of artifacts."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def run(options: argparse.Namespace) -> int:
         options: The parsed options.
 
     Returns:
-        Exit status: 0, or 1 if an artefact does not load or run.
+        Exit status: 0, or 1 if an artifact does not load or run.
 
     Raises:
-        ImportError: If the runtime of an artefact is not installed.
+        ImportError: If the runtime of an artifact is not installed.
         OSError: If files cannot be read or written.
         ValueError: If an option is out of range, or the data does not fit a
             model.
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _image(options: argparse.Namespace) -> np.ndarray:
-    """Reads or draws the image that all artefacts see."""
+    """Reads or draws the image that all artifacts see."""
     import numpy as np
     from PIL import Image
 
@@ -158,7 +158,7 @@ def _image(options: argparse.Namespace) -> np.ndarray:
 def _opened(
     options: argparse.Namespace,
 ) -> dict[str, tuple[Predictor, SegmentationData]]:
-    """Loads each artefact to score, and opens the data with its classes."""
+    """Loads each artifact to score, and opens the data with its classes."""
     if options.data is None:
         return {}
     from keras_pspnet.inference import load_predictor
@@ -175,7 +175,7 @@ def _opened(
 def _scores(
     opened: Mapping[str, tuple[Predictor, SegmentationData]],
 ) -> dict[str, float]:
-    """Returns the mean IoU of each artefact on its data."""
+    """Returns the mean IoU of each artifact on its data."""
     from keras_pspnet.evaluation.evaluate import evaluate
 
     scores = {}
@@ -255,7 +255,7 @@ def _report(
         "machine": platform.machine(),
         "processors": os.cpu_count(),
         "keras_pspnet": __version__,
-        "artefacts": [
+        "artifacts": [
             {**each.to_dict(), "mean_iou": scores.get(each.path)}
             for each in found
         ],

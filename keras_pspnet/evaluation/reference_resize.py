@@ -122,10 +122,10 @@ def _matlab_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
     shrink = min(scale, 1.0)
     reach = 1.0 / shrink
     # Counted from 1, as in MATLAB, so that the rounding is the same.
-    centre = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
-    first = np.floor(centre - reach)
+    center = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
+    first = np.floor(center - reach)
     position = first + np.arange(np.ceil(2 * reach) + 2)[:, None]
-    distance = np.abs(shrink * (centre - position))
+    distance = np.abs(shrink * (center - position))
     weights = shrink * np.maximum(1.0 - distance, 0.0)
     weights /= weights.sum(axis=0)
     # The image and its mirror image, repeated.

@@ -27,10 +27,10 @@ _PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The measurements of one artefact. Megabytes are millions of bytes.
+    """The measurements of one artifact. Megabytes are millions of bytes.
 
     Args:
-        path: Path of the artefact.
+        path: Path of the artifact.
         kind: `"savedmodel"`, `"onnx"`, `"litert"` or `"model"`.
         megabytes: Size of its files.
         size: (height, width) of the mask, and of the image that it saw.
@@ -40,7 +40,7 @@ class Measurement:
         started: Megabytes resident before the engine is imported, that is
             the interpreter and NumPy.
         imported: Megabytes after the engine is imported.
-        loaded: Megabytes after the artefact is loaded.
+        loaded: Megabytes after the artifact is loaded.
         first: Megabytes after the first run.
         peak: Peak of the resident megabytes.
     """
@@ -72,15 +72,15 @@ class Measurement:
 
 
 def check_artefacts(paths: Sequence[str | os.PathLike[str]]) -> None:
-    """Checks that all artefacts can be measured, before any of them runs.
+    """Checks that all artifacts can be measured, before any of them runs.
 
     Args:
         paths: As in `benchmark`.
 
     Raises:
         FileNotFoundError: If a path does not exist.
-        ImportError: If the engine of an artefact is not installed.
-        ValueError: If a path is no artefact, or occurs twice.
+        ImportError: If the engine of an artifact is not installed.
+        ValueError: If a path is no artifact, or occurs twice.
     """
     for path in paths:
         name = os.fspath(path)
@@ -99,7 +99,7 @@ def check_artefacts(paths: Sequence[str | os.PathLike[str]]) -> None:
     names = [os.fspath(path) for path in paths]
     if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"`paths` must hold each artefact once. Received: {names}"
+            f"`paths` must hold each artifact once. Received: {names}"
         )
 
 
@@ -110,7 +110,7 @@ def benchmark(
     threads: int | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Measurement]:
-    """Measures artefacts on the CPU of this machine.
+    """Measures artifacts on the CPU of this machine.
 
     Each runs in a fresh process that loads nothing else, from the image to
     its mask. All processes stay loaded and take turns, so that a machine that
@@ -119,22 +119,22 @@ def benchmark(
     Args:
         paths: Folders of SavedModels and of `save_pretrained`, and .tflite
             and .onnx files.
-        image: (H, W, bands), RGB in 0..255 for 3. Artefacts of a fixed size
+        image: (H, W, bands), RGB in 0..255 for 3. Artifacts of a fixed size
             get it resized to that size, by the nearest pixels.
-        rounds: Number of runs of each artefact once it is warm.
+        rounds: Number of runs of each artifact once it is warm.
         threads: Number of threads for each; None is the number of
             processors.
-        progress: Called after each artefact is loaded, and after each run.
+        progress: Called after each artifact is loaded, and after each run.
 
     Returns:
         The measurements, in the order of `paths`.
 
     Raises:
-        BenchmarkError: If an artefact does not load or run; the message
+        BenchmarkError: If an artifact does not load or run; the message
             includes its output.
         FileNotFoundError: If a path does not exist.
-        ImportError: If the engine of an artefact is not installed.
-        ValueError: If a path is no artefact, or an argument is out of range.
+        ImportError: If the engine of an artifact is not installed.
+        ValueError: If a path is no artifact, or an argument is out of range.
 
     Examples:
         >>> from keras_pspnet.inference.benchmark import benchmark

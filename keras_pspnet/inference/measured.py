@@ -1,9 +1,9 @@
-"""The measured process: runs one artefact and loads nothing else.
+"""The measured process: runs one artifact and loads nothing else.
 
-    python measured.py ARTEFACT IMAGE.npy MASK.npy THREADS
+    python measured.py ARTIFACT IMAGE.npy MASK.npy THREADS
 
 It runs as a script and imports nothing of the package, which would load Keras
-and TensorFlow even for artefacts that do not need them.
+and TensorFlow even for artifacts that do not need them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 Run = Callable[[np.ndarray], np.ndarray]
 
-# Kind of artefact -> function that imports its engine.
+# Kind of artifact -> function that imports its engine.
 ENGINES: dict[str, Callable[[], object]] = {
     "savedmodel": lambda: importlib.import_module("tensorflow"),
     "onnx": lambda: importlib.import_module("onnxruntime"),
@@ -32,7 +32,7 @@ ENGINES: dict[str, Callable[[], object]] = {
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """Returns the kind of an artefact, a key of `ENGINES`.
+    """Returns the kind of an artifact, a key of `ENGINES`.
 
     Args:
         path: Folder of a SavedModel or of a model, .tflite or .onnx file.
@@ -50,7 +50,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def load_artefact(path: str | os.PathLike[str], threads: int) -> Run:
-    """Loads an artefact of a known kind.
+    """Loads an artifact of a known kind.
 
     Args:
         path: As in `kind_of`.
@@ -58,7 +58,7 @@ def load_artefact(path: str | os.PathLike[str], threads: int) -> Run:
 
     Returns:
         A function from float32 images (1, H, W, bands) to their masks
-        (1, H, W). If the artefact returns logits, NumPy takes their argmax.
+        (1, H, W). If the artifact returns logits, NumPy takes their argmax.
     """
     loaders = {
         "savedmodel": load_saved_model,
@@ -184,16 +184,16 @@ def serve(
     image: str | os.PathLike[str],
     mask: str | os.PathLike[str],
 ) -> None:
-    """Loads an artefact, then runs it once for every line of the input.
+    """Loads an artifact, then runs it once for every line of the input.
 
-    Writes lines of JSON. Once the artefact is warm: the seconds to load it and
+    Writes lines of JSON. Once the artifact is warm: the seconds to load it and
     of the first run, and the resident memory in MB at the start, after the
     import, after loading and after the first run. Then the seconds of every
     run, and at the end the peak memory.
 
     Args:
         import_engine: Imports the engine; called first.
-        load: Loads the artefact.
+        load: Loads the artifact.
         image: File of an array (H, W, bands).
         mask: File for the result of the first run.
     """
@@ -261,7 +261,7 @@ def _status(name: str) -> float | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serves the artefact named on the command line.
+    """Serves the artifact named on the command line.
 
     Args:
         arguments: See the module.

@@ -24,7 +24,7 @@ class BenchmarkError(RuntimeError):
 
 
 class Child:
-    """An artefact in its own process, which is stopped while it waits.
+    """An artifact in its own process, which is stopped while it waits.
 
     Args:
         name: Name for errors.

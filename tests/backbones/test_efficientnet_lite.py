@@ -141,8 +141,8 @@ def test_an_unknown_output_stride_is_refused() -> None:
 def test_it_expects_its_own_normalization() -> None:
     net = random_lite()
     assert (net.mean, net.std) == ((127.0,) * 3, (128.0,) * 3)
-    grey = random_lite(input_shape=(None, None, 1))
-    assert (grey.mean, grey.std) == ((127.0,), (128.0,))
+    gray = random_lite(input_shape=(None, None, 1))
+    assert (gray.mean, gray.std) == ((127.0,), (128.0,))
     own = random_lite(mean=(1, 2, 3), std=(4, 5, 6))
     assert (own.mean, own.std) == ((1, 2, 3), (4, 5, 6))
 

@@ -29,7 +29,7 @@ from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 pytestmark = [pytest.mark.long, pytest.mark.beam]
 
-GOOD = ("a/one.png", "b/one.png", "b/two.jpg", "b/grey.tif", "b/copy.png")
+GOOD = ("a/one.png", "b/one.png", "b/two.jpg", "b/gray.tif", "b/copy.png")
 BAD = {
     "a/cut.png": "a PNG file that can be decoded",
     "a/words.jpg": "`image` must be a",
@@ -49,8 +49,8 @@ def scored(tmp_path_factory, model_folder) -> tuple[Path, Path, dict[str, int]]:
     (folder / "a/one.png").write_bytes(encoded(picture(60, 70)))
     (folder / "b/one.png").write_bytes(encoded(picture(50, 81)))
     (folder / "b/two.jpg").write_bytes(encoded(picture(33, 47), "JPEG"))
-    grey = picture(40, 40)[..., 0]
-    (folder / "b/grey.tif").write_bytes(encoded(grey, "TIFF"))
+    gray = picture(40, 40)[..., 0]
+    (folder / "b/gray.tif").write_bytes(encoded(gray, "TIFF"))
     (folder / "b/copy.png").write_bytes(encoded(picture(60, 70)))
 
     (folder / "a/cut.png").write_bytes(encoded(picture(60, 70))[:-999])

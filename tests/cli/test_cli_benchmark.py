@@ -64,7 +64,7 @@ def test_a_table_and_a_report_of_each(
     report = json.loads(Path("report.json").read_text())
     assert report["threads"] == 1
     scores = evaluate(load_exported(onnx_file), data)
-    for row, found in zip(rows, report["artefacts"], strict=True):
+    for row, found in zip(rows, report["artifacts"], strict=True):
         assert row[:2] == [found["path"], "24x40"]
         assert row[5] == f"{1e3 * found['median_seconds']:.1f}"
         assert row[9] == f"{found['peak'] - found['started']:.0f}"
@@ -119,7 +119,7 @@ def test_figures_are_the_median_and_what_python_does_not_take(
     [
         ("photo.png", "`paths` must be folders of SavedModels"),
         ("gone.onnx", "`paths` must exist. Received: path='gone.onnx'"),
-        ("net.onnx net.onnx", "`paths` must hold each artefact once"),
+        ("net.onnx net.onnx", "`paths` must hold each artifact once"),
         ("net.onnx --data gone", "`data` must be a folder that exists"),
         ("net.onnx --data empty", "empty"),
         ("net.onnx --image notes.txt", "`image`"),
@@ -154,7 +154,7 @@ def test_what_does_not_run_is_one_line(photo, capsys) -> None:
 def test_a_model_folder_is_measured(model_folder, photo, capsys) -> None:
     command = ["benchmark", model_folder, "--image", photo, "--rounds", "1"]
     assert main([*command, "-o", "report.json"]) == 0
-    (found,) = json.loads(Path("report.json").read_text())["artefacts"]
+    (found,) = json.loads(Path("report.json").read_text())["artifacts"]
     assert (found["kind"], found["size"]) == ("model", [33, 47])
     assert found["mean_iou"] is None
     assert "mIoU" not in capsys.readouterr().out

@@ -72,16 +72,16 @@ def test_min_is_white_is_counted_from_black() -> None:
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_one_band_of_colors_is_grey(form) -> None:
     found = read_image(encoded(PICTURE, form), bands=1)
-    grey = Image.fromarray(PICTURE).convert("L")
-    np.testing.assert_array_equal(found[..., 0], grey)
+    gray = Image.fromarray(PICTURE).convert("L")
+    np.testing.assert_array_equal(found[..., 0], gray)
     assert found.shape[-1] == 1 and found.dtype == np.uint8
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG"])
 def test_one_band_of_grey_is_itself(form) -> None:
-    grey = np.full((9, 8), 77, np.uint8)
+    gray = np.full((9, 8), 77, np.uint8)
     np.testing.assert_array_equal(
-        read_image(encoded(grey, form), bands=1)[..., 0], grey
+        read_image(encoded(gray, form), bands=1)[..., 0], gray
     )
 
 
@@ -101,10 +101,10 @@ def test_black_and_white_is_0_and_255() -> None:
 
 @pytest.mark.parametrize("orientation", TURNS)
 def test_grey_photographs_are_upright(orientation) -> None:
-    grey = PICTURE[..., 0]
-    file = encoded(grey, "PNG", exif=turned(orientation))
+    gray = PICTURE[..., 0]
+    file = encoded(gray, "PNG", exif=turned(orientation))
     found = read_image(file, bands=1)[..., 0]
-    np.testing.assert_array_equal(found, TURNS[orientation](grey))
+    np.testing.assert_array_equal(found, TURNS[orientation](gray))
 
 
 def test_alpha_is_the_fourth_band() -> None:

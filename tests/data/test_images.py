@@ -48,9 +48,9 @@ def test_sizes(form, shape):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)])
 def test_sizes_in_jpeg_and_gif(shape):
-    grey = np.full(shape, 77, np.uint8)
+    gray = np.full(shape, 77, np.uint8)
     for form in ("JPEG", "GIF"):
-        image = read_image(encoded(grey, form))
+        image = read_image(encoded(gray, form))
         np.testing.assert_array_equal(image, np.full((*shape, 3), 77))
 
 
@@ -303,8 +303,8 @@ def test_ycbcr_tiff(compression):
 
 @pytest.mark.skipif(not OLD_PILLOW, reason="Pillow 13 reads both")
 def test_what_old_pillows_cannot_read_is_refused():
-    grey = tiff([1, 1], [8, 8], 1, bytes([100, 100]), t338=[1])
-    assert "TIFF file that can be decoded" in refusal(read_image, grey)
+    gray = tiff([1, 1], [8, 8], 1, bytes([100, 100]), t338=[1])
+    assert "TIFF file that can be decoded" in refusal(read_image, gray)
     red = Image.new("RGB", (16, 16), "red").convert("YCbCr")
     data = encoded(red, "TIFF", compression="raw")
     assert "must not have subsampled colors" in refusal(read_image, data)

@@ -37,7 +37,7 @@ def test_grey_masks(form):
     np.testing.assert_array_equal(read_mask(encoded(INDEX, form)), INDEX)
 
 
-# Color type 0 is grey and 3 is palette, which ends at 8 bits.
+# Color type 0 is gray and 3 is palette, which ends at 8 bits.
 @pytest.mark.parametrize(
     ("color_type", "bits"),
     [*((0, bits) for bits in (1, 2, 4, 8, 16)), (3, 1), (3, 2), (3, 4), (3, 8)],

@@ -15,7 +15,7 @@ from keras_pspnet.data.augment.photometric import (
     random_distortion,
 )
 
-# Two greys tell brightness and contrast, a pale color saturation and hue:
+# Two grays tell brightness and contrast, a pale color saturation and hue:
 # no change that is drawn takes any of the three to the ends of 0..255.
 PROBES = np.float32([[[100] * 3, [120] * 3, [90, 100, 120]]])
 
@@ -69,12 +69,12 @@ def blurred(image: np.ndarray, kernel: tuple[float, ...]) -> np.ndarray:
 
 def changes_of(probes: np.ndarray) -> Changes:
     """What was done to `PROBES`."""
-    grey, lighter, color = probes[0].astype("float64")
-    contrast = (lighter[0] - grey[0]) / 20
+    gray, lighter, color = probes[0].astype("float64")
+    contrast = (lighter[0] - gray[0]) / 20
     before = colorsys.rgb_to_hsv(*PROBES[0, 2].tolist())
     after = colorsys.rgb_to_hsv(*color)
     # Brightness makes colors paler.
-    brightness = grey[0] / contrast - 100
+    brightness = gray[0] / contrast - 100
     paler = before[1] * before[2] / (before[2] + brightness)
     turn = (after[0] - before[0] + 0.5) % 1 - 0.5
     return Changes(brightness, contrast, after[1] / paler, 360 * turn)

@@ -30,7 +30,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 def logits_of(images: np.ndarray) -> np.ndarray:
-    """A network that sees neighbours, left and right, and its borders.
+    """A network that sees neighbors, left and right, and its borders.
 
     Args:
         images: (B, h, w, 3).

@@ -133,12 +133,12 @@ def triangle_weights(
 ) -> list[tuple[int, Fraction]]:
     """Samples under the triangle around a result, and their shares."""
     reach = max(Fraction(n_in, n_out), Fraction(1))
-    centre = (index + Fraction(1, 2)) * Fraction(n_in, n_out)
+    center = (index + Fraction(1, 2)) * Fraction(n_in, n_out)
     heights = {}
     for sample in range(
-        math.floor(centre - reach) - 1, math.ceil(centre + reach) + 1
+        math.floor(center - reach) - 1, math.ceil(center + reach) + 1
     ):
-        distance = abs(sample + Fraction(1, 2) - centre)
+        distance = abs(sample + Fraction(1, 2) - center)
         heights[sample] = max(1 - distance / reach, Fraction(0))
     total = sum(heights.values())
     return [

@@ -58,13 +58,13 @@ def test_saved_model(net, optimized, tmp_path) -> None:
         again = served["serving_default"](images=tf.constant(image))["mask"]
         np.testing.assert_array_equal(again, mask)
     else:
-        grey = encoded(read_image(encoded(RGB), bands=1)[..., 0])
-        files = tf.constant([grey, b"no"])
+        gray = encoded(read_image(encoded(RGB), bands=1)[..., 0])
+        files = tf.constant([gray, b"no"])
         answer = served["serving_default"](image_bytes=files)
         statuses = answer["status"].numpy().tolist()
         assert statuses == [b"OK", b"NOT_JPEG_OR_PNG"]
         mask = tf.io.decode_png(answer["mask_png_bytes"][0])[..., 0]
-        np.testing.assert_array_equal(mask, kp.segment(net, grey).mask)
+        np.testing.assert_array_equal(mask, kp.segment(net, gray).mask)
     with pytest.raises(Exception, match="images"):
         served["predict_array"](images=tf.zeros((1, 9, 9, bands + 1)))
 

@@ -362,12 +362,12 @@ def matlab_bilinear(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         reach = max(step, 1)
         resized = []
         for index in range(size[axis]):
-            centre = (index + 0.5) * step
+            center = (index + 0.5) * step
             total, weights = 0, 0
             for sample in range(
-                math.floor(centre - reach) - 1, math.ceil(centre + reach) + 1
+                math.floor(center - reach) - 1, math.ceil(center + reach) + 1
             ):
-                weight = max(1 - abs(sample + 0.5 - centre) / reach, 0)
+                weight = max(1 - abs(sample + 0.5 - center) / reach, 0)
                 inside = sample % (2 * count)
                 inside = min(inside, 2 * count - 1 - inside)
                 total = total + weight * lines[inside]

@@ -14,7 +14,7 @@ from keras_pspnet.models.pspnet import PSPNet
 CHANNELS = 8
 OUT = 5
 # The 12x18 map divides into every bin; 2x5 and 1x1 have fewer pixels than
-# bins; the others share pixels between neighbouring bins.
+# bins; the others share pixels between neighboring bins.
 numpy = ops.convert_to_numpy
 
 

@@ -1,4 +1,4 @@
-"""Tests of measuring artefacts in processes of their own."""
+"""Tests of measuring artifacts in processes of their own."""
 
 import sys
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_onnx(path: Path, *size: int, large: bool = False) -> str:
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp("artefacts")
+    folder = tmp_path_factory.mktemp("artifacts")
     return [
         write_onnx(folder / "free.onnx"),
         write_onnx(folder / "fixed.onnx", 24, 16),

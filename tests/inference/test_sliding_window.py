@@ -73,7 +73,7 @@ def test_windows_cover_every_pixel_and_end_at_the_border(size, window) -> None:
         assert first == starts(side, window)
         assert first[0] == 0
         assert first[-1] + span == side
-        # None is there twice, and neighbours share a third.
+        # None is there twice, and neighbors share a third.
         steps = np.diff(first)
         assert (steps > 0).all()
         assert (3 * (span - steps) >= span - 2).all()

@@ -38,9 +38,9 @@ def test_any_number_of_bands(bands) -> None:
 def test_defaults_are_those_of_imagenet() -> None:
     net = PSPNet(2, **SMALL)
     assert (net.mean, net.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    grey = PSPNet(2, input_shape=(None, None, 1), **SMALL)
-    assert grey.mean == pytest.approx((np.mean(IMAGENET_MEAN),))
-    assert grey.std == pytest.approx((np.mean(IMAGENET_STD),))
+    gray = PSPNet(2, input_shape=(None, None, 1), **SMALL)
+    assert gray.mean == pytest.approx((np.mean(IMAGENET_MEAN),))
+    assert gray.std == pytest.approx((np.mean(IMAGENET_STD),))
 
 
 @pytest.mark.parametrize(
@@ -152,13 +152,13 @@ def test_backbone_weights_for_other_bands(tmp_path, bands) -> None:
 def test_pretrained_weights_for_grey_images(tmp_path) -> None:
     net = PSPNet(2, mean=(90, 100, 110), std=(50,) * 3, **SMALL)
     net.save_to_preset(tmp_path)
-    grey = kp.load_pretrained(tmp_path, input_shape=(None, None, 1))
-    assert (grey.mean, grey.std) == ((100,), (50,))
+    gray = kp.load_pretrained(tmp_path, input_shape=(None, None, 1))
+    assert (gray.mean, gray.std) == ((100,), (50,))
     images = np.random.default_rng(0).uniform(0, 255, (1, 17, 17, 1))
     # Of three equal channels, with the mean of the means in each.
     same = kp.load_pretrained(tmp_path, mean=(100,) * 3)
     want = same.predict_on_batch(np.repeat(images, 3, axis=-1))
-    got = grey.predict_on_batch(images)
+    got = gray.predict_on_batch(images)
     inner = slice(4, -4)
     np.testing.assert_allclose(got[:, inner], want[:, inner], atol=1e-4)
 

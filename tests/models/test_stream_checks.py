@@ -14,7 +14,7 @@ F = X.astype("float32")
 IMAGENET = (123.675, 116.28, 103.53)
 FRACTIONS = (0.485, 0.456, 0.406)
 BROKEN = np.where(np.arange(4)[:, None, None, None] == 1, np.nan, F)
-SMALL, NORMALISED = "all within -1..1; mult", "below 0 or beyond 255; leave"
+SMALL, NORMALIZED = "all within -1..1; mult", "below 0 or beyond 255; leave"
 UNITS, FINITE = "units of the model's mean.*divide", "finite.*1 of 4 with NaN"
 ROWS = {
     "bytes": (X, IMAGENET, None),
@@ -27,16 +27,16 @@ ROWS = {
     "0..1 by cubics": (F / 255 * 1.1 - 0.05, IMAGENET, SMALL),
     "bool": (X > 99, IMAGENET, SMALL),
     "0 and 1": ((X > 99).astype("int64"), IMAGENET, SMALL),
-    "Caffe": (F - np.array(IMAGENET, "f4"), IMAGENET, NORMALISED),
-    "standardised": ((F - 120) / 40, IMAGENET, NORMALISED),
-    "16 bits": (X.astype("uint16") * 257, IMAGENET, NORMALISED),
-    "float of 16 bits": (F * 257, IMAGENET, NORMALISED),
+    "Caffe": (F - np.array(IMAGENET, "f4"), IMAGENET, NORMALIZED),
+    "standardized": ((F - 120) / 40, IMAGENET, NORMALIZED),
+    "16 bits": (X.astype("uint16") * 257, IMAGENET, NORMALIZED),
+    "float of 16 bits": (F * 257, IMAGENET, NORMALIZED),
     "0..1 of such a mean": (F / 255, FRACTIONS, None),
     "bytes of a mean in 0..1": (X, FRACTIONS, UNITS),
     "floats of a mean in 0..1": (F, FRACTIONS, UNITS),
     "decibels": (F / 12 - 20, (-12.0, -15.0, -3.0), None),
     "reflectance": (F * 30, (900.0, 800.0, 700.0), None),
-    "standardised, mean 0": ((F - 120) / 40, (0.0, 0.0, 0.0), None),
+    "standardized, mean 0": ((F - 120) / 40, (0.0, 0.0, 0.0), None),
     "NaN": (BROKEN, IMAGENET, FINITE),
     "infinity": (np.where(np.isnan(BROKEN), np.inf, F), IMAGENET, FINITE),
 }

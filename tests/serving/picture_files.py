@@ -67,7 +67,7 @@ def odd() -> dict[str, bytes]:
     """Files that are rare and right."""
     values = np.asarray(image("L")).astype("uint16") * 257
     cases = {
-        "grey": encoded(image("L"), "JPEG"),
+        "gray": encoded(image("L"), "JPEG"),
         "CMYK": encoded(image("CMYK"), "JPEG"),
         "palette": encoded(image("P"), "PNG"),
         "16 bits": encoded(Image.fromarray(values), "PNG"),

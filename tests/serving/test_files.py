@@ -77,7 +77,7 @@ def test_odd_picture_is_segmented(engine, signatures, name):
     answer = engine.segment(data)
     assert statuses(answer) == ["OK"]
     mask = np.asarray(Image.open(io.BytesIO(answer["mask_png_bytes"][0])))
-    # EXIF is honoured.
+    # EXIF is honored.
     with Image.open(io.BytesIO(data)) as file:
         upright = ImageOps.exif_transpose(file)
     assert mask.shape == upright.size[::-1]

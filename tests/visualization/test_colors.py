@@ -60,8 +60,8 @@ def test_confidence_grows_lighter_evenly(vision):
 
 
 def test_wrong_stands_out_from_grey():
-    greys = np.arange(40, 156)[:, None].repeat(3, 1)
-    assert distances([WRONG], greys).min() > 50
+    grays = np.arange(40, 156)[:, None].repeat(3, 1)
+    assert distances([WRONG], grays).min() > 50
 
 
 def blocks(seed, side=5, height=60, width=90):

@@ -24,7 +24,7 @@ def halves(height=40, width=60):
     return mask
 
 
-def grey(height=40, width=60, value=100):
+def gray(height=40, width=60, value=100):
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -43,7 +43,7 @@ def colors_in(image):
 
 
 def test_sheet_shows_every_cell():
-    images = [grey(value=value) for value in (40, 80, 120)]
+    images = [gray(value=value) for value in (40, 80, 120)]
     truths = [halves() for _ in images]
     truths[1] = np.full_like(truths[1], 255)
     predictions = [1 - halves() for _ in images]
@@ -61,9 +61,9 @@ def test_error_shows_what_is_right_wrong_and_ignored():
     truth = halves()
     truth[:20] = 255
     prediction = np.zeros_like(truth)
-    sheet = comparison_sheet([grey()], [truth], [prediction], LABELS)
+    sheet = comparison_sheet([gray()], [truth], [prediction], LABELS)
     error = cells(sheet)[3]
-    # 40 more than 0.45 of the grey.
+    # 40 more than 0.45 of the gray.
     assert (error[115:, :155] == 85).all()
     assert (error[115:, 165:] == WRONG).all()
     assert (error[:100] == 0).all()
@@ -72,7 +72,7 @@ def test_error_shows_what_is_right_wrong_and_ignored():
 def test_legend_explains_every_color():
     truth = halves()
     truth[:5] = 255
-    sheet = comparison_sheet([grey()], [truth], [halves()], LABELS)
+    sheet = comparison_sheet([gray()], [truth], [halves()], LABELS)
     legend = np.asarray(sheet)[TOP + PITCH :]
     shown = colors_in(legend)
     assert {(255, 0, 0), (0, 0, 255), (0, 0, 0), tuple(WRONG)} <= shown
@@ -80,13 +80,13 @@ def test_legend_explains_every_color():
 
 def test_legend_names_only_classes_that_are_there():
     masks = [np.zeros((40, 60), np.uint8)]
-    sheet = comparison_sheet([grey()], masks, masks, LABELS)
+    sheet = comparison_sheet([gray()], masks, masks, LABELS)
     shown = colors_in(np.asarray(sheet)[TOP + PITCH :])
     assert (255, 0, 0) in shown and (0, 0, 255) not in shown
 
 
 def test_sheet_takes_batches():
-    images = np.stack([grey()] * 5)
+    images = np.stack([gray()] * 5)
     masks = np.stack([halves()] * 5).astype(np.int32)
     heights = [
         comparison_sheet(images[:n], masks[:n], masks[:n], LABELS).height
@@ -97,7 +97,7 @@ def test_sheet_takes_batches():
 
 def test_sheet_fits_other_sizes_into_the_cell():
     sizes = [(40, 60), (60, 40), (300, 500), (1, 900), (900, 1)]
-    images = [grey(*size) for size in sizes]
+    images = [gray(*size) for size in sizes]
     masks = [np.full(size, 4, np.uint8) for size in sizes]
     sheet = comparison_sheet(images, masks, masks, SCENES)
     for row, (height, width) in enumerate(sizes):
@@ -113,7 +113,7 @@ def test_sheet_fits_other_sizes_into_the_cell():
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
 def test_sheet_of_strips(size):
     masks = [np.zeros(size, np.uint8)]
-    sheet = comparison_sheet([grey(*size)], masks, masks, LABELS)
+    sheet = comparison_sheet([gray(*size)], masks, masks, LABELS)
     assert sheet.width == 4 * COLUMN + 8
     assert 100 < sheet.height < 1000
 
@@ -121,7 +121,7 @@ def test_sheet_of_strips(size):
 def test_sheet_does_not_mix_class_colors():
     labels = LabelSet("dots", ("a", "b"), ((200, 0, 0), (0, 0, 200)))
     mask = (np.indices((64, 96)).sum(0) % 2).astype(np.uint8)
-    sheet = comparison_sheet([grey(64, 96)], [mask], [mask], labels)
+    sheet = comparison_sheet([gray(64, 96)], [mask], [mask], labels)
     assert colors_in(cells(sheet)[1]) == set(labels.colors)
 
 
@@ -130,18 +130,18 @@ def test_sheet_does_not_mix_class_colors():
     [
         (([], [], []), "at least one. Received: 0 images, 0 masks, 0 pred"),
         (
-            ([grey()], [halves()], []),
+            ([gray()], [halves()], []),
             "same number .*: 1 images, 1 masks, 0 predictions",
         ),
         (
-            ([grey()], [halves(8, 8)], [halves()]),
+            ([gray()], [halves(8, 8)], [halves()]),
             r"`ground_truths` must have the size of its image.*\(8, 8\)",
         ),
         (
-            ([grey()], [halves()], [halves() + 1]),
+            ([gray()], [halves()], [halves() + 1]),
             "`predictions` must hold classes.*predictions with 2",
         ),
-        (([grey()[..., 0]], [halves()], [halves()]), "`image` must have the"),
+        (([gray()[..., 0]], [halves()], [halves()]), "`image` must have the"),
     ],
 )
 def test_sheet_refuses(arguments, match):
@@ -151,7 +151,7 @@ def test_sheet_refuses(arguments, match):
 
 def test_overlays_stand_beside_their_images() -> None:
     pairs = [
-        Segmentation(grey(value=value), halves(), LABELS)
+        Segmentation(gray(value=value), halves(), LABELS)
         for value in (40, 80, 120)
     ]
     sheet = overlay_sheet(pairs)

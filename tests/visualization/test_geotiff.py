@@ -60,7 +60,7 @@ def test_texts_and_doubles_are_kept(tmp_path) -> None:
     file = band_tiff(tile(), tags)
     georeference = image_georeference(file)
     assert georeference is not None
-    tags = georeference.tags | {34737: "WGS 84|metre|"}
+    tags = georeference.tags | {34737: "WGS 84|meter|"}
     result(Georeference(tags)).save(tmp_path / "mask.tiff")
     assert image_georeference(tmp_path / "mask.tiff") == Georeference(tags)
 
@@ -79,7 +79,7 @@ def test_transforms_and_codes() -> None:
         [SCALE[0], 0, CORNER[0]],
         [0, -SCALE[1], CORNER[1]],
     ]
-    # A tiepoint may be anywhere, and stand for the centre of a pixel.
+    # A tiepoint may be anywhere, and stand for the center of a pixel.
     tie = (4.0, 2.0, 0.0, 100.0, 50.0, 0.0)
     moved = Georeference({33550: (10.0, 5.0, 0.0), 33922: tie})
     assert moved.transform.tolist() == [[10, 0, 60], [0, -5, 60]]

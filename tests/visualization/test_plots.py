@@ -114,7 +114,7 @@ def test_cells_show_the_shares_of_their_row(figures, labels):
     (axes,) = confusion_plot(counts, labels, "$title").axes
     (image,) = axes.images
     shares = image.get_array()
-    # Row 4, like all others without pixels, is empty: of the grey behind.
+    # Row 4, like all others without pixels, is empty: of the gray behind.
     assert np.ma.getmaskarray(shares)[4:].all()
     np.testing.assert_array_equal(shares[1, :4], [0, 0.75, 0.25, 0])
     assert (shares[0, 0], shares[2, 2], shares[2, 0]) == (1, 0.9999, 0.0001)

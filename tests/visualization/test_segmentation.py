@@ -21,7 +21,7 @@ def halves(height=40, width=60):
     return mask
 
 
-def grey(height=40, width=60, value=100):
+def gray(height=40, width=60, value=100):
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -37,7 +37,7 @@ def colors_in(image):
 
 @pytest.fixture
 def result():
-    return Segmentation(grey(), halves(), LABELS)
+    return Segmentation(gray(), halves(), LABELS)
 
 
 def test_colorize_is_a_table():
@@ -82,13 +82,13 @@ def test_colorize_refuses(mask, error, match):
 @pytest.mark.parametrize(
     ("image", "mask", "error", "match"),
     [
-        (grey()[..., :1], halves(), ValueError, r"`image`.*\(40, 60, 1\)"),
-        (grey()[0], halves(), ValueError, r"`image` must have.*\(60, 3\)"),
-        (grey() / 255, halves(), TypeError, "`image` must be uint8.*float64"),
-        (grey(), halves().astype(int), TypeError, "`mask` must be uint8.*int"),
-        (grey(), halves()[None], ValueError, r"`mask` must have the shape"),
-        (grey(), halves() + 1, ValueError, r"`mask` must hold.*with 2"),
-        (grey(), halves(60, 40), ValueError, r"`mask` must have the size of"),
+        (gray()[..., :1], halves(), ValueError, r"`image`.*\(40, 60, 1\)"),
+        (gray()[0], halves(), ValueError, r"`image` must have.*\(60, 3\)"),
+        (gray() / 255, halves(), TypeError, "`image` must be uint8.*float64"),
+        (gray(), halves().astype(int), TypeError, "`mask` must be uint8.*int"),
+        (gray(), halves()[None], ValueError, r"`mask` must have the shape"),
+        (gray(), halves() + 1, ValueError, r"`mask` must hold.*with 2"),
+        (gray(), halves(60, 40), ValueError, r"`mask` must have the size of"),
     ],
 )
 def test_segmentation_refuses(image, mask, error, match):
@@ -108,13 +108,13 @@ def test_segmentation_refuses(image, mask, error, match):
 )
 def test_segmentation_refuses_confidence(confidence, error, match):
     with pytest.raises(error, match=match):
-        Segmentation(grey(), halves(), LABELS, confidence)
+        Segmentation(gray(), halves(), LABELS, confidence)
 
 
 def test_overlay_blends_and_parts(result):
     overlay = result.overlay(alpha=0.6)
     assert overlay.dtype == np.uint8 and overlay.shape == (40, 60, 3)
-    # 0.4 of the grey and 0.6 of the class color; the line is 0.6 white.
+    # 0.4 of the gray and 0.6 of the class color; the line is 0.6 white.
     assert overlay[20, 5].tolist() == [193, 40, 40]
     assert overlay[20, 55].tolist() == [40, 40, 193]
     assert overlay[20, 29].tolist() == [230, 169, 169]
@@ -123,7 +123,7 @@ def test_overlay_blends_and_parts(result):
 
 def test_overlay_extremes(result):
     np.testing.assert_array_equal(result.overlay(alpha=0), result.image)
-    np.testing.assert_array_equal(result.image, grey())
+    np.testing.assert_array_equal(result.image, gray())
     full = result.overlay(alpha=1)
     inside = np.ones((40, 60), bool)
     inside[:, 29] = False
@@ -133,9 +133,9 @@ def test_overlay_extremes(result):
 
 
 def test_overlay_for_color_blind_people():
-    result = Segmentation(grey(), halves() * 4, AERIAL)
+    result = Segmentation(gray(), halves() * 4, AERIAL)
     overlay = result.overlay(alpha=0.6, colorblind=True)
-    # 0.4 of the grey and 0.6 of the colors of building and water; the line
+    # 0.4 of the gray and 0.6 of the colors of building and water; the line
     # is white altogether.
     assert overlay[20, 5].tolist() == [40, 108, 147]
     assert overlay[20, 55].tolist() == [178, 135, 40]
@@ -147,7 +147,7 @@ def test_overlay_for_color_blind_people():
 
 def test_overlay_of_some_classes():
     mask = np.repeat(np.uint8([0, 1, 2, 255]), 10)[None].repeat(8, 0)
-    result = Segmentation(grey(8, 40), mask, VOC)
+    result = Segmentation(gray(8, 40), mask, VOC)
     overlay = result.overlay(alpha=1, classes=[1])
     assert overlay.shape == (8, 40, 3)
     for column in (5, 25, 35):
@@ -158,7 +158,7 @@ def test_overlay_of_some_classes():
     assert np.flatnonzero(lines).tolist() == [9, 19]
     np.testing.assert_array_equal(result.overlay(classes=()), result.image)
     every = np.where(mask == 255, 0, mask)
-    whole = Segmentation(grey(8, 40), every, VOC)
+    whole = Segmentation(gray(8, 40), every, VOC)
     np.testing.assert_array_equal(
         whole.overlay(classes=range(21)), whole.overlay()
     )
@@ -171,7 +171,7 @@ def test_overlay_refuses_classes_that_are_none(result, classes):
 
 
 def test_contour_grows_with_the_image():
-    large = Segmentation(grey(16, 2000), halves(16, 2000), LABELS)
+    large = Segmentation(gray(16, 2000), halves(16, 2000), LABELS)
     row = large.overlay(alpha=1)[8]
     assert (row == 255).all(axis=-1).sum() == 2
 
@@ -187,7 +187,7 @@ def test_areas_are_sorted_shares_of_all_pixels():
     mask[:3] = 5
     mask[9, :2] = 255
     mask[9, 2:4] = 20
-    result = Segmentation(grey(10, 10), mask, VOC)
+    result = Segmentation(gray(10, 10), mask, VOC)
     areas = result.areas()
     assert list(areas) == ["background", "bottle", "tvmonitor"]
     assert list(areas.values()) == [0.66, 0.3, 0.02]
@@ -195,13 +195,13 @@ def test_areas_are_sorted_shares_of_all_pixels():
 
 def test_areas_of_nothing_but_ignored_pixels():
     mask = np.full((4, 4), 255, np.uint8)
-    result = Segmentation(grey(4, 4), mask, LABELS)
+    result = Segmentation(gray(4, 4), mask, LABELS)
     assert result.areas() == {}
     assert result.with_legend().height > 4
 
 
 def test_image_is_the_overlay_above_a_legend():
-    result = Segmentation(grey(80, 400), halves(80, 400), LABELS)
+    result = Segmentation(gray(80, 400), halves(80, 400), LABELS)
     image = np.asarray(result.with_legend())
     np.testing.assert_array_equal(image[:80], result.overlay())
     legend = image[80:]
@@ -221,7 +221,7 @@ def test_tiny_images_are_enlarged():
 
 
 def test_images_narrower_than_a_legend_stand_in_its_middle():
-    result = Segmentation(grey(200, 180), halves(200, 180), LABELS)
+    result = Segmentation(gray(200, 180), halves(200, 180), LABELS)
     image = np.asarray(result.with_legend())
     np.testing.assert_array_equal(image[:200, 70:250], result.overlay())
     assert (image[:200, :70] == 255).all()
@@ -230,8 +230,8 @@ def test_images_narrower_than_a_legend_stand_in_its_middle():
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
 def test_strips_are_shown(size):
     mask = np.zeros(size, np.uint8)
-    result = Segmentation(grey(*size), mask, LABELS, np.ones(size, np.float32))
-    # 0.45 of the grey and 0.55 of red; yellow.
+    result = Segmentation(gray(*size), mask, LABELS, np.ones(size, np.float32))
+    # 0.45 of the gray and 0.55 of red; yellow.
     red, yellow = (185, 45, 45), (253, 231, 36)
     factor = 320 if size == (1, 1) else 1
     for image, color in (
@@ -244,12 +244,12 @@ def test_strips_are_shown(size):
 
 def test_legend_holds_every_class():
     mask = np.arange(150, dtype=np.uint8).repeat(8)[None].repeat(9, axis=0)
-    result = Segmentation(grey(9, 1200), mask, ADE20K)
+    result = Segmentation(gray(9, 1200), mask, ADE20K)
     assert set(ADE20K.colors) <= colors_in(np.asarray(result.with_legend())[9:])
 
 
 def test_confidence_image_is_the_map_above_a_legend():
-    result = Segmentation(grey(80, 400), halves(80, 400), LABELS, ramp(80, 400))
+    result = Segmentation(gray(80, 400), halves(80, 400), LABELS, ramp(80, 400))
     image = np.asarray(result.confidence_image())
     assert image.shape[0] > 100 and image.shape[1] == 400
     assert image[40, 0].tolist() == [68, 1, 84]
@@ -275,7 +275,7 @@ def test_save_overlay(tmp_path, result, suffix):
 
 
 def test_save_confidence(tmp_path):
-    result = Segmentation(grey(), halves(), LABELS, ramp())
+    result = Segmentation(gray(), halves(), LABELS, ramp())
     result.save(tmp_path / "out.png", what="confidence")
     with Image.open(tmp_path / "out.png") as saved:
         np.testing.assert_array_equal(saved, result.confidence_image())
@@ -285,7 +285,7 @@ def test_save_confidence(tmp_path):
 
 
 def test_save_for_color_blind_people(tmp_path):
-    result = Segmentation(grey(), halves() * 4, AERIAL, ramp())
+    result = Segmentation(gray(), halves() * 4, AERIAL, ramp())
     result.save(tmp_path / "out.png", colorblind=True)
     with Image.open(tmp_path / "out.png") as saved:
         np.testing.assert_array_equal(
@@ -304,7 +304,7 @@ def test_save_mask_reads_back(tmp_path):
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     mask[mask >= 150] = 255
     path = tmp_path / "mask.png"
-    Segmentation(grey(16, 16), mask, ADE20K).save(path, what="mask")
+    Segmentation(gray(16, 16), mask, ADE20K).save(path, what="mask")
     np.testing.assert_array_equal(read_mask(path), mask)
     with Image.open(path) as saved:
         np.testing.assert_array_equal(
@@ -318,7 +318,7 @@ def test_save_mask_from_a_view(tmp_path, view):
     mask[1:3, 2:7] = 1
     mask = mask.T if view == "transposed" else mask[:, ::2]
     path = tmp_path / "mask.png"
-    Segmentation(grey(*mask.shape), mask, LABELS).save(path, what="mask")
+    Segmentation(gray(*mask.shape), mask, LABELS).save(path, what="mask")
     np.testing.assert_array_equal(read_mask(path), mask)
 
 

@@ -41,11 +41,11 @@ def star(corners: int, size=(30, 20)) -> np.ndarray:
 
 def test_a_polygon_holds_the_centres_of_its_pixels() -> None:
     rows, columns = np.mgrid[:20, :30]
-    centres = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
+    centers = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
     seen = 0
     for corners in [3, 4, 5, 8, 20] * 8:
         points = star(corners)
-        want = MatplotlibPath(points, closed=False).contains_points(centres)
+        want = MatplotlibPath(points, closed=False).contains_points(centers)
         found = drawn(polygon(points))
         np.testing.assert_array_equal(found.ravel(), want)
         seen += int(want.sum())
@@ -57,7 +57,7 @@ def test_rectangles_cover_their_pixels_and_no_more() -> None:
     want = np.zeros((20, 30), np.uint8)
     want[2:5, 3:7] = 1
     np.testing.assert_array_equal(found, want)
-    # Neighbours share no pixel and leave none.
+    # Neighbors share no pixel and leave none.
     left, right = (
         drawn(rectangle(0, 0, 7.3, 20)),
         drawn(rectangle(7.3, 0, 30, 20)),

@@ -15,7 +15,7 @@ import numpy as np
 
 import keras_pspnet as kp
 
-# Pixels that may differ, of all, and of those that have a neighbour of another
+# Pixels that may differ, of all, and of those that have a neighbor of another
 # class. pycocotools rounds corners of polygons to a fifth of a pixel, and
 # follows outlines in such steps.
 BOUNDS = {

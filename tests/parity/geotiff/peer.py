@@ -33,7 +33,7 @@ IMAGES = {
     "lzw": (4, "float32", NORTH_UP, {"compress": "lzw", "predictor": 3}),
     "big": (4, "uint16", NORTH_UP, {"BIGTIFF": "YES"}),
     "turned": (4, "uint16", TURNED, {}),
-    "grey": (1, "uint16", NORTH_UP, {}),
+    "gray": (1, "uint16", NORTH_UP, {}),
     "rgb": (3, "uint8", NORTH_UP, {"photometric": "RGB"}),
     "degrees": (4, "uint16", Affine(1e-4, 0, 8.5, 0, -1e-4, 50), {}),
 }  # fmt: skip

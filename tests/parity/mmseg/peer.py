@@ -204,7 +204,7 @@ def normalized(image: np.ndarray, case: Case) -> torch.Tensor:
     return values.permute(2, 0, 1)[None].to(dtype)
 
 
-def randomise(model: torch.nn.Module, case: Case) -> None:
+def randomize(model: torch.nn.Module, case: Case) -> None:
     """Random weights and statistics under which every layer stays alive.
 
     The statistics are those of a batch, moved at random: with statistics out
@@ -356,7 +356,7 @@ def run(case: Case, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = build(case).to(getattr(torch, case.dtype))
-    randomise(model, case)
+    randomize(model, case)
     path = save(model, case, folder)
     with torch.no_grad():
         for number, size in enumerate(case.sizes):

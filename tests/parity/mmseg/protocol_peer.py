@@ -28,7 +28,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmseg.registry import DATASETS, MODELS
 from mmseg.utils import register_all_modules
-from peer import IMAGENET_MEAN, IMAGENET_STD, Case, build, randomise, save
+from peer import IMAGENET_MEAN, IMAGENET_STD, Case, build, randomize, save
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 TRAINED = Case("trained", "mmseg", 18, 5, (), width=0.5)
@@ -113,7 +113,7 @@ def network(case: Case, folder: Path) -> torch.nn.Module:
             }
         model.load_state_dict(state)
     else:
-        randomise(model, case)
+        randomize(model, case)
     model.data_preprocessor = MODELS.build(
         {
             "type": "SegDataPreProcessor",

@@ -132,7 +132,7 @@ def normalized(images: list[np.ndarray], case: Case) -> paddle.Tensor:
     return paddle.to_tensor(batch.astype(case.dtype))
 
 
-def randomise(model: PSPNet, case: Case) -> None:
+def randomize(model: PSPNet, case: Case) -> None:
     """Random weights and statistics under which every layer stays alive.
 
     The statistics are those of a batch, moved at random: with others the
@@ -179,9 +179,9 @@ def randomise(model: PSPNet, case: Case) -> None:
     classifiers = (model.head.conv, model.head.auxlayer.conv)
     for layer, logits in zip(classifiers, model(batch), strict=True):
         values = logits.numpy()
-        centre = layer.bias.numpy() - values.mean((0, 2, 3))
-        noise = rng.normal(0.0, values.std() / 10, centre.shape)
-        layer.bias.set_value((centre + noise).astype(case.dtype))
+        center = layer.bias.numpy() - values.mean((0, 2, 3))
+        noise = rng.normal(0.0, values.std() / 10, center.shape)
+        layer.bias.set_value((center + noise).astype(case.dtype))
 
 
 def run(case: Case, folder: Path) -> None:
@@ -194,7 +194,7 @@ def run(case: Case, folder: Path) -> None:
         paddle.nn.functional.interpolate = INTERPOLATE
     model = build(case)
     with paddle.no_grad():
-        randomise(model, case)
+        randomize(model, case)
         path = folder / "model.pdparams"
         paddle.save(model.state_dict(), str(path), protocol=case.protocol)
         for number, size in enumerate(case.sizes):

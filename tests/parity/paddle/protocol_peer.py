@@ -20,7 +20,7 @@ import paddle
 from paddleseg.core import val
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Normalize, Padding
-from peer import Case, build, image_of, randomise
+from peer import Case, build, image_of, randomize
 from PIL import Image
 
 NETWORK = Case("paddleseg-r50", 50, 21, ())
@@ -123,7 +123,7 @@ def main() -> None:
     network = folder / "networks" / NETWORK.name
     network.mkdir(parents=True)
     with paddle.no_grad():
-        randomise(model, NETWORK)
+        randomize(model, NETWORK)
     paddle.save(model.state_dict(), str(network / "model.pdparams"))
     images = folder / "sets" / "drawn"
     write_set(images, NETWORK.classes)

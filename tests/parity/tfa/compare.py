@@ -99,7 +99,7 @@ def cuts(file: dict[str, np.ndarray]) -> Iterator[Row]:
     name = f"scale {size[0]}x{size[1]} to {scaled[0]}x{scaled[1]}"
     yield Row(f"{name}: values", np.abs(image - file["cropped"]).max(), 1e-3)
     yield Row(
-        f"{name}: labels, of pixel centres",
+        f"{name}: labels, of pixel centers",
         (labels.numpy() != file["exact"]).mean(),
         0,
     )
