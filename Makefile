@@ -48,13 +48,14 @@ COLAB = backbones/test_resnet.py inference layers losses models visualization \
     utils/test_keras_private.py
 test-colab: .venv-colab/tests  ## the tests of what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/%) \
-	    -m "not (beam or resume or multiworker or replicas)"
+	    -m "not (long or beam or resume or multiworker or replicas)"
 
 # Each notebook runs in its own kernel without any network.
 notebooks: .venv-colab/tests  ## run the notebooks; UPDATE=1 writes their outputs
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
-slow: .venv/tests .venv-triton/server  ## 50 killed runs, 100,000 requests, 10,000 corrupt files: an hour
+slow: .venv/tests .venv-triton/server  ## more networks, 50 killed runs, 100,000 requests, 10,000 corrupt files: an hour
+	.venv/bin/python $(PYTEST) --slow -m slow
 	RANDOM_KILLS=50 .venv/bin/python -m pytest tests/training/test_resume.py -q \
 	    -k random
 	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"

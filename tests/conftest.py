@@ -24,7 +24,19 @@ tf.config.set_logical_device_configuration(
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow",
+        action="store_true",
+        help="run what `make slow` runs, too: more networks, fuzzing and load",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.option.slow:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
     # A long file that is begun last is waited for by one worker alone.
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 

@@ -18,7 +18,7 @@ _STEM_CHANNELS = 32
 _EPSILON = 1e-3
 
 
-class Stage(NamedTuple):
+class _Stage(NamedTuple):
     """Blocks in a row; the first one has the stride.
 
     Args:
@@ -38,13 +38,13 @@ class Stage(NamedTuple):
 
 # Tan and Le, 2019, table 1, without squeeze-and-excitation.
 LITE_STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
 )
 # The last one at half the largest stride.
 _AUX_STAGE = 4
@@ -120,7 +120,7 @@ def efficientnet_lite0(
 def _block(
     x: Any,
     name: str,
-    stage: Stage,
+    stage: _Stage,
     channels: int,
     stride: int,
     dilation: int,

@@ -87,7 +87,17 @@ def test_dense_features_subsampled_are_the_strided_ones(
     assert aux.shape == dense.shape
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
+# Large ones take a minute to build.
+QUICK = ("MobileNetV2", "MobileNetV3Small")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in APPLICATIONS
+    ],
+)
 def test_models_of_keras(name: str) -> None:
     kwargs, exact = APPLICATIONS[name]
     keras.utils.set_random_seed(1)

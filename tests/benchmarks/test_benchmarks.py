@@ -52,6 +52,7 @@ def test_plain_form_is_the_same_network(benchmark: Any) -> None:
         assert_close(got, want, 1e-5)
 
 
+@pytest.mark.slow
 # What Keras does on the way to ONNX.
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 def test_all_exports_give_the_masks_of_the_model(

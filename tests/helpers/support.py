@@ -154,11 +154,13 @@ def tiny_pspnet(num_classes: int = 3, **kwargs: Any) -> PSPNet:
 
 
 def conv_model(
-    num_classes: int = 4, size: tuple[int | None, int | None] = (None, None)
+    num_classes: int = 4,
+    size: tuple[int | None, int | None] = (None, None),
+    side: int = 3,
 ) -> keras.Model:
-    """Returns one 3x3 convolution, whose logits NumPy computes too."""
+    """Returns one convolution, whose logits NumPy computes too."""
     image = keras.Input((*size, 3))
-    layer = keras.layers.Conv2D(num_classes, 3, padding="same")
+    layer = keras.layers.Conv2D(num_classes, side, padding="same")
     model = keras.Model(image, layer(image))
     rng = np.random.default_rng(5)
     # Zero mean over the colors: differences decide, not the brightness.

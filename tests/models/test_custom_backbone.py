@@ -95,6 +95,7 @@ def test_another_number_of_classes(trained, tmp_path) -> None:
         np.testing.assert_array_equal(numpy(got), numpy(want))
 
 
+@pytest.mark.slow
 def test_every_export_gives_its_masks(trained, tmp_path) -> None:
     parities = [
         kp.export_onnx(trained, tmp_path / "model.onnx"),

@@ -35,14 +35,6 @@ ENGINES = (
 )
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--slow",
-        action="store_true",
-        help="the long forms of fuzzing and load, an hour in all",
-    )
-
-
 @pytest.fixture(scope="session")
 def network():
     """A small PSPNet without its auxiliary branch."""
