@@ -10,16 +10,24 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from types import SimpleNamespace
+
+import forked
 import keras
 import promises
 import pytest
 import tensorflow as tf
 import user_input
 
+from keras_pspnet.export import saved_model
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+# Exports are verified in a process that need not import TensorFlow first.
+# `test_saved_model` has one that does.
+saved_model.subprocess = SimpleNamespace(run=forked.run_code)
 # To make the graphs of tests fast would take longer than to run them.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 

@@ -168,7 +168,10 @@ def model() -> keras.Model:
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "pspnet" / "1"
-    export_saved_model(model, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # A fresh process, as users have it.
+        patch.setattr(saved_model, "subprocess", subprocess)
+        export_saved_model(model, folder)
     return folder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -110,6 +111,29 @@ class Forked:
 def command(*arguments: str) -> None:
     """Runs `keras-pspnet`, and exits with its status."""
     sys.exit(main(arguments))
+
+
+def run_code(
+    words: list[str], **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -I -c CODE ...` as `subprocess.run` does."""
+    code, *arguments = words[words.index("-c") + 1 :]
+    process = Forked(_run_code, code, [os.fspath(each) for each in arguments])
+    try:
+        printed, errors = process.communicate(600)
+        return subprocess.CompletedProcess(
+            words, process.returncode or 0, printed, errors
+        )
+    finally:
+        process.close()
+
+
+def _run_code(code: str, arguments: list[str]) -> None:
+    for name in [*sys.modules]:
+        if name.split(".")[0] in ("keras_pspnet", "forked"):
+            del sys.modules[name]
+    sys.argv[1:] = arguments
+    exec(code, {"__name__": "__main__"})
 
 
 def _run(
