@@ -96,7 +96,17 @@ def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
         recipe_files.load_recipe(str(path))
 
 
-@pytest.mark.parametrize("name", unlike())
+# Drawn images and files; other forms of files are read in tests/data/sources.
+QUICK = ("scenes", "ade20k_resnet50")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in unlike()
+    ],
+)
 def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     name: str, one_replica, tmp_path, capsys
 ) -> None:

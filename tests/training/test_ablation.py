@@ -209,6 +209,7 @@ def test_a_report_needs_a_result(trained, tmp_path) -> None:
         assert picture.width == 960
 
 
+@pytest.mark.slow
 def test_two_networks_from_end_to_end(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(
         tf.distribute, "MirroredStrategy", tf.distribute.get_strategy
