@@ -1,7 +1,7 @@
 """Tests of runs that are killed: they end with the weights of those that
 are not, bit for bit.
 
-The short form kills at 6 chosen places and at 14 random moments; `make slow`
+The short form kills at 6 chosen places and at 7 random moments; `make slow`
 at 50 random moments.
 """
 
@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 LAST_STEP = 12
-RANDOM_KILLS = int(os.environ.get("RANDOM_KILLS", "14"))
+RANDOM_KILLS = int(os.environ.get("RANDOM_KILLS", "7"))
 # Kills in a row, each of the run that goes on from the one before. What is
 # there after each is the checkpoint that the next one takes.
 KILLS = (
