@@ -422,7 +422,7 @@ def test_the_command_passes_the_timeout_on(
 
     trained = training.train
 
-    def train(*_: Any, worker_timeout: float) -> None:
+    def train(*_: Any, worker_timeout: float, **__: Any) -> None:
         given.append(worker_timeout)
 
     monkeypatch.setattr(training, "train", train)
@@ -467,5 +467,5 @@ def test_a_run_without_a_whole_checkpoint_is_refused(
     folder = Path(shutil.copytree(half_way, tmp_path / "run"))
     for path in checkpoints.listed(folder / "checkpoints"):
         path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="`output` must hold a checkpoint th"):
+    with pytest.raises(ValueError, match="`output` must hold an intact checkpoint, or none"):
         training.train(SMOKE, folder, verbose=0)
