@@ -467,5 +467,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused(
     folder = Path(shutil.copytree(half_way, tmp_path / "run"))
     for path in checkpoints.listed(folder / "checkpoints"):
         path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="`output` must hold an intact checkpoint, or none"):
+    with pytest.raises(
+        ValueError, match="`output` must hold an intact checkpoint, or none"
+    ):
         training.train(SMOKE, folder, verbose=0)
