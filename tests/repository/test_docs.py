@@ -48,7 +48,6 @@ HELPERS = {
     "inference.predictor": "predict_logits fit_inside",
     "presets": "Preset BackboneWeights",
     "evaluation.protocols": "Protocol predict_mask mmseg_size",
-    "backbones.efficientnet_lite": "Stage",
     "backbones.resnet": "scaled",
     "layers.resize": "spatial_size apply_height divides at_least_float32 "
     "adaptive_bins adaptive_weights interpolation_weights",
