@@ -46,6 +46,13 @@ class Parser(argparse.ArgumentParser):
         print_error(f"{message}; see {self.prog} --help")
         self.exit(2)
 
+    def print_help(self, file: Any = None) -> None:
+        # argparse's own ignores that nobody reads an unbuffered output.
+        try:
+            print(self.format_help(), end="", file=file, flush=True)
+        except BrokenPipeError:
+            super().exit(drop_output())
+
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Ends the process once `--help` or `--version` are printed."""
         try:

@@ -120,7 +120,7 @@ def read_image(
             if not found:
                 raise
             raise ValueError(
-                "`image` must be RGB of 8 bits, or `bands` its number of "
+                "`image` must be RGB of 8 bits, or `bands` be its number of "
                 f"bands. Received: image={named(source)}, a TIFF file of "
                 f"{found} ({error})"
             ) from error

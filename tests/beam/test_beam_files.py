@@ -165,7 +165,9 @@ def test_models_that_are_none_refused(photos, tmp_path) -> None:
 
 def test_output_that_is_a_file_refused(photos, tmp_path, model_folder) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(OSError, match="`output` must be a writable folder.*out'"):
+    with pytest.raises(
+        OSError, match="`output` must be a writable folder.*out'"
+    ):
         SegmentImages(str(photos), model_folder, tmp_path / "out")
 
 
