@@ -90,8 +90,8 @@ def test_warms_up_before_it_is_ready(triton, signatures):
         triton.log,
     )
     assert samples == [
-        ("one picture", "1"),
-        ("one picture", "2"),
+        ("one image", "1"),
+        ("one image", "2"),
         ("full batch", "1"),
     ]
     # Of a picture that the network sees.
