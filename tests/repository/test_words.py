@@ -36,7 +36,6 @@ EXCEPTIONS = (
     (".md", "picture["),
     (".md", "picture)"),
     (".md", "(picture"),
-    ("drawings/pyramid.py", "picture"),
     ("visualization/segmentation.py", "enlarged"),
     ("data/decoders.py", "enlarge"),
 )
