@@ -229,7 +229,7 @@ def test_best_model_comes_after_its_scores(tmp_path):
 
 
 def test_validation_scores_refuse_what_serves_one_epoch():
-    rule = "`dataset` must be gone through again"
+    rule = "`dataset` must be iterable more than once"
     with pytest.raises(ValueError, match=rule):
         kp.callbacks.ValidationScores(zip(IMAGES, MASKS, strict=True))
     with pytest.raises(TypeError, match="unexpected keyword argument 'sclaes'"):

@@ -338,7 +338,7 @@ def test_save_refuses_before_writing(tmp_path, result):
         result.save("out.gif", what="confidence")
     with pytest.raises(
         ValueError,
-        match=r"`confidence` must be part.*segment\(\.\.\., confidence=True\)",
+        match=r"`confidence` must be part.*confidence=True to `segment`",
     ):
         result.save(tmp_path / "out.png", what="confidence")
     with pytest.raises(
