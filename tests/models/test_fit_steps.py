@@ -84,7 +84,7 @@ def test_first_fit_sets_the_length(fit, steps):
     assert float(model.optimizer.learning_rate) == 0.0
     with pytest.raises(
         ValueError,
-        match=f"(?s)the learning rate is 0.*compile.*total_steps={steps}, steps "
+        match=f"(?s)learning rate is 0.*compile.*total_steps={steps}, steps "
         f"taken={steps}",
     ):
         model.fit(**fit, verbose=0)

@@ -120,9 +120,13 @@ def test_train_on_batch():
         )
     assert {"loss", "main_loss", "main_mean_iou"} <= set(logs)
     assert_same(values(by_batch), values(by_fit), 0)
-    with pytest.raises(ValueError, match="the learning rate is 0.*steps taken=2"):
+    with pytest.raises(
+        ValueError, match="the learning rate is 0.*steps taken=2"
+    ):
         by_batch.train_on_batch(IMAGES[:2], MASKS[:2])
-    with pytest.raises(ValueError, match=r"`total_steps` must be passed to com"):
+    with pytest.raises(
+        ValueError, match=r"`total_steps` must be passed to com"
+    ):
         small().train_on_batch(IMAGES[:2], MASKS[:2])
 
 
