@@ -135,7 +135,10 @@ def state(model: PSPNet) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     "policy, later",
-    [("mixed_bfloat16", "mixed_float16"), ("mixed_float16", "float32")],
+    [
+        pytest.param("mixed_bfloat16", "mixed_float16", marks=pytest.mark.slow),
+        ("mixed_float16", "float32"),
+    ],
 )
 def test_a_saved_run_keeps_scale_and_counters(policy, later, tmp_path):
     model = network(policy)
