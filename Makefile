@@ -237,8 +237,8 @@ environments: .venv/tests .venv-colab/tests .venv-demo/page .venv-docs/tools \
 	$(INSTALL) --python .venv-$* -r $<
 	touch $@
 
-# Of some of these a file or a folder is run: without what the rest needs. A
-# build of somebody's own lies where pip is told to look; uv is told here.
+# Of some of these a file or a folder is run: without what the rest needs. pip
+# also searches PIP_FIND_LINKS for builds; uv needs the option.
 FOUND = $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS))
 .venv-annotations/peer .venv-mmseg/peer .venv-paddle/peer: .venv-%/peer: tests/parity/%/requirements.txt | $(UV)
 	$(PYTHON) -m venv .venv-$*

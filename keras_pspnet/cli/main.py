@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         print(end="", flush=True)
         return status
     except BrokenPipeError:
-        # Whoever reads the output, such as `head`, has seen enough.
+        # The reader of the output, such as `head`, has seen enough.
         return drop_output()
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
