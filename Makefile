@@ -56,8 +56,9 @@ notebooks: .venv-colab/tests  ## run the notebooks; UPDATE=1 writes their output
 slow: .venv/tests .venv-triton/server  ## more networks, 50 killed runs, 100,000 requests, 10,000 corrupt files: an hour
 	.venv/bin/python $(PYTEST) --slow -m slow
 	RANDOM_KILLS=50 .venv/bin/python -m pytest tests/training/test_resume.py -q \
-	    -k random
-	.venv/bin/python -m pytest tests/serving -q --slow -k "flipped or clients"
+	    --slow -k random
+	.venv/bin/python -m pytest tests/serving -q --slow \
+	    -k "damaged or flipped or clients"
 
 # The peer writes checkpoints, logits, predictions and scores; this package
 # reads them in an environment without PyTorch. IMAGES is a folder of images/

@@ -41,7 +41,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.option.slow:
+    # The table of what users hand in is printed whole.
+    if not config.option.slow and config.option.markexpr != "user_input":
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]

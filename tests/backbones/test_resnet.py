@@ -41,10 +41,10 @@ def make_resnet(depth: int = 50, **kwargs: Any) -> DilatedResNet:
 @pytest.mark.parametrize(
     "depth, size, contract, kwargs",
     [
-        (50, (64, 50), True, {}),
+        pytest.param(50, (64, 50), True, {}, marks=pytest.mark.slow),
         (50, (33, 47), False, {"stem": "7x7", "stride_on": "1x1"}),
         (18, (41, 64), True, {"stem": "deep_wide"}),
-        (18, (34, 33), False, {}),
+        pytest.param(18, (34, 33), False, {}, marks=pytest.mark.slow),
         (50, (35, 49), True, {"shortcut": "average_pool"}),
     ],
 )
@@ -70,7 +70,13 @@ def stage5(model: DilatedResNet, x: np.ndarray) -> np.ndarray:
     return numpy(model(x, training=False)[1])
 
 
-@pytest.mark.parametrize("stride_on, contract", [("3x3", True), ("1x1", False)])
+@pytest.mark.parametrize(
+    "stride_on, contract",
+    [
+        ("3x3", True),
+        pytest.param("1x1", False, marks=pytest.mark.slow),
+    ],
+)
 def test_dense_features_subsampled_are_the_strided_ones(
     stride_on: str, contract: bool
 ) -> None:
@@ -86,6 +92,7 @@ def test_dense_features_subsampled_are_the_strided_ones(
             assert_close(full[:, ::step, ::step], want, 1e-11)
 
 
+@pytest.mark.slow
 def test_without_contraction_a_strided_3x3_makes_another_network() -> None:
     # Why the flag exists: the first block's 3x3 convolution sees the map
     # before the stage's subsampling, so its own dilation must stay behind.
@@ -155,16 +162,24 @@ def test_every_variable_names_its_stage() -> None:
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"depth": 18, "stem": "7x7", "output_stride": 16, "name": "small"},
         {
-            "depth": 50,
+            "depth": 18,
             "input_shape": (33, None, 4),
-            "stem": "deep_wide",
-            "contract_dilation": False,
-            "stride_on": "1x1",
-            "width": WIDTH,
+            "stem": "7x7",
+            "output_stride": 16,
             "trainable": False,
+            "name": "small",
         },
+        pytest.param(
+            {
+                "depth": 50,
+                "stem": "deep_wide",
+                "contract_dilation": False,
+                "stride_on": "1x1",
+                "width": WIDTH,
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_way_to_use_it(kwargs: dict[str, Any]) -> None:

@@ -55,7 +55,9 @@ def assert_same(scores: Scores, want: Scores) -> None:
     assert scores.to_dict() == {**want.to_dict(), "protocol": protocol}
 
 
-@pytest.mark.parametrize("workers", [(), PROCESSES])
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(PROCESSES, marks=pytest.mark.slow)]
+)
 def test_scores_are_those_of_one_process(
     tmp_path, pairs, model_folder, model, workers: tuple[str, ...]
 ) -> None:

@@ -20,13 +20,12 @@ from pipelines import (
 import keras_pspnet.beam.segment as beam_segment
 import keras_pspnet.inference.load as load_module
 from keras_pspnet.beam import SegmentImages
+from keras_pspnet.cli.main import main
 from keras_pspnet.inference.segment import segment
 from keras_pspnet.models.pspnet import PSPNet
 from keras_pspnet.pretrained import load_pretrained, save_pretrained
 
 pytestmark = pytest.mark.beam
-
-COMMAND = (sys.executable, "-m", "keras_pspnet_command")
 
 
 def test_threads_share_a_model_and_take_turns(
@@ -117,7 +116,7 @@ main(["beam", "segment", *sys.argv[1:]])
 """
 
 
-def test_a_killed_run_goes_on(tmp_path, model_folder) -> None:
+def test_a_killed_run_goes_on(tmp_path, model_folder, capsys) -> None:
     photos, output = tmp_path / "photos", tmp_path / "out"
     write_images(photos, 8)
     arguments = ["--input", f"{photos}/*", "--model", model_folder]
@@ -135,14 +134,8 @@ def test_a_killed_run_goes_on(tmp_path, model_folder) -> None:
         started.wait()
     assert not (output / "table.parquet").exists()
 
-    done = subprocess.run(
-        [*COMMAND, "beam", "segment", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == (
+    assert main(["beam", "segment", *arguments]) == 0
+    assert capsys.readouterr().out == (
         f"{output}: 5 images segmented, 3 there already, 0 failed\n"
     )
     fresh = tmp_path / "fresh"

@@ -50,7 +50,7 @@ def test_train_passes_everything_on(photo, monkeypatch, capsys) -> None:
         ),
         (["aerial", "--data", "none"], "`name_or_dir` must be an existing"),
         (["aerial", "--data", "empty"], "there is no pair of"),
-        (["scenes", "-o", "photo.png"], "photo.png"),
+        (["scenes", "--smoke", "-o", "photo.png"], "photo.png"),
     ],
 )
 def test_train_refuses(photo, capsys, arguments: list[str], told: str) -> None:

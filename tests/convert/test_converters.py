@@ -47,12 +47,36 @@ def assert_same(converted: Converted, model: PSPNet) -> None:
     assert len(built.weights) == len(model.weights)
 
 
+# Tests copy a state before they change it.
+@pytest.fixture(scope="module")
+def mmseg() -> State:
+    return mmseg_state(random_pspnet())
+
+
+@pytest.fixture(scope="module")
+def paddle() -> State:
+    return paddleseg_state(random_pspnet(50, **PADDLESEG), 50)
+
+
+@pytest.fixture(scope="module")
+def caffe() -> dict[str, list[np.ndarray]]:
+    return caffe_layers(random_pspnet(50, stem="deep_wide", aux=False), 50)
+
+
 # === Every tensor in its place ===
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("stem", ["deep", "7x7"])
-@pytest.mark.parametrize("aux", [True, False])
+@pytest.mark.parametrize(
+    ("depth", "stem", "aux"),
+    [
+        (18, "deep", True),
+        (18, "7x7", False),
+        (50, "7x7", True),
+        pytest.param(18, "deep", False, marks=pytest.mark.slow),
+        pytest.param(50, "deep", True, marks=pytest.mark.slow),
+        pytest.param(50, "deep", False, marks=pytest.mark.slow),
+    ],
+)
 def test_mmseg_networks_come_over(depth: int, stem: str, aux: bool) -> None:
     model = random_pspnet(depth, stem=stem, aux=aux)
     state = mmseg_state(model)
@@ -62,7 +86,9 @@ def test_mmseg_networks_come_over(depth: int, stem: str, aux: bool) -> None:
     assert_same(convert_mmseg(state, {}), model)
 
 
-@pytest.mark.parametrize("aux", [True, False])
+@pytest.mark.parametrize(
+    "aux", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_semseg_networks_come_over(aux: bool) -> None:
     model = random_pspnet(
         50,
@@ -77,7 +103,10 @@ def test_semseg_networks_come_over(aux: bool) -> None:
     assert_same(convert_semseg(state), model)
 
 
-@pytest.mark.parametrize(("depth", "stride_on"), [(50, "1x1"), (101, "3x3")])
+@pytest.mark.parametrize(
+    ("depth", "stride_on"),
+    [(50, "1x1"), pytest.param(101, "3x3", marks=pytest.mark.slow)],
+)
 def test_caffe_networks_come_over(depth: int, stride_on: str) -> None:
     model = random_pspnet(
         depth,
@@ -93,8 +122,15 @@ def test_caffe_networks_come_over(depth: int, stride_on: str) -> None:
 
 
 # A quarter of the features' 256, and PaddleSeg's half.
-@pytest.mark.parametrize("head_channels", [None, 128])
-@pytest.mark.parametrize(("depth", "aux"), [(50, True), (101, False)])
+@pytest.mark.parametrize(
+    ("depth", "aux", "head_channels"),
+    [
+        (50, True, 128),
+        pytest.param(50, True, None, marks=pytest.mark.slow),
+        pytest.param(101, False, None, marks=pytest.mark.slow),
+        pytest.param(101, False, 128, marks=pytest.mark.slow),
+    ],
+)
 def test_paddleseg_networks_come_over(
     depth: int, aux: bool, head_channels: int | None
 ) -> None:
@@ -113,22 +149,21 @@ def test_paddleseg_networks_come_over(
     assert_same(converted, model)
 
 
-def test_heads_may_have_any_number_of_channels_up_to_half() -> None:
+def test_heads_may_have_any_number_of_channels_up_to_half(mmseg) -> None:
     for channels in (1, 32):
         model = random_pspnet(head_channels=channels)
         assert_same(convert_mmseg(mmseg_state(model), {}), model)
     # Half of the 64 features is the most that is built.
-    state = mmseg_state(random_pspnet())
+    state = dict(mmseg)
     state["decode_head.bottleneck.conv.weight"] = np.zeros((9999, 1, 1, 1))
     converted = convert_mmseg(state, {})
     assert converted.config["head_channels"] is None
     with pytest.raises(ValueError, match="head_conv/kernel has shape .*9999"):
-        fill(random_pspnet().weights, converted.arrays)
+        fill(model.weights, converted.arrays)
 
 
-def test_the_oldest_caffe_files_have_four_axes_everywhere() -> None:
-    model = random_pspnet(50, stem="deep_wide", aux=False)
-    layers = caffe_layers(model, 50)
+def test_the_oldest_caffe_files_have_four_axes_everywhere(caffe) -> None:
+    layers = {name: list(arrays) for name, arrays in caffe.items()}
     want = convert_caffe(layers).arrays["head_classifier/bias"]
     layers["conv6"][1] = layers["conv6"][1].reshape(1, 1, 1, -1)
     got = convert_caffe(layers).arrays["head_classifier/bias"]
@@ -140,7 +175,7 @@ def test_the_oldest_caffe_files_have_four_axes_everywhere() -> None:
     [
         ("mmcv", 18, "deep", "conv"),
         ("timm", 50, "deep", "average_pool"),
-        ("timm", 50, "deep_wide", "conv"),
+        pytest.param("timm", 50, "deep_wide", "conv", marks=pytest.mark.slow),
     ],
 )
 def test_imagenet_backbones_come_over(
@@ -157,18 +192,18 @@ def test_imagenet_backbones_come_over(
         **kwargs,
         "width": WIDTH,
     }
-    backbone = random_pspnet(depth, num_classes=2, **kwargs).backbone
-    for variable in backbone.weights:
+    weights = model.backbone.weights
+    expected = [numpy(variable).copy() for variable in weights]
+    for variable in weights:
         variable.assign(variable * 0)
-    fill(backbone.weights, converted.arrays)
-    for got, want in zip(backbone.weights, model.backbone.weights, strict=True):
-        np.testing.assert_array_equal(numpy(got), numpy(want))
+    fill(weights, converted.arrays)
+    for got, want in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(numpy(got), want)
 
 
-def test_arrays_are_views_until_they_are_needed() -> None:
-    state = mmseg_state(random_pspnet())
-    converted = convert_mmseg(state, {})
-    for name, value in state.items():
+def test_arrays_are_views_until_they_are_needed(mmseg) -> None:
+    converted = convert_mmseg(mmseg, {})
+    for name, value in mmseg.items():
         if name.endswith(".weight"):
             assert any(
                 np.shares_memory(value, array)
@@ -180,9 +215,13 @@ def test_arrays_are_views_until_they_are_needed() -> None:
 
 
 def test_class_names_come_from_the_file_or_go_by_their_number() -> None:
+    states = {
+        count: mmseg_state(random_pspnet(num_classes=count))
+        for count in (3, 19, 21)
+    }
+
     def labels(count: int, meta: dict[str, Any]) -> Any:
-        state = mmseg_state(random_pspnet(num_classes=count))
-        return convert_mmseg(state, meta).config["labels"]
+        return convert_mmseg(states[count], meta).config["labels"]
 
     assert labels(21, {}) == VOC
     assert labels(19, {}) == CITYSCAPES
@@ -203,11 +242,9 @@ def test_class_names_come_from_the_file_or_go_by_their_number() -> None:
         assert len(set(labels(19, meta).colors)) > 1
 
 
-def test_the_configuration_in_the_file_decides_geometry() -> None:
-    state = mmseg_state(random_pspnet())
-
+def test_the_configuration_in_the_file_decides_geometry(mmseg) -> None:
     def geometry(text: Any) -> tuple[Any, ...]:
-        config = convert_mmseg(state, {"config": text}).config
+        config = convert_mmseg(mmseg, {"config": text}).config
         names = ("output_stride", "stride_on", "bin_sizes")
         return tuple(config[name] for name in names)
 
@@ -216,7 +253,7 @@ def test_the_configuration_in_the_file_decides_geometry() -> None:
         ("align_corners=False", False),
     ):
         for name in ("config", "cfg"):
-            config = convert_mmseg(state, {name: text}).config
+            config = convert_mmseg(mmseg, {name: text}).config
             assert config["align_corners"] is corners
     usual = (8, "3x3", (1, 2, 3, 6))
     assert geometry("") == usual
@@ -278,16 +315,16 @@ def added(name: str) -> Callable[[State], None]:
     ],
 )
 def test_another_network_is_refused(
-    change: Callable[[State], None], message: str
+    change: Callable[[State], None], message: str, mmseg: State
 ) -> None:
-    state = mmseg_state(random_pspnet())
+    state = dict(mmseg)
     change(state)
     with pytest.raises(ValueError, match=message):
         convert_mmseg(state, {})
 
 
-def test_all_faults_are_told_at_once_and_a_long_list_is_cut() -> None:
-    state = mmseg_state(random_pspnet())
+def test_all_faults_are_told_at_once_and_a_long_list_is_cut(mmseg) -> None:
+    state = dict(mmseg)
     for name in list(state):
         if name.startswith("decode_head.psp"):
             del state[name]
@@ -301,8 +338,8 @@ def test_all_faults_are_told_at_once_and_a_long_list_is_cut() -> None:
     assert message.count(";") == 20
 
 
-def test_nothing_wider_than_published_is_built() -> None:
-    state = mmseg_state(random_pspnet())
+def test_nothing_wider_than_published_is_built(mmseg) -> None:
+    state = dict(mmseg)
     state["backbone.layer1.0.conv1.weight"] = np.zeros((512, 1, 1, 1))
     with pytest.raises(ValueError, match=r"a stem of \[4, 4, 8\] channels"):
         convert_mmseg(state, {})
@@ -333,9 +370,9 @@ def test_nothing_wider_than_published_is_built() -> None:
     ],
 )
 def test_another_network_of_paddleseg_is_refused(
-    change: Callable[[State], None], message: str
+    change: Callable[[State], None], message: str, paddle: State
 ) -> None:
-    state = paddleseg_state(random_pspnet(50, **PADDLESEG), 50)
+    state = dict(paddle)
     change(state)
     with pytest.raises(ValueError, match=message):
         convert_paddleseg(state)
@@ -350,11 +387,10 @@ def test_basic_blocks_of_paddleseg_are_refused() -> None:
         convert_paddleseg(state)
 
 
-def test_caffe_files_of_other_networks_are_refused() -> None:
+def test_caffe_files_of_other_networks_are_refused(caffe) -> None:
     with pytest.raises(ValueError, match=r"backbone of a PSPNet. .*\(0, 0, 0"):
         convert_caffe({"conv1": [np.zeros((8, 3, 3, 3), "float32")]})
-    model = random_pspnet(50, stem="deep_wide", aux=False)
-    layers = caffe_layers(model, 50)
+    layers = {name: list(arrays) for name, arrays in caffe.items()}
     layers["conv5_4/bn"].pop()
     layers["fc6"] = [np.zeros((5, 5), "float32")]
     with pytest.raises(ValueError) as caught:

@@ -181,7 +181,19 @@ def assert_even(places: np.ndarray, number: int) -> None:
 # === All changes ===
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Part of the others.
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("flip", "turn", "scale", "rotate")
+        ),
+        "semseg",
+        "mmseg",
+        "all",
+    ],
+)
 def test_the_seed_decides_and_nothing_else(name: str) -> None:
     mask = blocks(9, 13)
     change = CHANGES[name]
@@ -416,7 +428,10 @@ def striped(special: int) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("ratio", [0.6, 0.75, 0.9])
+@pytest.mark.parametrize(
+    "ratio",
+    [0.75, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.6, 0.9))],
+)
 def test_crops_are_balanced_as_often_as_ten_tries_make_them(
     ratio: float,
 ) -> None:

@@ -13,7 +13,13 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
-from support import assert_close, picture, randomize, tiny_pspnet
+from support import (
+    assert_close,
+    conv_model,
+    picture,
+    randomize,
+    tiny_pspnet,
+)
 
 from keras_pspnet import export_litert, export_onnx, export_saved_model
 from keras_pspnet.data.images import read_image
@@ -42,14 +48,19 @@ def batch(height: int, width: int) -> np.ndarray:
     "arguments",
     [
         {},
-        {"align_corners": True, "stem": "deep_wide"},
-        {"contract_dilation": False, "output_stride": 16, "stem": "7x7"},
-        {"pooling": "max"},
-        {"reduce": False},
-        {"bin_sizes": ()},
+        {"align_corners": True, "stem": "deep_wide", "pooling": "max"},
+        {
+            "contract_dilation": False,
+            "output_stride": 16,
+            "stem": "7x7",
+            "reduce": False,
+        },
+        pytest.param({"bin_sizes": ()}, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("size", [(48, 48), (65, 41)])
+@pytest.mark.parametrize(
+    "size", [(65, 41), pytest.param((48, 48), marks=pytest.mark.slow)]
+)
 def test_a_folded_network_gives_the_model_s_logits(arguments, size) -> None:
     model = tiny_pspnet(**arguments).inference_model()
     randomize(model.get_layer("head_bn"))
@@ -162,7 +173,7 @@ def test_onnx_says_what_it_is(onnx_file) -> None:
 
 
 def test_onnx_of_a_fixed_size(tmp_path) -> None:
-    fixed = tiny_pspnet(input_shape=(*SIZE, 3))
+    fixed = conv_model(size=SIZE)
     parity = export_onnx(fixed, tmp_path / "model.onnx")
     assert [row.size for row in parity.rows] == [SIZE]
 
@@ -174,7 +185,16 @@ def calibration() -> list[np.ndarray]:
     return [picture(height, 64) for height in range(40, 60, 2)]
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "dynamic", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "float16",
+        "dynamic",
+        # As in `test_litert`.
+        pytest.param("float32", marks=pytest.mark.slow),
+        pytest.param("int8", marks=pytest.mark.slow),
+    ],
+)
 def test_litert_gives_the_model_s_logits(model, tmp_path, precision) -> None:
     path = tmp_path / "model.tflite"
     pictures = calibration() if precision == "int8" else ()
@@ -201,7 +221,8 @@ def test_litert_gives_the_model_s_logits(model, tmp_path, precision) -> None:
 # === What differs is refused ===
 
 
-def test_a_wrong_export_is_not_written(model, tmp_path, monkeypatch) -> None:
+def test_a_wrong_export_is_not_written(tmp_path, monkeypatch) -> None:
+    model = conv_model(3)
     monkeypatch.setattr(
         verify, "predict_logits", lambda model, images: images + np.nan
     )
@@ -289,7 +310,7 @@ def test_litert_arguments_are_checked(
 
 
 def test_a_network_of_fixed_size_has_one_size(tmp_path) -> None:
-    fixed = tiny_pspnet(input_shape=(*SIZE, 3))
+    fixed = conv_model(size=SIZE)
     with pytest.raises(ValueError, match=r"the network's own.*\(48, 64\)"):
         export_litert(fixed, tmp_path / "model.tflite", (64, 48))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from band_files import band_conv
-from support import assert_close, picture, tiny_pspnet
+from support import assert_close, conv_model, picture, tiny_pspnet
 from tensorflow.lite.python.schema_py_generated import (
     Conv2DOptionsT,
     ModelT,
@@ -231,9 +231,8 @@ def test_one_path_is_no_list_of_images(model, tmp_path) -> None:
         ([picture(9, 9) / 255] * 9, "`calibration`: images must be in 0..255"),
     ],
 )
-def test_doubtful_calibrations_are_reported(
-    model, images, match, tmp_path
-) -> None:
+def test_doubtful_calibrations_are_reported(images, match, tmp_path) -> None:
+    model = conv_model()
     with (
         pytest.warns(kp.DataWarning, match=match) as seen,
         # What such ranges give may be refused.

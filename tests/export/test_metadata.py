@@ -38,7 +38,13 @@ class Export:
 
 
 @pytest.fixture(
-    scope="module", params=["float32", "float16", "dynamic", "int8"]
+    scope="module",
+    params=[
+        "float32",
+        "int8",
+        pytest.param("float16", marks=pytest.mark.slow),
+        pytest.param("dynamic", marks=pytest.mark.slow),
+    ],
 )
 def export(request, tmp_path_factory) -> Export:
     given = []

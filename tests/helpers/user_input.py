@@ -28,6 +28,7 @@ class Case:
         warning: Pattern of the `DataWarning`, or None for no warning.
         value: Asserts that the result of the call is right, or None.
         kind: Class of the error.
+        slow: Whether only `make slow` tries it: others are much like it.
     """
 
     what: str
@@ -37,6 +38,7 @@ class Case:
     warning: str | None = None
     value: Callable[[Any], Any] | None = None
     kind: type[Exception] = ValueError
+    slow: bool = False
 
     def outcome(self) -> str:
         if self.error is not None:
@@ -68,6 +70,7 @@ def each(cases: Iterable[Case]) -> Any:
         pytest.param(
             case,
             id=re.sub(r"\W+", "-", f"{case.what} {case.entry}").strip("-"),
+            marks=pytest.mark.slow if case.slow else (),
         )
         for case in cases
     ]

@@ -35,7 +35,8 @@ def model() -> keras.Model:
     """Everything that is said of it is unlike what is made up."""
     # Some weights give an image one class alone.
     keras.utils.set_random_seed(0)
-    return tiny_pspnet(labels=LABELS, mean=FILL, align_corners=True, aux=False)
+    options = {"mean": FILL, "align_corners": True, "aux": False}
+    return tiny_pspnet(labels=LABELS, bin_sizes=(1, 2), **options)
 
 
 @pytest.fixture(scope="module")

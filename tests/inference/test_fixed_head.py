@@ -63,11 +63,11 @@ def test_a_pyramid_without_the_shortcut() -> None:
 @pytest.mark.parametrize(
     ("arguments", "size"),
     [
-        ({}, (65, 41)),
         ({"align_corners": True}, (48, 64)),
         ({"pooling": "max", "bin_sizes": (2, 3)}, (65, 41)),
         ({"reduce": False, "bin_sizes": (1, 4)}, (8, 9)),
-        ({"bin_sizes": ()}, (48, 64)),
+        pytest.param({}, (65, 41), marks=pytest.mark.slow),
+        pytest.param({"bin_sizes": ()}, (48, 64), marks=pytest.mark.slow),
     ],
 )
 def test_a_network_keeps_its_logits(arguments, size) -> None:

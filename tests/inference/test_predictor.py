@@ -59,7 +59,9 @@ def test_a_predictor_does_not_keep_its_model() -> None:
     assert_close(predictor(batch(21, 30)), want, 1e-5)
 
 
-@pytest.mark.parametrize("make", [tiny_pspnet, foreign_model])
+@pytest.mark.parametrize(
+    "make", [pytest.param(tiny_pspnet, marks=pytest.mark.slow), foreign_model]
+)
 def test_a_predictor_is_a_snapshot(make) -> None:
     model = make()
     predictor = kp.Predictor(model)

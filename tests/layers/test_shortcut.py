@@ -94,9 +94,22 @@ def assert_forms_agree(
         assert_close(got, want, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "dtype, align_corners, training",
+    [
+        ("float32", False, True),
+        ("float64", True, True),
+        ("float64", False, False),
+        pytest.param("float32", False, False, marks=SLOW),
+        pytest.param("float32", True, False, marks=SLOW),
+        pytest.param("float32", True, True, marks=SLOW),
+        pytest.param("float64", False, True, marks=SLOW),
+        pytest.param("float64", True, False, marks=SLOW),
+    ],
+)
 def test_shortcut_equals_concatenation(
     dtype: str, align_corners: bool, training: bool
 ) -> None:
@@ -105,9 +118,14 @@ def test_shortcut_equals_concatenation(
         assert_forms_agree(forms, size, dtype)
 
 
-@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
-    "dtype, training", [("float32", True), ("float64", False)]
+    "dtype, training, align_corners",
+    [
+        ("float32", True, False),
+        pytest.param("float32", True, True, marks=SLOW),
+        pytest.param("float64", False, False, marks=SLOW),
+        pytest.param("float64", False, True, marks=SLOW),
+    ],
 )
 def test_shortcut_equals_concatenation_at_unknown_sizes(
     dtype: str, training: bool, align_corners: bool

@@ -15,7 +15,14 @@ from keras_pspnet.models.pspnet import PSPNet
 CLASSES = 3
 SIDES = (33, 41)
 STEPS = 3
-ARGUMENTS = {"backbone": "resnet18", "width": 1 / 16, "dropout": 0.0}
+ARGUMENTS = {
+    "backbone": "resnet18",
+    "width": 1 / 16,
+    "bin_sizes": (1, 2),
+    "dropout": 0.0,
+    # Compiling the gradients of the backbone would take most of the time.
+    "freeze": "backbone",
+}
 
 # What the other process does; it prints JSON on its last line.
 PROGRAM = """

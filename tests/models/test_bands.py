@@ -129,7 +129,7 @@ def resnet_file(path):
     return net.backbone
 
 
-@pytest.mark.parametrize("bands", [1, 4])
+@pytest.mark.parametrize("bands", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_backbone_weights_for_other_bands(tmp_path, bands) -> None:
     source = resnet_file(tmp_path / "resnet.safetensors")
     net = PSPNet(
@@ -198,7 +198,9 @@ def test_fit_takes_the_bands_of_the_model() -> None:
         net.fit(images[..., :3], masks)
 
 
-@pytest.mark.parametrize("as_data", [False, True])
+@pytest.mark.parametrize(
+    "as_data", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_small_values_are_right_where_the_mean_is_small(as_data) -> None:
     """Reflectances are within 0..1, elevations about a mean of hundreds."""
     import tensorflow as tf
@@ -207,10 +209,10 @@ def test_small_values_are_right_where_the_mean_is_small(as_data) -> None:
     x, y = images, masks
     if as_data:
         x, y = tf.data.Dataset.from_tensor_slices((x, y)).batch(2), None
-    net = band_model(mean=(0.5,) * 4, std=(0.25,) * 4)
+    net = band_model(mean=(0.5,) * 4, std=(0.25,) * 4, bin_sizes=(1,))
     net.compile(run_eagerly=True)
     net.fit(x, y, verbose=0)
-    net = band_model()
+    net = band_model(bin_sizes=(1,))
     net.compile(run_eagerly=True)
     with pytest.warns(kp.DataWarning, match=r"units of the model's mean.*2000"):
         net.fit(x, y, verbose=0)

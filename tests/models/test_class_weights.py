@@ -28,8 +28,7 @@ def one_step(y=MASKS[:4], **fit):
     return values(model), {name: value[0] for name, value in logs.items()}
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT])
-@pytest.mark.parametrize("axis", [False, True])
+@pytest.mark.parametrize("axis, weight", [(False, None), (True, WEIGHT)])
 def test_class_weight_is_a_sample_weight(weight, axis):
     y = MASKS[:4, ..., None] if axis else MASKS[:4]
     factors = np.array([0.5, 1.0, 3.0], "float32")

@@ -13,22 +13,24 @@ from keras_pspnet.utils import keras_private
 pytestmark = pytest.mark.long
 
 POLICIES = ("mixed_bfloat16", "mixed_float16")
-IMAGES, MASKS = scene_arrays(0, 4, (64, 96), seed=0)
+# Processors compute float16 slowly.
+IMAGES, MASKS = scene_arrays(0, 4, (32, 32), seed=0)
 # The loss scale that Keras starts from.
 SCALE = 2.0**15
 
 
-def network(policy: str, **kwargs: object) -> PSPNet:
+def network(policy: str, width: float = 1 / 8, **kwargs: object) -> PSPNet:
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
-    return PSPNet(11, "resnet18", (64, 96, 3), width=0.25, **kwargs)
+    kwargs = {"width": width, "bin_sizes": (1, 2), **kwargs}
+    return PSPNet(11, "resnet18", (32, 32, 3), **kwargs)
 
 
 def gradients(
     policy: str, weights: list[np.ndarray] | None = None
 ) -> tuple[float, dict[str, np.ndarray], list[np.ndarray]]:
     """Loss of both heads, its gradients by path, and the weights."""
-    model = network(policy, dropout=0.0)
+    model = network(policy, 1 / 4, dropout=0.0)
     if weights is not None:
         model.set_weights(weights)
     scale = SCALE if policy == "mixed_float16" else 1.0
@@ -118,15 +120,18 @@ def test_gradients_agree_with_float32(exact, policy, whole, classifier, bias):
         assert distance(got[path], want[path]) < bias
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "policy",
+    [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"],
+)
 def test_it_learns(policy):
     model = network(policy)
-    model.compile(total_steps=16, learning_rate=0.1)
+    model.compile(total_steps=10, learning_rate=0.2)
     losses = model.fit(
-        IMAGES, MASKS, batch_size=4, epochs=16, verbose=0
+        IMAGES, MASKS, batch_size=4, epochs=10, verbose=0
     ).history["loss"]
     assert losses[-1] < 0.75 * losses[0]
-    assert model.optimizer.iterations.numpy() >= 12
+    assert model.optimizer.iterations.numpy() >= 8
 
 
 def state(model: PSPNet) -> list[np.ndarray]:
@@ -142,7 +147,7 @@ def state(model: PSPNet) -> list[np.ndarray]:
 )
 def test_a_saved_run_keeps_scale_and_counters(policy, later, tmp_path):
     model = network(policy)
-    model.compile(total_steps=9)
+    model.compile(total_steps=9, run_eagerly=True)
     if policy == "mixed_float16":
         # Two steps are skipped.
         model.build_training(None, None)

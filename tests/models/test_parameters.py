@@ -1,12 +1,27 @@
 """Tests of parameter counts, against published ones."""
 
 import math
+from collections.abc import Iterable
 
 import keras
 import pytest
 
 from keras_pspnet.backbones import BLOCKS, DilatedResNet
 from keras_pspnet.models.pspnet import PSPNet
+
+
+def depths(each: Iterable[int]) -> pytest.MarkDecorator:
+    """Networks of the most usual depths; `make slow` builds the others."""
+    return pytest.mark.parametrize(
+        "depth",
+        [
+            depth
+            if depth in (50, 101)
+            else pytest.param(depth, marks=pytest.mark.slow)
+            for depth in each
+        ],
+    )
+
 
 # torchvision's published counts, less their 1000-class classifiers.
 TORCHVISION = {
@@ -29,13 +44,13 @@ def test_pspnet50_has_the_published_number_of_parameters() -> None:
     ]
 
 
-@pytest.mark.parametrize("depth", list(TORCHVISION))
+@depths(TORCHVISION)
 def test_backbones_have_the_published_number_of_parameters(depth: int) -> None:
     backbone = DilatedResNet(depth, stem="7x7")
     assert trainable_count(backbone) == TORCHVISION[depth]
 
 
-@pytest.mark.parametrize("depth", list(BLOCKS))
+@depths(BLOCKS)
 def test_depth_counts_the_layers_up_to_the_classifier(depth: int) -> None:
     backbone = DilatedResNet(depth, stem="7x7", width=1 / 64)
     convolutions = [

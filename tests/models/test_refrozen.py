@@ -15,7 +15,9 @@ def weights(layer):
     return [np.array(each) for each in layer.trainable_variables]
 
 
-@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize(
+    "eager", [pytest.param(True, marks=pytest.mark.slow), False]
+)
 def test_frozen_between_fits_stays_as_it_is(eager):
     model = small(eager=eager, optimizer=kp.SGD(0.01))
     fit(model)

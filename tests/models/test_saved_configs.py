@@ -36,6 +36,7 @@ def load(name):
 def test_a_model_of_0_1_0_goes_on(name):
     steps, iterations, total, later, losses = SAVED[name]
     model = load(name)
+    model.run_eagerly = True
     assert model.global_step == steps
     assert int(model.optimizer.iterations) == iterations
     assert model.total_steps == total
@@ -50,7 +51,14 @@ def test_a_model_of_0_1_0_goes_on(name):
         model.fit(IMAGES, MASKS, batch_size=2, verbose=0)
 
 
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("trained", marks=pytest.mark.slow),
+        "untrained",
+        "loss-scaled",
+    ],
+)
 def test_it_is_saved_as_today(name, tmp_path):
     model = load(name)
     model.save(tmp_path / "again.keras")

@@ -63,6 +63,7 @@ def test_compile_is_the_papers_recipe():
     assert factor == 10.0
 
 
+@pytest.mark.slow  # `test_custom_backbone` trains with one.
 def test_head_lr_multiplier_is_for_the_new_layers():
     model = PSPNet(CLASSES, "resnet18", width=1 / 16)
     model.compile(total_steps=4, head_lr_multiplier=10.0)
@@ -317,17 +318,19 @@ def run_of(make, strategy=None):
 @pytest.mark.parametrize(
     "make",
     [
-        Small,
-        lambda: PSPNet(
-            CLASSES,
-            "resnet18",
-            (*SIDES, 3),
-            width=1 / 16,
-            bin_sizes=(1,),
-            dropout=0.0,
+        pytest.param(Small, id="small"),
+        pytest.param(
+            lambda: PSPNet(
+                CLASSES,
+                "resnet18",
+                (*SIDES, 3),
+                width=1 / 16,
+                bin_sizes=(1,),
+                dropout=0.0,
+            ),
+            id="pspnet",
         ),
     ],
-    ids=["small", "pspnet"],
 )
 def test_two_replicas_equal_one(two_replicas, make):
     got, reports = run_of(make, two_replicas)

@@ -320,7 +320,11 @@ def test_all_that_does_not_fit_is_told_at_once(folder) -> None:
 
 @pytest.mark.parametrize(
     ("value", "dtype"),
-    [(np.nan, "float32"), (np.inf, "float32"), (1e6, "float16")],
+    [
+        (np.nan, "float32"),
+        pytest.param(np.inf, "float32", marks=pytest.mark.slow),
+        (1e6, "float16"),
+    ],
 )
 def test_weights_that_are_no_numbers_are_not_saved(
     folder, value: float, dtype: str

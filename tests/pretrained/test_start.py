@@ -84,7 +84,11 @@ def test_the_network_is_that_of_the_trained_model(folder, trained):
 
 @pytest.mark.parametrize(
     "other",
-    [{"align_corners": True}, {"mean": (0.0,) * 3}, {"pooling": "max"}],
+    [
+        {"align_corners": True},
+        {"mean": (0.0,) * 3},
+        pytest.param({"pooling": "max"}, marks=pytest.mark.slow),
+    ],
 )
 def test_another_network_is_refused(folder, other):
     name = next(iter(other))

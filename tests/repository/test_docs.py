@@ -191,10 +191,10 @@ def test_only_what_takes_long_is_skipped() -> None:
 PAGES = sorted(ROOT / source for source in [*stage.pages(), "README.md"])
 # With all that they need at hand, and in a moment.
 RUN = (
-    "add-backbone",
+    pytest.param("add-backbone", marks=pytest.mark.slow),
     "add-dataset",
-    "add-loss",
-    "add-weights",
+    pytest.param("add-loss", marks=pytest.mark.slow),
+    pytest.param("add-weights", marks=pytest.mark.slow),
     "deployment",
     "evaluation",
     "index",

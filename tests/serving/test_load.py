@@ -15,7 +15,7 @@ from triton_server import Tensor, predict_grpc, segment
 
 MIB = 2**20
 CLIENTS = 8
-QUICK, SLOW = 2_000, 100_000
+QUICK, SLOW = 800, 100_000
 # Parts of a load, between which memory is read.
 PARTS = 10
 

@@ -1,11 +1,13 @@
 """Tests of the ablation: its networks, what is run, and its arithmetic."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,6 +63,9 @@ def trained(monkeypatch) -> list[Recipe]:
         (Path(output) / "scores.json").write_text(json.dumps(scores))
 
     monkeypatch.setattr(ablation, "train", train)
+    # Nothing was made that a garbage collection would free.
+    clear = functools.partial(keras.backend.clear_session, free_memory=False)
+    monkeypatch.setattr(keras.backend, "clear_session", clear)
     return runs
 
 

@@ -121,6 +121,7 @@ def test_colors_are_those_of_three_bands() -> None:
 # === Runs ===
 
 
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_a_run_on_tiles(small, folder, tmp_path) -> None:
     run = recipe(flip=True, scales=(0.8, 1.2))
     scores = train(run, tmp_path / "run", folder, verbose=0)

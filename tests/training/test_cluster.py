@@ -329,7 +329,7 @@ def test_workers_end_together(start, addresses: list[str]) -> None:
 
 
 @pytest.mark.multiworker
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_worker_ends_the_others_once_it_starts_again(
     start, addresses: list[str], victim: int
 ) -> None:
@@ -355,7 +355,7 @@ def test_a_killed_worker_ends_the_others_once_it_starts_again(
 
 
 @pytest.mark.multiworker
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_stopped_worker_ends_the_others_in_time(
     start, addresses: list[str], victim: int
 ) -> None:
@@ -374,7 +374,9 @@ def test_a_stopped_worker_ends_the_others_in_time(
 
 
 @pytest.mark.multiworker
-@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize(
+    "failing", [pytest.param(0, marks=pytest.mark.slow), 1]
+)
 def test_an_exception_in_one_worker_ends_the_others(
     start, addresses: list[str], failing: int
 ) -> None:

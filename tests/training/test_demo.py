@@ -1,10 +1,13 @@
 """Tests of `make demo`."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from forked import run_code
 from support import conv_model
 
 import keras_pspnet
@@ -26,14 +29,22 @@ def small_demo(monkeypatch, tmp_path) -> Path:
     return tmp_path / "saved_model" / "1"
 
 
-def test_the_demo_accepts_the_model_s_masks(small_demo, capsys) -> None:
+def test_the_demo_accepts_the_model_s_masks_alone(
+    small_demo, monkeypatch, capsys
+) -> None:
+    # A process that need not import TensorFlow first.
+    monkeypatch.setattr(demo, "subprocess", SimpleNamespace(run=run_code))
     assert demo._export(small_demo.parent, small_demo) == 0
     assert (small_demo / "saved_model.pb").is_file()
     out = capsys.readouterr().out
     assert "predicts the model's masks for 8 scenes" in out
 
-
-def test_the_demo_refuses_other_masks(small_demo, monkeypatch, capsys) -> None:
+    kept = shutil.copytree(small_demo, small_demo.parent / "kept")
+    monkeypatch.setattr(
+        keras_pspnet,
+        "export_saved_model",
+        lambda model, folder: shutil.copytree(kept, folder),
+    )
     predict = keras_pspnet.inference.segment.predict_masks
 
     def wrong(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from event_reading import events
 from PIL import Image
 from smoke_run import (
     SMOKE,
-    Interrupted,
     last,
+    small_network,
     weights_of,
     write_folder,
 )
@@ -26,6 +26,7 @@ import keras_pspnet.recipes as recipe_files
 import keras_pspnet.training.data as run_data
 import keras_pspnet.training.run as training
 from keras_pspnet import PSPNet, evaluate, load_pretrained
+from keras_pspnet.backbones import BLOCKS
 from keras_pspnet.callbacks import (
     NonFiniteError,
     read_history,
@@ -40,12 +41,18 @@ from keras_pspnet.training.checkpoints import SaveCheckpoints
 from keras_pspnet.training.recipe import Recipe
 from keras_pspnet.visualization import training_curves
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    # Input pipelines are graphs all the same.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config"),
+]
 
 # === Runs ===
 
 
-def test_a_run_leaves_model_scores_sheet_and_checkpoint(finished) -> None:
+def test_a_run_leaves_model_scores_sheet_and_checkpoint(
+    finished, small
+) -> None:
     output, scores = finished
     assert sorted(os.listdir(output)) == [
         "best",
@@ -95,31 +102,27 @@ def test_a_finished_run_is_scored_again_and_not_trained(
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(
-    finished, small, monkeypatch, tmp_path
+    finished, half_way, small, tmp_path
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "SaveCheckpoints", Interrupted)
-        with pytest.raises(KeyboardInterrupt, match="000002.safetensors"):
-            training.train(SMOKE, tmp_path, verbose=0)
-    assert sorted(os.listdir(tmp_path)) == [
+    folder = Path(shutil.copytree(half_way, tmp_path / "run"))
+    assert sorted(os.listdir(folder)) == [
         "best",
         "checkpoints",
         "history.csv",
         "logs",
     ]
-    half = last(tmp_path)
+    half = last(folder)
     assert half.tensors["optimizer/sgd/iteration"] == half.step == 2
 
-    training.train(SMOKE, tmp_path, verbose=0)
-    whole, parts = (weights_of(folder) for folder in (finished[0], tmp_path))
+    training.train(SMOKE, folder, verbose=0)
+    whole, parts = (weights_of(each) for each in (finished[0], folder))
     for path, array in whole.items():
         # The order of threads may change the last digits of sums.
         np.testing.assert_allclose(
             parts[path], array, rtol=1e-4, atol=1e-5, err_msg=path
         )
     whole, parts = (
-        read_history(folder / "history.csv")
-        for folder in (finished[0], tmp_path)
+        read_history(each / "history.csv") for each in (finished[0], folder)
     )
     assert [row["step"] for row in parts] == [2, 4]
     for row, want in zip(parts, whole, strict=True):
@@ -151,7 +154,7 @@ def test_every_evaluation_is_made_once(small, monkeypatch, tmp_path) -> None:
     assert drawn == steps
 
 
-def test_the_best_of_a_run_is_a_model_with_its_scores(finished) -> None:
+def test_the_best_of_a_run_is_a_model_with_its_scores(finished, small) -> None:
     output, _ = finished
     kept = Scores.load(output / "best" / "scores.json")
     told = json.loads((output / "best" / "scores.json").read_text())
@@ -222,7 +225,10 @@ def test_a_nan_of_scenes_tells_their_numbers() -> None:
 # === Mixed precision ===
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"],
+)
 def test_a_run_in_mixed_precision_goes_on_where_it_was(
     policy: str, small, monkeypatch, tmp_path
 ) -> None:
@@ -369,8 +375,14 @@ def test_a_disk_that_fills_up_stops_the_run(
 def test_a_folder_of_pictures_of_any_sizes_on_two_replicas(
     two_replicas, monkeypatch, tmp_path
 ) -> None:
+    monkeypatch.setattr(Recipe, "model", small_network)
+    monkeypatch.setitem(BLOCKS, 18, (1, 1, 1, 1))
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: two_replicas)
-    recipe = recipe_files.load_recipe("aerial").smoke_test()
+    recipe = dataclasses.replace(
+        recipe_files.load_recipe("aerial").smoke_test(),
+        steps=2,
+        steps_per_epoch=2,
+    )
     data = write_folder(tmp_path / "data")
     scores = training.train(recipe, tmp_path / "run", data, verbose=0)
     # All but the three rows without truth.

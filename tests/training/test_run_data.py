@@ -18,6 +18,7 @@ from keras_pspnet.cli.main import main
 from keras_pspnet.labels import AERIAL, CAMVID
 
 
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_a_recipe_reads_the_set_that_it_names(small, tmp_path) -> None:
     recipe = recipe_files.load_recipe("camvid_resnet18").smoke_test()
     data = write_camvid(tmp_path / "data")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,16 +39,18 @@ def test_replicas_count_all_images(two_replicas):
     assert "8 images" in texts and "8 of 8 masks" in texts
 
 
+HELPERS = Path(__file__).parents[1] / "helpers"
 # What a process with Keras on JAX does; it prints JSON on its last line.
 PROGRAM = """
 import json, warnings
 import keras
 import numpy as np
 import keras_pspnet as kp
+from small import small
 
 rng = np.random.default_rng(0)
-x = rng.integers(0, 256, (4, 33, 33, 3)).astype("float32")
-y = rng.integers(0, 2, (4, 33, 33)).astype("uint8")
+x = rng.integers(0, 256, (4, 9, 9, 3)).astype("float32")
+y = rng.integers(0, 2, (4, 9, 9)).astype("uint8")
 
 
 class Batches(keras.utils.PyDataset):
@@ -63,8 +66,10 @@ class Batches(keras.utils.PyDataset):
         return self.x[part], self.y[part]
 
 
+model = small(classes=2)
+
+
 def told(*data):
-    model = kp.PSPNet(2, "resnet18", width=1 / 16)
     model.compile()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -88,7 +93,7 @@ print(json.dumps([
 def test_jax():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **ON_JAX},
+        env={**os.environ, **ON_JAX, "PYTHONPATH": str(HELPERS)},
         capture_output=True,
         text=True,
         check=False,

@@ -104,10 +104,10 @@ def test_channels_first_in_keras_json():
     try:
         model = built()()
         model.set_weights(wanted.get_weights())
-        got = model.predict(LARGE, verbose=0)
+        got = model(LARGE)
     finally:
         keras.backend.set_image_data_format("channels_last")
-    expected = wanted.predict(LARGE, verbose=0)
+    expected = wanted(LARGE)
     for name, logits in expected.items():
         np.testing.assert_allclose(got[name], logits, rtol=1e-5, atol=1e-5)
 
@@ -116,7 +116,7 @@ def test_channels_first_in_keras_json():
 
 
 def network(freeze_names=(), **kwargs):
-    model = built(num_classes=2, **kwargs)()
+    model = built(num_classes=2, bin_sizes=(1, 2), **kwargs)()
     for name in freeze_names:
         layer = next(
             each
@@ -145,7 +145,11 @@ def test_layers_unfrozen_after_compile_are_trained():
 
 
 @pytest.mark.parametrize(
-    "frozen", [["resnet18"], ["stem1_conv", "stage5_block2_2_bn"]]
+    "frozen",
+    [
+        pytest.param(["resnet18"], marks=pytest.mark.slow),
+        ["stem1_conv", "stage5_block2_2_bn"],
+    ],
 )
 def test_frozen_layers_and_the_optimizer_come_back(tmp_path, frozen):
     model = network(frozen, dropout=0.0)
@@ -180,7 +184,7 @@ def test_weights_of_another_optimizer_are_refused(tmp_path):
         one.compile(total_steps=8, run_eagerly=True)
     step(model)
     model.save_weights(tmp_path / "a.weights.h5")
-    with pytest.raises(ValueError, match="same layers are frozen.*89 var"):
+    with pytest.raises(ValueError, match="same layers are frozen.*83 var"):
         other.load_weights(tmp_path / "a.weights.h5")
     same = network(["resnet18"])
     same.compile(total_steps=8)

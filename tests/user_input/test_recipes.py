@@ -238,7 +238,8 @@ def test_a_training_file_that_goes_wrong_in_the_run(
 
 def test_warnings_come_before_the_first_step(tmp_path, capsys, data):
     write_own(data / "train", m1=row(0, 255), m2=row(0, 255), m3=row(255, 0))
-    status, errors, left = train(tmp_path, capsys, recipe_file(tmp_path), data)
+    path = recipe_file(tmp_path, steps=2, bin_sizes=(1,))
+    status, errors, left = train(tmp_path, capsys, path, data)
     assert status == 0 and left, errors
     (line,) = (each for each in errors if "warning" in each)
     assert line.startswith("keras-pspnet: warning: ")

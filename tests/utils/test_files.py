@@ -3,11 +3,10 @@
 import errno
 import os
 import stat
-import subprocess
-import sys
 import threading
 
 import pytest
+from forked import Forked
 
 from keras_pspnet.utils import files
 from keras_pspnet.utils.files import check_writable, locked, write_atomically
@@ -100,11 +99,11 @@ def test_refuses_a_read_only_folder(tmp_path, monkeypatch, call):
 
 
 HOLDER = """
-import sys
+import time
 from keras_pspnet.utils.files import locked
-with locked(sys.argv[1]):
+with locked({!r}):
     print("held", flush=True)
-    sys.stdin.read()
+    time.sleep(60)
 """
 
 
@@ -117,19 +116,15 @@ def test_a_killed_holder_releases_the_lock(tmp_path):
             taken.set()
 
     waiting = threading.Thread(target=take)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            waiting.start()
-            assert not taken.wait(0.2)
-        finally:
-            holder.kill()
+    holder = Forked(exec, HOLDER.format(str(path)))
+    try:
+        assert holder.readline(60) == "held\n"
+        waiting.start()
+        assert not taken.wait(0.2)
+        holder.kill()
         assert taken.wait(30)
+    finally:
+        holder.close()
     waiting.join()
 
 

@@ -136,7 +136,9 @@ def test_cells_show_the_shares_of_their_row(figures, labels):
         assert names == list(labels.names)
 
 
-@pytest.mark.parametrize("count", [1, 5, 41, 255])
+@pytest.mark.parametrize(
+    "count", [1, 5, 41, pytest.param(255, marks=pytest.mark.slow)]
+)
 def test_the_image_has_room_for_the_matrix_and_the_names(count):
     names = [f"{'long name ' * 30}{index}" for index in range(count)]
     colors = generic_labels(count).colors
