@@ -40,11 +40,13 @@ demo: .venv/runtime  ## train, score, draw, export and segment [PHOTO=image.jpg]
 test: .venv/tests  ## run the whole suite
 	.venv/bin/python $(PYTEST)
 
-# Where versions of TensorFlow and Keras may differ; the rest is tested above.
-COLAB = backbones/test_resnet.py layers losses models test_metrics.py \
-    test_optimizers.py data/test_augment.py data/test_images.py \
-    data/test_pipeline.py inference/test_segment.py export/test_exports.py \
-    pretrained/test_pretrained.py utils/test_keras_private.py
+# Where versions of TensorFlow and Keras may differ; the rest is tested above,
+# and `make notebooks` runs in the same environment.
+COLAB = layers losses models/test_pspnet.py models/test_saved_configs.py \
+    models/test_trainer.py test_metrics.py test_optimizers.py \
+    data/test_images.py data/test_pipeline.py inference/test_segment.py \
+    export/test_exports.py pretrained/test_pretrained.py \
+    utils/test_keras_private.py
 test-colab: .venv-colab/tests  ## the tests of what notebooks use, on Colab's versions
 	.venv-colab/bin/python $(PYTEST) $(COLAB:%=tests/%) \
 	    -m "not (long or beam or resume or multiworker or replicas)"
@@ -54,9 +56,7 @@ notebooks: .venv-colab/tests  ## run the notebooks; UPDATE=1 writes their output
 	.venv-colab/bin/python $(PYTEST) tests/notebooks $(if $(UPDATE),--update)
 
 slow: .venv/tests .venv-triton/server  ## more networks, 50 killed runs, 100,000 requests, 10,000 corrupt files: an hour
-	.venv/bin/python $(PYTEST) --slow -m slow
-	RANDOM_KILLS=50 .venv/bin/python -m pytest tests/training/test_resume.py -q \
-	    --slow -k random
+	RANDOM_KILLS=50 .venv/bin/python $(PYTEST) --slow -m slow
 	.venv/bin/python -m pytest tests/serving -q --slow \
 	    -k "damaged or flipped or clients"
 

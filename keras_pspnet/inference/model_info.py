@@ -124,15 +124,16 @@ def float32_inference_model(model: keras.Model) -> keras.Model:
     """Returns the network without auxiliary head, computing in float32.
 
     Args:
-        model: A `PSPNet`; any other model is returned unchanged.
+        model: Any Keras model. One that is not functional is returned as it
+            is.
     """
+    layers = keras_private.nested_layers(model)
+    # Models trained in mixed precision have float32 weights.
+    mixed = any(layer.compute_dtype != "float32" for layer in layers)
     if not isinstance(model, PSPNet):
-        return model
-    if any(
-        layer.compute_dtype != "float32"
-        for layer in keras_private.nested_layers(model)
-    ):
-        # Models trained in mixed precision have float32 weights.
+        functional = getattr(model, "outputs", None)
+        return _in_float32(model) if mixed and functional else model
+    if mixed:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:
@@ -142,3 +143,19 @@ def float32_inference_model(model: keras.Model) -> keras.Model:
         copy.set_weights(model.get_weights())
         model = copy
     return model.inference_model()
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    def convert(layer: keras.Layer) -> keras.Layer:
+        return type(layer).from_config(
+            layer.get_config() | {"dtype": "float32"}
+        )
+
+    copy = keras.models.clone_model(
+        keras.Model(model.inputs, model.output, name=model.name),
+        clone_function=convert,
+        recursive=True,
+    )
+    copy.set_weights(model.get_weights())
+    copy.labels = model_labels(model)
+    return copy

@@ -89,6 +89,7 @@ def test_all_exports_give_the_masks_of_the_model(
             assert (got == want).mean() >= (0.99 if exact else 0.8)
 
 
+@pytest.mark.slow
 def test_start_asks_every_signature_of_a_saved_model(
     benchmark: Any, tmp_path: Path
 ) -> None:

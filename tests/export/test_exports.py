@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from folded_models import normalized_model
 from PIL import Image
 from support import (
     assert_close,
@@ -75,19 +76,20 @@ def test_a_folded_network_gives_the_model_s_logits(arguments, size) -> None:
         ]
 
 
-def test_what_was_trained_in_mixed_precision_is_exported(tmp_path) -> None:
+@pytest.mark.parametrize("make", [tiny_pspnet, normalized_model])
+def test_what_was_trained_in_mixed_precision_is_exported(tmp_path, make):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = tiny_pspnet()
+        mixed = make()
     finally:
         keras.config.set_dtype_policy("float32")
     export_onnx(mixed, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     (logits,) = session.run(["logits"], {"images": batch(40, 40)})
-    exact = tiny_pspnet()
+    exact = make()
     exact.set_weights(mixed.get_weights())
     assert_close(logits, predict_logits(exact, batch(40, 40)), 1e-5)
-    assert mixed.get_layer("head_conv").compute_dtype == "bfloat16"
+    assert any(layer.compute_dtype == "bfloat16" for layer in mixed.layers)
 
 
 def test_folding_leaves_the_model_alone() -> None:

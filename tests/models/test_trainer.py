@@ -430,6 +430,7 @@ def test_a_second_strategy_is_refused(two_replicas):
         other.fit(batches())
 
 
+@pytest.mark.slow
 def test_a_second_strategy_that_reduces_to_one_device_trains(two_replicas):
     with two_replicas.scope():
         small(eager=False).fit(batches(4, 4), verbose=0)
@@ -463,6 +464,7 @@ def test_fit_is_refused_on_several_workers(two_replicas, monkeypatch):
 # === A loop over train_step ===
 
 
+@pytest.mark.slow
 def test_a_loop_in_replicas_creates_nothing_and_equals_fit(two_replicas):
     def made():
         with two_replicas.scope():

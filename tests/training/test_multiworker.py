@@ -1,8 +1,8 @@
 """Two processes that train together, through the command line.
 
 They are what two machines are: each has its part of TF_CONFIG and a folder
-that they share. What they end with is compared with one process alone, which
-adds in another order, and with one process of two replicas, which does not.
+that they share. What they end with is compared with one process of two
+replicas, and in `make slow` with one process alone, which adds in another order.
 """
 
 import json

@@ -18,6 +18,7 @@ def test_boats_are_as_rare_as_said() -> None:
     assert SCENES.names[rare_class.RARE] == "boat"
 
 
+@pytest.mark.slow
 def test_runs_are_kept_and_tabulated(tmp_path, monkeypatch, capsys) -> None:
     names = ("cross-entropy", "OHEM")
     for name, value in {

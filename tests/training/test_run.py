@@ -225,6 +225,7 @@ def test_a_nan_of_scenes_tells_their_numbers() -> None:
 # === Mixed precision ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"],
