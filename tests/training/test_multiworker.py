@@ -2,8 +2,8 @@
 
 They are what two machines are: each has its part of TF_CONFIG and a folder
 that they share. What they end with is compared with one process of two
-replicas; `make slow` also compares with one process alone, which adds in another
-order.
+replicas; `make slow` also compares with one process alone, which adds in
+another order.
 """
 
 import json
