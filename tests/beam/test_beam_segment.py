@@ -203,6 +203,7 @@ def test_other_arguments_make_other_masks(
     assert len(list(output.glob("masks/*"))) == 6
 
 
+@pytest.mark.slow
 def test_other_weights_make_other_masks(photos, tmp_path, model_folder) -> None:
     output = tmp_path / "out"
     every = {"segmented": 3}

@@ -64,6 +64,7 @@ def test_threads_share_a_model_and_take_turns(
     assert max(most) == 1
 
 
+@pytest.mark.slow
 def test_processes_of_their_own(photos, tmp_path, model_folder) -> None:
     """As on Flink, Spark or Dataflow: nothing comes over but what is sent."""
     (photos / "bad.png").write_text("no image")

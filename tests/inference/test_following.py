@@ -347,6 +347,7 @@ print(json.dumps({
 )
 
 
+@pytest.mark.slow
 def test_on_jax_the_copy_is_folded_too(tmp_path) -> None:
     model, image = conv_model(), picture(19, 37)
     pspnet = on_a_convolution()

@@ -318,7 +318,7 @@ def run_of(make, strategy=None):
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(Small, id="small"),
+        pytest.param(Small, id="small", marks=pytest.mark.slow),
         pytest.param(
             lambda: PSPNet(
                 CLASSES,

@@ -209,6 +209,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, request) -> None:
 # === Models ===
 
 
+@pytest.mark.slow
 def test_a_model_goes_on_as_if_nothing_had_been(tmp_path) -> None:
     first = trained(network(), 0, 3)
     before = state(first)

@@ -90,6 +90,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_jax():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
