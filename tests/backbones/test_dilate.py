@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from slow_cases import slow_but
 from support import numpy
 
 from keras_pspnet import dilate
@@ -91,13 +92,7 @@ def test_dense_features_subsampled_are_the_strided_ones(
 QUICK = ("MobileNetV2",)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in APPLICATIONS
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, APPLICATIONS))
 def test_models_of_keras(name: str) -> None:
     kwargs, exact = APPLICATIONS[name]
     keras.utils.set_random_seed(1)

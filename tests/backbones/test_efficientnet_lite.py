@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.machinery
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from lite_states import lite_features, lite_state
+from slow_cases import slow_but
 from source_states import mmcv_state, random_pspnet
 from support import assert_close, numpy
 from torch_states import write_state
@@ -94,21 +96,10 @@ def offset(side: int, stride: int, output_stride: int) -> int:
 
 @pytest.mark.parametrize(
     ("output_stride", "size"),
-    [
-        (8, (64, 96)),
-        (8, (50, 37)),
-        (16, (40, 33)),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in (
-                (8, (40, 33)),
-                (8, (88, 75)),
-                (16, (64, 96)),
-                (16, (50, 37)),
-                (16, (88, 75)),
-            )
-        ),
-    ],
+    slow_but(
+        [(8, (64, 96)), (8, (50, 37)), (16, (40, 33))],
+        itertools.product((8, 16), [(64, 96), (40, 33), (50, 37), (88, 75)]),
+    ),
 )
 def test_dense_features_subsampled_are_the_strided_ones(
     weights: Path, output_stride: int, size: tuple[int, int]
@@ -124,19 +115,10 @@ def test_dense_features_subsampled_are_the_strided_ones(
 
 @pytest.mark.parametrize(
     ("output_stride", "size"),
-    [
-        (8, (65, 37)),
-        (32, (64, 96)),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in (
-                (8, (64, 96)),
-                (16, (64, 96)),
-                (16, (65, 37)),
-                (32, (65, 37)),
-            )
-        ),
-    ],
+    slow_but(
+        [(8, (65, 37)), (32, (64, 96))],
+        itertools.product((8, 16, 32), [(64, 96), (65, 37)]),
+    ),
 )
 def test_known_and_unknown_sizes_give_the_same(
     weights: Path, output_stride: int, size: tuple[int, int]

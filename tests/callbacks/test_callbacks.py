@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from event_reading import events
 from PIL import Image
+from slow_cases import slow_but
 from small import IMAGES, MASKS, Small, small
 from support import picture, tiny_pspnet
 
@@ -88,10 +89,7 @@ class Steps(keras.callbacks.Callback):
         self.seen.append(self.model.global_step)
 
 
-@pytest.mark.parametrize(
-    "per_execution",
-    [2, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 4))],
-)
+@pytest.mark.parametrize("per_execution", slow_but([2], [1, 2, 4]))
 def test_steps_are_counted_over_all_calls(per_execution, tmp_path):
     keras.utils.set_random_seed(0)
     model = Small()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from slow_cases import slow_but
 
 from keras_pspnet.data.augment.affine import FILL
 from keras_pspnet.data.augment.augmentation import (
@@ -182,17 +183,9 @@ def assert_even(places: np.ndarray, number: int) -> None:
 
 
 @pytest.mark.parametrize(
+    # The others are part of these.
     "name",
-    [
-        # Part of the others.
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("flip", "turn", "scale", "rotate")
-        ),
-        "semseg",
-        "mmseg",
-        "all",
-    ],
+    slow_but(("semseg", "mmseg", "all"), CHANGES),
 )
 def test_the_seed_decides_and_nothing_else(name: str) -> None:
     mask = blocks(9, 13)
@@ -428,10 +421,7 @@ def striped(special: int) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize(
-    "ratio",
-    [0.75, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.6, 0.9))],
-)
+@pytest.mark.parametrize("ratio", slow_but([0.75], [0.6, 0.75, 0.9]))
 def test_crops_are_balanced_as_often_as_ten_tries_make_them(
     ratio: float,
 ) -> None:

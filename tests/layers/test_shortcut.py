@@ -1,5 +1,6 @@
 """Tests that the shortcut is the convolution over the concatenation."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import reference
 import tensorflow as tf
 from keras import ops
+from slow_cases import slow_but
 from support import (
     CHANNELS,
     OUT,
@@ -94,21 +96,16 @@ def assert_forms_agree(
         assert_close(got, want, TOLERANCE[dtype])
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     "dtype, align_corners, training",
-    [
-        ("float32", False, True),
-        ("float64", True, True),
-        ("float64", False, False),
-        pytest.param("float32", False, False, marks=SLOW),
-        pytest.param("float32", True, False, marks=SLOW),
-        pytest.param("float32", True, True, marks=SLOW),
-        pytest.param("float64", False, True, marks=SLOW),
-        pytest.param("float64", True, False, marks=SLOW),
-    ],
+    slow_but(
+        [
+            ("float32", False, True),
+            ("float64", True, True),
+            ("float64", False, False),
+        ],
+        itertools.product(TOLERANCE, (False, True), (False, True)),
+    ),
 )
 def test_shortcut_equals_concatenation(
     dtype: str, align_corners: bool, training: bool
@@ -120,12 +117,14 @@ def test_shortcut_equals_concatenation(
 
 @pytest.mark.parametrize(
     "dtype, training, align_corners",
-    [
-        ("float32", True, False),
-        pytest.param("float32", True, True, marks=SLOW),
-        pytest.param("float64", False, False, marks=SLOW),
-        pytest.param("float64", False, True, marks=SLOW),
-    ],
+    slow_but(
+        [("float32", True, False)],
+        [
+            (*case, corners)
+            for case in (("float32", True), ("float64", False))
+            for corners in (False, True)
+        ],
+    ),
 )
 def test_shortcut_equals_concatenation_at_unknown_sizes(
     dtype: str, training: bool, align_corners: bool

@@ -19,6 +19,7 @@ import torch_files
 from data_trees import DRAWINGS, draw_camvid
 from http_server import serving
 from PIL import Image
+from slow_cases import slow_but
 from source_states import mmcv_state, random_pspnet
 from support import numpy
 
@@ -101,13 +102,7 @@ def test_a_recipe_that_uses_a_former_name_is_refused(tmp_path) -> None:
 QUICK = ("scenes",)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in unlike()
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, unlike()))
 def test_a_smoke_run_learns_on_data_in_the_set_s_form(
     name: str, one_replica, tmp_path, capsys
 ) -> None:

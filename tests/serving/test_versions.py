@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import triton_server
 from c_session import ChildSession
+from slow_cases import slow_but
 from support import tiny_pspnet
 from triton_server import fetch, segment
 
@@ -101,13 +102,7 @@ QUICK = ("graph cut", "variables flipped", "half copied")
 
 
 @pytest.mark.promise("R9")
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in DAMAGES
-    ],
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, DAMAGES))
 def test_damaged_version_is_refused_and_the_old_one_goes_on(
     server, second, files, masks, name, record_property
 ):

@@ -226,10 +226,7 @@ def test_a_nan_of_scenes_tells_their_numbers() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "policy",
-    [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"],
-)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_run_in_mixed_precision_goes_on_where_it_was(
     policy: str, small, monkeypatch, tmp_path
 ) -> None:
