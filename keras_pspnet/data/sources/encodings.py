@@ -134,11 +134,8 @@ class Encoding:
         """
         if stored.dtype == np.uint8:
             table = self._by_value[:256]
-            if not (count_values(stored)[table < 0]).any():
-                # NumPy's lookup takes several times as long.
-                found = bytearray(stored).translate(
-                    bytes(table.astype(np.uint8))
-                )
+            if not _holds_any(stored, table < 0):
+                found = _look_up(stored, table.astype(np.uint8))
                 return np.frombuffer(found, np.uint8).reshape(stored.shape)
         classes = self._by_value[stored]
         unknown = classes < 0
@@ -173,27 +170,28 @@ class Encoding:
         listed: dict[Color, set[int]] = {}
         for color, train_id in self.colors:
             listed.setdefault(color, set()).add(train_id)
-        used = np.flatnonzero(count_values(stored))
         colors = [tuple(color) for color in palette.tolist()]
-        wrong = None
-        for index in used[used != IGNORE_LABEL].tolist():
-            if index >= len(colors) or colors[index] not in listed:
-                return False
-            train_ids = listed[colors[index]]
-            if self._by_value[index] not in train_ids and wrong is None:
-                wrong = index, colors[index], min(train_ids)
-        if wrong is None:
+        wrong = np.zeros(256, bool)
+        for index, color in enumerate(colors):
+            if color in listed and index != IGNORE_LABEL:
+                wrong[index] = self._by_value[index] not in listed[color]
+        if not _holds_any(stored, wrong):
+            return False
+        used = np.flatnonzero(count_values(stored)).tolist()
+        indices = [index for index in used if index != IGNORE_LABEL]
+        if any(k >= len(colors) or colors[k] not in listed for k in indices):
             return False
         # Black may be padding.
         others = {*colors} - {*listed, (0, 0, 0)}
         if not others and used[-1] < len(colors):
             return True
-        index, color, train_id = wrong
+        index = next(index for index in indices if wrong[index])
+        color = colors[index]
         raise ValueError(
             "`mask` must have its palette in the order of "
             f"{self.origin}, or be saved as RGB, whose colors are read. "
             f"Received: index {index} with {list(color)}, the color of "
-            f"class {train_id}, in mask={mask}"
+            f"class {min(listed[color])}, in mask={mask}"
         )
 
     def from_colors(self, image: np.ndarray, mask: str) -> np.ndarray:
@@ -336,6 +334,17 @@ def count_values(mask: np.ndarray) -> np.ndarray:
     """Counts the values of a mask, uint8 (H, W); int64 (256,)."""
     # NumPy would first make a copy of 8 bytes per pixel.
     return np.array(Image.fromarray(mask).histogram(), np.int64)
+
+
+def _holds_any(mask: np.ndarray, values: np.ndarray) -> bool:
+    """Tells whether a uint8 mask holds one of the marked values, bool (256,)."""
+    return 1 in _look_up(mask, values)
+
+
+def _look_up(mask: np.ndarray, table: np.ndarray) -> bytearray:
+    """Returns `table[mask]` for uint8 (H, W) and 256 bytes."""
+    # NumPy takes several times as long, and counting values even longer.
+    return bytearray(mask).translate(table.tobytes())
 
 
 def _show_color(number: int) -> str:

@@ -229,6 +229,15 @@ def test_values_are_counted(step: int) -> None:
     np.testing.assert_array_equal(encodings.count_values(mask), want)
 
 
+def test_good_masks_are_not_counted(monkeypatch) -> None:
+    # Counting takes longer than decoding, and runs in the training pipeline.
+    monkeypatch.setattr(encodings, "count_values", None)
+    padded = np.zeros((256, 3), np.uint8)
+    padded[: len(COLORS)] = COLORS
+    for data in (palette_file("PNG", padded), encoded(CLASSES)):
+        np.testing.assert_array_equal(BY_COLOR.read(data), CLASSES)
+
+
 # === Refused ===
 
 
