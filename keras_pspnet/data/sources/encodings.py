@@ -337,7 +337,7 @@ def count_values(mask: np.ndarray) -> np.ndarray:
 
 
 def _holds_any(mask: np.ndarray, values: np.ndarray) -> bool:
-    """Tells whether a uint8 mask holds one of the marked values, bool (256,)."""
+    """Tells whether a uint8 mask holds a value marked in bool (256,)."""
     return 1 in _look_up(mask, values)
 
 
