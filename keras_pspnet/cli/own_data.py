@@ -94,10 +94,7 @@ def own_recipe(options: argparse.Namespace) -> Any:
     from keras_pspnet.training.cluster import cluster_from_environment
     from keras_pspnet.training.recipe_for_data import recipe_for_data
 
-    if options.data is None:
-        raise ValueError(
-            "`train` requires a recipe or `--data-dir`. Received: neither"
-        )
+    _check_folder(options)
     if cluster_from_environment().size > 1:
         raise ValueError(
             "`recipe` is required on several machines: start the run on one "
@@ -113,6 +110,22 @@ def own_recipe(options: argparse.Namespace) -> Any:
         # Less memory may be free than when the run started.
         given["batch_size"] = load_recipe(kept).batch_size
     return recipe_for_data(options.data, **given)
+
+
+def own_sets(options: argparse.Namespace) -> Any:
+    """Loads the sets in the folder with all their issues."""
+    from keras_pspnet.data import RGB
+    from keras_pspnet.training.recipe_for_data import own_sets_to_check
+
+    _check_folder(options)
+    return own_sets_to_check(options.data, options.bands or RGB)
+
+
+def _check_folder(options: argparse.Namespace) -> None:
+    if options.data is None:
+        raise ValueError(
+            "`train` requires a recipe or `--data-dir`. Received: neither"
+        )
 
 
 def _losses(texts: list[str]) -> dict[str, float]:
@@ -155,9 +168,11 @@ def print_next(recipe: Any, output: str, data: str) -> None:
     if recipe.data is None and recipe.val_split is not None:
         second = f"evaluate --model {model} --data {shlex.quote(data)} "
         second += f"--split {shlex.quote(recipe.val_split)}"
+    height, width = recipe.crop
     print(
         "Next:\n"
         f"  keras-pspnet segment IMAGE --model {model} -o out.png\n"
         f"  keras-pspnet {second}\n"
-        f"  keras-pspnet export litert --model {model} -o model.tflite"
+        f"  keras-pspnet export litert --model {model} --size {height} {width}"
+        " -o model.tflite"
     )

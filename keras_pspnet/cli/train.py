@@ -22,6 +22,7 @@ from keras_pspnet.cli.own_data import (
     keep_recipe,
     output_folder,
     own_recipe,
+    own_sets,
     print_next,
 )
 
@@ -57,7 +58,10 @@ def add_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "overlays to this file",
     )
     parser.add_argument(
-        "-o", "--output", help="folder of the run (default: runs/RECIPE)"
+        "-o",
+        "--output",
+        help="folder of the run (default: runs/NAME, the name of the recipe "
+        "or of the data folder)",
     )
     add_own_options(parser)
     parser.add_argument(
@@ -101,13 +105,14 @@ def run(options: argparse.Namespace) -> int:
     from keras_pspnet.training.cluster import WorkerLostError
     from keras_pspnet.training.run import train
 
+    if options.recipe is not None:
+        check_no_own(options)
+    if options.check_data:
+        return _check_data(options)
     if options.recipe is None:
         recipe = own_recipe(options)
     else:
-        check_no_own(options)
         recipe = load_recipe(options.recipe)
-    if options.check_data:
-        return _check_data(recipe, options.data, options.sheet)
     if options.sheet is not None:
         raise ValueError(
             "`--sheet` requires --check-data. "
@@ -169,23 +174,35 @@ def _warn_of_data(recipe: Any, data: str | None) -> None:
         raise ValueError(errors[0] + (more if len(errors) > 1 else ""))
 
 
-def _check_data(recipe: Any, data: str | None, sheet: str | None) -> int:
-    from keras_pspnet.training.data import check_data, first_overlays, measure
+def _check_data(options: argparse.Namespace) -> int:
+    from keras_pspnet.data import RGB, band_statistics, check
+    from keras_pspnet.recipes import load_recipe
+    from keras_pspnet.training.data import first_overlays, sets_to_check
     from keras_pspnet.utils import check_writable
 
-    if sheet is not None:
-        check_writable(sheet)
-
-    found = check_data(recipe, data)
+    if options.sheet is not None:
+        check_writable(options.sheet)
+    if options.recipe is None:
+        sets = own_sets(options)
+    else:
+        sets = sets_to_check(load_recipe(options.recipe), options.data)
+    found = [issue for each in sets for issue in check(each)]
     for issue in found:
         print(issue)
     # Warnings do not stop a run.
     errors = sum(not issue.is_warning for issue in found)
     print(f"{errors} errors, {len(found) - errors} warnings")
-    measured = None if errors else measure(recipe, data)
-    if measured is not None:
-        found_in = {"mean": measured.mean, "std": measured.std}
-        print(f"For the recipe: network={found_in}")
-    if sheet is not None:
-        write_sheet(sheet, first_overlays(recipe, data, SHEET))
+    train = sets[0]
+    # Recipes for RGB have ImageNet's values; `own_recipe` measures the others.
+    if not errors and train.bands != RGB and options.recipe is not None:
+        measured = band_statistics(train)
+        print(
+            "For the recipe: network="
+            f"{{'mean': {measured.mean}, 'std': {measured.std}}}"
+        )
+    if options.sheet is not None:
+        write_sheet(options.sheet, first_overlays(train, SHEET))
+    if not errors and options.recipe is None:
+        # It refuses, for instance, a class that only validation images show.
+        own_recipe(options)
     return 1 if errors else 0

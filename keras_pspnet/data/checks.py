@@ -76,7 +76,8 @@ def check(data: SegmentationData) -> list[Issue]:
         [Path(each.mask).parent for each in data.samples]
     )
     if not counts[:IGNORE_LABEL].any():
-        text = f"no mask in {place} has any truth: all pixels are ignored"
+        text = f"no mask in {place} has any ground truth: all pixels are "
+        text += "ignored"
         issues.append(Issue(text, (place,)))
     elif absent:
         shown = ", ".join(absent[:_SHOWN])
@@ -155,7 +156,7 @@ def _check_sample(
             files = (sample.image, sample.mask)
             issues.append(Issue(text, files, is_warning=True))
     if (mask == IGNORE_LABEL).all():
-        text = f"{sample.mask} has no truth: all its pixels are ignored"
+        text = f"{sample.mask} has no ground truth: all its pixels are ignored"
         issues.append(Issue(text, (sample.mask,), is_warning=True))
     return mask
 

@@ -14,14 +14,6 @@ from keras_pspnet.utils import check_integer, check_number, check_rule
 from keras_pspnet.utils.types import Tensor
 
 
-def _cross_entropy(pixels: Pixels) -> Tensor:
-    """Computes the cross-entropy of every pixel (B, H, W), 0 if ignored."""
-    losses = ops.sparse_categorical_crossentropy(
-        pixels.labels, pixels.logits, from_logits=True
-    )
-    return ops.where(pixels.valid > 0, losses, ops.zeros_like(losses))
-
-
 @keras.saving.register_keras_serializable(package="keras_pspnet")
 class SegmentationLoss(PixelLoss):
     """Cross-entropy summed over valid pixels, divided by their number.
@@ -92,7 +84,7 @@ class SegmentationLoss(PixelLoss):
         self.class_weight = class_weight
 
     def loss_of(self, pixels: Pixels) -> Tensor:
-        losses = _cross_entropy(pixels)
+        losses = pixels.cross_entropy
         if self.label_smoothing:
             # The cross-entropy against a uniform target.
             logits = pixels.logits
@@ -161,7 +153,7 @@ class Ohem(PixelLoss):
         self.min_kept = check_integer("min_kept", min_kept, least=0)
 
     def loss_of(self, pixels: Pixels) -> Tensor:
-        losses = _cross_entropy(pixels)
+        losses = pixels.cross_entropy
         kept = ops.cast(self.are_hard(pixels, losses), losses.dtype)
         losses = losses * kept
         if pixels.weight is not None:

@@ -52,6 +52,14 @@ class Pixels:
             self.labels, self.logits.shape[-1], dtype=self.logits.dtype
         )
 
+    @property
+    def cross_entropy(self) -> Tensor:
+        """The cross-entropy of each pixel, 0 where it is ignored: (B, H, W)."""
+        losses = ops.sparse_categorical_crossentropy(
+            self.labels, self.logits, from_logits=True
+        )
+        return ops.where(self.valid > 0, losses, ops.zeros_like(losses))
+
     def count(self, flags: Tensor) -> Tensor:
         """Counts nonzero flags in the global batch.
 

@@ -1,6 +1,6 @@
 """The `aerial` model that ships with the package.
 
-    python -m training.train aerial --data dubai --output runs/aerial
+    python -m training.train aerial --data-dir dubai --output runs/aerial
 
 Data: 72 aerial photographs of Dubai by Humans in the Loop with the Mohammed Bin
 Rashid Space Center (CC0), cut into 539 training and 154 validation crops.

@@ -5,8 +5,8 @@
 DIR holds train, trainannot, val and valannot, as SegNet's authors distribute
 them.
 
-For machines without a GPU and without ImageNet weights: an hour and a half on
-two cores with bfloat16. Augmentation, decay and loss weights are those of Zhao
+For machines without a GPU and without ImageNet weights: an hour on two idle
+cores with bfloat16. Augmentation, decay and loss weights are those of Zhao
 et al., 2016, https://arxiv.org/abs/1612.01105, section 5.1. Comments explain
 the values that differ. `training/RESULTS.md` has the scores.
 """

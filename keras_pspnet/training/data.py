@@ -15,11 +15,8 @@ import tensorflow as tf
 
 from keras_pspnet.data import (
     DATASETS,
-    RGB,
-    BandStatistics,
     Issue,
     SegmentationData,
-    band_statistics,
     check,
     check_label_file,
     divide,
@@ -163,64 +160,52 @@ def check_data(
         OSError: If a folder or list is missing or cannot be read.
         ValueError: If the recipe generates its own data, or `data` is None.
     """
+    return [
+        issue for each in sets_to_check(recipe, data) for issue in check(each)
+    ]
+
+
+def sets_to_check(
+    recipe: Recipe, data: str | os.PathLike[str] | None
+) -> list[SegmentationData]:
+    """Loads the sets of a recipe with all their issues, the training set first.
+
+    Args:
+        recipe: The run.
+        data: Folder of the data.
+
+    Returns:
+        The sets, for `keras_pspnet.data.check`.
+
+    Raises:
+        OSError: If a folder or list is missing or cannot be read.
+        ValueError: If the recipe generates its own data, or `data` is None.
+    """
     rule = "read data from disk, or there is nothing to check"
     check_rule("recipe", recipe.name, rule, recipe.scenes is None)
     folder = _data_folder(recipe, data)
     return [
-        issue
-        for split in _splits(recipe)
-        for issue in check(_load(recipe, split, folder, strict=False))
+        _load(recipe, split, folder, strict=False) for split in _splits(recipe)
     ]
 
 
-def measure(
-    recipe: Recipe, data: str | os.PathLike[str] | None
-) -> BandStatistics | None:
-    """Measures mean and standard deviation of each band of training images.
+def first_overlays(data: SegmentationData, count: int) -> list[Segmentation]:
+    """Reads the first readable images and their masks.
 
     Args:
-        recipe: The run.
-        data: Folder of the data.
-
-    Returns:
-        Both, for the recipe's `network`; None for RGB, which uses ImageNet's.
-
-    Raises:
-        OSError: If data cannot be read.
-        ValueError: If the data does not fit.
-    """
-    if recipe.bands == RGB:
-        return None
-    folder = _data_folder(recipe, data)
-    return band_statistics(_load(recipe, recipe.train_split, folder))
-
-
-def first_overlays(
-    recipe: Recipe, data: str | os.PathLike[str] | None, count: int
-) -> list[Segmentation]:
-    """Reads the first readable training images and their masks.
-
-    Args:
-        recipe: The run.
-        data: Folder of the data.
+        data: The images and masks.
         count: Largest number of images.
 
     Returns:
         The images and masks.
-
-    Raises:
-        OSError: If a folder or list is missing or cannot be read.
-        ValueError: If the data does not fit.
     """
-    folder = _data_folder(recipe, data)
-    pairs = _load(recipe, recipe.train_split, folder, strict=False)
     found: list[Segmentation] = []
-    for index in range(len(pairs)):
+    for index in range(len(data)):
         if len(found) == count:
             break
-        # `check_data` reports the others.
+        # `check` reports the others.
         with contextlib.suppress(OSError, ValueError):
-            found.append(Segmentation(*pairs[index], pairs.labels))
+            found.append(Segmentation(*data[index], data.labels))
     return found
 
 

@@ -25,6 +25,7 @@ def write_recipe(
     Raises:
         OSError: If the file cannot be written.
     """
+    name = os.path.basename(path)
     fields = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
@@ -42,7 +43,7 @@ def write_recipe(
         "",
         "Change it, and train it again with",
         "",
-        f"    keras-pspnet train {os.path.basename(path)} --data-dir DIR",
+        f"    keras-pspnet train {name} --data-dir DIR -o RUN",
         '"""',
         "",
         "from keras_pspnet.labels import LabelSet",

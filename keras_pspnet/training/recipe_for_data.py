@@ -148,6 +148,28 @@ def recipe_for_data(
     )
 
 
+def own_sets_to_check(
+    folder: str | os.PathLike[str], bands: int = RGB
+) -> list[SegmentationData]:
+    """Loads the sets in a folder with all their issues, the training set first.
+
+    Args:
+        folder: See `recipe_for_data`.
+        bands: Bands of the images.
+
+    Returns:
+        One set for each split, for `keras_pspnet.data.check`.
+
+    Raises:
+        OSError: If the folder or its lists cannot be read.
+        ValueError: If the data has no split to train on.
+    """
+    folder = Path(folder)
+    source, (train, val) = _find(folder, bands)
+    splits = [train] if val is None else [train, val]
+    return [_load(source, each, folder, bands, strict=False) for each in splits]
+
+
 def _find(
     folder: Path, bands: int
 ) -> tuple[str | None, tuple[str | None, str | None]]:
@@ -186,11 +208,14 @@ def _choose(splits: tuple[str, ...], folder: Path) -> tuple[str, str | None]:
 
 
 def _load(
-    source: str | None, split: str | None, folder: Path, bands: int
+    source: str | None,
+    split: str | None,
+    folder: Path,
+    bands: int,
+    strict: bool = True,
 ) -> SegmentationData:
-    if source is None:
-        return load(folder, split, bands=bands)
-    return load(source, split, folder, bands=bands)
+    place = (folder, split) if source is None else (source, split, folder)
+    return load(*place, bands=bands, strict=strict)
 
 
 def _check_classes(train: SegmentationData, val: SegmentationData) -> None:

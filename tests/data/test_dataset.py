@@ -383,7 +383,7 @@ def test_check_refuses_a_split_without_truth(tmp_path) -> None:
     issues = check(load(tmp_path, labels=OWN))
     assert [issue.is_warning for issue in issues] == [True, True, False]
     place = tmp_path / "masks"
-    assert issues[2].text.startswith(f"no mask in {place} has any truth")
+    assert issues[2].text.startswith(f"no mask in {place} has any ground truth")
     assert issues[2].files == (str(place),)
     # One pixel is enough to train on.
     mask = full(255)

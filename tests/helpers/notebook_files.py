@@ -11,6 +11,8 @@ FOLDER = ROOT / "notebooks"
 NAMES = ("01_segment", "02_train_your_own", "03_export_and_serve")
 # Where the project is published, for the badges.
 REPOSITORY = "keras-pspnet/keras-pspnet"
+# What `%pip` installs until there is a release.
+ADDRESS = f" @ git+https://github.com/{REPOSITORY}"
 
 Notebook = dict[str, Any]
 

@@ -80,8 +80,15 @@ class Session:
     def run(self) -> None:
         """Runs all cells; an error in one is an error here."""
         for index, cell in enumerate(self.notebook.cells):
-            if cell.cell_type == "code":
+            if cell.cell_type != "code":
+                continue
+            source = cell.source
+            # The installed package stands for that of the address.
+            cell.source = source.replace(notebook_files.ADDRESS, "")
+            try:
                 self._client.execute_cell(cell, index)
+            finally:
+                cell.source = source
 
     def ask(self, expression: str) -> Any:
         """What an expression is in the kernel, through JSON."""

@@ -205,9 +205,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "must hold labels within 0..4, or 255 to ignore",
     ),
     "missing": (Path.unlink, "has no mask in"),
-    "without truth": (
+    "without ground truth": (
         lambda mask: save(mask, np.full_like(saved(mask), 255)),
-        "has no truth: all its pixels are ignored",
+        "has no ground truth: all its pixels are ignored",
     ),
 }
 
@@ -220,8 +220,8 @@ def test_the_command_names_the_file_of_every_fault(
     DRAWINGS[None](tmp_path, 3, 2)
     do(tmp_path / "train" / "masks" / "1.png")
     command = ["train", "aerial", "--check-data", "--data-dir", str(tmp_path)]
-    # A mask without truth is wasted, but does no harm.
-    assert main(command) == (0 if damage == "without truth" else 1)
+    # A mask without ground truth is wasted, but does no harm.
+    assert main(command) == (0 if damage == "without ground truth" else 1)
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if told in line]
     kind = "images/1.jpg" if damage == "missing" else "masks/1."

@@ -193,7 +193,7 @@ PAGES = sorted(ROOT / source for source in [*stage.pages(), "README.md"])
 RUN = (
     pytest.param("add-backbone", marks=pytest.mark.slow),
     "add-dataset",
-    pytest.param("add-loss", marks=pytest.mark.slow),
+    "add-loss",
     pytest.param("add-weights", marks=pytest.mark.slow),
     "deployment",
     "evaluation",

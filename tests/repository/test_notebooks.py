@@ -9,6 +9,7 @@ from io import BytesIO
 import notebook_files
 import pytest
 from notebook_files import (
+    ADDRESS,
     NAMES,
     REPOSITORY,
     ROOT,
@@ -54,7 +55,8 @@ def test_the_cell_that_installs_asks_for_what_there_is(name: str) -> None:
     ]
     assert len(lines) == 1
     match = re.fullmatch(
-        r'%pip install -q "?keras-pspnet(?:\[([a-z,]+)\])?"?( \{kept\})?',
+        r'%pip install -q "keras-pspnet(?:\[([a-z,]+)\])?'
+        rf'{re.escape(ADDRESS)}"( \{{kept\}})?',
         lines[0],
     )
     assert match, lines

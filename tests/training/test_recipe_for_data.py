@@ -243,6 +243,9 @@ def test_a_run_from_start_to_end(
     assert "5 classes: sky, tree, road, wall, sign" in out
     assert "validates on 20% of the images, drawn with seed 0" in out
     assert "keras-pspnet segment IMAGE --model run/model" in out
+    # A network of any size needs one for LiteRT.
+    size = " ".join(map(str, load_recipe("run/recipe.py").crop))
+    assert f"export litert --model run/model --size {size} -o" in out
     found = {path.name for path in Path("run").iterdir()}
     assert found >= {
         *("recipe.py", "scores.json", "curves.png", "predictions.png"),
@@ -267,6 +270,41 @@ def test_a_run_from_start_to_end(
     assert "`output` must hold checkpoints of the same run" in err
     assert out == ""
     assert Path("run/recipe.py").read_bytes() == kept
+
+
+@pytest.mark.parametrize("form", ["whole", "split"])
+def test_check_data_lists_all_that_is_wrong(
+    form, start, tmp_path, request, capsys
+) -> None:
+    data = request.getfixturevalue(form)
+    command = ["train", "--data-dir", str(data), "--from", start]
+    command += ["--check-data"]
+    assert main(command) == 0
+    assert "0 errors" in capsys.readouterr().out
+    masks = data / "train" / "masks" if form == "split" else data / "masks"
+    (masks / "0.png").unlink()
+    for name in ("1.png", "2.png"):
+        with Image.open(masks / name) as image:
+            wrong = np.full((image.height, image.width), 77, "uint8")
+        Image.fromarray(wrong).save(masks / name)
+    sheet = tmp_path / "sheet.png"
+    assert main([*command, "--sheet", str(sheet)]) == 1
+    out = capsys.readouterr().out
+    assert "0.png has no mask" in out
+    assert out.count("label 77") == 2
+    # One says how often 77 occurs in all masks.
+    assert "4 errors" in out
+    assert sheet.is_file()
+
+
+def test_check_data_tries_to_make_the_recipe(split, start, capsys) -> None:
+    for path in (split / "train" / "masks").iterdir():
+        with Image.open(path) as image:
+            mask = np.asarray(image)
+        Image.fromarray(np.minimum(mask, 3)).save(path)
+    command = ["train", "--data-dir", str(split), "--from", start]
+    assert main([*command, "--check-data"]) == 2
+    assert "in validation images only" in capsys.readouterr().err
 
 
 def test_data_with_an_error_leaves_no_folder(

@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_pspnet import losses
 
 # Relative to the value, and to the greatest gradient.
-BOUND = 1e-5
+BOUND = 1e-13
 WEIGHTS = [0.5, 2.0, 1.0, 3.0, 0.25]
 LOSSES = {
     "cross-entropy, smoothed (torch)": losses.SegmentationLoss(
