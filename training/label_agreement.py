@@ -3,8 +3,8 @@
     python -m training.label_agreement dubai
 
 The photographs of each area of the `aerial` data form a grid of 3x3 without
-gaps, and each was labeled by itself. On both sides of the line between two of
-them, the ground is almost the same. The script compares the classes there,
+gaps, and seem to be labeled one by one. On both sides of the line between two
+of them, the ground is almost the same. The script compares the classes there,
 and for reference those of two lines at the same distance in one photograph.
 
 It prints the IoU of one side's classes with the other's. The areas count as
@@ -22,11 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 import keras_pspnet as kp
 from keras_pspnet.data import load
 from keras_pspnet.labels import AERIAL
+from keras_pspnet.metrics import confusion_matrix
 
 _SIDE = 3
 # Distances in pixels, of lines in one photograph.
@@ -44,7 +46,7 @@ class Line(NamedTuple):
     Args:
         area: Number of the area.
         correlation: Of their brightness, -1..1.
-        confusion: Pixels of both classes, int64 (C, C).
+        confusion: Pixels of both classes, int32 (C, C).
     """
 
     area: int
@@ -57,8 +59,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="train/ and val/ of the set")
     folder = parser.parse_args().folder
-    photos = read_photos(folder, "train", "val")
-    shares = area_shares(read_photos(folder, "val"))
+    val = read_photos(folder, "val")
+    shares = area_shares(val)
+    photos = dict(sorted((read_photos(folder, "train") | val).items()))
     kinds = {"across photographs": list(across(photos))}
     for distance in _DISTANCES:
         kinds[f"{distance} px apart in one"] = list(within(photos, distance))
@@ -83,12 +86,12 @@ def main() -> int:
     return 0
 
 
-def read_photos(folder: Path, *splits: str) -> dict[tuple[int, int], Photo]:
+def read_photos(folder: Path, split: str) -> dict[tuple[int, int], Photo]:
     """Assembles the photographs from their crops.
 
     Args:
         folder: Folder of the data.
-        splits: Splits to read.
+        split: Split to read; each photograph is in one.
 
     Returns:
         (area, number from 1) -> brightness, float64 (H, W), and classes,
@@ -96,19 +99,18 @@ def read_photos(folder: Path, *splits: str) -> dict[tuple[int, int], Photo]:
     """
     crops: dict[tuple[int, int], dict[tuple[int, int], Photo]]
     crops = defaultdict(dict)
-    for split in splits:
-        data = load(folder, split, labels=AERIAL)
-        for index, sample in enumerate(data.samples):
-            found = _FILE.fullmatch(Path(sample.image).stem)
-            if found is None:
-                raise ValueError(
-                    "`folder` must hold images named tileA_PPP_RC. Received: "
-                    f"{sample.image}"
-                )
-            area, number, row, column = map(int, found.groups())
-            image, mask = data[index]
-            gray = image.mean(axis=-1)
-            crops[area, number][row, column] = gray, mask
+    data = load(folder, split, labels=AERIAL)
+    for index, sample in enumerate(data.samples):
+        found = _FILE.fullmatch(Path(sample.image).stem)
+        if found is None:
+            raise ValueError(
+                "`folder` must hold images named tileA_PPP_RC. Received: "
+                f"{sample.image}"
+            )
+        area, number, row, column = map(int, found.groups())
+        image, mask = data[index]
+        gray = image.mean(axis=-1)
+        crops[area, number][row, column] = gray, mask
     return {key: _assemble(parts) for key, parts in sorted(crops.items())}
 
 
@@ -165,9 +167,12 @@ def _compare(area: int, one: Photo, other: Photo, x: int, y: int) -> Line:
     grays = one[0][:length, x], other[0][:length, y]
     first, second = one[1][:length, x], other[1][:length, y]
     labeled = (first < _CLASSES) & (second < _CLASSES)
-    confusion = np.zeros((_CLASSES, _CLASSES), np.int64)
-    np.add.at(confusion, (first[labeled], second[labeled]), 1)
-    return Line(area, float(np.corrcoef(*grays)[0, 1]), confusion)
+    confusion = confusion_matrix(first[labeled], second[labeled], _CLASSES)
+    return Line(
+        area,
+        float(np.corrcoef(*grays)[0, 1]),
+        keras.ops.convert_to_numpy(confusion),
+    )
 
 
 def scores(lines: list[Line], shares: dict[int, float]) -> kp.Scores:

@@ -118,7 +118,7 @@ def own_sets(options: argparse.Namespace) -> Any:
     from keras_pspnet.training.recipe_for_data import own_sets_to_check
 
     _check_folder(options)
-    return own_sets_to_check(options.data, options.bands or RGB)
+    return own_sets_to_check(options.data, _given(options).get("bands", RGB))
 
 
 def _check_folder(options: argparse.Namespace) -> None:

@@ -65,6 +65,14 @@ class Encoding:
         return table
 
     @functools.cached_property
+    def _listed(self) -> dict[Color, set[int]]:
+        """The classes of each color, since classes may share one."""
+        listed: dict[Color, set[int]] = {}
+        for color, train_id in self.colors:
+            listed.setdefault(color, set()).add(train_id)
+        return listed
+
+    @functools.cached_property
     def _by_color(self) -> tuple[np.ndarray, np.ndarray]:
         """The sorted colors as integers, and the class of each."""
         classes: dict[int, int] = {}
@@ -166,10 +174,7 @@ class Encoding:
             ValueError: If a used index has the color of another class, but
                 the palette also has colors that are not listed.
         """
-        # Classes may share a color.
-        listed: dict[Color, set[int]] = {}
-        for color, train_id in self.colors:
-            listed.setdefault(color, set()).add(train_id)
+        listed = self._listed
         colors = [tuple(color) for color in palette.tolist()]
         wrong = np.zeros(256, bool)
         for index, color in enumerate(colors):
